@@ -1,0 +1,38 @@
+# The environment is made in .venv, or VENV=path names an existing one; PYTHON names the interpreter.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PYTHONUNBUFFERED := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow lint install install-dev
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: install  ## search with configs/quick.json, then measure what it found (ten minutes, two cores)
+	$(BIN)/python optimizer.py --config configs/quick.json
+	$(BIN)/python main.py -c runs/opt_cfg.json configs/default.json -t True -e 50 2 --output runs/quick
+
+test: install-dev  ## the test suite, without the slow tests
+	$(BIN)/python -m pytest
+
+test-slow: install-dev  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: install-dev  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(VENV)/bin/python
+	@cmp -s requirements.txt $(VENV)/installed.txt || { \
+	  $(BIN)/python -m pip install -r requirements.txt && cp requirements.txt $(VENV)/installed.txt; }
+
+install-dev: install
+	@cat requirements.txt requirements-dev.txt | cmp -s - $(VENV)/installed-dev.txt || { \
+	  $(BIN)/python -m pip install -r requirements-dev.txt && \
+	  cat requirements.txt requirements-dev.txt > $(VENV)/installed-dev.txt; }
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)

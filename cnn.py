@@ -1,0 +1,150 @@
+"""The network: configuration -> PyTorch module, and its exact size and cost without building it.
+
+`conv -> ReLU -> [batch norm] -> max pool 2x2`, repeated; global average pooling or flatten; then
+`linear -> ReLU -> dropout`, repeated; then the classifier. Convolutions keep the side (padding
+kernel // 2), each pooling halves it, rounded down.
+
+A configuration is a dict with the keys of configs/space.json: `n_conv_layers`,
+`n_channels_conv_<i>`, `kernel_size`, `use_BN`, `global_avg_pooling`, `n_fc_layers`,
+`n_channels_fc_<i>`, `dropout_rate`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+
+class Shapes(NamedTuple):
+    """The layers with weights, in order: all that size and cost depend on."""
+
+    convolutions: list[
+        tuple[int, int, int]
+    ]  # channels in, channels out, side of the output in pixels
+    linears: list[tuple[int, int]]  # features in, features out; the last one is the classifier
+
+
+def shapes(config: Mapping[str, Any], image_size: int = 16, num_classes: int = 17) -> Shapes:
+    """Shapes of all layers with weights.
+
+    ValueError if the image is too small for that many poolings.
+    """
+    convolutions, channels, side = [], 3, image_size
+    for i in range(config["n_conv_layers"]):
+        if side < 2:
+            raise ValueError(
+                f"{config['n_conv_layers']} poolings need images of "
+                f"{2 ** config['n_conv_layers']} pixels or more, not {image_size}"
+            )
+        convolutions.append((channels, config[f"n_channels_conv_{i}"], side))
+        channels, side = config[f"n_channels_conv_{i}"], side // 2
+    widths = [channels if config["global_avg_pooling"] else channels * side * side]
+    widths += [config[f"n_channels_fc_{i}"] for i in range(config["n_fc_layers"])] + [num_classes]
+    return Shapes(convolutions, list(zip(widths[:-1], widths[1:], strict=True)))
+
+
+def count_parameters(
+    config: Mapping[str, Any], image_size: int = 16, num_classes: int = 17
+) -> int:
+    """Trainable parameters, exactly as in the built network (running statistics are none)."""
+    convolutions, linears = shapes(config, image_size, num_classes)
+    area, per_channel = (
+        config["kernel_size"] ** 2,
+        3 if config["use_BN"] else 1,
+    )  # bias, scale and shift
+    return sum(
+        outputs * (inputs * area + per_channel) for inputs, outputs, _ in convolutions
+    ) + sum(outputs * (inputs + 1) for inputs, outputs in linears)
+
+
+def count_macs(config: Mapping[str, Any], image_size: int = 16, num_classes: int = 17) -> int:
+    """Multiply-adds of one forward pass of one image.
+
+    Convolutions and linear layers, biases not counted.
+    """
+    convolutions, linears = shapes(config, image_size, num_classes)
+    area = config["kernel_size"] ** 2
+    return sum(
+        inputs * outputs * area * side * side for inputs, outputs, side in convolutions
+    ) + sum(inputs * outputs for inputs, outputs in linears)
+
+
+class Dropout(nn.Module):
+    """Inverted dropout that draws from a generator of its own.
+
+    Torch's layer can use the global stream only.
+    """
+
+    def __init__(self, rate: float, generator: torch.Generator):
+        super().__init__()
+        self.keep = 1.0 - rate
+        self.generator = generator
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        return x * torch.empty_like(x).bernoulli_(self.keep, generator=self.generator).div_(
+            self.keep
+        )
+
+
+class GlobalAveragePool(nn.Module):
+    """(N, C, H, W) -> (N, C).
+
+    A plain mean, as AdaptiveAvgPool2d has no deterministic backward pass on CUDA.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(dim=(2, 3))
+
+
+def build_network(
+    config: Mapping[str, Any],
+    image_size: int = 16,
+    num_classes: int = 17,
+    *,
+    init_generator: torch.Generator,
+    dropout_generator: torch.Generator,
+) -> nn.Sequential:
+    """The network on the CPU, channels_last, in training mode.
+
+    (N, 3, S, S) floats in [0, 1] -> (N, num_classes) logits.
+
+    Weights are PyTorch's default initialisation, uniform within 1 / sqrt(fan in) (He et al. 2015
+    with a = sqrt(5)), drawn from `init_generator` on the CPU, so that they are the same on every
+    device. `dropout_generator` must be on the device on which the network will train.
+    """
+    convolutions, linears = shapes(config, image_size, num_classes)
+    kernel = config["kernel_size"]
+    layers: list[nn.Module] = []
+    with torch.device(
+        "meta"
+    ):  # no memory and no draw from the global stream: weights are set below
+        for inputs, outputs, _ in convolutions:
+            layers += [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.ReLU()]
+            layers += [nn.BatchNorm2d(outputs)] if config["use_BN"] else []
+            layers += [nn.MaxPool2d(2)]
+        layers += [GlobalAveragePool() if config["global_avg_pooling"] else nn.Flatten()]
+        for inputs, outputs in linears[:-1]:
+            layers += [
+                nn.Linear(inputs, outputs),
+                nn.ReLU(),
+                Dropout(config["dropout_rate"], dropout_generator),
+            ]
+        layers += [nn.Linear(*linears[-1])]
+    network = nn.Sequential(*layers).to_empty(device="cpu")
+    _initialise(network, init_generator)
+    return network.to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def _initialise(network: nn.Module, generator: torch.Generator) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            module.weight.uniform_(-bound, bound, generator=generator)
+            module.bias.uniform_(-bound, bound, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()

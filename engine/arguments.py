@@ -1,0 +1,155 @@
+"""Command lines that are strict and kind.
+
+Derived from the settings, one sentence per mistake, exit code 2.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+from engine.settings import FIELDS, SHORTHANDS, allowed, base_type
+from utils import InputError, nearest
+
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes --a-b for --a_b, names the nearest flag, and raises InputError on mistakes."""
+
+    def __init__(self, description: str):
+        super().__init__(
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def add_setting(self, name: str, **changes: Any) -> None:
+        """Adds --name for a setting of `engine.settings`.
+
+        A flag that is not given leaves no attribute behind.
+        """
+        if name in SHORTHANDS:
+            prefix, text = SHORTHANDS[name]
+            short = {"constraint_max_model_size": "-s", "constraint_min_precision": "-p"}[name]
+            self.add_argument(
+                short,
+                f"--{name}",
+                type=to_float,
+                default=argparse.SUPPRESS,
+                metavar="NUMBER",
+                help=f"{text}: the constraint '{prefix}NUMBER'",
+            )
+            return
+        item = FIELDS[name]
+        kind = base_type(item)
+        default = changes.pop("default", item.default)
+        text = f"{item.metadata['help']} ({allowed(item)})"
+        if kind is tuple:
+            self.add_argument(
+                f"--{name}", nargs="+", default=argparse.SUPPRESS, metavar="LIMIT", help=text
+            )
+        elif kind is bool:
+            self.add_flag(f"--{name}", help=f"{text} [{default}]")
+        else:
+            convert: Callable[[str], Any] = {int: to_int, float: to_float}.get(kind, str)
+            shown = f"{text} [{default}]" if default is not None else text
+            self.add_argument(
+                *item.metadata["flags"],
+                f"--{name}",
+                type=convert,
+                default=argparse.SUPPRESS,
+                metavar=name.upper() if not item.metadata["choices"] else "WORD",
+                help=shown,
+                **changes,
+            )
+
+    def add_flag(self, *names: str, help: str) -> None:
+        """Adds a switch: bare means True, else True or False in any case.
+
+        --no_name means False.
+        """
+        self.add_argument(
+            *names,
+            type=to_bool,
+            nargs="?",
+            const=True,
+            default=argparse.SUPPRESS,
+            metavar="True|False",
+            help=help,
+        )
+        long = next(name for name in names if name.startswith("--"))
+        self.add_argument(
+            f"--no_{long[2:]}",
+            dest=long[2:],
+            action="store_false",
+            default=argparse.SUPPRESS,
+            help=argparse.SUPPRESS,
+        )
+
+    def parse_strictly(self, argv: Sequence[str] | None = None) -> dict[str, Any]:
+        """Only what was given, by name.
+
+        InputError for an unknown flag or a value that cannot be read.
+        """
+        words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
+        given, unknown = self.parse_known_args(words)
+        if unknown:
+            raise InputError(self._unknown(unknown[0]))
+        return vars(given)
+
+    def error(self, message: str) -> NoReturn:
+        """argparse's own complaints (a missing value, a wrong type) as an InputError."""
+        raise InputError(message.removeprefix("argument "))
+
+    def _unknown(self, word: str) -> str:
+        if not word.startswith("-"):
+            return f"{word!r} belongs to no flag; --help lists them"
+        flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        name = word.split("=")[0]
+        return f"unknown flag {name}{nearest(name, flags) or '; --help lists all'}"
+
+
+def _underscored(word: str) -> str:
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value if name.startswith("--") else word
+
+
+def to_bool(text: str) -> bool:
+    """True or False in any case, also 1 0 yes no on off."""
+    if text.lower() in _TRUE + _FALSE:
+        return text.lower() in _TRUE
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is neither True nor False{_near(text, ('True', 'False'))}"
+    )
+
+
+def to_float(text: str) -> float:
+    """A finite number; whole ones become int, so that they print as they were meant."""
+    try:
+        value = float(text)
+        if value - value == 0:  # neither infinite nor NaN
+            return int(value) if value == int(value) and abs(value) < 2**63 else value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+
+
+def to_int(text: str) -> int:
+    """A whole number; 2e7 is one."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        value = float(text)
+        if value == int(value):
+            return int(value)
+        hint = f"; the nearest is {round(value)}"
+    except (ValueError, OverflowError):
+        hint = ""
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number{hint}")
+
+
+def _near(text: str, choices: Iterable[str]) -> str:
+    return nearest(text.capitalize(), choices)

@@ -1,0 +1,47 @@
+"""What a run's results depend on besides its settings: versions, machine, code."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "ConfigSpace", "pillow")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and code revision, for run.json."""
+    try:
+        revision = (
+            subprocess.run(
+                ["git", "rev-parse", "HEAD"],
+                cwd=Path(__file__).resolve().parent,
+                timeout=10,
+                capture_output=True,
+                text=True,
+            ).stdout.strip()
+            or None
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        revision = None
+    versions = {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in PACKAGES},
+    }
+    return {
+        "versions": versions,
+        "machine": platform.platform(),
+        "processor": processor_name(),
+        "git_revision": revision,
+    }
+
+
+def processor_name() -> str:
+    """The processor's model, as results to the last bit depend on it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

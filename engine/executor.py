@@ -1,0 +1,158 @@
+"""Runs the jobs of brackets in this process, each at most once in the life of a run."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Generator, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from engine.journal import Journal
+from engine.run import RunFolder
+from engine.stopping import Clock, Stop, StopSignals
+from search.trial import Job, Trial, evaluation_seed
+
+log = logging.getLogger("nas")
+WATCHED_JOBS = 20  # if more than half of so many failed for one reason, the next ones will, too
+
+
+class SerialExecutor:
+    """Does jobs that are not in the journal and records them.
+
+    Asks clock and signals only before such work.
+    """
+
+    def __init__(
+        self,
+        target: Any,
+        run_seed: int,
+        max_time: float,
+        journal: Journal,
+        folder: RunFolder | None,
+        clock: Clock,
+        signals: StopSignals,
+    ):
+        self.target, self.run_seed, self.max_time = target, run_seed, max_time
+        self.journal, self.folder, self.clock, self.signals = journal, folder, clock, signals
+        self.replayed = len(journal.trials)
+
+    def run(self, brackets: Iterable[Generator[list[Job], list[Trial], None]]) -> list[Trial]:
+        """Drives the brackets to their ends, in series.
+
+        Returns their trials, by bracket, rung and trial id.
+        """
+        done: list[Trial] = []
+        for bracket in brackets:
+            jobs = next(bracket, None)
+            while jobs:
+                trials = [self._trial(job) for job in jobs]
+                done += trials
+                log.info(_rung_line(trials))
+                try:
+                    jobs = bracket.send(trials)
+                except StopIteration:
+                    jobs = None
+                self._forget(trials, jobs or [])
+        return done
+
+    def _trial(self, job: Job) -> Trial:
+        trial = self.journal.find(job.key)
+        if trial is not None:
+            return trial
+        self._stop_if_hopeless()
+        if self.clock.used() >= self.max_time:
+            raise Stop("time limit")
+        with self.signals.interruptible():
+            trial = self._evaluate(job)
+        self.journal.append(trial)
+        log.debug(
+            "trial %d at %d epochs (%s of %s): %s %s",
+            job.trial,
+            job.epochs,
+            job.operator,
+            list(job.parents),
+            trial.status,
+            trial.metrics,
+        )
+        return trial
+
+    def _evaluate(self, job: Job) -> Trial:
+        """A failure of the target is a result, with the reason; it ranks last."""
+        started = time.monotonic()
+        status, error, metrics, folds, observed = "ok", None, {}, [], {}
+        try:
+            # Only what goes on to a next rung needs a state; with s = 0 there is none.
+            state = (
+                self.folder.state_path(job.trial)
+                if self.folder is not None and job.bracket > 0
+                else None
+            )
+            metrics = dict(
+                self.target.evaluate(
+                    job.config,
+                    job.epochs,
+                    evaluation_seed(self.run_seed, job.config, job.repeat),
+                    state,
+                )
+            )
+            folds, observed = metrics.pop("folds", []), metrics.pop("observed", {})
+            metrics = {
+                name: value if value - value == 0 else None for name, value in metrics.items()
+            }
+            if None in metrics.values():
+                status, error = (
+                    "diverged",
+                    "not finite: " + ", ".join(k for k in metrics if metrics[k] is None),
+                )
+        except Exception as exception:
+            log.warning(
+                "trial %d failed: %s",
+                job.trial,
+                exception,
+                exc_info=log.isEnabledFor(logging.DEBUG),
+            )
+            status, error = "failed", f"{type(exception).__name__}: {exception}"
+        observed = {
+            **observed,
+            "seconds": round(time.monotonic() - started, 3),
+            "elapsed": round(self.clock.used(), 3),
+        }
+        return Trial(
+            **asdict(job),
+            status=status,
+            error=error,
+            metrics=metrics,
+            folds=folds,
+            observed=observed,
+        )
+
+    def _stop_if_hopeless(self) -> None:
+        recent = self.journal.trials[self.replayed :][
+            -WATCHED_JOBS:
+        ]  # a resume may have removed the cause
+        reasons = Counter(trial.error for trial in recent if trial.status == "failed")
+        reason, count = reasons.most_common(1)[0] if reasons else ("", 0)
+        if 2 * count > WATCHED_JOBS:
+            raise Stop(
+                "failures", f"{count} of the last {WATCHED_JOBS} trainings failed alike: {reason}"
+            )
+
+    def _forget(self, finished: list[Trial], going_on: list[Job]) -> None:
+        """Deletes the states of children that are out or done."""
+        if self.folder is not None:
+            kept = {job.trial for job in going_on}
+            for trial in finished:
+                if trial.trial not in kept:
+                    Path(self.folder.state_path(trial.trial)).unlink(missing_ok=True)
+
+
+def _rung_line(trials: list[Trial]) -> str:
+    first = trials[0]
+    failed = sum(trial.status != "ok" for trial in trials)
+    seconds = sum(trial.observed.get("seconds", 0.0) for trial in trials)
+    return (
+        f"generation {first.generation}, bracket {first.bracket}, rung {first.rung}: "
+        f"{len(trials)} trained to {first.epochs} epochs in {seconds:.0f} s"
+        + (f", {failed} failed" if failed else "")
+    )

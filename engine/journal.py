@@ -1,0 +1,57 @@
+"""The append-only journal of a run, `trials.jsonl`: a line per finished job, the only truth."""
+
+import os
+from pathlib import Path
+from typing import IO
+
+from search.trial import Trial
+from utils import InputError
+
+
+class Journal:
+    """The trials of a run in order of arrival, in memory and, if it has a path, on disk first."""
+
+    def __init__(self, path: Path | None = None):
+        self.trials: list[Trial] = []
+        self.warnings: list[str] = []
+        self._by_key: dict[tuple[int, int, int], Trial] = {}
+        self._file: IO[str] | None = None
+        if path is not None:
+            for trial in self._read(path):
+                self._remember(trial)
+            self._file = open(path, "a", encoding="utf-8")
+
+    def find(self, key: tuple[int, int, int]) -> Trial | None:
+        """The trial of a job that was done already."""
+        return self._by_key.get(key)
+
+    def append(self, trial: Trial) -> None:
+        """Records a trial; when this returns, it is on disk."""
+        if self._file is not None:
+            self._file.write(trial.to_line() + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._remember(trial)
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _remember(self, trial: Trial) -> None:
+        self.trials.append(trial)
+        self._by_key[trial.key] = trial
+
+    def _read(self, path: Path) -> list[Trial]:
+        content = path.read_bytes() if path.exists() else b""
+        whole, _, torn = content.rpartition(b"\n")
+        if torn:  # a crash in mid-write: that job was never acted on and will be run again
+            self.warnings.append(f"{path}: the last line was incomplete and has been taken out")
+            os.truncate(path, len(content) - len(torn))
+        trials = []
+        for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
+            try:
+                trials.append(Trial.from_line(line.decode()))
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                raise InputError(f"{path}, line {number} is damaged: {error}") from None
+        return trials

@@ -1,0 +1,271 @@
+"""The run folder: names of all paths, the append-only journal, and the files derived from it.
+
+run.json         settings, data set, versions, device, sessions, winner
+trials.jsonl     the journal: one line per finished job, the only truth
+population.csv   a row a generation
+opt_cfg.json     the best configuration so far
+log.txt          what was printed
+checkpoints/     states of children between two rungs (gone at the end)
+"""
+
+import csv
+import dataclasses
+import fcntl
+import io
+import itertools
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from engine.environment import environment
+from engine.settings import Settings
+from search.constraints import Ranking
+from search.trial import Trial
+from utils import InputError, nearest, read_json, write_json, write_text
+
+RUN_VERSION = 1
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,-]{0,199}")
+POPULATION_COLUMNS = ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time", "epochs"]
+
+
+class RunFolder:
+    """A run on disk, locked by the process that has it open.
+
+    `latest` is the folder that shows the last winner.
+    """
+
+    def __init__(self, path: str | Path, latest: str | Path | None = None):
+        self.path = Path(path)
+        self.latest = Path(latest) if latest is not None else None
+        self.run_json = self.path / "run.json"
+        self.trials_jsonl = self.path / "trials.jsonl"
+        self.population_csv = self.path / "population.csv"
+        self.opt_cfg_json = self.path / "opt_cfg.json"
+        self.log_txt = self.path / "log.txt"
+        self.checkpoints = self.path / "checkpoints"
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self._lock: IO[str] = open(self.path / ".lock", "w")
+        except OSError as error:
+            raise InputError(
+                f"run folder {path} cannot be made or written: {error.strerror}"
+            ) from None
+        try:
+            # The lock ends with the process, however that ends.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"run folder {path} is in use by another process") from None
+        self.record: dict[str, Any] = read_json(self.run_json) if self.run_json.exists() else {}
+
+    @classmethod
+    def at(cls, place: "str | Path | RunFolder | None") -> "RunFolder | None":
+        """The open folder at a path.
+
+        A folder that is open already is returned as it is, and so is None.
+        """
+        return cls(place) if isinstance(place, str | Path) else place
+
+    @classmethod
+    def create(cls, settings: Settings) -> "RunFolder":
+        """A new folder in the settings' runs_dir.
+
+        InputError if the name is taken or no name for a folder.
+        """
+        runs, name = Path(settings.runs_dir), settings.run_name
+        if name is None:
+            name = unused_name(runs, run_name(settings))
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                f"run_name {name!r} cannot name a folder; allowed are letters, digits, . _ + - = "
+                "with a letter, digit or _ as the first"
+            )
+        if (runs / name).exists():
+            raise InputError(
+                f"there is a run {runs / name} already; --resume {name} goes on with it, "
+                "another --run_name begins a new one"
+            )
+        return cls(runs / name, latest=runs)
+
+    @classmethod
+    def find(cls, name: str, runs_dir: str) -> "RunFolder":
+        """The folder of a run: its path, its name in runs_dir, or 'last' for the newest."""
+        runs = Path(runs_dir)
+        known = sorted(
+            (path.stat().st_mtime, path.parent.name) for path in runs.glob("*/trials.jsonl")
+        )
+        if name == "last" and known:
+            name = known[-1][1]
+        for path in (runs / name, Path(name)):
+            if (path / "run.json").is_file():
+                return cls(path, latest=path.parent)
+        hint = nearest(Path(name).name, [run for _, run in known])
+        raise InputError(f"--resume: there is no run {name} in {runs}{hint}")
+
+    def begin_session(
+        self, settings: Settings, facts: Mapping[str, Any], must_match: bool
+    ) -> None:
+        """Notes who works here now, with what.
+
+        InputError if a resumed run would not go on as it began.
+        """
+        facts = {**facts, **environment()}
+        if must_match:
+            for what, old, new in _differences(self.record, facts):
+                raise InputError(
+                    f"--resume: {what} was {old} in this run and is {new} now, so that it could "
+                    "not go on to the same results"
+                )
+        sessions = [
+            *self.record.get("sessions", []),
+            {"start": now(), "end": None, "reason": None},
+        ]
+        self.save(
+            settings=dataclasses.asdict(settings),
+            arguments=sys.argv[1:],
+            **facts,
+            sessions=sessions,
+        )
+
+    def end_session(self, reason: str) -> None:
+        """Notes when and why the session ended."""
+        sessions = [
+            *self.record["sessions"][:-1],
+            {**self.record["sessions"][-1], "end": now(), "reason": reason},
+        ]
+        self.save(sessions=sessions)
+        if self.latest is not None and self.record.get("winner"):
+            write_json(self.latest / "run.json", self.record)
+
+    def close(self) -> None:
+        """Ends the lock."""
+        self._lock.close()
+
+    def remove_if_new(self) -> None:
+        """Removes the folder of a run in which nothing was trained."""
+        if not self.trials_jsonl.exists() or self.trials_jsonl.stat().st_size == 0:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def save(self, **changes: Any) -> None:
+        """Writes run.json with these entries set."""
+        self.record = {"v": RUN_VERSION, **self.record, **changes}
+        write_json(self.run_json, self.record)
+
+    def state_path(self, trial: int) -> Path:
+        """Where the state of a child waits between two rungs."""
+        return self.checkpoints / f"trial_{trial:06d}.pt"
+
+    def delete_states(self) -> None:
+        """No state is needed any more."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def save_winner(self, trial: Trial | None, ranking: Ranking, epochs: int) -> None:
+        """Writes the best configuration so far, bare, and what is known of it into run.json."""
+        if trial is None:
+            self.save(winner=None)
+            return
+        self.save(
+            winner={
+                "trial": trial.trial,
+                "epochs": trial.epochs,
+                "feasible": ranking.feasible(trial),
+                "fully_trained": trial.epochs >= epochs,
+                "config": trial.config,
+                "metrics": trial.metrics,
+            }
+        )
+        write_json(self.opt_cfg_json, trial.config)
+        if (
+            self.latest is not None
+        ):  # run.json lies beside, so that `main.py` knows the limits of the search
+            write_json(self.latest / "opt_cfg.json", trial.config)
+            write_json(self.latest / "run.json", self.record)
+
+    def save_population(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes population.csv."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, POPULATION_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.population_csv, text.getvalue())
+
+
+def population_row(
+    population: Sequence[Trial], done: Sequence[Trial], generation: int, ranking: Ranking
+) -> dict[str, Any]:
+    """Averages over the population and the values of its best, after a generation.
+
+    `done` is the journal so far.
+
+    acc is the objective's metric, prec the precision; empty where there is none. time is in
+    seconds of the run, epochs those charged.
+    """
+
+    def average(metric: str) -> float | None:
+        values = [trial.metrics.get(metric) for trial in population]
+        known = [value for value in values if value is not None]
+        return round(sum(known) / len(known), 6) if known else None
+
+    best = min(population, key=ranking.key).metrics if population else {}
+    return {
+        "avg_acc": average(ranking.metric),
+        "best_acc": best.get(ranking.metric),
+        "avg_prec": average("precision"),
+        "best_prec": best.get("precision"),
+        "step": generation,
+        "time": max((trial.observed.get("elapsed", 0.0) for trial in done), default=0.0),
+        "epochs": sum(trial.charged for trial in done),
+    }
+
+
+def run_name(settings: Settings) -> str:
+    """How the run was made, in words that can be a file name; the date is local time."""
+    bounds = {constraint.metric: constraint.bound for constraint in settings.ranking().constraints}
+    precision = bounds.get("precision", bounds.get("precision_per_batch"))
+    parts = {
+        "sampler": settings.sampler if settings.sampler != "evolution" else None,
+        "popSize": settings.pop_size,
+        "numChildren": settings.num_children,
+        "hyperband": settings.hyperband,
+        "minPrecision": precision,
+        "maxModelSize": bounds.get("num_params"),
+        "seed": settings.seed,
+        "date": time.strftime("%Y_%m_%d-%H_%M_%S"),
+    }
+    return "_".join(
+        f"{name}_{value:.12g}" if isinstance(value, float) else f"{name}_{value}"
+        for name, value in parts.items()
+        if value is not None
+    )
+
+
+def unused_name(runs: Path, name: str) -> str:
+    """The name, or with _2, _3, ...
+
+    Behind it if there is such a run already (two in one second).
+    """
+    names = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(2)))
+    return next(candidate for candidate in names if not (runs / candidate).exists())
+
+
+def _differences(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """What results depend on to the last bit and is not the same any more.
+
+    (what, before, after).
+    """
+    for path in (("data", "fingerprint"), ("device",), ("processor",), ("versions", "torch")):
+        old, new = before, after
+        for name in path:
+            old, new = old.get(name, {}), new.get(name, {})
+        if old != new:
+            yield " ".join(path), old, new
+
+
+def now() -> str:
+    """Local time, to the second, as ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

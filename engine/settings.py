@@ -1,0 +1,251 @@
+"""Settings: defaults < preset < command line. One dataclass, strict about names, types and ranges.
+
+The command line and the presets (JSON) know the same names. Two names are shorthands for a
+constraint and are not kept as settings: see `SHORTHANDS`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search.constraints import Constraint, Ranking
+from utils import InputError, nearest, read_json
+
+# constraint_max_model_size 2e7 stands for the constraint 'num_params <= 2e7', and so on
+SHORTHANDS = {
+    "constraint_max_model_size": ("num_params <= ", "upper limit of the number of parameters"),
+    "constraint_min_precision": ("precision >= ", "lower limit of the precision"),
+}
+# What may change when a run goes on: everything else would change its results.
+MAY_DIFFER = ("max_time", "max_total_epochs", "max_generations", "verbosity")
+MAX_COUNT = (
+    10**9
+)  # no whole number of these settings has a meaning beyond it, but for seeds and limits of sizes
+
+
+def _setting(
+    default: Any,
+    text: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    choices: tuple[str, ...] | None = None,
+    flags: tuple[str, ...] = (),
+) -> Any:
+    """A field with its documentation, its range (inclusive) or choices, and short flags."""
+    metadata = {"help": text, "low": low, "high": high, "choices": choices, "flags": flags}
+    if isinstance(default, tuple):
+        return field(default_factory=lambda: default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a search.
+
+    The defaults are those of the published run (REFERENCES in README.md).
+    """
+
+    seed: int = _setting(
+        123, "seed of the run: everything random derives from it", low=0, high=2**63 - 1
+    )
+    hyperband: bool = _setting(
+        True, "halve brackets of children (Hyperband) instead of training each in full"
+    )
+    sampler: str = _setting(
+        "evolution", "where children come from", choices=("evolution", "random")
+    )
+    pop_size: int = _setting(50, "size of the population", low=1, high=100_000)
+    num_children: int = _setting(
+        10, "children a generation, without Hyperband", low=1, high=100_000
+    )
+    tournament_size: int = _setting(
+        2, "members drawn for each tournament of parents", low=1, high=100_000
+    )
+    mutation_rate: float = _setting(
+        0.5, "share of children made by mutation, the rest by recombination", low=0, high=1
+    )
+    epochs: int = _setting(50, "epochs of a full training", low=1, high=MAX_COUNT, flags=("-e",))
+    min_epochs: int = _setting(3, "least epochs of a rung", low=1, high=MAX_COUNT)
+    eta: int = _setting(2, "one in eta children goes on to the next rung", low=2, high=1000)
+    folds: int = _setting(3, "folds of the cross-validation", low=2, high=1000)
+    max_time: float = _setting(
+        86400.0, "seconds after which no new training begins", low=0, flags=("-T",)
+    )
+    max_total_epochs: int | None = _setting(
+        None, "epochs to spend in all, counted per configuration", low=1
+    )
+    max_generations: int | None = _setting(None, "generations after the initial population", low=0)
+    objective: str = _setting(
+        "maximize top3", "what to optimise: 'maximize METRIC' or 'minimize METRIC'"
+    )
+    constraints: tuple[str, ...] = _setting(
+        ("num_params <= 2e7", "precision >= 0.39"),
+        "limits, as 'METRIC <= number' or 'METRIC >= number'",
+    )
+    precision: str = _setting(
+        "macro",
+        "what the constraint on precision means: over a whole fold, or the mean over "
+        "batches as first published",
+        choices=("macro", "per_batch"),
+    )
+    optimizer: str = _setting("adam", "optimizer of the training", choices=("adam", "adamw"))
+    dataset: str = _setting("auto", "auto, flowers17, synthetic, or a folder of class folders")
+    data_dir: str | None = _setting(None, "folder that holds Flowers-17")
+    image_size: int = _setting(16, "side of the images in pixels", low=8, high=512)
+    split: int = _setting(1, "which of the published splits of Flowers-17", low=1, high=3)
+    space: str | None = _setting(
+        None, "search space in ConfigSpace's JSON format [configs/space.json]"
+    )
+    curve: str = _setting(
+        "rungs", "epochs at which each training is measured", choices=("rungs", "epochs")
+    )
+    device: str = _setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    threads: int = _setting(1, "CPU threads of a training; results depend on it", low=1, high=1024)
+    run_name: str | None = _setting(None, "name of the run's folder [how it was made, and when]")
+    runs_dir: str = _setting("runs", "folder of all runs")
+    verbosity: str = _setting(
+        "INFO", "how much to print", choices=("INFO", "DEBUG"), flags=("-v",)
+    )
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            _check(item, getattr(self, item.name))
+        if self.hyperband and self.min_epochs > self.epochs:
+            raise InputError(
+                f"min_epochs {self.min_epochs} is more than epochs {self.epochs}; "
+                f"allowed is 1 to {self.epochs}"
+            )
+        self.ranking()  # a mistake in objective or constraints is told at once
+
+    def ranking(self) -> Ranking:
+        """Objective and constraints.
+
+        With `precision` per_batch, constraints on precision mean that figure.
+        """
+        ranking = Ranking.parse(self.objective, self.constraints)
+        if self.precision == "macro":
+            return ranking
+        renamed = [
+            dataclasses.replace(constraint, metric="precision_per_batch")
+            if constraint.metric == "precision"
+            else constraint
+            for constraint in ranking.constraints
+        ]
+        return dataclasses.replace(ranking, constraints=tuple(renamed))
+
+
+FIELDS = {item.name: item for item in dataclasses.fields(Settings)}
+
+
+def resolve(*layers: Mapping[str, Any]) -> Settings:
+    """Later layers win. A shorthand replaces the constraint on its metric, or adds it.
+
+    InputError on any mistake.
+    """
+    values: dict[str, Any] = {}
+    for layer in layers:
+        for name in layer:
+            if name not in FIELDS and name not in SHORTHANDS:
+                raise InputError(f"{name!r} is no setting{nearest(name, [*FIELDS, *SHORTHANDS])}")
+        values.update(
+            {
+                name: _from_json(FIELDS[name], value)
+                for name, value in layer.items()
+                if name in FIELDS
+            }
+        )
+        for name, (prefix, _) in SHORTHANDS.items():
+            if name in layer:
+                constraints = values.get("constraints", Settings().constraints)
+                values["constraints"] = _with_bound(constraints, name, prefix, layer[name])
+    return Settings(**values)
+
+
+def _with_bound(
+    constraints: tuple[str, ...], name: str, prefix: str, bound: Any
+) -> tuple[str, ...]:
+    if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
+        raise InputError(f"{name} cannot be {bound!r}; allowed is a number")
+    new = Constraint.parse(f"{prefix}{bound!r}")
+    parsed = [Constraint.parse(text) for text in constraints]
+    same = [(old.metric, old.sense) == (new.metric, new.sense) for old in parsed]
+    kept = [str(new if hit else old) for hit, old in zip(same, parsed, strict=True)]
+    return tuple(kept if any(same) else [*kept, str(new)])
+
+
+def base_type(item: dataclasses.Field) -> type:
+    """int, float, bool, str or tuple: the type of a setting, apart from None."""
+    text = str(item.type).removeprefix("<class '").split("'")[0].split(" | ")[0]
+    types: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
+    return types.get(text, tuple)
+
+
+def _from_json(item: dataclasses.Field, value: Any) -> Any:
+    """JSON has no tuples, and writes whole numbers as it likes (2e7).
+
+    Everything else is left for `_check`.
+    """
+    if base_type(item) is tuple and isinstance(value, list):
+        return tuple(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and base_type(item) is float:
+        return float(value)
+    if number and base_type(item) is int and math.isfinite(value) and value == int(value):
+        return int(value)
+    return value
+
+
+def _check(item: dataclasses.Field, value: Any) -> None:
+    """InputError if a value has the wrong type or is out of range."""
+    kind, limits = base_type(item), item.metadata
+    if value is None and item.default is None:
+        return
+    right = type(value) is kind
+    if right and isinstance(value, tuple):
+        right = all(isinstance(part, str) for part in value)
+    hint = ""
+    if right and isinstance(value, int | float):
+        nearest_value = min(max(value, limits["low"]), limits["high"])
+        right = math.isfinite(value) and value == nearest_value
+        hint = f"; the nearest is {nearest_value}" if math.isfinite(value) else ""
+    if right and limits["choices"]:
+        right, hint = value in limits["choices"], nearest(value, limits["choices"])
+    if not right:
+        raise InputError(f"{item.name} cannot be {value!r}; allowed is {allowed(item)}{hint}")
+
+
+def allowed(item: dataclasses.Field) -> str:
+    """What a setting may be, in words."""
+    low, high, choices = (item.metadata[key] for key in ("low", "high", "choices"))
+    if choices:
+        return " or ".join(choices)
+    if base_type(item) in (int, float):
+        number = "a whole number" if base_type(item) is int else "a number"
+        return f"{number} from {low} to {high}" if high < math.inf else f"{number}, {low} or more"
+    return {bool: "True or False", str: "text"}.get(base_type(item), "a list of texts")
+
+
+def read_preset(path: str) -> Mapping[str, Any]:
+    """A preset: a JSON object of settings."""
+    preset = read_json(Path(path))
+    if not isinstance(preset, dict):
+        raise InputError(f"preset {path} is not a JSON object of settings")
+    return preset
+
+
+def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
+    """The settings of the run with this run.json, with new limits; InputError for any other."""
+    kept = resolve(record["settings"])
+    settings = resolve(record["settings"], given)
+    for name in FIELDS:
+        old, new = getattr(kept, name), getattr(settings, name)
+        if new != old and name not in MAY_DIFFER:
+            raise InputError(
+                f"--resume: {name} is {old!r} in this run and cannot become {new!r}; only "
+                f"{', '.join(MAY_DIFFER)} may differ"
+            )
+    return settings

@@ -1,0 +1,98 @@
+"""Why and when a run stops: signals and the wall clock, both told to the search as a `Stop`."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# reason -> exit code of the process
+EXIT_CODES = {
+    "time limit": 0,
+    "epoch limit": 0,
+    "generation limit": 0,
+    "space exhausted": 0,
+    "failures": 1,
+    "interrupted": 130,
+    "terminated": 143,
+}
+RESUMABLE = (
+    "time limit",
+    "interrupted",
+    "terminated",
+    "failures",
+)  # these may leave a bracket half done
+_SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+class Stop(BaseException):
+    """Ends a search in order.
+
+    No Exception, so that no target that catches those can swallow it.
+    """
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(detail or reason)
+        self.reason = reason
+
+
+class Clock:
+    """Wall-clock seconds used by a run over all of its sessions."""
+
+    def __init__(self, used_before: float = 0.0):
+        self.used_before = used_before
+        self.started = time.monotonic()
+
+    def used(self) -> float:
+        """Seconds used until now."""
+        return self.used_before + time.monotonic() - self.started
+
+
+class StopSignals:
+    """Turns SIGINT and SIGTERM into a `Stop`: at once in training, never in a write.
+
+    The first signal gives the signals back to Python's own handlers: a second one ends the process
+    at once.
+    """
+
+    def __init__(self) -> None:
+        self._held: str | None = None
+        self._shielded = True
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        for number in _SIGNALS:
+            try:
+                self._previous[number] = signal.signal(number, self._on_signal)
+            except ValueError:  # not the main thread: whoever runs the threads minds the signals
+                break
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._give_back()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within, a signal stops the work at once; one that came before stops it on entry."""
+        self.check()
+        self._shielded = False
+        try:
+            yield
+        finally:
+            self._shielded = True
+
+    def check(self) -> None:
+        """Raises the Stop that is due, if any."""
+        if self._held is not None:
+            raise Stop(self._held)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self._held = _SIGNALS[signal.Signals(number)]
+        self._give_back()
+        if not self._shielded:
+            raise Stop(self._held)
+
+    def _give_back(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}

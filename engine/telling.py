@@ -1,0 +1,136 @@
+"""What a search says to people: estimates, the best so far, the summary at its end."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from search.constraints import Ranking
+from search.hyperband import Bracket
+from search.trial import Trial
+
+log = logging.getLogger("nas")
+
+
+def describe(trial: Trial, ranking: Ranking) -> str:
+    """A trial's objective and limits in one line."""
+    value = f"{ranking.metric} {trial.metrics[ranking.metric]:.4f} after {trial.epochs} epochs"
+    return ", ".join([value, *verdicts(trial.metrics, ranking)])
+
+
+def verdicts(metrics: Mapping[str, Any], ranking: Ranking) -> list[str]:
+    """'precision >= 0.39 met (0.5123)' for each constraint."""
+    words = []
+    for limit in ranking.constraints:
+        value = metrics.get(limit.metric)
+        shown = (
+            "not measured"
+            if value is None
+            else f"{value:,}"
+            if isinstance(value, int)
+            else f"{value:.4f}"
+        )
+        words.append(f"{limit} {'met' if limit.miss(metrics) <= 0 else 'MISSED'} ({shown})")
+    return words
+
+
+def estimate(
+    seconds: Callable[[Mapping[str, Any], int], float],
+    configs: Sequence[Mapping[str, Any]],
+    first: Sequence[Bracket],
+    second: Sequence[Bracket],
+    max_time: float,
+) -> None:
+    """Says before the first job how long two generations will take, as far as can be guessed."""
+    per_epoch = sum(seconds(config, 1) for config in configs) / len(configs)
+    times = [per_epoch * total_epochs(brackets) for brackets in (first, second)]
+    log.info(
+        "estimated time: %s for the first generation, %s for the next one", *map(in_words, times)
+    )
+    if times[0] > max_time / 10:
+        log.info(
+            "the first generation takes over a tenth of the time limit (%s): for a first look, "
+            "there is --config configs/quick.json",
+            in_words(max_time),
+        )
+
+
+def total_epochs(brackets: Sequence[Bracket]) -> int:
+    """Epochs charged for all rungs of the brackets."""
+    return sum(
+        rung.size * (rung.epochs - before)
+        for bracket in brackets
+        for rung, before in zip(
+            bracket.rungs, [0, *(rung.epochs for rung in bracket.rungs)], strict=False
+        )
+    )
+
+
+def summary(
+    best: Trial | None,
+    feasible: bool,
+    trials: Sequence[Trial],
+    reason: str,
+    ranking: Ranking,
+    seconds: float,
+    data: str,
+    config_path: Path,
+    run_path: Path,
+) -> str:
+    """The last lines of a search, for somebody who sees them for the first time."""
+    spent = sum(trial.charged for trial in trials)
+    count = len({trial.trial for trial in trials})
+    lines = [
+        "",
+        f"The search ended ({reason}): {count} configurations, {spent} epochs, "
+        f"{in_words(seconds)}.",
+    ]
+    if best is None:
+        return "\n".join(
+            [*lines, "Nothing was trained to a usable result, so no configuration was written."]
+        )
+    if not feasible:
+        lines.append("No configuration met all limits: this is the one nearest to them.")
+    known = [
+        f"{name} {best.metrics[name]:.4f}"
+        for name in (ranking.metric, "top1", "precision", "recall")
+        if best.metrics.get(name) is not None
+    ]
+    lines += [
+        f"Found:   trial {best.trial}, after {best.epochs} epochs, mean over the folds: "
+        + ", ".join(known)
+    ]
+    lines += [f"Limit:   {verdict}" for verdict in verdicts(best.metrics, ranking)]
+    lines += [
+        f"Data:    {data}",
+        f"Files:   {config_path} (the configuration), {run_path}/ (everything else)",
+        f"Next:    python main.py -c {config_path} -t True   # measures it on the test split",
+    ]
+    return "\n".join(lines)
+
+
+def in_words(seconds: float) -> str:
+    """A duration as people say it."""
+    if not math.isfinite(seconds):
+        return "unlimited time"
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def set_up_logging(verbosity: str, path: Path | None = None) -> None:
+    """Plain lines on standard output, and with the time in the run's log.txt."""
+    log.setLevel(verbosity)
+    log.propagate = False
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+    console = logging.StreamHandler()
+    console.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(console)
+    if path is not None:
+        file = logging.FileHandler(path, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(file)

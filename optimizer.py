@@ -1,0 +1,286 @@
+"""START HERE.
+
+Constrained evolutionary search with a Hyperband schedule for the best small network.
+
+    python optimizer.py --seed 123 --hyperband True
+
+Trains networks on Oxford Flowers-17 (or any folder of images), and writes the best configuration
+within the limits to runs/<run>/opt_cfg.json and runs/opt_cfg.json, for `python main.py -c
+runs/opt_cfg.json -t True`.
+
+`search` is the whole algorithm. It knows no images: any ConfigSpace space and any object with the
+methods `cheap(config)` and `evaluate(config, epochs, seed, state)` will do. `main` only reads
+arguments and wires.
+"""
+
+import itertools
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine import telling
+from engine.arguments import Parser
+from engine.executor import SerialExecutor
+from engine.journal import Journal
+from engine.run import RunFolder, population_row
+from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, resumed
+from engine.stopping import EXIT_CODES, RESUMABLE, Clock, Stop, StopSignals
+from search import generation as generations
+from search.evolution import LimitsUnreachable, survivors
+from search.hyperband import Bracket, cut, shrink
+from search.space import Space
+from search.trial import Trial
+from utils import InputError
+
+log = logging.getLogger("nas")
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search found. `best` is None if nothing was trained.
+
+    Whether it meets the limits is `feasible`.
+    """
+
+    best: Trial | None
+    feasible: bool
+    trials: list[Trial]
+    reason: str  # a key of engine.stopping.EXIT_CODES
+
+
+def search(
+    space: Space, target: Any, settings: Settings, run_dir: str | Path | RunFolder | None = None
+) -> Result:
+    """Searches until a limit is reached or no new configuration is left.
+
+    Goes on where a run in `run_dir` ended.
+
+    Without `run_dir` nothing is written. InputError if no configuration is within the cheap
+    limits.
+    """
+    folder = RunFolder.at(run_dir)
+    journal = Journal(folder.trials_jsonl if folder else None)
+    ranking = settings.ranking()
+    nursery = generations.Nursery(
+        space,
+        ranking,
+        target.cheap,
+        settings.seed,
+        settings.tournament_size,
+        settings.mutation_rate,
+    )
+    clock = Clock(
+        max((trial.observed.get("elapsed", 0.0) for trial in journal.trials), default=0.0)
+    )
+    population: list[Trial] = []
+    done: list[Trial] = []  # as decided so far; on a resume the journal knows more
+    rows: list[dict[str, Any]] = []  # of population.csv
+
+    with StopSignals() as signals:
+        executor = SerialExecutor(
+            target, settings.seed, settings.max_time, journal, folder, clock, signals
+        )
+        try:
+            for generation in itertools.count(0 if settings.sampler == "evolution" else 1):
+                if (
+                    generation > (settings.max_generations or 0)
+                    and settings.max_generations is not None
+                ):
+                    raise Stop("generation limit")
+                planned = plan(settings, generation)
+                parents = population if settings.sampler == "evolution" else []
+                children = nursery.draw(parents, generations.size(planned))
+                if not done and children and hasattr(target, "estimate_seconds"):
+                    telling.estimate(
+                        target.estimate_seconds,
+                        [child.config for child in children],
+                        planned,
+                        plan(settings, 1),
+                        settings.max_time,
+                    )
+                brackets, limited = afford(
+                    shrink(planned, len(children)), done, settings.max_total_epochs
+                )
+                trials = executor.run(
+                    generations.halvings(brackets, children, generation, ranking)
+                )
+                done += trials
+                full = [trial for trial in trials if trial.epochs == settings.epochs]
+                population = survivors(population, full, ranking.key, settings.pop_size)
+                rows.append(population_row(population, done, generation, ranking))
+                write_best(folder, journal, rows, settings)
+                if limited:
+                    raise Stop("epoch limit")
+                if len(children) < generations.size(planned):
+                    raise Stop("space exhausted")
+        except LimitsUnreachable as error:
+            raise unreachable(nursery, error) from None
+        except Stop as stop:
+            reason = stop.reason
+            log.info("the search ends: %s", stop)
+        best = write_best(folder, journal, rows, settings)
+    journal.close()
+    if folder and reason not in RESUMABLE:
+        folder.delete_states()
+    return Result(best, best is not None and ranking.feasible(best), journal.trials, reason)
+
+
+def plan(settings: Settings, generation: int) -> list[Bracket]:
+    """The brackets of a generation, by the settings."""
+    return generations.plan(
+        generation,
+        hyperband=settings.hyperband,
+        pop_size=settings.pop_size,
+        num_children=settings.num_children,
+        epochs=settings.epochs,
+        min_epochs=settings.min_epochs,
+        eta=settings.eta,
+    )
+
+
+def afford(
+    brackets: list[Bracket], done: Sequence[Trial], max_total_epochs: int | None
+) -> tuple[list[Bracket], bool]:
+    """The brackets as far as the epochs left allow, and whether that cut them."""
+    if max_total_epochs is None:
+        return brackets, False
+    return cut(brackets, max_total_epochs - sum(trial.charged for trial in done))
+
+
+def write_best(
+    folder: RunFolder | None, journal: Journal, rows: list[dict[str, Any]], settings: Settings
+) -> Trial | None:
+    """Tells and writes the best so far and the history, all of it derived from the journal.
+
+    Returns the best.
+    """
+    ranking = settings.ranking()
+    best = generations.incumbent(journal.trials, ranking)
+    if best is not None:
+        log.info("best so far: %s", telling.describe(best, ranking))
+    if folder:
+        folder.save_population(rows)
+        folder.save_winner(best, ranking, settings.epochs)
+    return best
+
+
+def unreachable(nursery: generations.Nursery, error: LimitsUnreachable) -> InputError:
+    """The limits and the smallest network that was found, in words."""
+    cheap = nursery.cheap(error.nearest)
+    limits = " and ".join(map(str, nursery.limits))
+    found = ", ".join(f"{limit.metric} {cheap[limit.metric]:,}" for limit in nursery.limits)
+    return InputError(
+        f"no configuration of the search space meets {limits}: the nearest found has {found}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    try:
+        return run(arguments(argv))
+    except InputError as error:
+        print(f"optimizer.py: {error}", file=sys.stderr)
+        return 2
+
+
+def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
+    """What was given on the command line, by name of setting."""
+    parser = Parser(__doc__)
+    for name in [*FIELDS, *SHORTHANDS]:
+        parser.add_setting(name)
+    parser.add_argument(
+        "--config",
+        metavar="PRESET",
+        help="a preset, such as configs/quick.json; flags override it",
+    )
+    parser.add_argument(
+        "--resume", metavar="RUN", help="go on with a run: its folder, its name, or 'last'"
+    )
+    return parser.parse_strictly(argv)
+
+
+def run(given: dict[str, Any]) -> int:
+    """Wires a search by what was given on the command line, and tells how it ended."""
+    resume, preset = given.pop("resume", None), given.pop("config", None)
+    if resume is None:
+        settings = resolve(*([read_preset(preset)] if preset is not None else []), given)
+        folder = RunFolder.create(settings)
+    else:
+        if preset is not None:
+            raise InputError("--config cannot go with --resume: a run keeps its settings")
+        folder = RunFolder.find(resume, given.pop("runs_dir", Settings.runs_dir))
+        settings = resumed(folder.record, given)
+    try:
+        return run_in(folder, settings, must_match=resume is not None)
+    except InputError:
+        folder.remove_if_new()  # a run that could not begin leaves nothing behind
+        raise
+    finally:
+        folder.close()
+
+
+def run_in(folder: RunFolder, settings: Settings, must_match: bool) -> int:
+    """Opens data and space, searches in that folder, and prints the summary."""
+    from target import cross_validation  # torch takes seconds: not before arguments are right
+    from vision.data import open_data, open_train
+    from vision.training import choose_device
+
+    space = Space.load(settings.space or HERE / "configs" / "space.json")
+    device = choose_device(settings.device)
+    source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
+    images, fingerprint = open_train(source)
+    rungs = [rung.epochs for rung in plan(settings, 1)[0].rungs]
+    target = cross_validation(
+        images,
+        source.num_classes,
+        settings.folds,
+        settings.seed,
+        optimizer=settings.optimizer,
+        device=device,
+        threads=settings.threads,
+        per_batch=settings.precision == "per_batch",
+        curve_epochs=range(1, settings.epochs + 1) if settings.curve == "epochs" else rungs,
+    )
+    folder.begin_session(
+        settings,
+        {"data": {**source.to_dict(), "fingerprint": fingerprint}, "device": str(device)},
+        must_match,
+    )
+    telling.set_up_logging(settings.verbosity, folder.log_txt)
+    log.info("run %s", folder.path)
+    log.info(
+        "data: %s, %d training images of %d classes, %d folds",
+        source.name,
+        len(images.labels),
+        source.num_classes,
+        settings.folds,
+    )
+    if source.note:
+        log.warning("NOTE: %s", source.note)
+    started = time.monotonic()
+    result = search(space, target, settings, folder)
+    folder.end_session(result.reason)
+    data = source.name + (f" - NOTE: {source.note}" if source.note else "")
+    log.info(
+        telling.summary(
+            result.best,
+            result.feasible,
+            result.trials,
+            result.reason,
+            settings.ranking(),
+            time.monotonic() - started,
+            data,
+            folder.latest / "opt_cfg.json",
+            folder.path,
+        )
+    )
+    return EXIT_CODES[result.reason]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

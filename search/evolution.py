@@ -1,0 +1,93 @@
+"""Parents -> children -> survivors: tournaments, two operators, and (mu + lambda) survival."""
+
+from collections.abc import Callable, Container, Sequence
+from typing import Any
+
+import numpy as np
+
+from search.space import Space
+from search.trial import Trial, canonical
+
+Key = Callable[[Trial], Any]
+TRIES = 200  # proposals of each kind for one child
+UNREPAIRED_TRIES = 10  # repairs that may fail before the limits count as unreachable
+
+
+class LimitsUnreachable(ValueError):
+    """No configuration within the cheap limits was found.
+
+    `nearest` is the one that violates them least.
+    """
+
+    def __init__(self, nearest: dict[str, Any]):
+        super().__init__("no configuration is within the cheap limits")
+        self.nearest = nearest
+
+
+def tournament(
+    population: Sequence[Trial], key: Key, size: int, rng: np.random.Generator
+) -> Trial:
+    """The best of `size` different members drawn at random (of all, if there are fewer)."""
+    drawn = rng.choice(len(population), size=min(size, len(population)), replace=False)
+    return min((population[i] for i in drawn), key=key)
+
+
+def propose(
+    space: Space,
+    population: Sequence[Trial],
+    key: Key,
+    tournament_size: int,
+    mutation_rate: float,
+    rng: np.random.Generator,
+) -> tuple[dict[str, Any], tuple[int, ...], str]:
+    """A child as (configuration, parents' trial ids, operator).
+
+    With probability `mutation_rate` one parent, mutated; else two parents, both winners of
+    tournaments, recombined. Without a population: a sample of the space.
+    """
+    if not population:
+        return space.sample(rng), (), "sample"
+    first = tournament(population, key, tournament_size, rng)
+    if rng.random() < mutation_rate:
+        return space.mutate(first.config, rng), (first.trial,), "mutate"
+    second = tournament(population, key, tournament_size, rng)
+    return (
+        space.recombine(first.config, second.config, rng),
+        (first.trial, second.trial),
+        "recombine",
+    )
+
+
+def survivors(
+    population: Sequence[Trial], children: Sequence[Trial], key: Key, size: int
+) -> list[Trial]:
+    """The best `size` of parents and children together, the best first."""
+    return sorted([*population, *children], key=key)[:size]
+
+
+def draw_child(
+    space: Space,
+    propose_one: Callable[[np.random.Generator], tuple[dict[str, Any], tuple[int, ...], str]],
+    violation: Callable[[dict[str, Any]], float],
+    seen: Container[str],
+    rng: np.random.Generator,
+) -> tuple[dict[str, Any], tuple[int, ...], str] | None:
+    """The first proposal that keeps the cheap limits and is new in this run.
+
+    After `TRIES` proposals the next ones are repaired towards the limits. None: nothing new was
+    found, the space is exhausted as far as bounded tries can tell. LimitsUnreachable: no proposal
+    could be brought within the limits.
+    """
+    within_limits = False
+    for attempt in range(2 * TRIES):
+        config, parents, operator = propose_one(rng)
+        if attempt >= TRIES:
+            config = space.repair(config, violation, rng)
+        if violation(config) > 0:
+            if attempt >= TRIES + UNREPAIRED_TRIES and not within_limits:
+                raise LimitsUnreachable(config)
+            continue
+        within_limits = True
+        if canonical(config) not in seen:
+            return config, parents, operator
+    return None

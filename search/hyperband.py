@@ -1,0 +1,156 @@
+"""Hyperband's brackets and rungs in whole numbers, and successive halving within one bracket.
+
+Li, Jamieson, DeSalvo, Rostamizadeh and Talwalkar, "Hyperband: A Novel Bandit-Based Approach to
+Hyperparameter Optimization", JMLR 18 (2018), algorithm 1. R is `epochs`, the smallest budget
+`min_epochs`, eta a whole number.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from search.trial import Job, Trial
+
+
+class Rung(NamedTuple):
+    """How many children come to this rung and the epochs they reach there, in all."""
+
+    size: int
+    epochs: int
+    run: int  # how many of them the epochs left allow, the first by trial id
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """A series of rungs; the last one of a full bracket trains in full.
+
+    `s` counts the halvings.
+    """
+
+    s: int
+    rungs: tuple[Rung, ...]
+
+
+@dataclass(frozen=True)
+class Child:
+    """A configuration on its way through a bracket."""
+
+    trial: int
+    config: dict[str, Any]
+    parents: tuple[int, ...] = ()
+    operator: str = "sample"
+
+
+def plain_bracket(size: int, epochs: int) -> Bracket:
+    """No halving: `size` children, trained in full at once."""
+    return Bracket(0, (Rung(size, epochs, size),))
+
+
+def hyperband_brackets(epochs: int, min_epochs: int, eta: int) -> list[Bracket]:
+    """All brackets of one round, the one with most halvings first.
+
+    s_max is the largest s with eta^s * min_epochs <= epochs, found in whole numbers:
+    floor(log(243) / log(3)) is 4. Bracket s starts with ceil((s_max + 1) / (s + 1) * eta^s)
+    children at epochs // eta^s; each rung keeps a 1/eta share of them, at least one, with the
+    epochs of the level above.
+    """
+    s_max = 0
+    while eta ** (s_max + 1) * min_epochs <= epochs:
+        s_max += 1
+    brackets = []
+    for s in range(s_max, -1, -1):
+        children = -(-(s_max + 1) * eta**s // (s + 1))
+        sizes = [max(1, children // eta**i) for i in range(s + 1)]
+        brackets.append(
+            Bracket(s, tuple(Rung(n, epochs // eta ** (s - i), n) for i, n in enumerate(sizes)))
+        )
+    return brackets
+
+
+def budget_levels(epochs: int, min_epochs: int, eta: int) -> list[int]:
+    """The epochs at which rungs stand, ascending: 50, 3, 2 -> 3, 6, 12, 25, 50."""
+    return [rung.epochs for rung in hyperband_brackets(epochs, min_epochs, eta)[0].rungs]
+
+
+def shrink(brackets: Sequence[Bracket], children: int) -> list[Bracket]:
+    """The brackets when only so many children could be drawn: they fill the brackets in order."""
+    shrunk = []
+    for bracket in brackets:
+        available = min(bracket.rungs[0].size, children)
+        children -= available
+        if available:
+            sizes = [min(rung.size, available) for rung in bracket.rungs]
+            shrunk.append(
+                replace(
+                    bracket,
+                    rungs=tuple(
+                        rung._replace(size=n, run=n)
+                        for rung, n in zip(bracket.rungs, sizes, strict=True)
+                    ),
+                )
+            )
+    return shrunk
+
+
+def cut(brackets: Sequence[Bracket], epochs_left: int) -> tuple[list[Bracket], bool]:
+    """Cuts the fixed order of jobs (rung, bracket, trial id) at the epochs left.
+
+    Sizes of rungs do not depend on results, so the cut is known before the first job of a
+    generation. Returns the brackets with `Rung.run` reduced, and whether anything was cut.
+    """
+    runs = [[0] * len(bracket.rungs) for bracket in brackets]
+    for level in range(max((len(bracket.rungs) for bracket in brackets), default=0)):
+        for row, bracket in zip(runs, brackets, strict=True):
+            if level >= len(bracket.rungs):
+                continue
+            rung = bracket.rungs[level]
+            charge = rung.epochs - (bracket.rungs[level - 1].epochs if level else 0)
+            row[level] = min(rung.size, epochs_left // charge)
+            epochs_left -= row[level] * charge
+            if row[level] < rung.size:
+                return [_with_runs(*pair) for pair in zip(brackets, runs, strict=True)], True
+    return list(brackets), False
+
+
+def _with_runs(bracket: Bracket, runs: Sequence[int]) -> Bracket:
+    return replace(
+        bracket,
+        rungs=tuple(rung._replace(run=run) for rung, run in zip(bracket.rungs, runs, strict=True)),
+    )
+
+
+def successive_halving(
+    bracket: Bracket, children: Sequence[Child], generation: int, key: Callable[[Trial], Any]
+) -> Generator[list[Job], list[Trial], None]:
+    """Yields the jobs of each rung, by trial id, and is sent their trials.
+
+    The best by `key` go on to the next.
+
+    Failed and diverged children are out; the next best take their places while there are any.
+    """
+    alive, done = {child.trial: child for child in children}, 0
+    for position, rung in enumerate(bracket.rungs):
+        runnable = sorted(alive)[: rung.run]
+        if not runnable:
+            return
+        trials = yield [
+            Job(
+                trial=number,
+                generation=generation,
+                bracket=bracket.s,
+                rung=position,
+                epochs=rung.epochs,
+                charged=rung.epochs - done,
+                config=alive[number].config,
+                parents=alive[number].parents,
+                operator=alive[number].operator,
+            )
+            for number in runnable
+        ]
+        if position + 1 < len(bracket.rungs):
+            ranked = sorted((trial for trial in trials if trial.status == "ok"), key=key)
+            alive = {
+                trial.trial: alive[trial.trial]
+                for trial in ranked[: bracket.rungs[position + 1].size]
+            }
+            done = rung.epochs

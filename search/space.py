@@ -1,0 +1,261 @@
+"""The search space: load, sample, mutate, recombine, validate, repair.
+
+ConfigSpace objects say what is legal. Outside this module a configuration is a plain dict of
+native Python values that holds the active hyperparameters only, in the order of the space.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ConfigSpace import (
+    CategoricalHyperparameter,
+    Configuration,
+    ConfigurationSpace,
+    Constant,
+    OrdinalHyperparameter,
+)
+from ConfigSpace.hyperparameters import FloatHyperparameter, Hyperparameter, IntegerHyperparameter
+
+from utils import InputError, nearest
+
+Config = dict[str, Any]
+FORBIDDEN_TRIES = (
+    100  # draws of an operator before it is taken that forbidden clauses leave it no child
+)
+REPAIR_STEPS = 500
+
+
+class Space:
+    """A ConfigSpace space whose draws depend on nothing but the generator given to them."""
+
+    def __init__(self, configspace: ConfigurationSpace):
+        self.configspace = configspace
+        self.names = list(configspace)  # parents of conditions come before their children
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Space":
+        """Reads ConfigSpace's own JSON format. InputError if the file is none."""
+        try:
+            return cls(ConfigurationSpace.from_json(Path(path)))
+        except OSError as error:
+            raise InputError(f"search space {path} cannot be read: {error.strerror}") from None
+        except (
+            Exception
+        ) as error:  # ConfigSpace raises whatever its decoders meet in a foreign file
+            raise InputError(
+                f"search space {path} is not in ConfigSpace's JSON format: {error}"
+            ) from None
+
+    def default(self) -> Config:
+        """The default configuration of the space."""
+        return self._native(self.configspace.get_default_configuration())
+
+    def sample(self, rng: np.random.Generator) -> Config:
+        """Every active hyperparameter drawn from its distribution."""
+        self.configspace.seed(int(rng.integers(2**31)))
+        return self._native(self.configspace.sample_configuration())
+
+    def mutate(self, config: Mapping[str, Any], rng: np.random.Generator) -> Config:
+        """Draws one active hyperparameter anew.
+
+        What becomes active by it is drawn, what becomes inactive is left out.
+        """
+        names = [name for name in config if not isinstance(self.configspace[name], Constant)]
+        for _ in range(FORBIDDEN_TRIES if names else 0):
+            name = names[rng.integers(len(names))]
+            child = self.complete({**config, name: self._draw(name, rng)}, rng)
+            if child is not None:
+                return child
+        return dict(config)
+
+    def recombine(
+        self, first: Mapping[str, Any], second: Mapping[str, Any], rng: np.random.Generator
+    ) -> Config:
+        """Takes each hyperparameter from either parent (uniform crossover, Syswerda 1989).
+
+        One that is inactive in a parent is taken from the other one if the child needs it, or
+        drawn if neither has it.
+        """
+        for _ in range(FORBIDDEN_TRIES):
+            values = {}
+            for name in self.names:
+                either, other = (first, second) if rng.random() < 0.5 else (second, first)
+                if name in either or name in other:
+                    values[name] = either.get(name, other.get(name))
+            child = self.complete(values, rng)
+            if child is not None:
+                return child
+        return dict(first)
+
+    def complete(self, values: Mapping[str, Any], rng: np.random.Generator) -> Config | None:
+        """Repairs conditions.
+
+        Leaves out what is inactive and draws what is active and has no value.
+
+        Returns None if a forbidden clause rules the result out.
+        """
+        config: Config = {}
+        for name in self.names:
+            if self._active(name, config):
+                config[name] = values[name] if name in values else self._draw(name, rng)
+        try:
+            return self._native(Configuration(self.configspace, values=config))
+        except ValueError:
+            return None
+
+    def repair(
+        self,
+        config: Mapping[str, Any],
+        violation: Callable[[Config], float],
+        rng: np.random.Generator,
+    ) -> Config:
+        """Walks towards where `violation` is 0, changing as little as will do.
+
+        Greedy steps over single hyperparameters.
+
+        A step halves a number's distance to either end of its range (on the scale of the space) or
+        takes another category. The walk ends where nothing is violated or no step helps: the
+        result may still violate.
+        """
+        current, value = dict(config), violation(dict(config))
+        for _ in range(REPAIR_STEPS):
+            if value <= 0:
+                break
+            changed = (
+                {**current, name: step}
+                for name in current
+                for step in self._steps(name, current[name])
+            )
+            children = [
+                child
+                for child in (self.complete(values, rng) for values in changed)
+                if child is not None
+            ]
+            scored = [(violation(child), i) for i, child in enumerate(children)]
+            if not scored or min(scored)[0] >= value:
+                break
+            value, best = min(scored)
+            current = children[best]
+        return current
+
+    def adopt(self, values: Mapping[str, Any]) -> tuple[Config, list[str]]:
+        """A configuration that a user wrote -> (configuration, warnings).
+
+        What is inactive or null is left out and what lies outside the space is kept, both with a
+        warning. InputError for an unknown hyperparameter, an active one that is missing, or a
+        value of another type.
+        """
+        for name in values:
+            if name not in self.configspace:
+                raise InputError(
+                    f"{name!r} is no hyperparameter of the space{nearest(name, self.names)}"
+                )
+        config: Config = {}
+        warnings = []
+        for name in self.names:
+            value, active = values.get(name), self._active(name, config)
+            if active and value is None:
+                raise InputError(
+                    f"hyperparameter {name!r} is active here but has no value; "
+                    f"allowed is {self._allowed(name)}"
+                )
+            if active:
+                config[name] = self._cast(name, value)
+                if not self.configspace[name].legal_value(config[name]):
+                    warnings.append(
+                        f"{name} = {value!r} is outside the space ({self._allowed(name)})"
+                    )
+            elif name in values:
+                warnings.append(
+                    f"{name} = {value!r} is inactive in this configuration and was left out"
+                )
+        if not warnings:
+            try:
+                Configuration(self.configspace, values=config)
+            except ValueError as error:
+                warnings.append(f"the configuration is outside the space: {error}")
+        return config, warnings
+
+    def _active(self, name: str, config: Mapping[str, Any]) -> bool:
+        return all(
+            condition.satisfied_by_value(dict(config))
+            for condition in self.configspace.parent_conditions_of[name]
+        )
+
+    def _draw(self, name: str, rng: np.random.Generator) -> Any:
+        random_state = np.random.RandomState(int(rng.integers(2**31)))
+        return _native_value(self.configspace[name].sample_value(seed=random_state))
+
+    def _native(self, configuration: Configuration) -> Config:
+        values = dict(configuration)
+        return {name: _native_value(values[name]) for name in self.names if name in values}
+
+    def _steps(self, name: str, value: Any) -> list[Any]:
+        """Values near the given one, in a fixed order: see `repair`."""
+        hyperparameter = self.configspace[name]
+        if isinstance(hyperparameter, CategoricalHyperparameter | OrdinalHyperparameter):
+            return [
+                choice
+                for choice in map(_native_value, _choices(hyperparameter))
+                if choice != value
+            ]
+        if isinstance(hyperparameter, Constant):
+            return []
+        position, steps = float(hyperparameter.to_vector(value)), []
+        for end in (0.0, 1.0):
+            halfway = _native_value(hyperparameter.to_value((position + end) / 2))
+            # In a coarse range the half way may round back to where it began.
+            steps.append(
+                halfway if halfway != value else _native_value(hyperparameter.to_value(end))
+            )
+        return [step for step in steps if step != value]
+
+    def _cast(self, name: str, value: Any) -> Any:
+        """The value in the declared type of its hyperparameter.
+
+        InputError if it has another type.
+        """
+        hyperparameter = self.configspace[name]
+        number = (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )
+        if isinstance(hyperparameter, FloatHyperparameter) and number:
+            return float(value)
+        if isinstance(hyperparameter, IntegerHyperparameter) and number and value == int(value):
+            return int(value)
+        if isinstance(
+            hyperparameter, CategoricalHyperparameter | OrdinalHyperparameter | Constant
+        ):
+            for choice in map(_native_value, _choices(hyperparameter)):
+                if type(choice) is type(value):
+                    return value
+        raise InputError(
+            f"hyperparameter {name!r} cannot be {value!r}; allowed is {self._allowed(name)}"
+        )
+
+    def _allowed(self, name: str) -> str:
+        hyperparameter = self.configspace[name]
+        if isinstance(hyperparameter, IntegerHyperparameter | FloatHyperparameter):
+            kind = (
+                "a whole number"
+                if isinstance(hyperparameter, IntegerHyperparameter)
+                else "a number"
+            )
+            return f"{kind} from {hyperparameter.lower} to {hyperparameter.upper}"
+        return " or ".join(repr(_native_value(choice)) for choice in _choices(hyperparameter))
+
+
+def _choices(hyperparameter: Hyperparameter) -> list[Any]:
+    if isinstance(hyperparameter, CategoricalHyperparameter):
+        return list(hyperparameter.choices)
+    if isinstance(hyperparameter, OrdinalHyperparameter):
+        return list(hyperparameter.sequence)
+    return [hyperparameter.default_value]
+
+
+def _native_value(value: Any) -> Any:
+    """ConfigSpace hands out numpy scalars, which are neither JSON nor equal in a hash."""
+    return value.item() if isinstance(value, np.generic) else value

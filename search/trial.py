@@ -1,0 +1,83 @@
+"""The one record that everything shares.
+
+A job to be done, and a trial, which is a job with its outcome.
+
+A trial is one line of a run's journal, `trials.jsonl`: one configuration at one rung.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from utils import canonical_json, derive_seed, without_nan
+
+JOURNAL_VERSION = 1
+STATUSES = ("ok", "failed", "diverged")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Train a configuration up to `epochs` epochs in all.
+
+    Plain data, ready for another process.
+    """
+
+    trial: int  # number of the configuration in its run, from 0
+    generation: int  # 0 is the initial population
+    bracket: int  # Hyperband's s; 0 trains in full at once
+    rung: int  # position in its bracket, from 0
+    epochs: int  # total reached afterwards
+    charged: int  # epochs by which this job goes on from the rung before
+    config: dict[str, Any] = field(hash=False)
+    parents: tuple[int, ...] = ()
+    operator: str = "sample"  # sample, mutate or recombine
+    repeat: int = 0  # counts re-evaluations of the same configuration
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """Identifies the job within its run."""
+        return self.trial, self.epochs, self.repeat
+
+
+@dataclass(frozen=True)
+class Trial(Job):
+    """A finished job. Metrics that are not finite are None."""
+
+    status: str = "ok"  # one of STATUSES
+    error: str | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict, hash=False)
+    folds: list[dict[str, Any]] = field(default_factory=list, hash=False)
+    observed: dict[str, Any] = field(
+        default_factory=dict, hash=False
+    )  # may differ between identical runs
+
+    def to_line(self) -> str:
+        """One line of the journal, without the line break."""
+        return json.dumps({"v": JOURNAL_VERSION, **without_nan(asdict(self))}, allow_nan=False)
+
+    @classmethod
+    def from_line(cls, line: str) -> "Trial":
+        """Reads `to_line`. ValueError if the line is not a record of this version."""
+        record = json.loads(line)
+        if not isinstance(record, dict) or record.pop("v", None) != JOURNAL_VERSION:
+            raise ValueError(f"not a record of version {JOURNAL_VERSION}")
+        if set(record) != {item.name for item in fields(cls)} or record["status"] not in STATUSES:
+            raise ValueError("its keys are not those of a trial")
+        return cls(**{**record, "parents": tuple(record["parents"])})
+
+
+def canonical(config: Mapping[str, Any]) -> str:
+    """Text that is equal for equal configurations.
+
+    Take it of active hyperparameters with native values only.
+    """
+    return canonical_json(dict(config))
+
+
+def evaluation_seed(run_seed: int, config: Mapping[str, Any], repeat: int = 0) -> int:
+    """The seed of an evaluation.
+
+    It knows no epochs, trial number or rung, so that training can go on exactly.
+    """
+    return derive_seed(run_seed, "evaluation", canonical(config), repeat)

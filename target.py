@@ -1,0 +1,239 @@
+"""The target function: (configuration, epochs, seed) -> metrics over the folds of a set of images.
+
+An evaluation is a pure function of its arguments and the images: every random number comes from
+generators that derive from the seed and the fold, never from a global stream. Training stopped and
+continued from a saved state is bit for bit the same as training in one go (tests/test_target.py).
+
+`optimizer.search` needs only two methods, `cheap` and `evaluate`; any object that has them is a
+target.
+"""
+
+import hashlib
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cnn import count_macs, count_parameters
+from utils import canonical_json, derive_rng, derive_seed
+from vision import metrics
+from vision.data import Images, stratified_folds
+from vision.training import Learner, prepare_torch, read_state, write_state
+
+STATE_VERSION = 1
+
+
+class ImageTarget:
+    """Trains a configuration once per fold and measures it on the images that the fold leaves out.
+
+    pixels: uint8 (N, S, S, 3). labels: int64 (N,) in 0..num_classes-1.
+    folds: pairs of index arrays (training images, held-out images); one pair makes a plain split.
+    optimizer: 'adam' or 'adamw'. curve_epochs: after these, a fold is also measured on the way.
+    batch_order: an order of all N images; asks for `precision_per_batch` over batches of the
+    held-out images in that order.
+    """
+
+    def __init__(
+        self,
+        pixels: np.ndarray,
+        labels: np.ndarray,
+        num_classes: int,
+        folds: Sequence[tuple[np.ndarray, np.ndarray]],
+        *,
+        optimizer: str = "adam",
+        device: torch.device | str = "cpu",
+        threads: int = 1,
+        curve_epochs: Collection[int] = (),
+        batch_order: np.ndarray | None = None,
+    ):
+        prepare_torch(threads)
+        self.device = torch.device(device)
+        self.image_size, self.num_classes = pixels.shape[1], num_classes
+        self.labels, self.folds = labels, list(folds)
+        self.optimizer, self.batch_order = optimizer, batch_order
+        self.curve_epochs = frozenset(curve_epochs)
+        # Resident on the device for good, as (N, S, S, 3) floats.
+        self.images = torch.from_numpy(pixels).to(self.device).float().div_(255)
+        self.targets = torch.from_numpy(labels).to(self.device)
+        self._scale = [_mean_and_std(pixels[train]) for train, _ in self.folds]
+        arrays = [pixels, labels, *(part for fold in self.folds for part in fold)]
+        self.fingerprint = hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
+        self._speed: tuple[float, float] | None = None
+
+    def cheap(self, config: Mapping[str, Any]) -> dict[str, int]:
+        """Metrics known before training: `num_params` and `macs` (multiply-adds of one image)."""
+        return {
+            "num_params": count_parameters(config, self.image_size, self.num_classes),
+            "macs": count_macs(config, self.image_size, self.num_classes),
+        }
+
+    def evaluate(
+        self, config: Mapping[str, Any], epochs: int, seed: int, state: str | Path | None = None
+    ) -> dict[str, Any]:
+        """Means over the folds of top3, top1, precision, recall (macro) and loss after `epochs`.
+
+        `epochs` counts from the beginning. `state` is a file: read if it holds this very training
+        (else training starts anew, to the same result), written before return. Also returned:
+        `folds`, the same metrics per fold with the `curve` over `curve_epochs`; and `observed`,
+        what differs between identical runs. If a logit is not finite, all metrics are NaN.
+        """
+        key = canonical_json([STATE_VERSION, seed, dict(config), self.optimizer, self.fingerprint])
+        saved = read_state(state, key, epochs)
+        curves, states, seconds = [], [], []
+        for fold in range(len(self.folds)):
+            started = time.perf_counter()
+            learner = self.learner(config, seed, fold)
+            curve: list[dict[str, Any]] = []
+            if saved is not None:
+                learner.restore(saved[fold]["learner"])
+                curve = saved[fold]["curve"]
+            curves.append(self._train(learner, fold, epochs, curve))
+            states.append({"learner": learner.state(), "curve": curves[-1]})
+            seconds.append(round(time.perf_counter() - started, 3))
+        if state is not None:
+            write_state(Path(state), {"key": key, "epochs": epochs, "folds": states})
+        names = [name for name in curves[0][-1] if name != "epochs"]
+        folds = [
+            {
+                **{name: curve[-1][name] for name in names},
+                "curve": [point for point in curve if point["epochs"] in self.curve_epochs],
+            }
+            for curve in curves
+        ]
+        means = {name: float(np.mean([fold[name] for fold in folds])) for name in names}
+        observed = {"fold_seconds": seconds}
+        return {**means, **self.cheap(config), "folds": folds, "observed": observed}
+
+    def learner(self, config: Mapping[str, Any], seed: int, fold: int) -> Learner:
+        """An untrained network for a fold, with its generators."""
+        return Learner(
+            config,
+            image_size=self.image_size,
+            num_classes=self.num_classes,
+            scale=self._scale[fold],
+            optimizer=self.optimizer,
+            device=self.device,
+            seed=derive_seed(seed, "fold", fold),
+        )
+
+    def fit(self, learner: Learner, fold: int, epochs: int) -> np.ndarray:
+        """Trains up to `epochs` epochs in all; returns the held-out images' logits (n, K)."""
+        train, held_out = (torch.from_numpy(part).to(self.device) for part in self.folds[fold])
+        images, labels = self.images[train], self.targets[train]
+        while learner.epochs < epochs:
+            learner.train_epoch(images, labels)
+        return learner.scores(self.images[held_out])
+
+    def measure(self, scores: np.ndarray, fold: int, batch_size: int) -> dict[str, float]:
+        """Metrics of the logits of a fold's held-out images; all NaN if one is not finite."""
+        held_out = self.folds[fold][1]
+        labels, predicted, classes = self.labels[held_out], scores.argmax(axis=1), self.num_classes
+        values = {
+            "top3": metrics.top_k_accuracy(scores, labels, 3),
+            "top1": metrics.top_k_accuracy(scores, labels, 1),
+            "precision": metrics.macro_precision(predicted, labels, classes),
+            "recall": metrics.macro_recall(predicted, labels, classes),
+            "loss": metrics.cross_entropy(scores.astype(np.float64), labels),
+        }
+        if self.batch_order is not None:
+            place = np.argsort(self.batch_order)  # of each image in that order
+            order = np.argsort(place[held_out])
+            values["precision_per_batch"] = metrics.precision_per_batch(
+                predicted[order], labels[order], classes, batch_size
+            )
+        return values if np.isfinite(scores).all() else dict.fromkeys(values, float("nan"))
+
+    def estimate_seconds(self, config: Mapping[str, Any], epochs: int) -> float:
+        """Roughly how long `evaluate` takes on this machine: for display, not for decisions."""
+        self._speed = self._speed or self._measure_speed()
+        per_mac, per_step = self._speed
+        macs = count_macs(config, self.image_size, self.num_classes)
+        sizes = [len(train) for train, _ in self.folds]
+        steps = sum(-(-size // config["batch_size"]) for size in sizes)
+        return epochs * (sum(sizes) * macs * per_mac + steps * per_step)
+
+    def _train(
+        self, learner: Learner, fold: int, epochs: int, curve: Sequence[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Trains on, measuring on the way; returns the curve, whose last point is at `epochs`."""
+        curve = list(curve)
+        for point in sorted(self.curve_epochs | {epochs}):
+            if learner.epochs < point <= epochs:
+                measured = self.measure(self.fit(learner, fold, point), fold, learner.batch_size)
+                curve.append({"epochs": point, **measured})
+                if np.isnan(measured["loss"]):  # it stays so: further epochs would be wasted
+                    curve[-1]["epochs"] = learner.epochs = epochs
+        return curve
+
+    def _measure_speed(self) -> tuple[float, float]:
+        """(seconds per multiply-add and image, seconds per step), by a tiny and a larger one."""
+        base = {"n_conv_layers": 2, "kernel_size": 3, "use_BN": True, "global_avg_pooling": True}
+        base |= {"n_fc_layers": 1, "n_channels_fc_0": 64, "dropout_rate": 0.1}
+        times, work = [], 0
+        for channels, batch_size in ((4, 4), (64, 64)):
+            config = {**base, "n_channels_conv_0": channels, "n_channels_conv_1": channels}
+            learner = self.learner(
+                {**config, "batch_size": batch_size, "learning_rate_init": 1e-3}, 0, 0
+            )
+            images, labels = self.images[: 4 * batch_size], self.targets[: 4 * batch_size]
+            learner.train_epoch(images, labels)  # the first steps also allocate
+            started = time.perf_counter()
+            learner.train_epoch(images, labels)
+            learner.scores(images[:1])  # waits for the device
+            times.append((time.perf_counter() - started) / -(-len(labels) // batch_size))
+            work = count_macs(config, self.image_size, self.num_classes) * batch_size
+        return max(0.0, times[1] - times[0]) / work, times[0]
+
+
+def _mean_and_std(pixels: np.ndarray) -> tuple[list[float], list[float]]:
+    """Per channel, of pixels scaled to [0, 1]; of training images only, as any part of a fit."""
+    scaled = pixels.reshape(-1, 3).astype(np.float64) / 255
+    return scaled.mean(axis=0).tolist(), (scaled.std(axis=0) + 1e-3).tolist()
+
+
+def cross_validation(
+    images: Images,
+    num_classes: int,
+    folds: int,
+    seed: int,
+    *,
+    per_batch: bool = False,
+    **options: Any,
+) -> ImageTarget:
+    """Over stratified folds of the training images, shuffled by the seed; see `ImageTarget`."""
+    held_out = stratified_folds(images.labels, folds, derive_rng(seed, "folds"))
+    everything = np.arange(len(images.labels))
+    pairs = [(np.setdiff1d(everything, part), part) for part in held_out]
+    return ImageTarget(
+        images.pixels,
+        images.labels,
+        num_classes,
+        pairs,
+        batch_order=published_order(images.names) if per_batch else None,
+        **options,
+    )
+
+
+def train_test(
+    train: Images, test: Images, num_classes: int, *, per_batch: bool = False, **options: Any
+) -> ImageTarget:
+    """Trains on all training images and measures on the test images; see `ImageTarget`."""
+    pixels = np.concatenate([train.pixels, test.pixels])
+    labels = np.concatenate([train.labels, test.labels])
+    pair = np.arange(len(train.labels)), np.arange(len(train.labels), len(labels))
+    return ImageTarget(
+        pixels,
+        labels,
+        num_classes,
+        [pair],
+        batch_order=published_order(train.names + test.names) if per_batch else None,
+        **options,
+    )
+
+
+def published_order(names: Sequence[str]) -> np.ndarray:
+    """Images by the text of folder and file (1, 10, 11, ..., 2), as the first version had them."""
+    return np.array(sorted(range(len(names)), key=lambda i: (*Path(names[i]).parts[-2:], i)))

@@ -1,0 +1,505 @@
+"""Data sets: where they are found, how they are divided, and that the test part stays unseen."""
+
+import hashlib
+import http.server
+import io
+import json
+import os
+import pickle
+import shutil
+import tarfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.io import savemat
+
+from utils import InputError
+from vision import data, download, folders
+from vision.data import open_data, open_test, open_train, stratified_folds
+
+REAL = os.environ.get("FLOWERS17_DIR")
+# A small Flowers-17 in the published form: of each class of 80 numbers only these exist.
+TRAIN_NUMBERS = [80 * label + offset for label in range(17) for offset in (1, 10, 2)]
+TEST_NUMBERS = [80 * label + offset for label in range(17) for offset in (5,)]
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch):
+    monkeypatch.delenv("FLOWERS17_DIR", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    # Nothing listens there, so that no test can reach the real home of Flowers-17.
+    monkeypatch.setattr(download, "BASE_URL", "http://127.0.0.1:9/")
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "data" / "cache"
+
+
+def write_image(path: Path, value: int = 0, size=(16, 16), mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value % 256, value // 256, 7)).convert(mode).save(path)
+
+
+def make_train_test(root: Path, classes=("1", "2", "10"), n_train: int = 3) -> Path:
+    for label, name in enumerate(classes):
+        for number in range(n_train):
+            write_image(root / "train" / name / f"image_{number + 8}.png", 10 * label + number)
+        write_image(root / "test" / name / "image_1.png", 100 + label)
+    return root
+
+
+def make_published(root: Path) -> Path:
+    for number in TRAIN_NUMBERS + TEST_NUMBERS:
+        write_image(root / "jpg" / f"image_{number:04d}.jpg", number, size=(24, 16))
+    splits = {}
+    for split in (1, 2, 3):  # splits 2 and 3: train has 2 images of each class, test also 2
+        keep = 3 if split == 1 else 2
+        train = [n for i, n in enumerate(TRAIN_NUMBERS) if i % 3 < keep]
+        test = TEST_NUMBERS + [n for n in TRAIN_NUMBERS if n not in train]
+        for name, numbers in (("trn", train[::2]), ("val", train[1::2]), ("tst", test)):
+            splits[f"{name}{split}"] = np.array([numbers[::-1]], dtype=np.uint16)
+    savemat(root / "datasplits.mat", splits)
+    return root
+
+
+# ------------------------------------------------------------------------------------ layouts
+
+
+def test_train_and_test_folders_are_taken_as_they_are(tmp_path, cache):
+    root = make_train_test(tmp_path / "flowers")
+    (root / "train" / "1" / "notes.txt").write_text("not an image")
+    (root / "train" / "1" / "._image_9.png").write_text("left by another system")
+    source = open_data(data_dir=root, cache_dir=cache)
+    assert (source.kind, source.name, source.layout) == ("folder", str(root), "train_test")
+    assert source.class_names == ("1", "2", "10") and source.num_classes == 3
+    images, fingerprint = open_train(source)
+    assert images.pixels.shape == (9, 16, 16, 3) and images.pixels.dtype == np.uint8
+    assert images.labels.dtype == np.int64
+    assert images.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]  # by number, not 1, 10, 2
+    assert images.names[:3] == ("1/image_8.png", "1/image_9.png", "1/image_10.png")
+    assert images.pixels[:, 0, 0, 0].tolist() == [0, 1, 2, 10, 11, 12, 20, 21, 22]
+    assert fingerprint.startswith("sha256:") and len(fingerprint) == 7 + 64
+    test, test_fingerprint = open_test(source)
+    assert test.labels.tolist() == [0, 1, 2] and test_fingerprint != fingerprint
+
+
+def test_seventeen_classes_are_flowers17(tmp_path, cache):
+    root = make_train_test(tmp_path, [str(n) for n in range(1, 18)], n_train=1)
+    source = open_data("flowers17", root, cache_dir=cache)
+    assert (source.kind, source.name) == ("flowers17", "Oxford Flowers-17")
+    assert source.class_names[0] == "daffodil" and source.class_names[16] == "pansy"
+    assert open_data(str(root), cache_dir=cache).kind == "folder"
+
+
+def test_names_that_are_not_all_numbers_sort_as_text(tmp_path, cache):
+    root = make_train_test(tmp_path, ["10", "9", "rose"])
+    assert open_data(data_dir=root, cache_dir=cache).class_names == ("10", "9", "rose")
+
+
+def test_published_split(tmp_path, cache):
+    root = make_published(tmp_path / "published")
+    source = open_data("flowers17", root, cache_dir=cache)
+    assert (source.kind, source.layout) == ("flowers17", "published")
+    assert source.class_names == folders.FLOWERS17_CLASSES
+    train, first = open_train(source)
+    assert len(train.names) == 17 * 3 and np.bincount(train.labels).tolist() == [3] * 17
+    assert train.names[:4] == (
+        "1/image_0001.jpg", "1/image_0002.jpg", "1/image_0010.jpg", "2/image_0081.jpg"
+    )  # fmt: skip
+    expected = [number % 256 for number in sorted(TRAIN_NUMBERS)]
+    assert np.abs(train.pixels[:, 8, 8, 0].astype(int) - expected).max() <= 3  # JPEG
+    test, _ = open_test(source)
+    assert test.names == tuple(f"{n // 80 + 1}/image_{n:04d}.jpg" for n in TEST_NUMBERS)
+    second = open_data("flowers17", root, split=2, cache_dir=cache)
+    assert len(open_train(second)[0].names) == len(open_test(second)[0].names) == 17 * 2
+    assert open_train(second)[1] != first
+
+
+@pytest.mark.parametrize("trn, val, tst, sentence", [
+    ([1], [2], [2], "an image twice in split 1"),
+    ([0], [2], [3], "outside of 1 to 1360"),
+    ([1361], [2], [3], "outside of 1 to 1360"),
+    ([1], [4], [5], "image_0004.jpg is missing"),
+])  # fmt: skip
+def test_published_split_that_cannot_be_true(tmp_path, cache, trn, val, tst, sentence):
+    write_image(tmp_path / "jpg" / "image_0001.jpg")
+    parts = {"trn1": trn, "val1": val, "tst1": tst}
+    savemat(tmp_path / "datasplits.mat", {k: np.array([v], np.uint16) for k, v in parts.items()})
+    with pytest.raises(InputError, match=sentence):
+        open_data(data_dir=tmp_path, cache_dir=cache)
+
+
+def test_class_folders_are_divided_by_split(tmp_path, cache):
+    sizes = {"daisy": 2, "rose": 9, "tulip": 20}
+    for name, size in sizes.items():
+        for number in range(size):
+            write_image(tmp_path / "own" / name / f"{number}.png", number)
+
+    def opened(split):
+        source = open_data(str(tmp_path / "own"), split=split, cache_dir=cache)
+        assert (source.kind, source.layout) == ("folder", "class_folders")
+        assert source.class_names == ("daisy", "rose", "tulip")
+        return open_train(source), open_test(source)
+
+    (train, fingerprint), (test, _) = opened(1)
+    assert np.bincount(test.labels).tolist() == [1, 2, 5]
+    assert np.bincount(train.labels).tolist() == [1, 7, 15]
+    assert len({*train.names, *test.names}) == sum(sizes.values())
+    assert opened(1)[0][1] == fingerprint and opened(1)[0][0].names == train.names
+    assert opened(2)[0][1] != fingerprint and opened(2)[1][0].names != test.names
+
+
+# ------------------------------------------------------------------------------ test isolation
+
+
+@pytest.mark.parametrize("make", [make_train_test, make_published])
+def test_training_never_touches_the_test_part(tmp_path, cache, monkeypatch, make):
+    root = make(tmp_path / "flowers")
+    test_numbers = [f"image_{n:04d}.jpg" for n in TEST_NUMBERS] if make is make_published else []
+    whole = open_train(open_data(data_dir=root, cache_dir=tmp_path / "other"))
+
+    def guarded(function):
+        def guard(path, *args, **kwargs):
+            parts = Path(os.fspath(path)).parts if isinstance(path, (str, os.PathLike)) else ()
+            assert "test" not in parts and not set(parts) & set(test_numbers), path
+            return function(path, *args, **kwargs)
+
+        return guard
+
+    with monkeypatch.context() as patch:
+        for name in ("stat", "lstat", "scandir", "listdir", "open"):
+            patch.setattr(os, name, guarded(getattr(os, name)))
+        patch.setattr("builtins.open", guarded(open))
+        patch.setattr(io, "open", guarded(io.open))
+        images, fingerprint = open_train(open_data(data_dir=root, cache_dir=cache))
+    assert fingerprint == whole[1] and np.array_equal(images.pixels, whole[0].pixels)
+
+
+def test_training_without_any_test_folder(tmp_path, cache):
+    root = make_train_test(tmp_path / "flowers")
+    _, fingerprint = open_train(open_data(data_dir=root, cache_dir=cache))
+    shutil.rmtree(root / "test")
+    source = open_data(data_dir=root, cache_dir=cache)
+    assert open_train(source)[1] == fingerprint
+    with pytest.raises(InputError, match="flowers/test cannot be read"):
+        open_test(source)
+
+
+def test_class_that_only_the_test_part_has(tmp_path, cache):
+    root = make_train_test(tmp_path)
+    write_image(root / "test" / "11" / "image_1.png")
+    with pytest.raises(InputError, match="test has the class '11', which train/ has not"):
+        open_test(open_data(data_dir=root, cache_dir=cache))
+
+
+# ----------------------------------------------------------------------- images and their cache
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
+def test_every_kind_of_image_becomes_rgb(tmp_path, mode):
+    write_image(tmp_path / "image.png", 255, mode=mode)
+    pixels = folders.decode(tmp_path / "image.png", 16)
+    assert pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8
+
+
+def test_sixteen_bit_greyscale_keeps_its_brightness(tmp_path):
+    Image.fromarray(np.full((8, 8), 257 * 100, np.uint16)).save(tmp_path / "image.png")
+    assert (folders.decode(tmp_path / "image.png", 8) == 100).all()
+
+
+def test_central_square_is_cropped_and_the_resize_is_antialiased(tmp_path):
+    stripes = np.zeros((64, 128, 3), np.uint8)
+    stripes[:, :32] = stripes[:, 96:] = (255, 0, 0)  # outside of the central square
+    stripes[:, 32:96:2] = 255  # finer than the result can show: must become an even grey
+    Image.fromarray(stripes).save(tmp_path / "image.png")
+    pixels = folders.decode(tmp_path / "image.png", 16)
+    assert np.ptp(pixels, axis=2).max() == 0 and (np.abs(pixels[:, 2:-2] - 127.5) < 12).all()
+
+
+def test_image_of_the_right_size_is_not_resampled(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    assert np.array_equal(folders.decode(tmp_path / "image.png", 16), pixels[:, 2:18])
+
+
+def test_image_that_cannot_be_decoded_is_named(tmp_path, cache):
+    root = make_train_test(tmp_path)
+    path = root / "train" / "2" / "image_9.png"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(InputError, match="train/2/image_9.png cannot be decoded"):
+        open_train(open_data(data_dir=root, cache_dir=cache))
+
+
+def test_images_are_decoded_once_and_a_broken_cache_is_rewritten(tmp_path, cache, monkeypatch):
+    source = open_data(data_dir=make_train_test(tmp_path / "flowers"), cache_dir=cache)
+    first, fingerprint = open_train(source)
+    [stored] = cache.iterdir()
+    assert stored.name.startswith("train_16px_split1")
+    whole = stored.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "decode", None)
+        again, fingerprint_again = open_train(source)
+    assert np.array_equal(first.pixels, again.pixels) and fingerprint == fingerprint_again
+    other_array = io.BytesIO()
+    np.savez(other_array, pixels=np.zeros(3))
+    for broken in (b"", b"nonsense", whole[:-30], whole[:99] + b"?" + whole[100:],
+                   other_array.getvalue()):  # fmt: skip
+        stored.write_bytes(broken)
+        assert np.array_equal(open_train(source)[0].pixels, first.pixels)
+        assert stored.read_bytes() == whole and list(cache.iterdir()) == [stored]
+    open_test(source)
+    open_train(open_data(data_dir=tmp_path / "flowers", image_size=8, cache_dir=cache))
+    assert len(list(cache.iterdir())) == 3  # test part and size have files of their own
+
+
+def test_changed_image_is_seen_through_the_cache(tmp_path, cache):
+    source = open_data(data_dir=make_train_test(tmp_path / "flowers"), cache_dir=cache)
+    _, before = open_train(source)
+    write_image(tmp_path / "flowers" / "train" / "1" / "image_8.png", 200)
+    images, after = open_train(source)
+    assert after != before and images.pixels[0, 0, 0, 0] == 200
+
+
+def test_cache_that_cannot_be_written_is_done_without(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    root = make_train_test(tmp_path / "flowers")
+    images, _ = open_train(open_data(data_dir=root, cache_dir=tmp_path / "file" / "cache"))
+    assert len(images.pixels) == 9
+
+
+# ------------------------------------------------------------------------------------ download
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A loopback stand-in for the home of Flowers-17, and the paths it was asked for."""
+    www = tmp_path / "www"
+    published = make_published(tmp_path / "made")
+    www.mkdir()
+    shutil.copy(published / "datasplits.mat", www)
+    with tarfile.open(www / "17flowers.tgz", "w:gz") as archive:
+        archive.add(published / "jpg", "jpg")
+    files = {name: (www / name).read_bytes() for name in download.MD5}
+    asked, broken = [], {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = self.path.strip("/")
+            asked.append(name)
+            if broken.get(name) == "404":
+                return self.send_error(404)
+            content = files[name]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if broken.get(name) == "truncated":
+                content = content[: len(content) // 2]
+            self.wfile.write(content)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    md5 = {name: hashlib.md5(files[name]).hexdigest() for name in download.MD5}
+    monkeypatch.setattr(download, "MD5", md5)
+    monkeypatch.setattr(download, "BASE_URL", f"http://127.0.0.1:{server.server_port}/")
+    yield {"asked": asked, "broken": broken, "md5": md5, "files": files}
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_download_once(tmp_path, cache, home, capsys):
+    source = open_data(cache_dir=cache)
+    assert (source.kind, source.layout, source.note) == ("flowers17", "published", "")
+    assert source.root == str(tmp_path / "data" / "flowers17")
+    assert len(open_train(source)[0].names) == 17 * 3
+    assert "17flowers.tgz: 100%" in capsys.readouterr().err
+    assert open_data("flowers17", cache_dir=cache) == source
+    assert home["asked"] == ["datasplits.mat", "17flowers.tgz"]
+    assert sorted(os.listdir(source.root)) == ["datasplits.mat", "jpg"]
+    assert sorted(os.listdir(tmp_path / "data")) == ["cache", "flowers17"]
+
+
+@pytest.mark.parametrize("failure, sentence", [
+    ("404", "404"), ("truncated", "broke off after"), ("md5", "not 0000 as published"),
+    ("archive", "cannot be unpacked"), ("outside", "cannot be unpacked"), ("no jpg", "no folder"),
+])  # fmt: skip
+def test_failed_download_leaves_nothing_behind(tmp_path, cache, home, failure, sentence):
+    name = "17flowers.tgz"
+    home["broken"][name] = failure
+    if failure == "md5":
+        home["md5"][name] = "0000"
+    elif failure == "archive":
+        home["files"][name] = b"not an archive"
+    elif failure in ("outside", "no jpg"):
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w:gz") as archive:
+            archive.addfile(tarfile.TarInfo("../outside" if failure == "outside" else "file"))
+        home["files"][name] = content.getvalue()
+    if failure not in ("md5", "404"):
+        home["md5"][name] = hashlib.md5(home["files"][name]).hexdigest()
+    with pytest.raises(InputError, match=sentence) as error:
+        open_data("flowers17", cache_dir=cache)
+    for way in ("--data_dir", "FLOWERS17_DIR", "network", "--dataset synthetic"):
+        assert way in str(error.value)
+    assert os.listdir(tmp_path / "data") == []
+
+
+def test_download_can_be_repeated_after_a_failure(cache, home):
+    home["broken"]["17flowers.tgz"] = "404"
+    with pytest.raises(InputError):
+        open_data("flowers17", cache_dir=cache)
+    home["broken"].clear()
+    assert open_data("flowers17", cache_dir=cache).kind == "flowers17"
+
+
+def test_folders_named_by_the_user_come_before_the_download(tmp_path, cache, home, monkeypatch):
+    own = make_train_test(tmp_path / "own")
+    other = make_train_test(tmp_path / "other")
+    monkeypatch.setenv("FLOWERS17_DIR", str(other))
+    assert open_data(cache_dir=cache).root == str(other)
+    assert open_data(data_dir=own, cache_dir=cache).root == str(own)
+    assert home["asked"] == []
+
+
+# ---------------------------------------------------------------------------- embedded flowers
+
+
+def test_auto_without_network_falls_back_and_says_so(cache):
+    source = open_data(cache_dir=cache)
+    assert (source.kind, source.name) == ("synthetic", "embedded synthetic flowers")
+    assert (source.layout, source.root, source.num_classes) == ("drawn", None, 17)
+    assert "Flowers-17 cannot be had" in source.note and "drawn flowers" in source.note
+    assert open_data("synthetic", cache_dir=cache).note == ""
+
+
+def test_embedded_flowers_are_divided_60_to_20(cache):
+    source = open_data("synthetic", image_size=8, cache_dir=cache)
+    train, fingerprint = open_train(source)
+    test, _ = open_test(source)
+    assert train.pixels.shape == (1020, 8, 8, 3) and test.pixels.shape == (340, 8, 8, 3)
+    assert np.bincount(train.labels).tolist() == [60] * 17
+    assert np.bincount(test.labels).tolist() == [20] * 17
+    assert len({*train.names, *test.names}) == 1360
+    assert train.names[7] == f"{source.class_names[0]}/07"
+    assert open_train(open_data("synthetic", image_size=8, cache_dir=cache))[1] == fingerprint
+    tests = [
+        set(open_test(open_data("synthetic", image_size=8, split=s, cache_dir=cache))[0].names)
+        for s in (1, 2, 3)
+    ]
+    assert len(set.union(*tests)) == 3 * 340
+    train.pixels[:] = 0  # the arrays are the caller's own
+    assert open_train(source)[0].pixels.any()
+
+
+# -------------------------------------------------------------------------------- plain records
+
+
+def test_source_is_plain(tmp_path, cache):
+    source = open_data(data_dir=make_train_test(tmp_path), cache_dir=cache)
+    assert pickle.loads(pickle.dumps(source)) == source
+    record = json.loads(json.dumps(source.to_dict()))
+    assert record["layout"] == "train_test" and record["class_names"] == ["1", "2", "10"]
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    ({"image_size": 4}, "--image_size 4 is not from 8 to 512; the nearest allowed value is 8"),
+    ({"image_size": 16.5}, "--image_size 16.5 is not a whole number"),
+    ({"split": 4}, "--split 4 is not from 1 to 3; the nearest allowed value is 3"),
+    ({"dataset": "flowers71"}, "--dataset 'flowers71' .* nearest of these words is 'flowers17'"),
+    ({"data_dir": "/nowhere"}, "--data_dir /nowhere is not an existing folder"),
+    ({"data_dir": ""}, "--data_dir  is not an existing folder"),
+    ({"dataset": "synthetic", "data_dir": "/nowhere"}, "name two data sets: give only one"),
+])  # fmt: skip
+def test_wrong_arguments_are_told_in_a_sentence(cache, arguments, sentence):
+    with pytest.raises(InputError, match=sentence):
+        open_data(**arguments, cache_dir=cache)
+
+
+def test_folder_that_is_named_but_wrong_is_never_replaced(tmp_path, cache, monkeypatch):
+    monkeypatch.setenv("FLOWERS17_DIR", "/nowhere")
+    with pytest.raises(InputError, match="FLOWERS17_DIR /nowhere is not an existing folder"):
+        open_data(cache_dir=cache)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.setenv("FLOWERS17_DIR", str(empty))
+    with pytest.raises(InputError, match="empty: 0 class folders, where at least 2 are needed"):
+        open_data(cache_dir=cache)
+    (empty / "train" / "1").mkdir(parents=True)
+    (empty / "train" / "2").mkdir(parents=True)
+    with pytest.raises(InputError, match="train/1 holds 0 images"):
+        open_data(cache_dir=cache)
+
+
+def test_folders_that_are_nearly_right(tmp_path, cache):
+    write_image(tmp_path / "a" / "jpg" / "image_0001.jpg")
+    with pytest.raises(InputError, match="not datasplits.mat"):
+        open_data(data_dir=tmp_path / "a", cache_dir=cache)
+    (tmp_path / "a" / "datasplits.mat").write_text("nonsense")
+    with pytest.raises(InputError, match="datasplits.mat cannot be read"):
+        open_data(data_dir=tmp_path / "a", cache_dir=cache)
+    write_image(tmp_path / "b" / "train" / "1.png")
+    write_image(tmp_path / "b" / "test" / "2.png")
+    with pytest.raises(InputError, match="train/ holds no class folders"):
+        open_data(data_dir=tmp_path / "b", cache_dir=cache)
+    root = make_train_test(tmp_path / "c")
+    with pytest.raises(InputError, match="is not Flowers-17 .* use --dataset"):
+        open_data("flowers17", root, cache_dir=cache)
+    with pytest.raises(InputError, match="divided already .* use --split 1"):
+        open_data(data_dir=root, split=2, cache_dir=cache)
+
+
+# --------------------------------------------------------------------------------------- folds
+
+
+@given(
+    counts=st.lists(st.integers(5, 23), min_size=1, max_size=6),
+    n_folds=st.integers(2, 5),
+    seed=st.integers(0, 2**32),
+)
+def test_folds_are_an_even_partition(counts, n_folds, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    folds = stratified_folds(labels, n_folds, np.random.default_rng(seed))
+    assert len(folds) == n_folds
+    assert sorted(np.concatenate(folds)) == list(range(len(labels)))
+    for fold in folds:
+        assert fold.dtype == np.int64 and (np.diff(fold) > 0).all()
+    assert np.ptp([len(fold) for fold in folds]) <= 1
+    per_class = [np.bincount(labels[fold], minlength=len(counts)) for fold in folds]
+    assert np.ptp(per_class, axis=0).max() <= 1
+    again = stratified_folds(labels, n_folds, np.random.default_rng(seed))
+    assert all(np.array_equal(a, b) for a, b in zip(folds, again, strict=True))
+
+
+def test_folds_that_cannot_be_made():
+    rng = np.random.default_rng(0)
+    with pytest.raises(InputError, match="class 1 has 2: use at most 2 folds"):
+        stratified_folds(np.array([0, 0, 0, 1, 1]), 3, rng)
+    with pytest.raises(InputError, match="at least 2 folds"):
+        stratified_folds(np.array([0, 0, 0]), 1, rng)
+    with pytest.raises(InputError, match="at least 2 folds"):
+        stratified_folds(np.array([], dtype=np.int64), 3, rng)
+
+
+# ----------------------------------------------------------------------------- the real images
+
+
+@pytest.mark.skipif(not REAL, reason="FLOWERS17_DIR is not set: the real images are not here")
+def test_real_images(cache):
+    source = open_data("flowers17", REAL, cache_dir=cache)
+    assert source.kind == "flowers17" and source.class_names == folders.FLOWERS17_CLASSES
+    train, _ = open_train(source)
+    test, _ = open_test(source)
+    assert train.pixels.shape == (1020, 16, 16, 3) and test.pixels.shape == (340, 16, 16, 3)
+    assert np.bincount(train.labels).tolist() == [60] * 17
+    assert np.bincount(test.labels).tolist() == [20] * 17
+    assert not set(train.names) & set(test.names)

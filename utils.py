@@ -1,0 +1,107 @@
+"""Process plumbing without domain nouns: derived generators, atomic JSON files, words for errors.
+
+A function may live here only if two modules use it, it needs nothing else of this project, and no
+domain noun (trial, configuration, rung, fold, image, network) is in its name or its arguments.
+"""
+
+import difflib
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class InputError(ValueError):
+    """Something that the user gave cannot be used.
+
+    The message is one sentence, shown without a traceback.
+    """
+
+
+def derive_seed(*parts: Any) -> int:
+    """A seed in [0, 2**63) that depends on every part and nothing else (SHA-256 of their JSON).
+
+    Different purposes name themselves in the parts, so that no two of them ever share a stream of
+    random numbers.
+    """
+    digest = hashlib.sha256(canonical_json(list(parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def derive_rng(*parts: Any) -> np.random.Generator:
+    """A numpy generator seeded by `derive_seed(*parts)`."""
+    return np.random.default_rng(derive_seed(*parts))
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text.
+
+    NaN and infinity raise ValueError.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def without_nan(value: Any) -> Any:
+    """The same nested value with None for every float that is not finite, as JSON has none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces the file whole or not at all: a reader or a crash never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes indented JSON atomically (see `write_text`).
+
+    Floats that are not finite become null.
+    """
+    write_text(path, json.dumps(without_nan(value), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file; InputError in one sentence if it is missing, unreadable or not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}{_sibling_hint(Path(path))}") from None
+    except json.JSONDecodeError as error:
+        message = f"{path} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
+        raise InputError(message) from None
+    except (UnicodeDecodeError, RecursionError):
+        raise InputError(f"{path} is not JSON text") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _sibling_hint(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" (nor a folder {path.parent})"
+    siblings = [entry.name for entry in path.parent.iterdir() if entry.suffix == path.suffix]
+    close = difflib.get_close_matches(path.name, siblings, n=1)
+    return f"; did you mean {path.parent / close[0]}?" if close else ""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """'; did you mean X?' with the choice most like the word, or '' if none is like it.
+
+    The end of an error.
+    """
+    close = difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""

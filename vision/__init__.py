@@ -1,0 +1,1 @@
+"""What target.py needs from images: data sets, the embedded flowers, metrics."""

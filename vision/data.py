@@ -1,0 +1,282 @@
+"""Flowers-17, any folder of images, or the embedded flowers: as uint8 arrays in memory.
+
+`open_data` finds out what is meant and checks it, `open_train` and `open_test` read the images;
+vision/folders.py knows how files lie in folders. Training images are read without touching test
+images. The source is never written to: decoded images go to `cache_dir`, downloads beside it.
+"""
+
+import difflib
+import functools
+import hashlib
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils import InputError
+from vision.download import download_flowers17, flowers17_folder
+from vision.folders import (
+    FLOWERS17_CLASSES,
+    FORMS,
+    decode,
+    find_layout,
+    fingerprint_files,
+    list_files,
+)
+
+DEFAULT_CACHE = Path(__file__).resolve().parent.parent / "data" / "cache"
+KEYWORDS = ("auto", "flowers17", "synthetic")
+DRAWING_SEED = 0  # the embedded flowers are one data set, the same for every run's seed
+TEST_DRAWINGS = 20  # of the drawings of each species
+DECODING = 1  # count up when `decode` changes, so that older cache files are not used
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images in memory, ordered by label, then by natural file name."""
+
+    pixels: np.ndarray  # uint8 (N, S, S, 3), RGB
+    labels: np.ndarray  # int64 (N,), indices into DataSource.class_names
+    names: tuple[str, ...]  # N names such as "1/image_0001.jpg" or "species/07"
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set as resolved: plain data, for workers and for run.json."""
+
+    kind: str  # "flowers17", "synthetic" or "folder"
+    name: str  # what to show: "Oxford Flowers-17", "embedded synthetic flowers" or the folder
+    root: str | None  # absolute path of the folder, None if drawn
+    layout: str  # "train_test", "published", "class_folders" or "drawn"
+    split: int  # 1, 2 or 3; class folders and drawn images are divided by it, too
+    image_size: int  # S, pixels
+    class_names: tuple[str, ...]  # by label
+    note: str  # why `auto` fell back to the embedded flowers, else empty
+    cache_dir: str
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def to_dict(self) -> dict:
+        """For run.json; without cache_dir, which says nothing about the data."""
+        record = asdict(self) | {"class_names": list(self.class_names)}
+        del record["cache_dir"]
+        return record
+
+
+def open_data(
+    dataset: str = "auto",
+    data_dir: str | Path | None = None,
+    image_size: int = 16,
+    split: int = 1,
+    cache_dir: str | Path | None = None,
+) -> DataSource:
+    """Find the data set, downloading Flowers-17 if it is wanted and nowhere to be found.
+
+    `dataset` is auto, flowers17, synthetic or a folder. Raises InputError for everything that can
+    be wrong without decoding an image; images of the test part are not looked for.
+    """
+    _check_whole("image_size", image_size, 8, 512)
+    _check_whole("split", split, 1, 3)
+    dataset, cache = str(dataset), Path(cache_dir or DEFAULT_CACHE).absolute()
+    common = {"split": int(split), "image_size": int(image_size)}
+    common["cache_dir"] = str(cache)
+    if data_dir is not None and dataset not in ("auto", "flowers17"):
+        raise InputError(
+            f"--dataset {dataset} and --data_dir {data_dir} name two data sets: give only one"
+        )
+    if dataset == "synthetic":
+        return _drawn("", common)
+    if dataset not in KEYWORDS:
+        if not os.path.isdir(dataset):
+            nearest = difflib.get_close_matches(dataset, KEYWORDS, 1, cutoff=0.0)[0]
+            raise InputError(
+                f"--dataset {dataset!r} is neither auto, flowers17 or synthetic nor an existing "
+                f"folder; the nearest of these words is {nearest!r}"
+            )
+        return _from_folder("--dataset", dataset, common, kind="folder")
+    return _flowers17(dataset, data_dir, cache, common)
+
+
+def open_train(source: DataSource) -> tuple[Images, str]:
+    """The training images and their fingerprint, "sha256:..."; raises InputError."""
+    return _open(source, "train")
+
+
+def open_test(source: DataSource) -> tuple[Images, str]:
+    """The test images and their fingerprint; only main.py may call this. Raises InputError."""
+    return _open(source, "test")
+
+
+def stratified_folds(
+    labels: np.ndarray, n_folds: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Validation indices of each fold, sorted int64: together a partition of range(len(labels)).
+
+    The sizes of folds differ by at most one, in each class and in total. Raises InputError if a
+    class has fewer images than there are folds.
+    """
+    labels = np.asarray(labels)
+    classes, counts = np.unique(labels, return_counts=True)
+    if n_folds < 2 or len(labels) == 0:
+        raise InputError(f"{n_folds} folds of {len(labels)} images: at least 2 folds are needed")
+    if counts.min() < n_folds:
+        raise InputError(
+            f"{n_folds} folds need {n_folds} images of each class, but class "
+            f"{classes[counts.argmin()]} has {counts.min()}: use at most {counts.min()} folds"
+        )
+    # Dealt like cards, class after class without a new start: so remainders go around.
+    order = np.concatenate([rng.permutation(np.flatnonzero(labels == c)) for c in classes])
+    return [np.sort(order[fold::n_folds]).astype(np.int64) for fold in range(n_folds)]
+
+
+def _check_whole(name: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InputError(f"--{name} {value!r} is not a whole number from {low} to {high}")
+    if not low <= value <= high:
+        nearest = min(max(value, low), high)
+        raise InputError(
+            f"--{name} {value} is not from {low} to {high}; the nearest allowed value is {nearest}"
+        )
+
+
+def _flowers17(dataset: str, data_dir: str | Path | None, cache: Path, common: dict) -> DataSource:
+    """For "auto" and "flowers17": the folder named, else an earlier download, else a download."""
+    origin, folder = "--data_dir", data_dir
+    if folder is None and os.environ.get("FLOWERS17_DIR"):
+        origin, folder = "FLOWERS17_DIR", os.environ["FLOWERS17_DIR"]
+    if folder is not None:  # named by the user: an error in it is never hidden by a fallback
+        source = _from_folder(origin, folder, common)
+        if dataset == "flowers17" and source.kind != "flowers17":
+            raise InputError(
+                f"{origin} {folder} is not Flowers-17 (17 classes as train/<class>/, or jpg/ with "
+                f"datasplits.mat): for a folder of your own, use --dataset {folder}"
+            )
+        return source
+    try:
+        folder = flowers17_folder(cache.parent)
+        if not folder.is_dir():
+            download_flowers17(cache.parent)
+        return _from_folder("the earlier download", folder, common)
+    except InputError as error:
+        if dataset == "auto":
+            return _drawn(
+                f"Flowers-17 cannot be had ({error}): all results are on embedded, drawn flowers, "
+                "not on photographs.",
+                common,
+            )
+        raise InputError(
+            f"--dataset flowers17 cannot be had ({error}): name its folder with --data_dir or "
+            "with the environment variable FLOWERS17_DIR, or connect to the network for the "
+            "download; or use --dataset synthetic"
+        ) from error
+
+
+def _drawn(note: str, common: dict) -> DataSource:
+    from vision.synthetic import SPECIES
+
+    return DataSource(
+        kind="synthetic",
+        name="embedded synthetic flowers",
+        root=None,
+        layout="drawn",
+        class_names=tuple(SPECIES),
+        note=note,
+        **common,
+    )
+
+
+def _from_folder(origin: str, folder: str | Path, common: dict, kind: str = "") -> DataSource:
+    """The source in `folder`; `origin` says in messages where that path came from."""
+    if not os.path.isdir(folder):
+        raise InputError(f"{origin} {folder} is not an existing folder (with {FORMS})")
+    root = Path(folder).absolute()
+    try:
+        layout, classes = find_layout(root)
+        if layout == "train_test" and common["split"] != 1:
+            raise InputError(
+                f"this is divided already (train/ and test/), so --split {common['split']} cannot "
+                "be had: use --split 1, or the published form with jpg/ and datasplits.mat"
+            )
+        list_files(root, layout, "train", common["split"])
+    except InputError as error:
+        raise InputError(f"{origin} {folder}: {error}") from error
+    if not kind:
+        flowers = layout == "published" or (layout == "train_test" and len(classes) == 17)
+        kind = "flowers17" if flowers else "folder"
+    if layout == "train_test" and classes == tuple(str(number) for number in range(1, 18)):
+        classes = FLOWERS17_CLASSES
+    return DataSource(
+        kind=kind,
+        name="Oxford Flowers-17" if kind == "flowers17" else str(root),
+        root=str(root),
+        layout=layout,
+        class_names=classes,
+        note="",
+        **common,
+    )
+
+
+def _open(source: DataSource, part: str) -> tuple[Images, str]:
+    if source.root is None:
+        return _draw(source, part)
+    files = list_files(Path(source.root), source.layout, part, source.split)
+    fingerprint, size = fingerprint_files(files), source.image_size
+    key = f"{part}_{size}px_split{source.split}_v{DECODING}_{fingerprint.split(':')[1]}"
+    cache = Path(source.cache_dir) / f"{key}.npz"
+    pixels = _read_cache(cache, (len(files), size, size, 3))
+    if pixels is None:
+        pixels = np.stack([decode(path, size) for _, _, path in files])
+        _write_cache(cache, pixels)
+    labels = np.array([label for label, _, _ in files], dtype=np.int64)
+    return Images(pixels, labels, tuple(name for _, name, _ in files)), fingerprint
+
+
+@functools.lru_cache(maxsize=1)  # main.py opens both parts
+def _drawings(image_size: int) -> tuple[np.ndarray, np.ndarray]:
+    from vision.synthetic import draw_flowers
+
+    return draw_flowers(image_size, DRAWING_SEED)
+
+
+def _draw(source: DataSource, part: str) -> tuple[Images, str]:
+    """One part of the embedded flowers; split 1 tests on the last 20 drawings of each species."""
+    pixels, labels = _drawings(source.image_size)
+    indices, names = [], []
+    for label, species in enumerate(source.class_names):
+        drawings = np.flatnonzero(labels == label)
+        end = len(drawings) - TEST_DRAWINGS * (source.split - 1)
+        for number, index in enumerate(drawings):
+            if (end - TEST_DRAWINGS <= number < end) == (part == "test"):
+                indices.append(index)
+                names.append(f"{species}/{number:02d}")
+    images = Images(pixels[indices], labels[indices].astype(np.int64), tuple(names))
+    digest = hashlib.sha256(images.pixels.tobytes() + images.labels.tobytes())
+    return images, "sha256:" + digest.hexdigest()
+
+
+def _read_cache(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The pixels, or None if there is no such file or it is broken."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            pixels = stored["pixels"]
+    except Exception:  # a damaged file raises anything from zipfile, zlib or numpy
+        return None
+    return pixels if pixels.shape == shape and pixels.dtype == np.uint8 else None
+
+
+def _write_cache(path: Path, pixels: np.ndarray) -> None:
+    """Write under a temporary name and rename; a cache that cannot be written is done without."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".npz", dir=path.parent)
+        with open(handle, "wb") as file:
+            np.savez_compressed(file, pixels=pixels)
+        os.replace(temporary, path)
+    except OSError:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)

@@ -1,0 +1,85 @@
+"""Flowers-17 fetched from its home.
+
+Whole and with the right checksum, or nothing is left behind.
+"""
+
+import hashlib
+import http.client
+import os
+import tarfile
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from tqdm import tqdm
+
+from utils import InputError
+
+BASE_URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/17/"
+ARCHIVE = "17flowers.tgz"
+SPLITS = "datasplits.mat"
+MD5 = {  # as published; the small file first, so that a missing network shows at once
+    SPLITS: "4828cddfd0d803c5abbdebcb1e148a1e",
+    ARCHIVE: "b59a65d8d1a99cd66944d474e1289eab",
+}
+TIMEOUT = 10.0  # seconds without an answer, for the connection and for each read
+CHUNK = 1 << 16  # bytes
+
+
+def flowers17_folder(home: Path) -> Path:
+    """Where a finished download lies below `home`; if it exists, it is whole."""
+    return home / "flowers17"
+
+
+def download_flowers17(home: Path) -> Path:
+    """Download and unpack into `home`/flowers17 (jpg/ and datasplits.mat) and return that folder.
+
+    Everything happens in a temporary folder of `home`, which is renamed as the last step and
+    removed if anything fails. Raises InputError.
+    """
+    target = flowers17_folder(home)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".flowers17-", dir=home) as temporary:
+            partial = Path(temporary) / "flowers17"
+            partial.mkdir()
+            for name, md5 in MD5.items():
+                _fetch(name, md5, partial / name)
+            with tarfile.open(partial / ARCHIVE) as archive:
+                archive.extractall(partial, filter="data")  # refuses paths outside the folder
+            (partial / ARCHIVE).unlink()
+            if not (partial / "jpg").is_dir():
+                raise InputError(f"{ARCHIVE} holds no folder jpg/")
+            try:
+                os.rename(partial, target)
+            except OSError:
+                if not target.is_dir():  # else another process was faster, with the same files
+                    raise
+    except (tarfile.TarError, EOFError) as error:
+        raise InputError(f"{ARCHIVE} cannot be unpacked: {error}") from error
+    except OSError as error:
+        raise InputError(f"{home} cannot be written: {error}") from error
+    return target
+
+
+def _fetch(name: str, md5: str, path: Path) -> None:
+    """Write BASE_URL + name to `path`, with a progress bar on standard error."""
+    url = BASE_URL + name
+    digest = hashlib.md5(usedforsecurity=False)
+    received = 0
+    try:
+        response = urllib.request.urlopen(url, timeout=TIMEOUT)
+        with response, open(path, "wb") as file:
+            expected = int(response.headers.get("Content-Length") or 0)  # bytes; 0: not told
+            with tqdm(total=expected or None, desc=name, unit="B", unit_scale=True) as bar:
+                while chunk := response.read(CHUNK):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    received += len(chunk)
+                    bar.update(len(chunk))
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise InputError(f"{url} cannot be fetched: {error}") from error
+    if received < expected:
+        raise InputError(f"{url} broke off after {received} of {expected} bytes")
+    if digest.hexdigest() != md5:
+        raise InputError(f"{url} has md5 {digest.hexdigest()}, not {md5} as published")

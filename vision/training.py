@@ -1,0 +1,147 @@
+"""A network in training: everything that continues it exactly, in memory and on disk."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from cnn import build_network
+from utils import InputError, derive_seed
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+SCORING_BATCH = 256  # images; fixed, so that scores never depend on a setting
+
+
+def choose_device(name: str) -> torch.device:
+    """'auto', 'cpu' or 'cuda' -> the device; InputError for cuda where there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "--device cuda: PyTorch sees no CUDA device here; use --device cpu or auto"
+        )
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def prepare_torch(threads: int) -> None:
+    """Fixes what results may depend on in this process: algorithms and number of CPU threads."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when CUDA starts
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.set_num_threads(threads)
+    # Moments of dead units decay into denormal floats, which some processors handle a hundred
+    # times slower.
+    torch.set_flush_denormal(True)
+
+
+class Standardize(nn.Module):
+    """(N, 3, S, S) in [0, 1] -> mean 0 and variance 1 per channel over the training images."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - self.mean) / self.std
+
+
+class Learner:
+    """Weights, optimizer, generators and epochs done: they go on together or not at all.
+
+    scale: mean and standard deviation per channel by which the network standardizes images.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        image_size: int,
+        num_classes: int,
+        scale: tuple[Sequence[float], Sequence[float]],
+        optimizer: str,
+        device: torch.device,
+        seed: int,
+    ):
+        self.batch_size = int(config["batch_size"])
+        self.device = device
+        self.epochs = 0
+        self.order = torch.Generator().manual_seed(derive_seed(seed, "order"))
+        self.dropout = torch.Generator(device).manual_seed(derive_seed(seed, "dropout"))
+        weights = torch.Generator().manual_seed(derive_seed(seed, "weights"))
+        network = build_network(
+            config, image_size, num_classes, init_generator=weights, dropout_generator=self.dropout
+        )
+        self.network = nn.Sequential(Standardize(*scale), *network).to(device)
+        self.optimizer = OPTIMIZERS[optimizer](
+            self.network.parameters(), lr=config["learning_rate_init"], fused=True
+        )
+        self.loss = nn.CrossEntropyLoss()
+
+    def train_epoch(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """A pass over images (N, S, S, 3) and labels (N,) in random order, the last batch smaller.
+
+        Nothing here waits for the device.
+        """
+        self.network.train()
+        order = torch.randperm(len(labels), generator=self.order)
+        order = order.to(self.device, non_blocking=True)
+        for batch in order.split(self.batch_size):
+            # The transposed view of what was indexed is channels_last without a copy.
+            logits = self.network(images[batch].permute(0, 3, 1, 2))
+            self.optimizer.zero_grad(set_to_none=True)
+            self.loss(logits, labels[batch]).backward()
+            self.optimizer.step()
+        self.epochs += 1
+
+    @torch.no_grad()
+    def scores(self, images: torch.Tensor) -> np.ndarray:
+        """Logits, float32 (N, K), of images (N, S, S, 3); draws and changes nothing."""
+        self.network.eval()
+        batches = images.permute(0, 3, 1, 2).split(SCORING_BATCH)
+        return torch.cat([self.network(batch) for batch in batches]).cpu().numpy()
+
+    def state(self) -> dict[str, Any]:
+        """All that continues the training exactly: tensors and plain types only."""
+        return {
+            "epochs": self.epochs,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "order": self.order.get_state(),
+            "dropout": self.dropout.get_state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state` gave, from the CPU or any device."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.order.set_state(state["order"].cpu())
+        self.dropout.set_state(state["dropout"].cpu())
+        self.epochs = state["epochs"]
+
+
+def read_state(path: str | Path | None, key: str, epochs: int) -> list[dict[str, Any]] | None:
+    """The saved folds, or None if the file holds no usable state of the training `key`."""
+    if path is None or not Path(path).exists():
+        return None
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        return saved["folds"] if saved["key"] == key and saved["epochs"] <= epochs else None
+    except Exception:  # torch.load documents no closed list of what a damaged file can raise
+        return None
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Replaces the file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def save_weights(path: Path, network: nn.Module, facts: Mapping[str, str]) -> None:
+    """Weights as safetensors, with `facts` (texts) as its metadata."""
+    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, path, metadata=dict(facts))
