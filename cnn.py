@@ -77,7 +77,7 @@ class Dropout(nn.Module):
     Torch's layer can use the global stream only.
     """
 
-    def __init__(self, rate: float, generator: torch.Generator):
+    def __init__(self, rate: float, generator: torch.Generator | None):
         super().__init__()
         self.keep = 1.0 - rate
         self.generator = generator
@@ -100,6 +100,29 @@ class GlobalAveragePool(nn.Module):
         return x.mean(dim=(2, 3))
 
 
+def assemble(
+    config: Mapping[str, Any],
+    image_size: int = 16,
+    num_classes: int = 17,
+    dropout_generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """The layers on the meta device: shapes without memory, values or random draws."""
+    convolutions, linears = shapes(config, image_size, num_classes)
+    kernel = config["kernel_size"]
+    layers: list[nn.Module] = []
+    with torch.device("meta"):
+        for inputs, outputs, _ in convolutions:
+            layers += [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.ReLU()]
+            layers += [nn.BatchNorm2d(outputs)] if config["use_BN"] else []
+            layers += [nn.MaxPool2d(2)]
+        layers += [GlobalAveragePool() if config["global_avg_pooling"] else nn.Flatten()]
+        for inputs, outputs in linears[:-1]:
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+            layers += [Dropout(config["dropout_rate"], dropout_generator)]
+        layers += [nn.Linear(*linears[-1])]
+    return nn.Sequential(*layers)
+
+
 def build_network(
     config: Mapping[str, Any],
     image_size: int = 16,
@@ -108,33 +131,13 @@ def build_network(
     init_generator: torch.Generator,
     dropout_generator: torch.Generator,
 ) -> nn.Sequential:
-    """The network on the CPU, channels_last, in training mode.
-
-    (N, 3, S, S) floats in [0, 1] -> (N, num_classes) logits.
+    """The network on the CPU, channels_last, in training mode: (N, 3, S, S) -> logits (N, K).
 
     Weights are PyTorch's default initialisation, uniform within 1 / sqrt(fan in) (He et al. 2015
     with a = sqrt(5)), drawn from `init_generator` on the CPU, so that they are the same on every
     device. `dropout_generator` must be on the device on which the network will train.
     """
-    convolutions, linears = shapes(config, image_size, num_classes)
-    kernel = config["kernel_size"]
-    layers: list[nn.Module] = []
-    with torch.device(
-        "meta"
-    ):  # no memory and no draw from the global stream: weights are set below
-        for inputs, outputs, _ in convolutions:
-            layers += [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.ReLU()]
-            layers += [nn.BatchNorm2d(outputs)] if config["use_BN"] else []
-            layers += [nn.MaxPool2d(2)]
-        layers += [GlobalAveragePool() if config["global_avg_pooling"] else nn.Flatten()]
-        for inputs, outputs in linears[:-1]:
-            layers += [
-                nn.Linear(inputs, outputs),
-                nn.ReLU(),
-                Dropout(config["dropout_rate"], dropout_generator),
-            ]
-        layers += [nn.Linear(*linears[-1])]
-    network = nn.Sequential(*layers).to_empty(device="cpu")
+    network = assemble(config, image_size, num_classes, dropout_generator).to_empty(device="cpu")
     _initialise(network, init_generator)
     return network.to(memory_format=torch.channels_last)
 

@@ -48,7 +48,7 @@ def estimate(
     log.info(
         "estimated time: %s for the first generation, %s for the next one", *map(in_words, times)
     )
-    if times[0] > max_time / 10:
+    if times[0] > max(max_time / 10, 600):  # the quick preset itself takes up to ten minutes
         log.info(
             "the first generation takes over a tenth of the time limit (%s): for a first look, "
             "there is --config configs/quick.json",

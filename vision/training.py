@@ -1,5 +1,6 @@
 """A network in training: everything that continues it exactly, in memory and on disk."""
 
+import ctypes
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,11 +31,25 @@ def prepare_torch(threads: int) -> None:
     """Fixes what results may depend on in this process: algorithms and number of CPU threads."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when CUDA starts
     torch.use_deterministic_algorithms(True)
+    # That mode would also fill each new tensor with NaN; nothing here reads memory it did not set.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
     torch.set_num_threads(threads)
     # Moments of dead units decay into denormal floats, which some processors handle a hundred
     # times slower.
     torch.set_flush_denormal(True)
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc keep large freed blocks: else each activation is mapped and zeroed anew each step.
+
+    On a wide network that takes more time than the arithmetic (docs/LOG.md). Changes no result.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc only
+    if mallopt is not None:
+        mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD, bytes
+        mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD, bytes
 
 
 class Standardize(nn.Module):
