@@ -13,10 +13,8 @@ methods `cheap(config)` and `evaluate(config, epochs, seed, state)` will do. `ma
 arguments and wires.
 """
 
-import itertools
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +26,10 @@ from engine.executor import SerialExecutor
 from engine.journal import Journal
 from engine.run import RunFolder, population_row
 from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, resumed
-from engine.stopping import EXIT_CODES, RESUMABLE, Clock, Stop, StopSignals
-from search import generation as generations
-from search.evolution import LimitsUnreachable, survivors
-from search.hyperband import Bracket, cut, shrink
+from engine.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals
+from search.evolution import survivors
+from search.generation import Nursery, halvings, incumbent, size, total_charged
+from search.hyperband import Bracket, cut, hyperband_brackets, plain_bracket, shrink
 from search.space import Space
 from search.trial import Trial
 from utils import InputError
@@ -42,13 +40,10 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Result:
-    """What a search found. `best` is None if nothing was trained.
+    """What a search found."""
 
-    Whether it meets the limits is `feasible`.
-    """
-
-    best: Trial | None
-    feasible: bool
+    best: Trial | None  # None if nothing was trained
+    feasible: bool  # whether the best meets every limit
     trials: list[Trial]
     reason: str  # a key of engine.stopping.EXIT_CODES
 
@@ -58,57 +53,33 @@ def search(
 ) -> Result:
     """Searches until a limit is reached or no new configuration is left.
 
-    Goes on where a run in `run_dir` ended.
-
-    Without `run_dir` nothing is written. InputError if no configuration is within the cheap
-    limits.
+    Goes on where a run in `run_dir` ended; without `run_dir` nothing is written. InputError if no
+    configuration is within the limits that are known before training.
     """
     folder = RunFolder.at(run_dir)
     journal = Journal(folder.trials_jsonl if folder else None)
+    for warning in journal.warnings:
+        log.warning("warning: %s", warning)
     ranking = settings.ranking()
-    nursery = generations.Nursery(
-        space,
-        ranking,
-        target.cheap,
-        settings.seed,
-        settings.tournament_size,
-        settings.mutation_rate,
-    )
-    clock = Clock(
-        max((trial.observed.get("elapsed", 0.0) for trial in journal.trials), default=0.0)
-    )
+    evolving = settings.sampler == "evolution"
+    breeding = (settings.tournament_size, settings.mutation_rate)
+    nursery = Nursery(space, ranking, target.cheap, settings.seed, *breeding)
+    last = sys.maxsize if settings.max_generations is None else settings.max_generations
     population: list[Trial] = []
     done: list[Trial] = []  # as decided so far; on a resume the journal knows more
     rows: list[dict[str, Any]] = []  # of population.csv
 
     with StopSignals() as signals:
-        executor = SerialExecutor(
-            target, settings.seed, settings.max_time, journal, folder, clock, signals
-        )
+        executor = SerialExecutor(target, settings, journal, folder, signals)
         try:
-            for generation in itertools.count(0 if settings.sampler == "evolution" else 1):
-                if (
-                    generation > (settings.max_generations or 0)
-                    and settings.max_generations is not None
-                ):
-                    raise Stop("generation limit")
+            for generation in range(0 if evolving else 1, last + 1):
                 planned = plan(settings, generation)
-                parents = population if settings.sampler == "evolution" else []
-                children = nursery.draw(parents, generations.size(planned))
-                if not done and children and hasattr(target, "estimate_seconds"):
-                    telling.estimate(
-                        target.estimate_seconds,
-                        [child.config for child in children],
-                        planned,
-                        plan(settings, 1),
-                        settings.max_time,
-                    )
-                brackets, limited = afford(
-                    shrink(planned, len(children)), done, settings.max_total_epochs
-                )
-                trials = executor.run(
-                    generations.halvings(brackets, children, generation, ranking)
-                )
+                children = nursery.draw(population if evolving else [], size(planned))
+                if not journal.trials:
+                    telling.estimate(target, children, planned, plan(settings, 1), settings)
+                left = (settings.max_total_epochs or sys.maxsize) - total_charged(done)
+                brackets, limited = cut(shrink(planned, len(children)), left)
+                trials = executor.run(halvings(brackets, children, generation, ranking))
                 done += trials
                 full = [trial for trial in trials if trial.epochs == settings.epochs]
                 population = survivors(population, full, ranking.key, settings.pop_size)
@@ -116,10 +87,9 @@ def search(
                 write_best(folder, journal, rows, settings)
                 if limited:
                     raise Stop("epoch limit")
-                if len(children) < generations.size(planned):
+                if len(children) < size(planned):
                     raise Stop("space exhausted")
-        except LimitsUnreachable as error:
-            raise unreachable(nursery, error) from None
+            raise Stop("generation limit")
         except Stop as stop:
             reason = stop.reason
             log.info("the search ends: %s", stop)
@@ -131,52 +101,26 @@ def search(
 
 
 def plan(settings: Settings, generation: int) -> list[Bracket]:
-    """The brackets of a generation, by the settings."""
-    return generations.plan(
-        generation,
-        hyperband=settings.hyperband,
-        pop_size=settings.pop_size,
-        num_children=settings.num_children,
-        epochs=settings.epochs,
-        min_epochs=settings.min_epochs,
-        eta=settings.eta,
-    )
-
-
-def afford(
-    brackets: list[Bracket], done: Sequence[Trial], max_total_epochs: int | None
-) -> tuple[list[Bracket], bool]:
-    """The brackets as far as the epochs left allow, and whether that cut them."""
-    if max_total_epochs is None:
-        return brackets, False
-    return cut(brackets, max_total_epochs - sum(trial.charged for trial in done))
+    """The brackets of a generation; generation 0 is the initial population, trained in full."""
+    if generation == 0:
+        return [plain_bracket(settings.pop_size, settings.epochs)]
+    if settings.hyperband:
+        return hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta)
+    return [plain_bracket(settings.num_children, settings.epochs)]
 
 
 def write_best(
     folder: RunFolder | None, journal: Journal, rows: list[dict[str, Any]], settings: Settings
 ) -> Trial | None:
-    """Tells and writes the best so far and the history, all of it derived from the journal.
-
-    Returns the best.
-    """
+    """Tells, writes and returns the best so far; writes the history. All from the journal."""
     ranking = settings.ranking()
-    best = generations.incumbent(journal.trials, ranking)
-    if best is not None:
+    best = incumbent(journal.trials, ranking)
+    if best is not None and len(journal.trials) > journal.replayed:
         log.info("best so far: %s", telling.describe(best, ranking))
     if folder:
         folder.save_population(rows)
         folder.save_winner(best, ranking, settings.epochs)
     return best
-
-
-def unreachable(nursery: generations.Nursery, error: LimitsUnreachable) -> InputError:
-    """The limits and the smallest network that was found, in words."""
-    cheap = nursery.cheap(error.nearest)
-    limits = " and ".join(map(str, nursery.limits))
-    found = ", ".join(f"{limit.metric} {cheap[limit.metric]:,}" for limit in nursery.limits)
-    return InputError(
-        f"no configuration of the search space meets {limits}: the nearest found has {found}"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -186,6 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"optimizer.py: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before the search began, or for the second time
+        print("optimizer.py: interrupted", file=sys.stderr)
+        return EXIT_CODES["interrupted"]
 
 
 def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
@@ -262,7 +209,6 @@ def run_in(folder: RunFolder, settings: Settings, must_match: bool) -> int:
     )
     if source.note:
         log.warning("NOTE: %s", source.note)
-    started = time.monotonic()
     result = search(space, target, settings, folder)
     folder.end_session(result.reason)
     data = source.name + (f" - NOTE: {source.note}" if source.note else "")
@@ -273,7 +219,6 @@ def run_in(folder: RunFolder, settings: Settings, must_match: bool) -> int:
             result.trials,
             result.reason,
             settings.ranking(),
-            time.monotonic() - started,
             data,
             folder.latest / "opt_cfg.json",
             folder.path,

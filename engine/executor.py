@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.journal import Journal
 from engine.run import RunFolder
+from engine.settings import Settings
 from engine.stopping import Clock, Stop, StopSignals
 from search.trial import Job, Trial, evaluation_seed
 
@@ -18,37 +19,32 @@ WATCHED_JOBS = 20  # if more than half of so many failed for one reason, the nex
 
 
 class SerialExecutor:
-    """Does jobs that are not in the journal and records them.
-
-    Asks clock and signals only before such work.
-    """
+    """Does jobs that are not in the journal and records them; asks the clock only before these."""
 
     def __init__(
         self,
         target: Any,
-        run_seed: int,
-        max_time: float,
+        settings: Settings,
         journal: Journal,
         folder: RunFolder | None,
-        clock: Clock,
         signals: StopSignals,
     ):
-        self.target, self.run_seed, self.max_time = target, run_seed, max_time
-        self.journal, self.folder, self.clock, self.signals = journal, folder, clock, signals
-        self.replayed = len(journal.trials)
+        self.target, self.run_seed, self.max_time = target, settings.seed, settings.max_time
+        self.journal, self.folder, self.signals = journal, folder, signals
+        elapsed = (trial.observed.get("elapsed", 0.0) for trial in journal.trials)
+        self.clock = Clock(used_before=max(elapsed, default=0.0))
 
     def run(self, brackets: Iterable[Generator[list[Job], list[Trial], None]]) -> list[Trial]:
-        """Drives the brackets to their ends, in series.
-
-        Returns their trials, by bracket, rung and trial id.
-        """
+        """Drives the brackets to their ends in series; their trials by bracket, rung, trial id."""
         done: list[Trial] = []
         for bracket in brackets:
             jobs = next(bracket, None)
             while jobs:
+                before = len(self.journal.trials)
                 trials = [self._trial(job) for job in jobs]
                 done += trials
-                log.info(_rung_line(trials))
+                if len(self.journal.trials) > before:
+                    log.info(_rung_line(trials))
                 try:
                     jobs = bracket.send(trials)
                 except StopIteration:
@@ -128,7 +124,7 @@ class SerialExecutor:
         )
 
     def _stop_if_hopeless(self) -> None:
-        recent = self.journal.trials[self.replayed :][
+        recent = self.journal.trials[self.journal.replayed :][
             -WATCHED_JOBS:
         ]  # a resume may have removed the cause
         reasons = Counter(trial.error for trial in recent if trial.status == "failed")

@@ -14,11 +14,13 @@ class Journal:
     def __init__(self, path: Path | None = None):
         self.trials: list[Trial] = []
         self.warnings: list[str] = []
+        self.replayed = 0  # how many were there when the journal was opened
         self._by_key: dict[tuple[int, int, int], Trial] = {}
         self._file: IO[str] | None = None
         if path is not None:
             for trial in self._read(path):
                 self._remember(trial)
+            self.replayed = len(self.trials)
             self._file = open(path, "a", encoding="utf-8")
 
     def find(self, key: tuple[int, int, int]) -> Trial | None:

@@ -2,12 +2,14 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.settings import Settings
 from search.constraints import Ranking
-from search.hyperband import Bracket
+from search.hyperband import Bracket, Child
 from search.trial import Trial
 
 log = logging.getLogger("nas")
@@ -36,23 +38,25 @@ def verdicts(metrics: Mapping[str, Any], ranking: Ranking) -> list[str]:
 
 
 def estimate(
-    seconds: Callable[[Mapping[str, Any], int], float],
-    configs: Sequence[Mapping[str, Any]],
+    target: Any,
+    children: Sequence[Child],
     first: Sequence[Bracket],
     second: Sequence[Bracket],
-    max_time: float,
+    settings: Settings,
 ) -> None:
-    """Says before the first job how long two generations will take, as far as can be guessed."""
-    per_epoch = sum(seconds(config, 1) for config in configs) / len(configs)
+    """Says before the first job how long two generations will take, if the target can guess."""
+    if not hasattr(target, "estimate_seconds") or not children:
+        return
+    guesses = [target.estimate_seconds(child.config, 1) for child in children]
+    per_epoch = sum(guesses) / len(guesses)
     times = [per_epoch * total_epochs(brackets) for brackets in (first, second)]
-    log.info(
-        "estimated time: %s for the first generation, %s for the next one", *map(in_words, times)
-    )
-    if times[0] > max(max_time / 10, 600):  # the quick preset itself takes up to ten minutes
+    words = [in_words(seconds) for seconds in times]
+    log.info("estimated time: %s for the first generation, %s for the next one", *words)
+    if times[0] > max(settings.max_time / 10, 600):  # the quick preset itself takes ten minutes
         log.info(
             "the first generation takes over a tenth of the time limit (%s): for a first look, "
             "there is --config configs/quick.json",
-            in_words(max_time),
+            in_words(settings.max_time),
         )
 
 
@@ -73,13 +77,13 @@ def summary(
     trials: Sequence[Trial],
     reason: str,
     ranking: Ranking,
-    seconds: float,
     data: str,
     config_path: Path,
     run_path: Path,
 ) -> str:
     """The last lines of a search, for somebody who sees them for the first time."""
     spent = sum(trial.charged for trial in trials)
+    seconds = max((trial.observed.get("elapsed", 0.0) for trial in trials), default=0.0)
     count = len({trial.trial for trial in trials})
     lines = [
         "",
@@ -127,7 +131,7 @@ def set_up_logging(verbosity: str, path: Path | None = None) -> None:
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
-    console = logging.StreamHandler()
+    console = logging.StreamHandler(sys.stdout)
     console.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(console)
     if path is not None:

@@ -9,6 +9,7 @@ from search.space import Space
 from search.trial import Trial, canonical
 
 Key = Callable[[Trial], Any]
+Proposal = tuple[dict[str, Any], tuple[int, ...], str]  # configuration, parents' trials, operator
 TRIES = 200  # proposals of each kind for one child
 UNREPAIRED_TRIES = 10  # repairs that may fail before the limits count as unreachable
 
@@ -39,7 +40,7 @@ def propose(
     tournament_size: int,
     mutation_rate: float,
     rng: np.random.Generator,
-) -> tuple[dict[str, Any], tuple[int, ...], str]:
+) -> Proposal:
     """A child as (configuration, parents' trial ids, operator).
 
     With probability `mutation_rate` one parent, mutated; else two parents, both winners of
@@ -67,11 +68,11 @@ def survivors(
 
 def draw_child(
     space: Space,
-    propose_one: Callable[[np.random.Generator], tuple[dict[str, Any], tuple[int, ...], str]],
+    propose_one: Callable[[np.random.Generator], Proposal],
     violation: Callable[[dict[str, Any]], float],
     seen: Container[str],
     rng: np.random.Generator,
-) -> tuple[dict[str, Any], tuple[int, ...], str] | None:
+) -> Proposal | None:
     """The first proposal that keeps the cheap limits and is new in this run.
 
     After `TRIES` proposals the next ones are repaired towards the limits. None: nothing new was

@@ -1,36 +1,18 @@
-"""A generation: its brackets, its children, and how the children go through the brackets."""
+"""A generation: its children, how they go through its brackets, and the best of all."""
 
 import itertools
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from search.constraints import Constraint, Ranking, total_violation
-from search.evolution import draw_child, propose
-from search.hyperband import Bracket, Child, hyperband_brackets, plain_bracket, successive_halving
+from search.evolution import LimitsUnreachable, Proposal, draw_child, propose
+from search.hyperband import Bracket, Child, successive_halving
 from search.space import Config, Space
 from search.trial import Job, Trial, canonical
-from utils import derive_rng
-
-
-def plan(
-    generation: int,
-    *,
-    hyperband: bool,
-    pop_size: int,
-    num_children: int,
-    epochs: int,
-    min_epochs: int,
-    eta: int,
-) -> list[Bracket]:
-    """The brackets of a generation; generation 0 is the initial population, trained in full."""
-    if generation == 0:
-        return [plain_bracket(pop_size, epochs)]
-    return (
-        hyperband_brackets(epochs, min_epochs, eta)
-        if hyperband
-        else [plain_bracket(num_children, epochs)]
-    )
+from utils import InputError, derive_rng
 
 
 def size(brackets: Sequence[Bracket]) -> int:
@@ -60,29 +42,24 @@ class Nursery:
         self.limits = self.ranking.cheap(self.cheap(self.space.default()))
 
     def draw(self, population: Sequence[Trial], count: int) -> list[Child]:
-        """Children of the population as it stands, or samples if there is none.
+        """Children of the population as it stands, or samples of the space if there is none.
 
-        Fewer if no new ones are to be found.
-
-        LimitsUnreachable if no configuration is within the cheap limits.
+        Fewer than `count` if no new ones are to be found. InputError if no configuration is
+        within the limits.
         """
+
+        def breed(rng: np.random.Generator) -> Proposal:
+            breeding = (self.ranking.key, self.tournament_size, self.mutation_rate, rng)
+            return propose(self.space, population, *breeding)
+
         children: list[Child] = []
         while len(children) < count:
             number = len(self.seen)
-            drawn = draw_child(
-                self.space,
-                lambda rng: propose(
-                    self.space,
-                    population,
-                    self.ranking.key,
-                    self.tournament_size,
-                    self.mutation_rate,
-                    rng,
-                ),
-                self.violation,
-                self.seen,
-                derive_rng(self.run_seed, "child", number),
-            )
+            rng = derive_rng(self.run_seed, "child", number)
+            try:
+                drawn = draw_child(self.space, breed, self.violation, self.seen, rng)
+            except LimitsUnreachable as error:
+                raise InputError(self._unreachable(error.nearest)) from None
             if drawn is None:
                 break
             self.seen.add(canonical(drawn[0]))
@@ -92,6 +69,12 @@ class Nursery:
     def violation(self, config: Config) -> float:
         """Of the limits that are known before training."""
         return total_violation(self.limits, self.cheap(config))
+
+    def _unreachable(self, nearest: Config) -> str:
+        cheap = self.cheap(nearest)
+        limits = " and ".join(map(str, self.limits))
+        found = ", ".join(f"{limit.metric} {cheap[limit.metric]:,}" for limit in self.limits)
+        return f"no configuration of the space meets {limits}; the nearest found has {found}"
 
 
 def halvings(
@@ -116,3 +99,8 @@ def incumbent(trials: Sequence[Trial], ranking: Ranking) -> Trial | None:
     return min(
         (trial for trial in succeeded if trial.epochs == most), key=ranking.key, default=None
     )
+
+
+def total_charged(trials: Sequence[Trial]) -> int:
+    """Epochs charged for the trials: per configuration, not per fold."""
+    return sum(trial.charged for trial in trials)
