@@ -193,37 +193,17 @@ def run_in(folder: RunFolder, settings: Settings, must_match: bool) -> int:
         per_batch=settings.precision == "per_batch",
         curve_epochs=range(1, settings.epochs + 1) if settings.curve == "epochs" else rungs,
     )
-    folder.begin_session(
-        settings,
-        {"data": {**source.to_dict(), "fingerprint": fingerprint}, "device": str(device)},
-        must_match,
-    )
+    data = {**source.to_dict(), "fingerprint": fingerprint}
+    folder.begin_session(settings, {"data": data, "device": str(device)}, must_match)
     telling.set_up_logging(settings.verbosity, folder.log_txt)
     log.info("run %s", folder.path)
-    log.info(
-        "data: %s, %d training images of %d classes, %d folds",
-        source.name,
-        len(images.labels),
-        source.num_classes,
-        settings.folds,
-    )
+    facts = (source.name, len(images.labels), source.num_classes, settings.folds)
+    log.info("data: %s, %d training images of %d classes, %d folds", *facts)
     if source.note:
         log.warning("NOTE: %s", source.note)
     result = search(space, target, settings, folder)
     folder.end_session(result.reason)
-    data = source.name + (f" - NOTE: {source.note}" if source.note else "")
-    log.info(
-        telling.summary(
-            result.best,
-            result.feasible,
-            result.trials,
-            result.reason,
-            settings.ranking(),
-            data,
-            folder.latest / "opt_cfg.json",
-            folder.path,
-        )
-    )
+    log.info(telling.summary(result, settings.ranking(), source, folder.latest, folder.path))
     return EXIT_CODES[result.reason]
 
 

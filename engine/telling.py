@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from engine.settings import Settings
 from search.constraints import Ranking
+from search.generation import total_charged
 from search.hyperband import Bracket, Child
 from search.trial import Trial
 
@@ -71,47 +73,32 @@ def total_epochs(brackets: Sequence[Bracket]) -> int:
     )
 
 
-def summary(
-    best: Trial | None,
-    feasible: bool,
-    trials: Sequence[Trial],
-    reason: str,
-    ranking: Ranking,
-    data: str,
-    config_path: Path,
-    run_path: Path,
-) -> str:
-    """The last lines of a search, for somebody who sees them for the first time."""
-    spent = sum(trial.charged for trial in trials)
+def summary(result: Any, ranking: Ranking, source: Any, latest: Path, run_path: Path) -> str:
+    """The last lines of a search (an `optimizer.Result`), for somebody who sees them first."""
+    best, trials = result.best, result.trials
+    spent, count = total_charged(trials), len({trial.trial for trial in trials})
     seconds = max((trial.observed.get("elapsed", 0.0) for trial in trials), default=0.0)
-    count = len({trial.trial for trial in trials})
-    lines = [
-        "",
-        f"The search ended ({reason}): {count} configurations, {spent} epochs, "
-        f"{in_words(seconds)}.",
-    ]
+    spendings = f"{count} configurations, {spent} epochs, {in_words(seconds)}"
+    lines = ["", f"The search ended ({result.reason}): {spendings}."]
     if best is None:
-        return "\n".join(
-            [*lines, "Nothing was trained to a usable result, so no configuration was written."]
-        )
-    if not feasible:
+        return "\n".join([*lines, "Nothing was trained to a usable result: nothing was written."])
+    if not result.feasible:
         lines.append("No configuration met all limits: this is the one nearest to them.")
     known = [
         f"{name} {best.metrics[name]:.4f}"
-        for name in (ranking.metric, "top1", "precision", "recall")
+        for name in dict.fromkeys((ranking.metric, "top1", "precision", "recall"))
         if best.metrics.get(name) is not None
     ]
+    found = f"trial {best.trial}, mean over the folds after {best.epochs} epochs"
+    config = latest / "opt_cfg.json"
     lines += [
-        f"Found:   trial {best.trial}, after {best.epochs} epochs, mean over the folds: "
-        + ", ".join(known)
+        f"Found:   {found}: {', '.join(known)}",
+        *(f"Limit:   {verdict}" for verdict in verdicts(best.metrics, ranking)),
+        f"Data:    {source.name}",
+        f"Files:   {config} (the configuration), {run_path}{os.sep} (everything else)",
+        f"Next:    python main.py -c {config} -t True   # measures it on the test split",
     ]
-    lines += [f"Limit:   {verdict}" for verdict in verdicts(best.metrics, ranking)]
-    lines += [
-        f"Data:    {data}",
-        f"Files:   {config_path} (the configuration), {run_path}/ (everything else)",
-        f"Next:    python main.py -c {config_path} -t True   # measures it on the test split",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, f"NOTE:    {source.note}"] if source.note else lines)
 
 
 def in_words(seconds: float) -> str:
