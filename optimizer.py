@@ -1,18 +1,17 @@
-"""START HERE.
-
-Constrained evolutionary search with a Hyperband schedule for the best small network.
+"""START HERE: constrained evolutionary search with a Hyperband schedule.
 
     python optimizer.py --seed 123 --hyperband True
 
 Trains networks on Oxford Flowers-17 (or any folder of images), and writes the best configuration
-within the limits to runs/<run>/opt_cfg.json and runs/opt_cfg.json, for `python main.py -c
-runs/opt_cfg.json -t True`.
+within the limits to runs/<run>/opt_cfg.json and runs/opt_cfg.json. Then
+`python main.py -c runs/opt_cfg.json -t True` measures it on the test split.
 
 `search` is the whole algorithm. It knows no images: any ConfigSpace space and any object with the
 methods `cheap(config)` and `evaluate(config, epochs, seed, state)` will do. `main` only reads
 arguments and wires.
 """
 
+import contextlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -29,7 +28,14 @@ from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, 
 from engine.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals
 from search.evolution import survivors
 from search.generation import Nursery, halvings, incumbent, size, total_charged
-from search.hyperband import Bracket, cut, hyperband_brackets, plain_bracket, shrink
+from search.hyperband import (
+    Bracket,
+    budget_levels,
+    cut,
+    hyperband_brackets,
+    plain_bracket,
+    shrink,
+)
 from search.space import Space
 from search.trial import Trial
 from utils import InputError
@@ -56,11 +62,13 @@ def search(
     Goes on where a run in `run_dir` ended; without `run_dir` nothing is written. InputError if no
     configuration is within the limits that are known before training.
     """
-    folder = RunFolder.at(run_dir)
+    if isinstance(run_dir, str | Path):
+        with contextlib.closing(RunFolder(run_dir)) as opened:
+            return search(space, target, settings, opened)
+    folder, ranking = run_dir, settings.ranking()
     journal = Journal(folder.trials_jsonl if folder else None)
     for warning in journal.warnings:
         log.warning("warning: %s", warning)
-    ranking = settings.ranking()
     evolving = settings.sampler == "evolution"
     breeding = (settings.tournament_size, settings.mutation_rate)
     nursery = Nursery(space, ranking, target.cheap, settings.seed, *breeding)
@@ -80,6 +88,8 @@ def search(
                 left = (settings.max_total_epochs or sys.maxsize) - total_charged(done)
                 brackets, limited = cut(shrink(planned, len(children)), left)
                 trials = executor.run(halvings(brackets, children, generation, ranking))
+                if limited and not trials:
+                    raise Stop("epoch limit")
                 done += trials
                 full = [trial for trial in trials if trial.epochs == settings.epochs]
                 population = survivors(population, full, ranking.key, settings.pop_size)
@@ -157,6 +167,9 @@ def run(given: dict[str, Any]) -> int:
     if resume is None:
         settings = resolve(*([read_preset(preset)] if preset is not None else []), given)
         folder = RunFolder.create(settings)
+        telling.set_up_logging(settings.verbosity)
+        if settings.hyperband and "num_children" in given:
+            log.warning("warning: --num_children is ignored with Hyperband: its brackets decide")
     else:
         if preset is not None:
             raise InputError("--config cannot go with --resume: a run keeps its settings")
@@ -165,7 +178,8 @@ def run(given: dict[str, Any]) -> int:
     try:
         return run_in(folder, settings, must_match=resume is not None)
     except InputError:
-        folder.remove_if_new()  # a run that could not begin leaves nothing behind
+        if resume is None:
+            folder.remove_if_empty()  # a run that could not begin leaves nothing behind
         raise
     finally:
         folder.close()
@@ -181,7 +195,8 @@ def run_in(folder: RunFolder, settings: Settings, must_match: bool) -> int:
     device = choose_device(settings.device)
     source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
     images, fingerprint = open_train(source)
-    rungs = [rung.epochs for rung in plan(settings, 1)[0].rungs]
+    rungs = budget_levels(settings.epochs, min(settings.min_epochs, settings.epochs), settings.eta)
+    every = range(1, settings.epochs + 1)
     target = cross_validation(
         images,
         source.num_classes,
@@ -191,8 +206,12 @@ def run_in(folder: RunFolder, settings: Settings, must_match: bool) -> int:
         device=device,
         threads=settings.threads,
         per_batch=settings.precision == "per_batch",
-        curve_epochs=range(1, settings.epochs + 1) if settings.curve == "epochs" else rungs,
+        curve_epochs=every if settings.curve == "epochs" else rungs,
     )
+    try:
+        target.cheap(space.default())
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the search space describes no network: {error!r}") from None
     data = {**source.to_dict(), "fingerprint": fingerprint}
     folder.begin_session(settings, {"data": data, "device": str(device)}, must_match)
     telling.set_up_logging(settings.verbosity, folder.log_txt)

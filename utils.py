@@ -47,7 +47,9 @@ def canonical_json(value: Any) -> str:
 
 
 def without_nan(value: Any) -> Any:
-    """The same nested value with None for every float that is not finite, as JSON has none."""
+    """The same nested value for JSON: None for floats that are not finite, no numpy numbers."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):

@@ -32,12 +32,11 @@ def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) 
     """
     candidates = []
     for path, count in zip(paths, [*epochs] * (len(paths) // len(epochs)), strict=True):
+        values = _read(path)
         try:
-            config, warnings = space.adopt(_read(path))
+            config, warnings = space.adopt(values)
         except InputError as error:
-            raise InputError(
-                f"{path}: {error}" if str(path) not in str(error) else str(error)
-            ) from None
+            raise InputError(f"{path}: {error}") from None
         for warning in warnings:
             log.warning("warning: %s: %s", path, warning)
         candidates.append(Candidate(path, config, count))
@@ -53,17 +52,18 @@ def search_behind(
     """
     for path in paths:
         run_json = path.parent / "run.json"
-        record = read_json(run_json) if run_json.is_file() else {}
-        winner = record.get("winner") if isinstance(record, dict) else None
-        if not winner or winner.get("config") != _read(path):
-            continue
-        kept, data = record["settings"], record["data"]
-        inherited = {name: kept[name] for name in FROM_SEARCH if name not in given}
-        if "dataset" not in given and "data_dir" not in given:
+        try:
+            record = read_json(run_json)
+            winner, kept, data = record["winner"]["config"], record["settings"], record["data"]
+            inherited = {name: kept[name] for name in FROM_SEARCH if name not in given}
             folder = data["kind"] == "folder"
-            inherited["dataset"] = data["root"] if folder else data["kind"]
-            inherited["data_dir"] = None if folder else data["root"]
-        return run_json, inherited
+            place = (data["root"], None) if folder else (data["kind"], data["root"])
+        except (InputError, KeyError, TypeError):  # none there, or not one of a search's
+            continue
+        if winner == _read(path):
+            if "dataset" not in given and "data_dir" not in given:
+                inherited["dataset"], inherited["data_dir"] = place
+            return run_json, inherited
     return None, {}
 
 

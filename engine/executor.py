@@ -8,11 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engine.journal import Journal
 from engine.run import RunFolder
 from engine.settings import Settings
 from engine.stopping import Clock, Stop, StopSignals
 from search.trial import Job, Trial, evaluation_seed
+from utils import InputError, nearest, without_nan
 
 log = logging.getLogger("nas")
 WATCHED_JOBS = 20  # if more than half of so many failed for one reason, the next ones will, too
@@ -31,6 +34,8 @@ class SerialExecutor:
     ):
         self.target, self.run_seed, self.max_time = target, settings.seed, settings.max_time
         self.journal, self.folder, self.signals = journal, folder, signals
+        ranking = settings.ranking()
+        self.decisive = [ranking.metric, *(limit.metric for limit in ranking.constraints)]
         elapsed = (trial.observed.get("elapsed", 0.0) for trial in journal.trials)
         self.clock = Clock(used_before=max(elapsed, default=0.0))
 
@@ -62,6 +67,12 @@ class SerialExecutor:
         with self.signals.interruptible():
             trial = self._evaluate(job)
         self.journal.append(trial)
+        missing = [name for name in self.decisive if name not in trial.metrics]
+        if trial.status == "ok" and missing:  # it would make everything infeasible, for a day
+            raise InputError(
+                f"objective or constraint on {missing[0]!r}: the target measures no such thing, "
+                f"but {', '.join(trial.metrics)}{nearest(missing[0], trial.metrics)}"
+            )
         log.debug(
             "trial %d at %d epochs (%s of %s): %s %s",
             job.trial,
@@ -93,9 +104,10 @@ class SerialExecutor:
                 )
             )
             folds, observed = metrics.pop("folds", []), metrics.pop("observed", {})
-            metrics = {
-                name: value if value - value == 0 else None for name, value in metrics.items()
-            }
+            for name, value in metrics.items():
+                if not isinstance(value, int | float | np.number):
+                    raise TypeError(f"metric {name} is no number: {value!r}")
+            metrics = without_nan(metrics)
             if None in metrics.values():
                 status, error = (
                     "diverged",
@@ -108,6 +120,7 @@ class SerialExecutor:
                 exception,
                 exc_info=log.isEnabledFor(logging.DEBUG),
             )
+            metrics, folds = {}, []
             status, error = "failed", f"{type(exception).__name__}: {exception}"
         observed = {
             **observed,

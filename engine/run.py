@@ -28,6 +28,7 @@ from search.trial import Trial
 from utils import InputError, nearest, read_json, write_json, write_text
 
 RUN_VERSION = 1
+_TAKEN = ("last", "run.json", "opt_cfg.json")  # names with a meaning in a folder of runs
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,-]{0,199}")
 POPULATION_COLUMNS = ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time", "epochs"]
 
@@ -62,14 +63,6 @@ class RunFolder:
         self.record: dict[str, Any] = read_json(self.run_json) if self.run_json.exists() else {}
 
     @classmethod
-    def at(cls, place: "str | Path | RunFolder | None") -> "RunFolder | None":
-        """The open folder at a path.
-
-        A folder that is open already is returned as it is, and so is None.
-        """
-        return cls(place) if isinstance(place, str | Path) else place
-
-    @classmethod
     def create(cls, settings: Settings) -> "RunFolder":
         """A new folder in the settings' runs_dir.
 
@@ -78,10 +71,10 @@ class RunFolder:
         runs, name = Path(settings.runs_dir), settings.run_name
         if name is None:
             name = unused_name(runs, run_name(settings))
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or name in _TAKEN:
             raise InputError(
-                f"run_name {name!r} cannot name a folder; allowed are letters, digits, . _ + - = "
-                "with a letter, digit or _ as the first"
+                f"run_name {name!r} cannot name a folder; allowed are up to 200 letters, digits, "
+                "and . _ + - = , with a letter, digit or _ as the first"
             )
         if (runs / name).exists():
             raise InputError(
@@ -100,7 +93,7 @@ class RunFolder:
         if name == "last" and known:
             name = known[-1][1]
         for path in (runs / name, Path(name)):
-            if (path / "run.json").is_file():
+            if (path / "run.json").is_file() and (path / "trials.jsonl").is_file():
                 return cls(path, latest=path.parent)
         hint = nearest(Path(name).name, [run for _, run in known])
         raise InputError(f"--resume: there is no run {name} in {runs}{hint}")
@@ -144,7 +137,7 @@ class RunFolder:
         """Ends the lock."""
         self._lock.close()
 
-    def remove_if_new(self) -> None:
+    def remove_if_empty(self) -> None:
         """Removes the folder of a run in which nothing was trained."""
         if not self.trials_jsonl.exists() or self.trials_jsonl.stat().st_size == 0:
             shutil.rmtree(self.path, ignore_errors=True)

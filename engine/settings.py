@@ -6,6 +6,7 @@ constraint and are not kept as settings: see `SHORTHANDS`.
 
 import dataclasses
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,6 +162,7 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
         for name, (prefix, _) in SHORTHANDS.items():
             if name in layer:
                 constraints = values.get("constraints", Settings().constraints)
+                _check(FIELDS["constraints"], constraints)
                 values["constraints"] = _with_bound(constraints, name, prefix, layer[name])
     return Settings(**values)
 
@@ -168,13 +170,19 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
 def _with_bound(
     constraints: tuple[str, ...], name: str, prefix: str, bound: Any
 ) -> tuple[str, ...]:
-    if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
+    if not _is_number(bound):
         raise InputError(f"{name} cannot be {bound!r}; allowed is a number")
     new = Constraint.parse(f"{prefix}{bound!r}")
     parsed = [Constraint.parse(text) for text in constraints]
     same = [(old.metric, old.sense) == (new.metric, new.sense) for old in parsed]
     kept = [str(new if hit else old) for hit, old in zip(same, parsed, strict=True)]
     return tuple(kept if any(same) else [*kept, str(new)])
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number within the range of floats (math.isfinite raises beyond it)."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
 
 
 def base_type(item: dataclasses.Field) -> type:
@@ -191,10 +199,9 @@ def _from_json(item: dataclasses.Field, value: Any) -> Any:
     """
     if base_type(item) is tuple and isinstance(value, list):
         return tuple(value)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and base_type(item) is float:
+    if _is_number(value) and base_type(item) is float:
         return float(value)
-    if number and base_type(item) is int and math.isfinite(value) and value == int(value):
+    if _is_number(value) and base_type(item) is int and value == int(value):
         return int(value)
     return value
 
@@ -208,10 +215,10 @@ def _check(item: dataclasses.Field, value: Any) -> None:
     if right and isinstance(value, tuple):
         right = all(isinstance(part, str) for part in value)
     hint = ""
-    if right and isinstance(value, int | float):
+    if right and kind in (int, float):
         nearest_value = min(max(value, limits["low"]), limits["high"])
-        right = math.isfinite(value) and value == nearest_value
-        hint = f"; the nearest is {nearest_value}" if math.isfinite(value) else ""
+        right = _is_number(value) and value == nearest_value
+        hint = f"; the nearest is {nearest_value}" if _is_number(value) else ""
     if right and limits["choices"]:
         right, hint = value in limits["choices"], nearest(value, limits["choices"])
     if not right:
@@ -239,11 +246,17 @@ def read_preset(path: str) -> Mapping[str, Any]:
 
 def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
     """The settings of the run with this run.json, with new limits; InputError for any other."""
+    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
+        raise InputError("--resume: the run.json of this run has no settings")
     kept = resolve(record["settings"])
     settings = resolve(record["settings"], given)
     for name in FIELDS:
         old, new = getattr(kept, name), getattr(settings, name)
-        if new != old and name not in MAY_DIFFER:
+        if name == "constraints":  # however their bounds are written
+            same = settings.ranking().constraints == kept.ranking().constraints
+        else:
+            same = new == old
+        if not same and name not in MAY_DIFFER:
             raise InputError(
                 f"--resume: {name} is {old!r} in this run and cannot become {new!r}; only "
                 f"{', '.join(MAY_DIFFER)} may differ"

@@ -40,7 +40,9 @@ class Constraint:
         return cls(match[1], match[2], bound)
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.sense} {self.bound:.12g}"
+        short = f"{self.bound:.12g}"
+        exact = short if float(short) == self.bound else repr(self.bound)
+        return f"{self.metric} {self.sense} {exact}"
 
     def miss(self, metrics: Mapping[str, Any]) -> float:
         """How far the metric is beyond the bound: feasible when <= 0.

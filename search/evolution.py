@@ -1,5 +1,6 @@
 """Parents -> children -> survivors: tournaments, two operators, and (mu + lambda) survival."""
 
+import math
 from collections.abc import Callable, Container, Sequence
 from typing import Any
 
@@ -79,14 +80,18 @@ def draw_child(
     found, the space is exhausted as far as bounded tries can tell. LimitsUnreachable: no proposal
     could be brought within the limits.
     """
-    within_limits = False
+    nearest: dict[str, Any] = {}
+    within_limits, least = bool(seen), math.inf
     for attempt in range(2 * TRIES):
         config, parents, operator = propose_one(rng)
         if attempt >= TRIES:
             config = space.repair(config, violation, rng)
-        if violation(config) > 0:
+        violated = violation(config)
+        if violated > 0:
+            if not nearest or violated < least:
+                nearest, least = config, violated
             if attempt >= TRIES + UNREPAIRED_TRIES and not within_limits:
-                raise LimitsUnreachable(config)
+                raise LimitsUnreachable(nearest)
             continue
         within_limits = True
         if canonical(config) not in seen:

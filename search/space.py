@@ -4,7 +4,6 @@ ConfigSpace objects say what is legal. Outside this module a configuration is a 
 native Python values that holds the active hyperparameters only, in the order of the space.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ConfigSpace import (
     OrdinalHyperparameter,
 )
 from ConfigSpace.hyperparameters import FloatHyperparameter, Hyperparameter, IntegerHyperparameter
+from ConfigSpace.types import NotSet
 
 from utils import InputError, nearest
 
@@ -26,6 +26,7 @@ FORBIDDEN_TRIES = (
     100  # draws of an operator before it is taken that forbidden clauses leave it no child
 )
 REPAIR_STEPS = 500
+MAX_NUMBER = 2**62  # ConfigSpace's own checks hold whole numbers in 64 bits
 
 
 class Space:
@@ -39,7 +40,7 @@ class Space:
     def load(cls, path: str | Path) -> "Space":
         """Reads ConfigSpace's own JSON format. InputError if the file is none."""
         try:
-            return cls(ConfigurationSpace.from_json(Path(path)))
+            space = cls(ConfigurationSpace.from_json(Path(path)))
         except OSError as error:
             raise InputError(f"search space {path} cannot be read: {error.strerror}") from None
         except (
@@ -48,6 +49,9 @@ class Space:
             raise InputError(
                 f"search space {path} is not in ConfigSpace's JSON format: {error}"
             ) from None
+        if not space.names:
+            raise InputError(f"search space {path} has no hyperparameters")
+        return space
 
     def default(self) -> Config:
         """The default configuration of the space."""
@@ -56,7 +60,9 @@ class Space:
     def sample(self, rng: np.random.Generator) -> Config:
         """Every active hyperparameter drawn from its distribution."""
         self.configspace.seed(int(rng.integers(2**31)))
-        return self._native(self.configspace.sample_configuration())
+        sampled = self._native(self.configspace.sample_configuration())
+        # ConfigSpace 1.2 leaves values behind an OrConjunction over inactive parents.
+        return self.complete(sampled, rng) or sampled
 
     def mutate(self, config: Mapping[str, Any], rng: np.random.Generator) -> Config:
         """Draws one active hyperparameter anew.
@@ -154,7 +160,7 @@ class Space:
                     f"{name!r} is no hyperparameter of the space{nearest(name, self.names)}"
                 )
         config: Config = {}
-        warnings = []
+        warnings, outside = [], False
         for name in self.names:
             value, active = values.get(name), self._active(name, config)
             if active and value is None:
@@ -165,6 +171,7 @@ class Space:
             if active:
                 config[name] = self._cast(name, value)
                 if not self.configspace[name].legal_value(config[name]):
+                    outside = True
                     warnings.append(
                         f"{name} = {value!r} is outside the space ({self._allowed(name)})"
                     )
@@ -172,7 +179,7 @@ class Space:
                 warnings.append(
                     f"{name} = {value!r} is inactive in this configuration and was left out"
                 )
-        if not warnings:
+        if not outside:
             try:
                 Configuration(self.configspace, values=config)
             except ValueError as error:
@@ -180,10 +187,14 @@ class Space:
         return config, warnings
 
     def _active(self, name: str, config: Mapping[str, Any]) -> bool:
-        return all(
-            condition.satisfied_by_value(dict(config))
-            for condition in self.configspace.parent_conditions_of[name]
-        )
+        values = {other: config.get(other, NotSet) for other in self.names}
+        try:
+            return all(
+                condition.satisfied_by_value(values)
+                for condition in self.configspace.parent_conditions_of[name]
+            )
+        except KeyError:  # an ordinal parent has a value outside the space, which has no order
+            return False
 
     def _draw(self, name: str, rng: np.random.Generator) -> Any:
         random_state = np.random.RandomState(int(rng.integers(2**31)))
@@ -220,7 +231,9 @@ class Space:
         """
         hyperparameter = self.configspace[name]
         number = (
-            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and abs(value) <= MAX_NUMBER
         )
         if isinstance(hyperparameter, FloatHyperparameter) and number:
             return float(value)

@@ -14,6 +14,15 @@ from utils import canonical_json, derive_seed, without_nan
 
 JOURNAL_VERSION = 1
 STATUSES = ("ok", "failed", "diverged")
+# The JSON types of a record's entries.
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(
+        ("trial", "generation", "bracket", "rung", "epochs", "charged", "repeat"), int
+    ),
+    **dict.fromkeys(("config", "metrics", "observed"), dict),
+    **dict.fromkeys(("parents", "folds"), list),
+    "operator": str,
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,12 @@ class Trial(Job):
             raise ValueError(f"not a record of version {JOURNAL_VERSION}")
         if set(record) != {item.name for item in fields(cls)} or record["status"] not in STATUSES:
             raise ValueError("its keys are not those of a trial")
+        for name, kind in _KINDS.items():
+            if type(record[name]) is not kind:
+                raise ValueError(f"its {name} is {record[name]!r}")
+        for name, value in record["metrics"].items():
+            if isinstance(value, bool) or not isinstance(value, int | float | None):
+                raise ValueError(f"its metric {name} is {value!r}")
         return cls(**{**record, "parents": tuple(record["parents"])})
 
 

@@ -133,9 +133,9 @@ def test_precision_per_batch_is_that_of_the_loop(case, batch_size):
 
 
 def test_precision_per_batch_weighs_the_last_batch_by_its_size():
-    predicted, labels = np.array([0, 1, 0]), np.array([0, 1, 1])
-    # Two images: both classes right, 1.0. One image: 0 is wrong and 1 never predicted, 0.0.
-    assert precision_per_batch(predicted, labels, 2, 2) == pytest.approx(2 / 3)
+    predicted, labels = np.array([0, 1, 0]), np.array([0, 1, 0])
+    # Two images: both classes right, 1.0. One image: 0 is right and 1 never predicted, 0.5.
+    assert precision_per_batch(predicted, labels, 2, 2) == pytest.approx((2 * 1.0 + 0.5) / 3)
 
 
 def test_precision_per_batch_falls_with_the_batch_size():

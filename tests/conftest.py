@@ -1,0 +1,62 @@
+"""Hypothesis profile, shared fixtures, and the guard against files that tests leave behind."""
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from search.space import Space
+
+ROOT = Path(__file__).resolve().parent.parent
+GUARDED = (ROOT, ROOT / "runs", ROOT / "configs", ROOT / "data", ROOT / "data" / "cache")
+IGNORED = {"__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache"}
+
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = os.path.join(
+    tempfile.gettempdir(), f"hypothesis_{os.getuid()}"
+)
+settings.register_profile(
+    "project",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("project")
+
+
+def entries() -> set[str]:
+    return {
+        os.path.join(folder, name)
+        for folder in GUARDED
+        if folder.is_dir()
+        for name in os.listdir(folder)
+        if name not in IGNORED
+    }
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    before = entries()
+    yield
+    left = sorted(entries() - before)
+    assert not left, f"the test left behind {', '.join(left)}"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before():
+    log = logging.getLogger("nas")
+    level, propagate, handlers = log.level, log.propagate, list(log.handlers)
+    yield
+    log.setLevel(level)
+    log.propagate = propagate
+    for handler in [handler for handler in log.handlers if handler not in handlers]:
+        log.removeHandler(handler)
+        handler.close()
+
+
+@pytest.fixture(scope="session")
+def space() -> Space:
+    """The space of the search: configs/space.json."""
+    return Space.load(ROOT / "configs" / "space.json")

@@ -1,0 +1,170 @@
+"""Objective and constraints: how they are read, what violates them, and the one ranking key."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stubs import make_trial
+
+from search.constraints import Constraint, Ranking, total_violation
+from utils import InputError
+
+NUMBERS = st.floats(-1e6, 1e6) | st.integers(-(10**6), 10**6)
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "sense", "bound"),
+    [
+        ("num_params <= 2e7", "num_params", "<=", 2e7),
+        ("precision >= 0.39", "precision", ">=", 0.39),
+        ("  loss<=-1 ", "loss", "<=", -1.0),
+        ("_m2>=0", "_m2", ">=", 0.0),
+    ],
+)
+def test_parse_reads_metric_sense_and_bound(text, metric, sense, bound):
+    assert Constraint.parse(text) == Constraint(metric, sense, bound)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "num_params",
+        "num_params < 3",
+        "num_params == 3",
+        "num_params <= ",
+        "num_params <= many",
+        "num_params <= nan",
+        "num_params <= inf",
+        "num_params <= 1e400",
+        "3 <= num_params",
+        "num-params <= 3",
+        "num_params <= 3 or 4",
+        "num_params <= 3\nx",
+    ],
+)
+def test_parse_refuses_other_forms_and_names_them(text):
+    with pytest.raises(InputError) as caught:
+        Constraint.parse(text)
+    assert repr(text) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@given(st.sampled_from(["<=", ">="]), st.floats(allow_nan=False, allow_infinity=False))
+def test_a_constraint_in_words_is_read_back_to_the_same(sense, bound):
+    constraint = Constraint("num_params", sense, bound)
+    assert Constraint.parse(str(constraint)) == constraint
+
+
+def test_a_constraint_prints_as_people_write_it():
+    assert str(Constraint.parse("num_params <= 2e7")) == "num_params <= 20000000"
+    assert str(Constraint.parse("precision >= .39")) == "precision >= 0.39"
+
+
+@given(NUMBERS, NUMBERS)
+def test_violation_is_the_miss_as_a_share_of_the_bound(value, bound):
+    at_most = Constraint("m", "<=", float(bound)).violation({"m": value})
+    at_least = Constraint("m", ">=", float(bound)).violation({"m": value})
+    scale = abs(bound) or 1.0
+    assert at_most == max(0.0, value - bound) / scale
+    assert at_least == max(0.0, bound - value) / scale
+    assert (at_most > 0) + (at_least > 0) == (value != bound)
+
+
+def test_a_bound_that_is_met_exactly_is_met():
+    assert Constraint.parse("m <= 0.1").violation({"m": 0.1}) == 0
+    assert Constraint.parse("m >= 0.1").violation({"m": 0.1}) == 0
+    assert Constraint.parse("m >= 0").violation({"m": -0.5}) == 0.5
+
+
+@pytest.mark.parametrize("metrics", [{}, {"m": None}, {"m": math.nan}, {"m": math.inf}])
+def test_a_metric_that_is_not_there_violates_without_bound(metrics):
+    for text in ("m <= 3", "m >= 3"):
+        assert Constraint.parse(text).violation(metrics) == math.inf
+
+
+def test_violations_add_up():
+    limits = [Constraint.parse(text) for text in ("a <= 10", "b >= 4", "c <= 1")]
+    assert total_violation(limits, {"a": 15, "b": 3, "c": 0}) == 0.5 + 0.25
+    assert total_violation([], {}) == 0
+
+
+@pytest.mark.parametrize(
+    "objective",
+    ["", "top3", "maximise top3", "maximize", "minimize ", "maximize a b", "Maximize m"],
+)
+def test_an_objective_of_another_form_is_refused(objective):
+    with pytest.raises(InputError, match="maximize METRIC"):
+        Ranking.parse(objective)
+
+
+def test_feasible_before_infeasible_before_failed():
+    ranking = Ranking.parse("maximize top3", ["num_params <= 100", "precision >= 0.5"])
+    good = {"top3": 0.5, "num_params": 100, "precision": 0.5}
+    worst_to_best = [
+        make_trial(9, status="failed", metrics=good),
+        make_trial(8, metrics={**good, "top3": math.nan}),
+        make_trial(7, status="diverged", metrics={**good, "top3": None}),
+        make_trial(6, metrics={}),
+        make_trial(5, metrics={"top3": 0.99, "num_params": 1}),
+        make_trial(4, metrics={**good, "top3": 0.99, "num_params": 200}),
+        make_trial(3, metrics={**good, "num_params": 150}),
+        make_trial(2, metrics={**good, "top3": 0.7, "num_params": 150}),
+        make_trial(1, metrics=good),
+        make_trial(0, metrics={**good, "top3": 0.6}),
+    ]
+    ranked = sorted(worst_to_best, key=ranking.key)
+    assert [trial.trial for trial in ranked] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert [trial.trial for trial in ranked if ranking.feasible(trial)] == [0, 1]
+
+
+def test_ties_break_by_trial_id():
+    ranking = Ranking.parse("maximize top3")
+    assert min([make_trial(3), make_trial(1), make_trial(2)], key=ranking.key).trial == 1
+
+
+def test_minimize_prefers_less():
+    trials = [make_trial(i, metrics={"loss": loss}) for i, loss in enumerate([2.0, 0.5, -1.0])]
+    for objective, best in (("minimize loss", 2), ("maximize loss", 0)):
+        assert min(trials, key=Ranking.parse(objective).key).trial == best
+
+
+METRIC = st.sampled_from([0.0, 0.25, 0.5, 1.0, None, math.nan, math.inf, -math.inf]) | NUMBERS
+TRIALS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "status": st.sampled_from(["ok", "ok", "ok", "failed", "diverged"]),
+            "metrics": st.dictionaries(st.sampled_from(["top3", "num_params"]), METRIC),
+        }
+    ),
+    max_size=12,
+).map(lambda rows: [make_trial(i, **row) for i, row in enumerate(rows)])
+
+
+def is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+@given(TRIALS, st.randoms(use_true_random=False), st.sampled_from(["maximize", "minimize"]))
+def test_any_order_of_arrival_gives_the_same_order(trials, shuffler: random.Random, sense):
+    ranking = Ranking.parse(f"{sense} top3", ["num_params <= 0.5"])
+    shuffled = list(trials)
+    shuffler.shuffle(shuffled)
+    ranked = sorted(shuffled, key=ranking.key)
+    assert ranked == sorted(trials, key=ranking.key)
+    assert len({ranking.key(trial) for trial in trials}) == len(trials)
+    assert not any(math.isnan(part) for trial in trials for part in ranking.key(trial))
+    feasible = [ranking.feasible(trial) for trial in ranked]
+    assert feasible == sorted(feasible, reverse=True)
+    usable = [trial.status == "ok" and is_finite(trial.metrics.get("top3")) for trial in ranked]
+    assert usable == sorted(usable, reverse=True)
+
+
+def test_cheap_constraints_are_those_on_known_metrics():
+    ranking = Ranking.parse("maximize top3", ["num_params <= 1", "precision >= 1", "macs <= 2"])
+    assert [limit.metric for limit in ranking.cheap({"macs": 1, "num_params": 2})] == [
+        "num_params",
+        "macs",
+    ]
+    assert ranking.cheap([]) == ()

@@ -1,0 +1,271 @@
+"""Tournaments, proposals, survival, and the drawing of children within cheap limits."""
+
+import numpy as np
+import pytest
+from ConfigSpace import ConfigurationSpace
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stubs import make_trial, num_params, rich_space, small_space
+
+from search import evolution
+from search.constraints import Ranking
+from search.evolution import LimitsUnreachable, draw_child, propose, survivors, tournament
+from search.generation import Nursery, halvings, incumbent
+from search.hyperband import hyperband_brackets
+from search.space import Space
+from search.trial import canonical
+from utils import InputError
+
+RANKING = Ranking.parse("maximize top3", ["num_params <= 1e9", "precision >= 0.2"])
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def by_id(trial) -> int:
+    return trial.trial
+
+
+def make_population(space, count: int = 6) -> list:
+    return [make_trial(i, config=space.sample(rng(i))) for i in range(count)]
+
+
+def make_nursery(space, limits=("num_params <= 1e6",), seed=1, cheap=None, **options) -> Nursery:
+    cheap = cheap or (lambda config: {"num_params": num_params(config)})
+    return Nursery(space, Ranking.parse("maximize top3", limits), cheap, seed, **options)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 12), st.integers(1, 8))
+def test_a_tournament_is_won_by_the_best_of_those_drawn(seed, size, members):
+    population = [make_trial(i) for i in range(members)]
+    winner = tournament(population, by_id, size, rng(seed))
+    assert winner in population
+    assert winner.trial <= max(0, members - size)
+
+
+def test_a_tournament_of_all_is_won_by_the_best():
+    population = [make_trial(i) for i in range(5)]
+    assert tournament(population, by_id, 5, rng()).trial == 0
+    assert tournament(population, by_id, 100, rng()).trial == 0
+
+
+def test_a_tournament_of_two_never_takes_the_worst_and_prefers_the_better():
+    population = [make_trial(i) for i in range(4)]
+    wins = [tournament(population, by_id, 2, rng(seed)).trial for seed in range(300)]
+    counts = [wins.count(i) for i in range(4)]
+    assert counts[3] == 0
+    assert 110 < counts[0] < 190 and counts[0] > counts[1] > counts[2] > 0
+
+
+def test_a_tournament_of_one_is_a_draw():
+    population = [make_trial(i) for i in range(4)]
+    wins = [tournament(population, by_id, 1, rng(seed)).trial for seed in range(300)]
+    assert all(wins.count(i) > 40 for i in range(4))
+
+
+def test_without_a_population_a_child_is_a_sample(space):
+    config, parents, operator = propose(space, [], by_id, 2, 0.5, rng(7))
+    assert (parents, operator) == ((), "sample")
+    assert config == space.sample(rng(7))
+
+
+def test_the_mutation_rate_chooses_the_operator(space):
+    population = make_population(space)
+    for rate, operators in (
+        (0.0, {"recombine"}),
+        (1.0, {"mutate"}),
+        (0.5, {"mutate", "recombine"}),
+    ):
+        drawn = [propose(space, population, by_id, 2, rate, rng(i)) for i in range(30)]
+        assert {operator for *_, operator in drawn} == operators
+        for _, parents, operator in drawn:
+            assert len(parents) == (1 if operator == "mutate" else 2)
+            assert all(0 <= parent < 6 for parent in parents)
+
+
+def test_partners_are_drawn_apart(space):
+    population = make_population(space)
+    pairs = [propose(space, population, by_id, 2, 0.0, rng(i))[1] for i in range(60)]
+    assert 20 < sum(first != second for first, second in pairs) < 60
+
+
+def test_half_of_the_children_are_mutants(space):
+    population = make_population(space)
+    drawn = [propose(space, population, by_id, 2, 0.5, rng(i))[2] for i in range(200)]
+    assert 70 < drawn.count("mutate") < 130
+
+
+def test_a_mutant_has_its_parents_values(space):
+    population = make_population(space)
+    config, (parent,), _ = propose(space, population, by_id, 2, 1.0, rng(3))
+    origin = population[parent].config
+    assert sum(config[name] != origin[name] for name in config.keys() & origin.keys()) <= 1
+
+
+@given(
+    st.lists(st.floats(0, 1), max_size=8), st.lists(st.floats(0, 1), max_size=8), st.integers(1, 9)
+)
+def test_survivors_are_the_best_of_parents_and_children(parents, children, size):
+    ranking = Ranking.parse("maximize top3")
+    everyone = [make_trial(i, metrics={"top3": v}) for i, v in enumerate(parents + children)]
+    alive = survivors(everyone[: len(parents)], everyone[len(parents) :], ranking.key, size)
+    assert alive == sorted(everyone, key=ranking.key)[:size]
+    assert len(alive) == min(size, len(everyone))
+
+
+def test_tries_are_bounded_when_nothing_is_new():
+    tries = []
+
+    def propose_one(generator):
+        tries.append(1)
+        return {"x": 1}, (), "sample"
+
+    assert draw_child(small_space(), propose_one, lambda _: 0.0, {'{"x":1}'}, rng()) is None
+    assert len(tries) == 2 * evolution.TRIES
+
+
+def test_unreachable_limits_end_with_the_nearest_of_all_proposals():
+    space, tries = small_space(100), []
+
+    def propose_one(generator):
+        tries.append(space.sample(generator))
+        return tries[-1], (), "sample"
+
+    violation = lambda config: config["x"] + (50 if config["x"] % 2 else 0)  # noqa: E731
+    with pytest.raises(LimitsUnreachable) as caught:
+        draw_child(space, propose_one, violation, set(), rng())
+    assert len(tries) <= 2 * evolution.TRIES
+    assert violation(caught.value.nearest) == min(map(violation, [*tries, {"x": 2}]))
+
+
+def test_nearest_is_the_one_that_violates_least_and_not_the_last():
+    """Repairs end in hollows of very different depths."""
+    space, met = Space(ConfigurationSpace({"x": (1, 1000)})), []
+
+    def violation(config):
+        met.append(1 + config["x"] * 7919 % 1000)
+        return met[-1]
+
+    with pytest.raises(LimitsUnreachable) as caught:
+        draw_child(space, lambda g: (space.sample(g), (), "sample"), violation, set(), rng())
+    assert violation(caught.value.nearest) == min(met)
+
+
+def test_a_child_already_seen_is_drawn_again():
+    config, *_ = draw_child(
+        small_space(2),
+        lambda generator: (small_space(2).sample(generator), (), "sample"),
+        lambda _: 0.0,
+        {'{"x":1}'},
+        rng(),
+    )
+    assert config == {"x": 2}
+
+
+def test_limits_that_chance_does_not_meet_are_met_by_repair(space):
+    nursery = make_nursery(space, ["num_params <= 1000"])
+    children = nursery.draw([], 2)
+    assert len(children) == 2
+    assert all(num_params(child.config) <= 1000 for child in children)
+
+
+@settings(max_examples=5)
+@given(
+    seed=st.integers(0, 2**32),
+    bound=st.integers(700, 10**7),
+    rate=st.floats(0, 1),
+    size=st.integers(1, 3),
+)
+def test_children_keep_any_cheap_limit_and_are_new(space, seed, bound, rate, size):
+    nursery = make_nursery(
+        space, [f"num_params <= {bound}"], seed, tournament_size=size, mutation_rate=rate
+    )
+    first = nursery.draw([], 3)
+    population = [make_trial(child.trial, config=child.config) for child in first]
+    children = first + nursery.draw(population, 3)
+    assert [child.trial for child in children] == list(range(6))
+    assert all(num_params(child.config) <= bound for child in children)
+    assert len({canonical(child.config) for child in children}) == 6 == len(nursery.seen)
+
+
+def test_children_derive_from_seed_and_trial_id_alone(space):
+    first = make_nursery(space).draw([], 6)
+    assert make_nursery(space).draw([], 6) == first
+    assert make_nursery(space, seed=2).draw([], 6) != first
+    population = make_population(space)
+    in_parts = make_nursery(space)
+    parts = in_parts.draw(population, 2) + in_parts.draw(population, 4)
+    assert parts == make_nursery(space).draw(population, 6)
+    assert make_nursery(space).draw(population[::-1], 6) != first
+
+
+def test_a_limit_on_what_only_training_tells_does_not_hinder_children(space):
+    nursery = make_nursery(space, ["precision >= 2", "num_params <= 1e6"])
+    assert [limit.metric for limit in nursery.limits] == ["num_params"]
+    assert len(nursery.draw([], 3)) == 3
+
+
+def test_a_small_space_is_drawn_to_its_end_and_no_further():
+    nursery = make_nursery(
+        small_space(6), ["size <= 4"], cheap=lambda config: {"size": config["x"]}
+    )
+    children = nursery.draw([], 10)
+    assert sorted(child.config["x"] for child in children) == [1, 2, 3, 4]
+    assert nursery.draw([], 10) == []
+    population = [make_trial(child.trial, config=child.config) for child in children]
+    assert nursery.draw(population, 10) == []
+
+
+def test_limits_out_of_reach_are_told_with_the_smallest_there_is(space):
+    with pytest.raises(InputError, match="num_params <= 600;.* num_params 601$"):
+        make_nursery(space, ["num_params <= 600"]).draw([], 1)
+    assert len(make_nursery(space, ["num_params <= 601"]).draw([], 1)) == 1
+
+
+def test_limits_that_were_met_once_are_not_out_of_reach():
+    """One value in 200 is within the limit, and no step of a repair tells where."""
+    space = Space(ConfigurationSpace({"x": (1, 200)}))
+    drawn = []
+    for seed in range(6):
+        nursery = make_nursery(space, ["off <= 0"], seed, cheap=lambda c: {"off": c["x"] != 37})
+        try:
+            drawn.append(nursery.draw([], 1))
+        except InputError:
+            continue
+        assert nursery.draw([], 3) == []
+    assert drawn
+
+
+def test_children_of_a_rich_space_are_legal():
+    space = rich_space()
+    nursery = make_nursery(
+        space, ["width <= 100"], cheap=lambda config: {"width": config["width"]}
+    )
+    children = nursery.draw([], 8)
+    population = [make_trial(child.trial, config=child.config) for child in children]
+    for child in children + nursery.draw(population, 8):
+        assert space.adopt(child.config) == (child.config, [])
+        assert child.config["width"] <= 100
+
+
+def test_children_are_handed_to_the_brackets_in_order(space):
+    children = make_nursery(space).draw([], 43)
+    going = halvings(hyperband_brackets(50, 3, 2), children, 1, RANKING)
+    first_rungs = [next(bracket) for bracket in going]
+    assert [job.trial for jobs in first_rungs for job in jobs] == list(range(43))
+    assert [len(jobs) for jobs in first_rungs] == [16, 10, 7, 5, 5]
+
+
+def test_the_incumbent_is_the_best_of_those_trained_longest():
+    ranking = Ranking.parse("maximize top3", ["precision >= 0.5"])
+    short = make_trial(0, epochs=3, metrics={"top3": 0.9, "precision": 0.9})
+    long = make_trial(1, metrics={"top3": 0.4, "precision": 0.9})
+    infeasible = make_trial(2, metrics={"top3": 0.8, "precision": 0.4})
+    failed = make_trial(3, epochs=100, status="failed", metrics={})
+    diverged = make_trial(4, epochs=100, status="diverged", metrics={"top3": None})
+    assert incumbent([], ranking) is None
+    assert incumbent([failed, diverged], ranking) is None
+    assert incumbent([short, failed], ranking) is short
+    assert incumbent([short, infeasible], ranking) is infeasible
+    assert incumbent([short, infeasible, long, failed, diverged], ranking) is long

@@ -1,0 +1,237 @@
+"""Brackets and rungs in whole numbers, the cut at a limit of epochs, successive halving."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stubs import make_trial
+
+from engine.telling import total_epochs
+from search.hyperband import (
+    Bracket,
+    Child,
+    Rung,
+    budget_levels,
+    cut,
+    hyperband_brackets,
+    plain_bracket,
+    shrink,
+    successive_halving,
+)
+from utils import derive_seed
+
+BUDGETS = st.tuples(st.integers(1, 2000), st.integers(1, 50), st.integers(2, 5)).filter(
+    lambda budget: budget[0] >= budget[1]
+)
+
+
+def table(brackets: list[Bracket]) -> dict[int, list[tuple[int, int]]]:
+    return {b.s: [(rung.size, rung.epochs) for rung in b.rungs] for b in brackets}
+
+
+def test_the_table_of_the_design():
+    brackets = hyperband_brackets(50, 3, 2)
+    assert list(table(brackets).items()) == [
+        (4, [(16, 3), (8, 6), (4, 12), (2, 25), (1, 50)]),
+        (3, [(10, 6), (5, 12), (2, 25), (1, 50)]),
+        (2, [(7, 12), (3, 25), (1, 50)]),
+        (1, [(5, 25), (2, 50)]),
+        (0, [(5, 50)]),
+    ]
+    assert sum(bracket.rungs[0].size for bracket in brackets) == 43
+    assert sum(bracket.rungs[-1].size for bracket in brackets) == 10
+    assert total_epochs(brackets) == 861
+    assert all(rung.run == rung.size for bracket in brackets for rung in bracket.rungs)
+
+
+def test_the_table_of_the_paper():
+    """Li et al. 2018, table 1: R = 81, eta = 3."""
+    assert table(hyperband_brackets(81, 1, 3)) == {
+        4: [(81, 1), (27, 3), (9, 9), (3, 27), (1, 81)],
+        3: [(34, 3), (11, 9), (3, 27), (1, 81)],
+        2: [(15, 9), (5, 27), (1, 81)],
+        1: [(8, 27), (2, 81)],
+        0: [(5, 81)],
+    }
+
+
+@pytest.mark.parametrize(("eta", "power"), [*itertools.product([2, 3, 5, 10], [1, 3, 5, 9])])
+def test_exact_powers_lose_no_bracket(eta, power):
+    assert [bracket.s for bracket in hyperband_brackets(eta**power, 1, eta)] == list(
+        range(power, -1, -1)
+    )
+    assert len(hyperband_brackets(eta**power - 1, 1, eta)) == power
+
+
+def test_equal_budgets_make_one_rung():
+    for epochs in (1, 3, 50):
+        assert table(hyperband_brackets(epochs, epochs, 2)) == {0: [(1, epochs)]}
+
+
+def test_an_eta_beyond_the_budget_makes_one_rung():
+    assert table(hyperband_brackets(50, 3, 200)) == {0: [(1, 50)]}
+
+
+def test_three_to_two_hundred():
+    assert budget_levels(200, 3, 2) == [3, 6, 12, 25, 50, 100, 200]
+    assert budget_levels(200, 3, 3) == [7, 22, 66, 200]
+    assert budget_levels(50, 3, 2) == [3, 6, 12, 25, 50]
+
+
+@given(BUDGETS)
+def test_laws_of_brackets(budget):
+    epochs, min_epochs, eta = budget
+    brackets = hyperband_brackets(epochs, min_epochs, eta)
+    s_max = max(s for s in range(12) if eta**s * min_epochs <= epochs)
+    assert [bracket.s for bracket in brackets] == list(range(s_max, -1, -1))
+    for bracket in brackets:
+        assert len(bracket.rungs) == bracket.s + 1
+        assert bracket.rungs[-1].epochs == epochs and bracket.rungs[0].epochs >= min_epochs
+        first, share = bracket.rungs[0].size, (s_max + 1) * eta**bracket.s
+        assert (first - 1) * (bracket.s + 1) < share <= first * (bracket.s + 1)
+        for before, after in itertools.pairwise(bracket.rungs):
+            assert after.epochs // eta == before.epochs < after.epochs
+            assert 1 <= after.size <= before.size
+            assert after.size * eta <= before.size or after.size == 1
+
+
+BRACKETS = st.one_of(
+    BUDGETS.filter(lambda budget: budget[0] <= 200).map(
+        lambda budget: hyperband_brackets(*budget)
+    ),
+    st.tuples(st.integers(1, 20), st.integers(1, 20)).map(lambda pair: [plain_bracket(*pair)]),
+    st.just([]),
+)
+
+
+def charges(brackets: list[Bracket]) -> list[tuple[int, int, int]]:
+    """(rung, place of the bracket, epochs) of each job, in the fixed order."""
+    jobs = []
+    for level in range(max((len(bracket.rungs) for bracket in brackets), default=0)):
+        for place, bracket in enumerate(brackets):
+            if level < len(bracket.rungs):
+                before = bracket.rungs[level - 1].epochs if level else 0
+                job = (level, place, bracket.rungs[level].epochs - before)
+                jobs += [job] * bracket.rungs[level].size
+    return jobs
+
+
+@given(BRACKETS, st.data())
+def test_the_cut_is_where_the_epochs_end(brackets, data):
+    jobs = charges(brackets)
+    total = sum(epochs for *_, epochs in jobs)
+    left = data.draw(st.integers(0, total + 10))
+    ends = itertools.accumulate(epochs for *_, epochs in jobs)
+    affordable = list(itertools.takewhile(lambda end: end <= left, ends))
+    result, limited = cut(brackets, left)
+    assert limited == (len(affordable) < len(jobs))
+    assert sum(rung.run for bracket in result for rung in bracket.rungs) == len(affordable)
+    for place, bracket in enumerate(result):
+        for level, rung in enumerate(bracket.rungs):
+            within = [job for job in jobs[: len(affordable)] if job[:2] == (level, place)]
+            assert rung.run == len(within)
+            assert rung.size == brackets[place].rungs[level].size
+
+
+@given(BRACKETS, st.data())
+def test_shrink_fills_the_brackets_in_order(brackets, data):
+    total = sum(bracket.rungs[0].size for bracket in brackets)
+    children = data.draw(st.integers(0, total))
+    shrunk = shrink(brackets, children)
+    assert sum(bracket.rungs[0].size for bracket in shrunk) == children
+    assert [bracket.s for bracket in shrunk] == [b.s for b in brackets[: len(shrunk)]]
+    for before, after in zip(brackets, shrunk, strict=False):
+        assert [rung.epochs for rung in before.rungs] == [rung.epochs for rung in after.rungs]
+        assert all(rung.run == rung.size > 0 for rung in after.rungs)
+        sizes = [rung.size for rung in after.rungs]
+        assert sizes == sorted(sizes, reverse=True)
+        assert all(new <= old.size for new, old in zip(sizes, before.rungs, strict=True))
+    if children == total:
+        assert shrunk == list(brackets)
+
+
+def children_of(count: int, first: int = 0) -> list[Child]:
+    return [Child(first + i, {"x": i}, (i,), "mutate") for i in range(count)]
+
+
+def drive(bracket: Bracket, children: list[Child], outcome=lambda job: "ok", key=None):
+    """All rungs' jobs, when the highest trial id is the best unless `key` says otherwise."""
+    going = successive_halving(bracket, children, 3, key or (lambda trial: -trial.trial))
+    rungs = []
+    try:
+        jobs = next(going)
+        while True:
+            rungs.append(jobs)
+            trials = [
+                make_trial(job.trial, epochs=job.epochs, status=outcome(job)) for job in jobs
+            ]
+            jobs = going.send(trials)
+    except StopIteration:
+        return rungs
+
+
+def ids(rungs) -> list[list[int]]:
+    return [[job.trial for job in jobs] for jobs in rungs]
+
+
+def test_halving_promotes_the_best():
+    rungs = drive(hyperband_brackets(50, 3, 2)[2], children_of(7, first=10))
+    assert ids(rungs) == [[10, 11, 12, 13, 14, 15, 16], [14, 15, 16], [16]]
+    order = [3, 6, 1, 0, 2, 4, 5]
+    rungs = drive(
+        hyperband_brackets(50, 3, 2)[2], children_of(7), key=lambda trial: order.index(trial.trial)
+    )
+    assert ids(rungs) == [[0, 1, 2, 3, 4, 5, 6], [1, 3, 6], [3]]
+
+
+def test_jobs_carry_their_child_and_what_they_cost():
+    rungs = drive(hyperband_brackets(50, 3, 2)[0], children_of(16))
+    assert [(jobs[0].epochs, jobs[0].charged) for jobs in rungs] == [
+        (3, 3),
+        (6, 3),
+        (12, 6),
+        (25, 13),
+        (50, 25),
+    ]
+    last = rungs[-1][0]
+    assert (last.trial, last.generation, last.bracket, last.rung) == (15, 3, 4, 4)
+    assert (last.config, last.parents, last.operator) == ({"x": 15}, (15,), "mutate")
+
+
+def test_a_child_that_failed_is_out_and_the_next_best_takes_its_place():
+    bracket = hyperband_brackets(50, 3, 2)[3]
+    rungs = drive(bracket, children_of(5), lambda job: "failed" if job.trial > 3 else "ok")
+    assert ids(rungs) == [[0, 1, 2, 3, 4], [2, 3]]
+    rungs = drive(bracket, children_of(5), lambda job: "diverged" if job.trial else "ok")
+    assert ids(rungs) == [[0, 1, 2, 3, 4], [0]]
+
+
+def test_a_bracket_ends_when_all_have_failed():
+    rungs = drive(hyperband_brackets(50, 3, 2)[0], children_of(16), lambda job: "failed")
+    assert ids(rungs) == [list(range(16))]
+
+
+def test_a_rung_that_is_cut_runs_the_first_by_trial_id():
+    bracket = Bracket(1, (Rung(4, 5, 4), Rung(2, 10, 1)))
+    assert ids(drive(bracket, children_of(4))) == [[0, 1, 2, 3], [2]]
+    assert ids(drive(Bracket(1, (Rung(4, 5, 3), Rung(2, 10, 0))), children_of(4))) == [[0, 1, 2]]
+    assert ids(drive(Bracket(1, (Rung(4, 5, 0), Rung(2, 10, 0))), children_of(4))) == []
+
+
+@given(BRACKETS, st.integers(0, 5000), st.integers())
+def test_charged_epochs_add_up_and_keep_the_limit(brackets, left, seed):
+    sizes = [bracket.rungs[0].size for bracket in brackets]
+    limited, _ = cut(brackets, left)
+    spent, reached = 0, {}
+    for bracket, first in zip(limited, itertools.accumulate(sizes, initial=0), strict=False):
+        children = children_of(bracket.rungs[0].size, first)
+        for jobs in drive(bracket, children, key=lambda t: derive_seed(seed, t.trial, t.epochs)):
+            for job in jobs:
+                spent += job.charged
+                reached[job.trial] = reached.get(job.trial, 0) + job.charged
+                assert reached[job.trial] == job.epochs
+    planned = sum(epochs for *_, epochs in charges(brackets))
+    assert spent <= min(left, planned)
+    if left >= planned:
+        assert spent == planned == total_epochs(brackets)

@@ -1,0 +1,424 @@
+"""The journal on disk, whole and damaged, and the run folder around it."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from stubs import make_trial
+
+from engine import run
+from engine.journal import Journal
+from engine.run import RunFolder, population_row, run_name
+from engine.settings import Settings, resolve
+from optimizer import main
+from search.constraints import Ranking
+from utils import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+RANKING = Ranking.parse("maximize top3", ["num_params <= 2000", "precision >= 0.4"])
+TRIALS = [make_trial(i, epochs=epochs, charged=3) for i in range(3) for epochs in (3, 6)]
+
+
+def write_journal(path: Path, trials=TRIALS) -> None:
+    journal = Journal(path)
+    for trial in trials:
+        journal.append(trial)
+    journal.close()
+
+
+def test_a_trial_is_on_disk_when_append_returns(tmp_path, monkeypatch):
+    path, synced = tmp_path / "trials.jsonl", []
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.read_text()))
+    journal = Journal(path)
+    for count, trial in enumerate(TRIALS, start=1):
+        journal.append(trial)
+        assert len(synced) == count and synced[-1] == path.read_text()
+        assert path.read_text().splitlines() == [t.to_line() for t in TRIALS[:count]]
+    journal.close()
+
+
+def test_a_journal_is_read_back_and_continued(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    write_journal(path, TRIALS[:4])
+    journal = Journal(path)
+    assert journal.trials == TRIALS[:4] and not journal.warnings
+    journal.append(TRIALS[4])
+    journal.close()
+    assert Journal(path).trials == TRIALS[:5]
+
+
+def test_trials_are_found_by_their_key(tmp_path):
+    write_journal(tmp_path / "trials.jsonl")
+    journal = Journal(tmp_path / "trials.jsonl")
+    assert journal.find((1, 6, 0)) == TRIALS[3]
+    assert journal.find((1, 7, 0)) is None and journal.find((1, 6, 1)) is None
+    journal.append(make_trial(1, epochs=6, repeat=1))
+    assert journal.find((1, 6, 1)).repeat == 1
+    journal.close()
+
+
+def test_without_a_path_nothing_is_written(tmp_path):
+    journal = Journal()
+    journal.append(TRIALS[0])
+    assert journal.find(TRIALS[0].key) == TRIALS[0]
+    journal.close()
+
+
+def test_the_last_line_may_be_torn_anywhere(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    lines = [trial.to_line() + "\n" for trial in TRIALS[:3]]
+    kept = "".join(lines[:2]).encode()
+    for length in range(1, len(lines[2])):
+        path.write_bytes(kept + lines[2].encode()[:length])
+        journal = Journal(path)
+        assert journal.trials == TRIALS[:2]
+        assert len(journal.warnings) == 1 and "trials.jsonl" in journal.warnings[0]
+        assert path.read_bytes() == kept
+        if length % 50 == 1:
+            journal.append(TRIALS[2])
+            assert path.read_text() == "".join(lines)
+        journal.close()
+
+
+def test_a_torn_first_line_leaves_an_empty_journal(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    path.write_bytes(b'{"v": 1, "tri')
+    journal = Journal(path)
+    assert journal.trials == [] and len(journal.warnings) == 1 and path.read_bytes() == b""
+    journal.close()
+
+
+DAMAGES = ["", "7", "{}", "not json", '{"v": 2}', "\x00" * 50, TRIALS[0].to_line()[:-9]]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda line: repr(line)[:12])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_damage_elsewhere_is_told_with_its_line(tmp_path, damage, number):
+    path = tmp_path / "trials.jsonl"
+    lines = [trial.to_line() for trial in TRIALS[:3]]
+    lines[number - 1] = damage
+    path.write_text("\n".join(lines) + "\n")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=f"trials.jsonl, line {number} is damaged") as caught:
+        Journal(path)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def loads_or_is_told(path: Path) -> None:
+    try:
+        Journal(path).close()
+    except InputError as error:
+        assert "trials.jsonl" in str(error)
+
+
+on_a_folder = settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@on_a_folder
+@given(content=st.binary(max_size=200) | st.text(max_size=50).map(str.encode))
+@example(content=b"[" * 5000 + b"\n")
+@example(content=b"1" * 5000 + b"\n")
+def test_any_bytes_are_a_journal_or_told(tmp_path, content):
+    path = tmp_path / "trials.jsonl"
+    path.write_bytes(content)
+    loads_or_is_told(path)
+
+
+@on_a_folder
+@given(position=st.integers(0, 2000), byte=st.integers(0, 255))
+def test_any_changed_byte_is_a_journal_or_told(tmp_path, position, byte):
+    path = tmp_path / "trials.jsonl"
+    content = bytearray("".join(trial.to_line() + "\n" for trial in TRIALS).encode())
+    content[position % len(content)] = byte
+    path.write_bytes(bytes(content))
+    loads_or_is_told(path)
+
+
+VALUES = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just([]) | st.just({})
+)
+
+
+@on_a_folder
+@given(name=st.sampled_from(list(json.loads(TRIALS[0].to_line()))), value=VALUES)
+@example(name="trial", value=[])
+@example(name="epochs", value={})
+@example(name="status", value=[])
+def test_any_value_in_a_record_is_a_journal_or_told(tmp_path, name, value):
+    path = tmp_path / "trials.jsonl"
+    record = {**json.loads(TRIALS[0].to_line()), name: value}
+    path.write_text(json.dumps(record) + "\n")
+    loads_or_is_told(path)
+
+
+def open_in_another_process(path: Path) -> subprocess.CompletedProcess:
+    code = (
+        "import sys; from engine.run import RunFolder; from utils import InputError\n"
+        "try: RunFolder(sys.argv[1])\n"
+        "except InputError as error: sys.exit(str(error))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_an_open_folder_is_locked_until_it_is_closed(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(InputError, match="in use by another process"):
+        RunFolder(tmp_path / "run")
+    ended = open_in_another_process(tmp_path / "run")
+    assert ended.returncode == 1 and "in use by another process" in ended.stderr
+    folder.close()
+    assert open_in_another_process(tmp_path / "run").returncode == 0
+    RunFolder(tmp_path / "run").close()
+
+
+def test_the_lock_ends_with_its_process(tmp_path):
+    code = (
+        "import sys, os; from engine.run import RunFolder; f = RunFolder(sys.argv[1]); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], cwd=ROOT)
+    RunFolder(tmp_path / "run").close()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="run folder .*file/run cannot be made"):
+        RunFolder(tmp_path / "file" / "run")
+
+
+def settings_in(tmp_path, **given) -> Settings:
+    return resolve({"runs_dir": str(tmp_path / "runs"), **given})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "/tmp/x",
+        "a:b",
+        "a b",
+        "-x",
+        ".hidden",
+        "a\n",
+        "ä",
+        "a\x00b",
+        "x" * 300,
+    ],
+    ids=lambda name: repr(name)[:12],
+)
+def test_a_name_that_cannot_name_a_folder_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match="cannot name a folder") as caught:
+        RunFolder.create(settings_in(tmp_path, run_name=name))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["last", "run.json", "opt_cfg.json"])
+def test_a_name_with_a_meaning_in_the_folder_of_runs_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match="cannot name a folder"):
+        RunFolder.create(settings_in(tmp_path, run_name=name))
+
+
+def test_a_name_that_is_taken_is_refused_and_names_resume(tmp_path):
+    folder = RunFolder.create(settings_in(tmp_path, run_name="mine"))
+    assert folder.path == tmp_path / "runs" / "mine" and folder.latest == tmp_path / "runs"
+    folder.close()
+    with pytest.raises(InputError, match="--resume mine"):
+        RunFolder.create(settings_in(tmp_path, run_name="mine"))
+
+
+def test_runs_of_the_same_second_have_names_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda *_: "2026_11_24-04_36_25")
+    names = []
+    for _ in range(3):
+        folder = RunFolder.create(settings_in(tmp_path))
+        names.append(folder.path.name)
+        folder.close()
+    assert len(set(names)) == 3
+    assert names[0] == (
+        "popSize_50_numChildren_10_hyperband_True_minPrecision_0.39_maxModelSize_20000000_"
+        "seed_123_date_2026_11_24-04_36_25"
+    )
+
+
+def test_the_name_of_a_run_tells_its_limits(monkeypatch):
+    monkeypatch.setattr(run.time, "strftime", lambda *_: "now")
+    name = run_name(resolve({"constraints": ["loss <= 1"], "sampler": "random"}))
+    assert name == "sampler_random_popSize_50_numChildren_10_hyperband_True_seed_123_date_now"
+    per_batch = resolve({"precision": "per_batch", "constraint_max_model_size": 1.5e6})
+    assert "minPrecision_0.39_maxModelSize_1500000_" in run_name(per_batch)
+
+
+def make_runs(tmp_path) -> Path:
+    runs = tmp_path / "runs"
+    for number, name in enumerate(["older", "newer"]):
+        folder = RunFolder(runs / name, latest=runs)
+        folder.save(settings={})
+        write_journal(folder.trials_jsonl)
+        folder.save_winner(TRIALS[0], RANKING, 50)
+        folder.close()
+        os.utime(folder.trials_jsonl, (number, number))
+    return runs
+
+
+def test_a_run_is_found_by_name_path_or_as_the_last(tmp_path):
+    runs = make_runs(tmp_path)
+    for name in ("older", str(runs / "older"), "newer", "last"):
+        folder = RunFolder.find(name, str(runs))
+        assert folder.path == runs / ("newer" if name == "last" else Path(name).name)
+        assert folder.latest == runs
+        folder.close()
+    folder = RunFolder.find(str(runs / "older"), str(tmp_path / "elsewhere"))
+    assert folder.path == runs / "older" and folder.latest == runs
+    folder.close()
+
+
+def test_a_run_that_is_not_there_is_told_with_the_nearest(tmp_path):
+    runs = make_runs(tmp_path)
+    with pytest.raises(InputError, match="no run odler in .*; did you mean older?"):
+        RunFolder.find("odler", str(runs))
+    with pytest.raises(InputError, match="no run last in"):
+        RunFolder.find("last", str(tmp_path / "nothing"))
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "older/.."])
+def test_the_folder_of_runs_is_no_run(tmp_path, name):
+    runs = make_runs(tmp_path)
+    with pytest.raises(InputError, match="there is no run"):
+        RunFolder.find(name, str(runs))
+    with pytest.raises(InputError, match="there is no run"):
+        RunFolder.find(str(runs), str(runs))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", "{", '{"v": 1}'])
+def test_a_damaged_run_json_is_told_in_one_sentence(tmp_path, content):
+    runs = make_runs(tmp_path)
+    (runs / "older" / "run.json").write_text(content)
+    assert main(["--resume", "older", "--runs_dir", str(runs)]) == 2
+
+
+def test_the_winner_is_written_for_main_and_for_readers(tmp_path):
+    folder = RunFolder(tmp_path / "runs" / "mine", latest=tmp_path / "runs")
+    folder.save_winner(TRIALS[1], RANKING, 50)
+    for path in (folder.path, folder.latest):
+        assert json.loads((path / "opt_cfg.json").read_text()) == TRIALS[1].config
+        winner = json.loads((path / "run.json").read_text())["winner"]
+        assert winner == {
+            "trial": 0,
+            "epochs": 6,
+            "feasible": True,
+            "fully_trained": False,
+            "config": TRIALS[1].config,
+            "metrics": TRIALS[1].metrics,
+        }
+    assert not list(tmp_path.rglob("*.tmp"))
+    folder.close()
+
+
+def test_a_winner_beyond_the_limits_is_written_as_such(tmp_path):
+    folder = RunFolder(tmp_path / "mine")
+    folder.save_winner(make_trial(metrics={"top3": 1.0, "num_params": 9999}), RANKING, 50)
+    winner = json.loads(folder.run_json.read_text())["winner"]
+    assert not winner["feasible"] and winner["fully_trained"]
+    folder.close()
+
+
+def test_without_a_winner_no_configuration_is_written(tmp_path):
+    folder = RunFolder(tmp_path / "mine", latest=tmp_path)
+    folder.save_winner(None, RANKING, 50)
+    assert json.loads(folder.run_json.read_text())["winner"] is None
+    assert not folder.opt_cfg_json.exists() and not (tmp_path / "opt_cfg.json").exists()
+    folder.close()
+
+
+def test_run_json_has_no_nan(tmp_path):
+    folder = RunFolder(tmp_path / "mine")
+    folder.save(a={"b": [float("nan"), 1.5]})
+    assert json.loads(folder.run_json.read_text()) == {"v": 1, "a": {"b": [None, 1.5]}}
+    folder.close()
+
+
+def test_population_csv_has_a_row_a_generation(tmp_path):
+    folder = RunFolder(tmp_path / "mine")
+    population = [
+        make_trial(0, metrics={"top3": 0.5, "precision": 0.6, "num_params": 1}),
+        make_trial(1, metrics={"top3": 0.9, "precision": 0.1, "num_params": 1}),
+        make_trial(2, metrics={"top3": None, "num_params": 1}, status="diverged"),
+    ]
+    done = [*population, make_trial(3, charged=7, observed={"elapsed": 2.5})]
+    rows = [population_row(population, done, step, RANKING) for step in range(2)]
+    folder.save_population([*rows, population_row([], [], 2, RANKING)])
+    read = list(csv.DictReader(folder.population_csv.open()))
+    assert list(read[0]) == (
+        ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time", "epochs"]
+    )
+    assert [row["step"] for row in read] == ["0", "1", "2"]
+    assert {name: float(value) for name, value in read[0].items()} == {
+        "avg_acc": 0.7,
+        "best_acc": 0.5,
+        "avg_prec": 0.35,
+        "best_prec": 0.6,
+        "step": 0,
+        "time": 2.5,
+        "epochs": 157,
+    }
+    assert read[2]["avg_acc"] == "" and read[2]["epochs"] == "0"
+    folder.close()
+
+
+def test_sessions_are_noted(tmp_path):
+    folder = RunFolder(tmp_path / "mine", latest=tmp_path)
+    facts = {"data": {"fingerprint": "x"}, "device": "cpu"}
+    folder.begin_session(Settings(), facts, must_match=False)
+    assert folder.record["sessions"][0]["reason"] is None
+    folder.end_session("time limit")
+    folder.close()
+    folder = RunFolder(tmp_path / "mine")
+    assert folder.record["settings"]["pop_size"] == 50
+    folder.begin_session(Settings(), facts, must_match=True)
+    folder.end_session("generation limit")
+    reasons = [
+        session["reason"] for session in json.loads(folder.run_json.read_text())["sessions"]
+    ]
+    assert reasons == ["time limit", "generation limit"]
+    folder.close()
+
+
+def test_a_run_on_other_data_does_not_go_on(tmp_path):
+    folder = RunFolder(tmp_path / "mine")
+    folder.begin_session(Settings(), {"data": {"fingerprint": "x"}, "device": "cpu"}, False)
+    for what, facts in (
+        ("data fingerprint", {"data": {"fingerprint": "y"}, "device": "cpu"}),
+        ("device", {"data": {"fingerprint": "x"}, "device": "cuda"}),
+    ):
+        with pytest.raises(InputError, match=f"--resume: {what} was"):
+            folder.begin_session(Settings(), facts, must_match=True)
+    folder.close()
+
+
+def test_only_a_run_without_trials_is_removed(tmp_path):
+    folder = RunFolder(tmp_path / "empty")
+    Journal(folder.trials_jsonl).close()
+    folder.remove_if_empty()
+    assert not folder.path.exists()
+    folder.close()
+    folder = RunFolder(tmp_path / "full")
+    write_journal(folder.trials_jsonl)
+    folder.remove_if_empty()
+    assert len(Journal(folder.trials_jsonl).trials) == len(TRIALS)
+    folder.close()

@@ -1,0 +1,285 @@
+"""Settings: layers, presets, types, ranges, shorthands; every mistake is one sentence."""
+
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.settings import (
+    FIELDS,
+    MAY_DIFFER,
+    SHORTHANDS,
+    Settings,
+    read_preset,
+    resolve,
+    resumed,
+)
+from search.constraints import Constraint
+from utils import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+PRESETS = sorted(
+    path for path in (ROOT / "configs").glob("*.json") if path.stem not in ("space", "default")
+)
+
+
+def refusal(*layers) -> str:
+    """The sentence with which the layers are refused."""
+    with pytest.raises(InputError) as caught:
+        resolve(*layers)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+    return str(caught.value)
+
+
+def test_the_defaults_are_those_of_the_published_run():
+    settings = Settings()
+    assert resolve() == resolve({}) == settings
+    assert (settings.seed, settings.pop_size, settings.num_children) == (123, 50, 10)
+    assert (settings.epochs, settings.min_epochs, settings.eta, settings.folds) == (50, 3, 2, 3)
+    assert settings.hyperband and settings.sampler == "evolution"
+    assert settings.constraints == ("num_params <= 2e7", "precision >= 0.39")
+
+
+def test_later_layers_win():
+    preset, given_by_hand = {"pop_size": 8, "epochs": 12}, {"epochs": 20}
+    settings = resolve(preset, given_by_hand)
+    assert (settings.pop_size, settings.epochs, settings.seed) == (8, 20, 123)
+
+
+def test_layers_are_not_changed():
+    preset = {"constraints": ["num_params <= 3"], "constraint_max_model_size": 5}
+    before = json.dumps(preset)
+    resolve(preset, {"constraint_max_model_size": 7})
+    assert json.dumps(preset) == before
+
+
+def test_a_shorthand_replaces_the_constraint_on_its_metric():
+    settings = resolve({"constraint_max_model_size": 1000})
+    assert settings.constraints == ("num_params <= 1000", "precision >= 0.39")
+    settings = resolve({"constraint_min_precision": 0.5})
+    assert settings.constraints == ("num_params <= 20000000", "precision >= 0.5")
+
+
+def test_a_shorthand_adds_a_constraint_where_there_is_none():
+    settings = resolve({"constraints": ["macs <= 5"]}, {"constraint_min_precision": 0.5})
+    assert settings.constraints == ("macs <= 5", "precision >= 0.5")
+    settings = resolve({"constraints": ["num_params >= 5"], "constraint_max_model_size": 9})
+    assert settings.constraints == ("num_params >= 5", "num_params <= 9")
+
+
+def test_constraints_of_a_later_layer_replace_earlier_shorthands():
+    settings = resolve({"constraint_max_model_size": 9}, {"constraints": []})
+    assert settings.constraints == ()
+
+
+@pytest.mark.parametrize("bound", [2e7, 20000000, 1234567890123456, 0.1234567890123456, -1])
+def test_the_bound_of_a_shorthand_is_kept_to_the_last_digit(bound):
+    settings = resolve({"constraint_max_model_size": bound})
+    assert settings.ranking().constraints[0].bound == bound
+
+
+def test_a_shorthand_leaves_the_other_bounds_as_they_are():
+    text = "precision >= 0.1234567890123456"
+    settings = resolve({"constraints": [text]}, {"constraint_max_model_size": 5})
+    assert settings.ranking().constraints[0] == Constraint.parse(text)
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, "2e7", [2e7], math.nan, math.inf, 10**400], ids=lambda v: repr(v)[:9]
+)
+@pytest.mark.parametrize("name", SHORTHANDS)
+def test_a_shorthand_that_is_no_number_is_refused(name, value):
+    assert name in refusal({name: value})
+
+
+@pytest.mark.parametrize("constraints", [5, "num_params <= 3", None, [5], [["num_params <= 3"]]])
+def test_constraints_of_a_wrong_type_are_refused_with_and_without_shorthands(constraints):
+    for more in ({}, {"constraint_max_model_size": 5}):
+        assert "constraints cannot be" in refusal({"constraints": constraints, **more})
+
+
+def test_per_batch_precision_renames_the_constraint():
+    settings = resolve({"precision": "per_batch", "constraint_min_precision": 0.4})
+    assert [str(limit) for limit in settings.ranking().constraints] == [
+        "num_params <= 20000000",
+        "precision_per_batch >= 0.4",
+    ]
+    assert settings.constraints == ("num_params <= 20000000", "precision >= 0.4")
+    assert [limit.metric for limit in Settings().ranking().constraints] == [
+        "num_params",
+        "precision",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("popsize", "pop_size"),
+        ("hyperbnad", "hyperband"),
+        ("constraint_max_modelsize", "constraint_max_model_size"),
+        ("pop-size", "pop_size"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(name, meant):
+    assert refusal({name: 3}) == f"{name!r} is no setting; did you mean {meant}?"
+
+
+def test_an_unknown_name_like_none_is_refused_without_one():
+    assert refusal({"zzzzzz": 3}) == "'zzzzzz' is no setting"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("seed", -1, "a whole number from 0"),
+        ("seed", 2**63, "the nearest is"),
+        ("seed", 1.5, "1.5"),
+        ("seed", True, "True"),
+        ("seed", "123", "'123'"),
+        ("seed", None, "None"),
+        ("seed", 10**400, "a whole number from 0"),
+        ("hyperband", 1, "True or False"),
+        ("hyperband", "True", "True or False"),
+        ("sampler", "evolutoin", "evolution or random; did you mean evolution?"),
+        ("pop_size", 0, "the nearest is 1"),
+        ("mutation_rate", 1.5, "from 0 to 1"),
+        ("mutation_rate", math.nan, "nan"),
+        ("max_time", math.inf, "inf"),
+        ("max_time", -1, "0 or more"),
+        ("max_time", 10**400, "0 or more"),
+        ("max_total_epochs", 0, "1 or more"),
+        ("max_generations", -1, "0 or more"),
+        ("eta", 1, "the nearest is 2"),
+        ("folds", 1, "the nearest is 2"),
+        ("epochs", 0, "the nearest is 1"),
+        ("image_size", 4, "the nearest is 8"),
+        ("split", 4, "from 1 to 3"),
+        ("device", "gpu", "auto or cpu or cuda"),
+        ("run_name", 7, "text"),
+        ("runs_dir", None, "text"),
+        ("verbosity", "info", "INFO or DEBUG"),
+    ],
+    ids=lambda value: repr(value)[:12],
+)
+def test_a_value_of_a_wrong_type_or_out_of_range_is_refused(name, value, words):
+    message = refusal({name: value})
+    assert message.startswith(f"{name} cannot be ") and "; allowed is " in message
+    assert words in message
+
+
+def test_whole_numbers_may_be_written_as_floats_and_the_other_way_round():
+    settings = resolve({"pop_size": 8.0, "max_time": 60, "max_total_epochs": 1e6, "seed": 1e3})
+    assert (settings.pop_size, settings.max_total_epochs, settings.seed) == (8, 10**6, 1000)
+    assert type(settings.pop_size) is int and type(settings.max_time) is float
+
+
+def test_null_is_taken_where_nothing_is_the_default():
+    settings = resolve({"max_total_epochs": 5, "run_name": "x"}, {"max_total_epochs": None})
+    assert settings.max_total_epochs is None and settings.run_name == "x"
+
+
+def test_min_epochs_beyond_epochs_is_refused_with_hyperband_only():
+    assert "min_epochs 9 is more than epochs 5" in refusal({"epochs": 5, "min_epochs": 9})
+    assert resolve({"epochs": 5, "min_epochs": 9, "hyperband": False}).epochs == 5
+
+
+@pytest.mark.parametrize("objective", ["top3", "maximise top3", "minimize", ""])
+def test_an_objective_of_another_form_is_refused(objective):
+    assert repr(objective) in refusal({"objective": objective})
+
+
+def test_a_constraint_of_another_form_is_refused():
+    assert "'num_params < 5'" in refusal({"constraints": ["num_params < 5"]})
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+) | st.sampled_from([10**400, -(10**400), 1e308, "maximize x", ["x <= 1"]])
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*FIELDS, *SHORTHANDS]) | st.text(max_size=4), VALUES, max_size=3
+    )
+)
+def test_any_layer_gives_settings_or_one_sentence(layer):
+    try:
+        settings = resolve(layer)
+    except InputError as error:
+        assert "\n" not in re.sub(r"'.*?'", "", str(error), flags=re.S)
+    else:
+        again = resolve(json.loads(json.dumps(dataclasses.asdict(settings))))
+        assert again == settings
+
+
+def test_every_setting_is_documented():
+    for item in FIELDS.values():
+        assert len(item.metadata["help"]) > 5
+
+
+def test_there_are_presets():
+    assert "quick" in [path.stem for path in PRESETS]
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_loads(path):
+    preset = read_preset(str(path))
+    assert resolve(preset) != Settings()
+
+
+def test_the_quick_preset_changes_budgets_and_limits_only():
+    allowed = {"pop_size", "num_children", "epochs", "min_epochs", "eta", "folds", "constraints"}
+    allowed |= {"max_generations", "max_time", "max_total_epochs", *SHORTHANDS}
+    assert read_preset(str(ROOT / "configs" / "quick.json")).keys() <= allowed
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"x"'])
+def test_a_preset_that_is_no_object_is_refused(tmp_path, content):
+    path = tmp_path / "preset.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match="preset.json is not a JSON object"):
+        read_preset(str(path))
+
+
+def test_a_preset_that_is_missing_is_refused_with_the_nearest(tmp_path):
+    (tmp_path / "quick.json").write_text("{}")
+    with pytest.raises(InputError, match="no file .*quikc.json; did you mean .*quick.json"):
+        read_preset(str(tmp_path / "quikc.json"))
+    with pytest.raises(InputError, match="nor a folder"):
+        read_preset(str(tmp_path / "presets" / "quick.json"))
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff", b"[" * 100_000])
+def test_a_preset_that_is_no_json_is_refused(tmp_path, content):
+    path = tmp_path / "preset.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="preset.json is not JSON"):
+        read_preset(str(path))
+
+
+def test_a_folder_is_no_preset(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_preset(str(tmp_path))
+
+
+def test_a_resumed_run_keeps_its_settings_but_for_limits():
+    record = {"settings": dataclasses.asdict(resolve({"seed": 5, "max_time": 60}))}
+    record = json.loads(json.dumps(record))
+    settings = resumed(record, {"max_time": 120, "max_generations": 3})
+    assert (settings.seed, settings.max_time, settings.max_generations) == (5, 120, 3)
+    assert resumed(record, {"seed": 5}).seed == 5
+    for name, value in (("seed", 6), ("constraint_max_model_size", 10), ("pop_size", 7)):
+        with pytest.raises(InputError, match="^--resume: .*" + ".*".join(MAY_DIFFER)):
+            resumed(record, {name: value})
+
+
+def test_a_resumed_run_takes_the_same_constraint_by_its_shorthand():
+    record = {"settings": dataclasses.asdict(Settings())}
+    assert resumed(record, {"constraint_max_model_size": 2e7}).ranking() == Settings().ranking()

@@ -1,0 +1,360 @@
+"""The search space: what every operator keeps to, and what is said of foreign configurations."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ConfigSpace import (
+    Configuration,
+    ConfigurationSpace,
+    ForbiddenEqualsClause,
+    Integer,
+    NotEqualsCondition,
+    OrdinalHyperparameter,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stubs import num_params, rich_space
+
+from search.space import Space
+from utils import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+SPACES = {"flowers": Space.load(ROOT / "configs" / "space.json"), "rich": rich_space()}
+SEEDS = st.integers(0, 2**32)
+both_spaces = pytest.mark.parametrize("name", SPACES)
+
+
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def assert_legal(space: Space, config: dict) -> None:
+    """ConfigSpace accepts it, and it holds exactly the active hyperparameters, natively typed."""
+    Configuration(space.configspace, values=config).check_valid_configuration()
+    assert all(type(value) in (bool, int, float, str) for value in config.values())
+    assert json.loads(json.dumps(config)) == config
+    assert list(config) == [name for name in space.names if name in config]
+
+
+@both_spaces
+@settings(max_examples=50)
+@given(seed=SEEDS)
+def test_samples_are_legal(name, seed):
+    assert_legal(SPACES[name], SPACES[name].sample(rng(seed)))
+
+
+@both_spaces
+@settings(max_examples=60)
+@given(seed=SEEDS)
+def test_mutants_are_legal_and_change_one_hyperparameter(name, seed):
+    space = SPACES[name]
+    parent = space.sample(rng(seed))
+    child = space.mutate(parent, rng(seed + 1))
+    assert_legal(space, child)
+    assert len([key for key in parent.keys() & child.keys() if parent[key] != child[key]]) <= 1
+
+
+@both_spaces
+@settings(max_examples=60)
+@given(seed=SEEDS)
+def test_recombined_values_come_from_a_parent_unless_neither_has_them(name, seed):
+    space = SPACES[name]
+    first, second = space.sample(rng(seed)), space.sample(rng(seed + 1))
+    child = space.recombine(first, second, rng(seed + 2))
+    assert_legal(space, child)
+    for key, value in child.items():
+        inherited = [parent[key] for parent in (first, second) if key in parent]
+        assert not inherited or value in inherited
+
+
+def test_recombination_takes_from_both_parents(space):
+    first, second = space.sample(rng(1)), space.sample(rng(2))
+    children = [space.recombine(first, second, rng(seed)) for seed in range(40)]
+    shares = [np.mean([child[key] == first[key] for child in children]) for key in ("batch_size",)]
+    assert 0.2 < shares[0] < 0.8
+    assert any(child not in (first, second) for child in children)
+
+
+def test_recombining_a_configuration_with_itself_gives_it_back():
+    for space in SPACES.values():
+        parent = space.sample(rng(5))
+        assert space.recombine(parent, parent, rng(6)) == parent
+
+
+def test_mutation_reaches_every_hyperparameter(space):
+    parent = space.default()
+    children = [space.mutate(parent, rng(seed)) for seed in range(300)]
+    changed = {key for child in children for key in child if child[key] != parent.get(key)}
+    assert changed >= set(parent)
+
+
+@both_spaces
+@settings(max_examples=50)
+@given(seed=SEEDS, data=st.data())
+def test_complete_draws_what_is_missing_and_keeps_the_rest(name, seed, data):
+    space = SPACES[name]
+    config = space.sample(rng(seed))
+    kept = data.draw(st.sets(st.sampled_from(sorted(config))))
+    values = {key: config[key] for key in kept}
+    completed = space.complete(values, rng(seed + 1))
+    if completed is None:
+        assert name == "rich"
+        return
+    assert_legal(space, completed)
+    assert all(completed[key] == values[key] for key in kept & completed.keys())
+
+
+def test_complete_tells_that_a_clause_forbids_the_values():
+    assert SPACES["rich"].complete({"z_kind": "x", "switch": False}, rng(0)) is None
+
+
+def test_complete_leaves_out_what_hangs_on_an_inactive_parent():
+    values = {"z_kind": "z", "switch": True, "m_depth": 9, "a_step": 4, "a_ratio": 0.5}
+    assert set(SPACES["rich"].complete(values, rng(0))) == {"z_kind", "switch", "width", "fixed"}
+
+
+def draw_all(space: Space, seed: int) -> list:
+    first, second = space.sample(rng(seed)), space.sample(rng(seed + 1))
+    return [
+        first,
+        space.mutate(first, rng(seed)),
+        space.recombine(first, second, rng(seed)),
+        space.complete({}, rng(seed + 7)),
+        space.repair(first, lambda config: max(0, config.get("width", 0) - 3), rng(seed)),
+    ]
+
+
+@both_spaces
+def test_draws_depend_on_their_generator_alone(name):
+    space = SPACES[name]
+    np.random.seed(1)
+    random.seed(1)
+    before = draw_all(space, 3)
+    np.random.seed(2)
+    random.seed(2)
+    for other in SPACES.values():
+        other.sample(rng(99))
+    assert draw_all(space, 3) == before
+
+
+@both_spaces
+def test_draws_leave_the_global_streams_alone(name):
+    np.random.seed(1)
+    random.seed(1)
+    expected = np.random.random(), random.random()
+    np.random.seed(1)
+    random.seed(1)
+    draw_all(SPACES[name], 4)
+    assert (np.random.random(), random.random()) == expected
+
+
+def test_other_generators_give_other_draws():
+    for space in SPACES.values():
+        assert len({json.dumps(space.sample(rng(seed))) for seed in range(20)}) > 10
+
+
+@settings(max_examples=15)
+@given(seed=SEEDS, bound=st.integers(700, 10**6))
+def test_repair_reaches_a_limit_that_can_be_reached(seed, bound):
+    space = SPACES["flowers"]
+    config = space.sample(rng(seed))
+    violation = lambda config: max(0.0, num_params(config) - bound) / bound  # noqa: E731
+    repaired = space.repair(config, violation, rng(seed))
+    assert_legal(space, repaired)
+    assert num_params(repaired) <= bound
+    if violation(config) == 0:
+        assert repaired == config
+
+
+@both_spaces
+@settings(max_examples=20)
+@given(seed=SEEDS)
+def test_repair_ends_legally_where_nothing_helps(name, seed):
+    space = SPACES[name]
+    config = space.sample(rng(seed))
+    assert space.repair(config, lambda _: 1.0, rng(seed)) == config
+    shrinking = space.repair(config, lambda child: 1 + child.get("width", 0), rng(seed))
+    assert_legal(space, shrinking)
+    if name == "rich":
+        assert shrinking["width"] == 1
+
+
+def test_repair_leaves_its_argument_alone(space):
+    config = space.default()
+    space.repair(config, num_params, rng(0))
+    assert config == space.default()
+
+
+@settings(max_examples=5)
+@given(seed=SEEDS)
+def test_repair_switches_conditional_layers(seed):
+    """The smallest network has one layer of each kind, wherever the walk begins."""
+    space = SPACES["flowers"]
+    smallest = space.repair(space.sample(rng(seed)), num_params, rng(seed))
+    assert num_params(smallest) == 601
+    assert "n_channels_conv_1" not in smallest
+
+
+def test_the_default_configuration_is_that_of_the_space(space):
+    config = json.loads((ROOT / "configs" / "default.json").read_text())
+    adopted, warnings = space.adopt(config)
+    assert not warnings and adopted == config
+    assert space.default() == pytest.approx(config, rel=1e-8)
+
+
+@both_spaces
+@settings(max_examples=30)
+@given(seed=SEEDS)
+def test_adopt_takes_any_sample_as_it_is(name, seed):
+    config = SPACES[name].sample(rng(seed))
+    assert SPACES[name].adopt(json.loads(json.dumps(config))) == (config, [])
+
+
+def test_adopt_drops_what_is_inactive_and_says_so(space):
+    config = space.default()
+    adopted, warnings = space.adopt({**config, "n_channels_fc_2": 273})
+    assert adopted == config
+    assert len(warnings) == 1 and "n_channels_fc_2 = 273" in warnings[0]
+    adopted, warnings = space.adopt({**config, "n_channels_fc_2": None})
+    assert adopted == config
+    assert len(warnings) == 1 and "n_channels_fc_2" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("n_channels_conv_0", 2000, "16 to 1024"),
+        ("n_channels_fc_0", 3, "4 to 512"),
+        ("kernel_size", 9, "3 or 5 or 7"),
+        ("learning_rate_init", 1.0, "1e-05 to 0.1"),
+        ("batch_size", 301, "4 to 300"),
+    ],
+)
+def test_adopt_keeps_what_is_outside_the_space_and_says_so(space, name, value, allowed):
+    adopted, warnings = space.adopt({**space.default(), name: value})
+    assert adopted[name] == value
+    assert len(warnings) == 1
+    assert f"{name} = {value}" in warnings[0] and allowed in warnings[0]
+
+
+def test_adopt_tells_of_forbidden_values():
+    config = {**SPACES["rich"].default(), "switch": False}
+    adopted, warnings = SPACES["rich"].adopt(config)
+    assert adopted == config
+    assert len(warnings) == 1 and "outside the space" in warnings[0]
+
+
+def test_adopt_tells_of_forbidden_values_beside_inactive_ones():
+    config = {**SPACES["rich"].default(), "switch": False, "a_ratio": 0.5}
+    _, warnings = SPACES["rich"].adopt(config)
+    assert len(warnings) == 2
+
+
+def test_adopt_makes_whole_floats_whole_and_keeps_types(space):
+    adopted, warnings = space.adopt(
+        {**space.default(), "batch_size": 32.0, "learning_rate_init": 0.01, "dropout_rate": 0.5}
+    )
+    assert not warnings
+    assert type(adopted["batch_size"]) is int and adopted["batch_size"] == 32
+
+
+def test_adopt_casts_a_whole_number_to_float():
+    space = ConfigurationSpace({"rate": (0.0, 2.0)})
+    adopted, _ = Space(space).adopt({"rate": 1})
+    assert type(adopted["rate"]) is float
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kernel_siez": 3}, ["'kernel_siez'", "did you mean kernel_size?"]),
+        ({"weight decay": 3}, ["'weight decay'"]),
+        ({"kernel_size": None}, ["'kernel_size'", "3 or 5 or 7"]),
+        ({"batch_size": 4.5}, ["'batch_size'", "4.5", "whole number from 4 to 300"]),
+        ({"batch_size": True}, ["'batch_size'", "True"]),
+        ({"batch_size": "64"}, ["'batch_size'", "'64'"]),
+        ({"use_BN": 1}, ["'use_BN'", "True or False"]),
+        ({"use_BN": "True"}, ["'use_BN'", "'True'"]),
+        ({"kernel_size": [3]}, ["'kernel_size'", "[3]"]),
+        ({"learning_rate_init": float("nan")}, ["'learning_rate_init'", "nan"]),
+        ({"learning_rate_init": "fast"}, ["'learning_rate_init'", "'fast'"]),
+        ({"n_conv_layers": {}}, ["'n_conv_layers'", "{}"]),
+        ({"batch_size": 10**400}, ["'batch_size'", "4 to 300"]),
+    ],
+)
+def test_adopt_refuses_in_one_sentence(space, changes, words):
+    with pytest.raises(InputError) as caught:
+        space.adopt({**space.default(), **changes})
+    assert all(word in str(caught.value) for word in words)
+    assert "\n" not in str(caught.value)
+
+
+def test_adopt_names_an_active_hyperparameter_that_is_missing(space):
+    config = {**space.default(), "n_fc_layers": 3}
+    with pytest.raises(InputError, match="'n_channels_fc_2'.*from 4 to 512"):
+        space.adopt(config)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+@both_spaces
+@settings(max_examples=60)
+@given(seed=SEEDS, data=st.data(), value=JSON_VALUES)
+def test_adopt_meets_any_value_with_a_configuration_or_one_sentence(name, seed, data, value):
+    space = SPACES[name]
+    config = space.sample(rng(seed))
+    config[data.draw(st.sampled_from(sorted(config)))] = value
+    try:
+        adopted, _ = space.adopt(config)
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert adopted.keys() <= set(space.names)
+
+
+def test_adopt_meets_an_ordinal_parent_outside_the_space():
+    configspace = ConfigurationSpace()
+    parent, child = OrdinalHyperparameter("parent", [1, 2, 4]), Integer("child", (1, 9))
+    configspace.add(parent, child)
+    configspace.add(NotEqualsCondition(child, parent, 2))
+    adopted, warnings = Space(configspace).adopt({"parent": 3, "child": 5})
+    assert adopted["parent"] == 3
+    assert "parent = 3" in warnings[0]
+
+
+def test_a_space_that_forbids_every_other_child_leaves_the_parent():
+    configspace = ConfigurationSpace()
+    parent = OrdinalHyperparameter("x", [1, 2, 3])
+    configspace.add(parent, *(ForbiddenEqualsClause(parent, value) for value in (2, 3)))
+    space = Space(configspace)
+    assert space.mutate({"x": 1}, rng(0)) == {"x": 1}
+    assert space.recombine({"x": 1}, {"x": 1}, rng(0)) == {"x": 1}
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"[1", b"\xff\xfe", b'{"name": 3}', b"7"])
+def test_a_file_that_is_no_space_is_refused_in_one_sentence(tmp_path, content):
+    path = tmp_path / "space.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="space.json") as caught:
+        Space.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_space_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        Space.load(tmp_path / "space.json")
+
+
+def test_a_space_survives_its_file(tmp_path):
+    path = tmp_path / "rich.json"
+    rich_space().configspace.to_json(path)
+    loaded = Space.load(path)
+    assert draw_all(loaded, 3) == draw_all(SPACES["rich"], 3)

@@ -1,0 +1,134 @@
+"""The record: its line in the journal, and the seed of an evaluation."""
+
+import hashlib
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stubs import make_trial
+
+from search.trial import Trial, canonical, evaluation_seed
+
+COUNTS = st.integers(0, 10**6)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.booleans() | st.integers(-(2**60), 2**60) | FINITE | st.text(max_size=8)
+TRIALS = st.builds(
+    Trial,
+    trial=COUNTS,
+    generation=COUNTS,
+    bracket=COUNTS,
+    rung=COUNTS,
+    epochs=COUNTS,
+    charged=COUNTS,
+    config=st.dictionaries(st.text(max_size=5), SCALARS, max_size=4),
+    parents=st.lists(COUNTS, max_size=2).map(tuple),
+    operator=st.sampled_from(["sample", "mutate", "recombine"]),
+    repeat=COUNTS,
+    status=st.sampled_from(["ok", "failed", "diverged"]),
+    error=st.none() | st.text(),
+    metrics=st.dictionaries(st.text(max_size=5), st.none() | FINITE | COUNTS, max_size=4),
+    folds=st.lists(st.dictionaries(st.text(max_size=5), FINITE, max_size=2), max_size=2),
+    observed=st.dictionaries(st.text(max_size=5), SCALARS, max_size=2),
+)
+
+
+@given(TRIALS)
+def test_a_line_gives_back_its_trial(trial):
+    line = trial.to_line()
+    assert "\n" not in line
+    assert Trial.from_line(line) == trial
+    assert Trial.from_line(line).to_line() == line
+    assert json.loads(line)["v"] == 1
+
+
+def test_a_line_has_the_documented_keys():
+    assert list(json.loads(make_trial().to_line())) == (
+        ["v", "trial", "generation", "bracket", "rung", "epochs", "charged", "config"]
+        + ["parents", "operator", "repeat", "status", "error", "metrics", "folds", "observed"]
+    )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_null_in_a_line(value):
+    trial = make_trial(
+        metrics={"top3": value}, folds=[{"curve": [{"top3": value}]}], observed={"s": value}
+    )
+    record = json.loads(trial.to_line())
+    assert record["metrics"] == {"top3": None}
+    assert record["folds"] == [{"curve": [{"top3": None}]}]
+    assert record["observed"] == {"s": None}
+
+
+def changed(**changes) -> str:
+    return json.dumps({**json.loads(make_trial().to_line()), **changes})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "7",
+        "null",
+        "[]",
+        "{}",
+        '{"v": 1}',
+        make_trial().to_line()[:-1],
+        changed(v=2),
+        changed(v=None),
+        changed(status="fine"),
+        changed(status=None),
+        changed(surprise=1),
+        changed(parents=None),
+        changed(parents=5),
+        changed(trial="seven"),
+        changed(epochs=None),
+        changed(charged=[]),
+        changed(config=None),
+        changed(metrics=[1]),
+        changed(metrics={"top3": "high"}),
+        changed(observed=3),
+    ],
+    ids=lambda line: line if len(line) < 20 else None,
+)
+def test_a_damaged_or_foreign_record_is_a_value_error(line):
+    with pytest.raises(ValueError):
+        Trial.from_line(line)
+
+
+def test_a_record_without_one_of_its_keys_is_a_value_error():
+    record = json.loads(make_trial().to_line())
+    for name in record:
+        with pytest.raises(ValueError):
+            Trial.from_line(json.dumps({key: record[key] for key in record if key != name}))
+
+
+def test_the_key_is_trial_epochs_and_repeat():
+    assert make_trial(7, epochs=12, repeat=2).key == (7, 12, 2)
+
+
+def test_canonical_text_knows_no_order():
+    assert canonical({"b": 1, "a": 0.5}) == canonical({"a": 0.5, "b": 1}) == '{"a":0.5,"b":1}'
+    assert canonical({"a": 1}) != canonical({"a": 1.0})
+
+
+@given(st.dictionaries(st.text(max_size=5), SCALARS, max_size=4), COUNTS, COUNTS)
+def test_the_evaluation_seed_depends_on_run_configuration_and_repeat(config, seed, repeat):
+    known = evaluation_seed(seed, config, repeat)
+    assert 0 <= known < 2**63
+    assert known == evaluation_seed(seed, dict(reversed(config.items())), repeat)
+    others = [
+        evaluation_seed(seed + 1, config, repeat),
+        evaluation_seed(seed, config, repeat + 1),
+        evaluation_seed(seed, {**config, "another": 1}, repeat),
+    ]
+    assert len({known, *others}) == 4
+
+
+def test_the_evaluation_seed_is_pinned():
+    """Another value would mean that earlier runs can no longer be continued or reproduced."""
+    text = r'[123,"evaluation","{\"batch_size\":32,\"use_BN\":true}",0]'
+    expected = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") // 2
+    assert expected == 2139941833112959310
+    assert evaluation_seed(123, {"use_BN": True, "batch_size": 32}) == expected
