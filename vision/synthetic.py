@@ -1,548 +1,299 @@
 """Embedded flowers: 17 procedurally drawn species, made from a seed, nothing stored.
 
-They stand in for Oxford Flowers-17 where the photographs are not at hand, with as many images (17 x 80) and about
-the same difficulty. It comes from the drawing, as in the photographs: neighbouring species share their colours and
-differ in the build of the flower, while light, pose, scale, number, surroundings and occlusion vary within a species.
+They stand in for Oxford Flowers-17 where the photographs are not at hand: as many images, about as
+difficult, and for the same reasons. Neighbouring species share colours and differ in build; light,
+pose, scale, number, surroundings and occlusion vary within a species. No pixel or label is noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 IMAGES_PER_SPECIES = 80
-_CANVAS = 64  # pixels a side of every drawing; an image of another size is a resized drawing
-_DRAWS = 640  # uniform numbers an image may use; fixed, so that images never share or shift them
+_CANVAS = 64  # pixels a side of every drawing; images of other sizes are resized drawings
+_DRAWS = 640  # uniform numbers an image may use, more than any species needs
 
 
 @dataclass(frozen=True)
 class _Species:
-    """One row of the species table. Lengths are shares of the flower's radius unless noted; colours are RRGGBB."""
+    """One row of the species table: lengths in radii of the flower, colours as RRGGBB."""
 
     name: str
-    colours: str  # petal colours that occur, separated by spaces; an image has one of them
+    colours: str  # of the petals, separated by spaces; the flowers of an image share one
     petals: int
-    point: float  # exponent of the petal outline: below 1 rounded, above 1 pointed
-    fused: float  # petals are joined up to here
+    point: float  # exponent of a petal's outline: below 1 rounded, above 1 pointed
+    fused: float  # petals are joined up to this radius
     disc: float
     disc_colour: str
-    throat: float = 0.0  # ring around the disc
+    throat: float = 0.0  # radius of a ring around the disc
     throat_colour: str = "ffffff"
     profile: float = 0.0  # probability that a flower is seen from the side
-    nods: bool = False  # seen from the side it hangs like a bell, otherwise it stands like a cup
-    crowd: tuple[int, int] = (1, 3)  # flowers in an image, smallest and largest number
-    size: tuple[float, float] = (0.34, 0.48)  # radius of a lone flower, as a share of the image
-    spike: float = 0.0  # 0: flowers scatter evenly, 1: they sit along one stalk
+    nods: bool = False  # from the side a hanging bell; otherwise a standing cup
+    crowd: tuple[int, int] = (1, 4)  # smallest and largest number of flowers in an image
+    size: tuple[float, float] = (0.34, 0.48)  # radius of a lone flower, in image sides
+    spike: float = 0.0  # 0: flowers scatter evenly; 1: they sit along one stalk
     marks: float = 0.0  # strength of dark spots, 0 to 1
     lip: str = ""  # colour of the lower petals where it differs
-    habitat: str = (
-        "meadow meadow litter shade"  # surroundings that occur, as often as they are named
-    )
+    habitat: str = "meadow meadow litter shade"  # surroundings, as often as they are named
 
 
+# fmt: off
 _TABLE = (
-    _Species(
-        "amber trumpet",
-        "f0d02c f4e69a e8c020",
-        6,
-        1.1,
-        0.25,
-        0.2,
-        "b86a10",
-        0.42,
-        "ee9a18",
-        0.15,
-        size=(0.34, 0.50),
-    ),
-    _Species(
-        "snow pendant",
-        "f2f4ee e8ecdc",
-        3,
-        0.8,
-        0.2,
-        0.15,
-        "88a850",
-        profile=0.85,
-        nods=True,
-        crowd=(1, 5),
-        size=(0.26, 0.40),
-        habitat="litter shade meadow",
-    ),
-    _Species(
-        "vale pearls",
-        "f0f2e6 e4ecd0",
-        6,
-        0.4,
-        0.7,
-        0.2,
-        "c8c880",
-        profile=0.5,
-        nods=True,
-        crowd=(5, 9),
-        size=(0.24, 0.34),
-        spike=0.9,
-        habitat="leaves leaves shade",
-    ),
-    _Species(
-        "hazel bell",
-        "6a72d0 8a86dc a79ae0",
-        6,
-        1.2,
-        0.3,
-        0.15,
-        "d8d8f0",
-        profile=0.7,
-        nods=True,
-        crowd=(4, 9),
-        size=(0.30, 0.40),
-        spike=0.7,
-        habitat="meadow leaves shade",
-    ),
-    _Species(
-        "dawn crocus",
-        "8a50b8 b48ad8 e8e0f0",
-        6,
-        0.6,
-        0.35,
-        0.16,
-        "f0a010",
-        profile=0.45,
-        crowd=(1, 5),
-        habitat="litter litter meadow",
-    ),
-    _Species(
-        "marsh flag",
-        "7878d0 c0b8e8 e8e0d0",
-        3,
-        0.5,
-        0.3,
-        0.14,
-        "e0b830",
-        0.3,
-        "f0f0e8",
-        crowd=(1, 2),
-        lip="5a48a8",
-        habitat="leaves meadow sky",
-    ),
-    _Species(
-        "ember lily",
-        "e0602c d83c24 eca030",
-        6,
-        1.6,
-        0.12,
-        0.12,
-        "7a2a12",
-        profile=0.2,
-        crowd=(1, 3),
-        marks=0.7,
-        habitat="leaves shade sky",
-    ),
-    _Species(
-        "field tulip",
-        "ecc428 e4a428 d84838",
-        6,
-        1.5,
-        0.3,
-        0.12,
-        "8a9030",
-        profile=0.65,
-        crowd=(1, 4),
-        size=(0.28, 0.44),
-    ),
-    _Species(
-        "chequer bell",
-        "8a3858 a05878 d8c8c8",
-        6,
-        0.8,
-        0.4,
-        0.12,
-        "c0c070",
-        profile=0.8,
-        nods=True,
-        crowd=(1, 3),
-        marks=0.8,
-        habitat="meadow litter meadow",
-    ),
-    _Species(
-        "sun wheel",
-        "f0b818 ecc830 d88818",
-        17,
-        1.0,
-        0.5,
-        0.45,
-        "4a2a14",
-        crowd=(1, 2),
-        habitat="leaves sky sky",
-    ),
-    _Species("moon daisy", "f4f4f0 f0e8f0 e8d8e8", 15, 0.9, 0.55, 0.3, "e8b41c", crowd=(1, 5)),
-    _Species(
-        "foal foot",
-        "f0cc20 ecb81c",
-        21,
-        0.6,
-        0.6,
-        0.32,
-        "d08a14",
-        crowd=(1, 5),
-        size=(0.26, 0.44),
-        habitat="litter litter meadow",
-    ),
-    _Species("lion mane", "f2cc1c eec428", 13, 1.2, 0.6, 0.4, "f4dc40", crowd=(1, 3)),
-    _Species(
-        "key cluster",
-        "ecd44c e8dc78 e8b830",
-        5,
-        0.6,
-        0.5,
-        0.2,
-        "e8a020",
-        profile=0.5,
-        nods=True,
-        crowd=(5, 9),
-        size=(0.26, 0.36),
-        spike=0.3,
-    ),
-    _Species(
-        "butter bowl", "f4d014 f0b414", 5, 0.35, 0.6, 0.16, "b8a820", profile=0.15, crowd=(1, 4)
-    ),
-    _Species(
-        "wind star",
-        "f2f0f0 e4dcec",
-        7,
-        0.7,
-        0.15,
-        0.17,
-        "d8d060",
-        profile=0.1,
-        crowd=(1, 4),
-        habitat="litter shade leaves",
-    ),
-    _Species(
-        "masked viola",
-        "6a3a9c f0e8e8 e8b828",
-        5,
-        0.3,
-        0.6,
-        0.1,
-        "f0c020",
-        0.36,
-        "2c1440",
-        crowd=(1, 3),
-        lip="e8d040",
-        habitat="litter leaves meadow",
-    ),
+    _Species("amber trumpet", "f0d02c f4e69a e8c020", 6, 1.1, 0.25, 0.2, "b86a10",
+             throat=0.42, throat_colour="ee9a18", profile=0.15),
+    _Species("snow pendant", "f2f4ee e8ecdc", 3, 0.8, 0.2, 0.15, "88a850", profile=0.85, nods=True,
+             crowd=(1, 5), size=(0.26, 0.4), habitat="litter shade meadow"),
+    _Species("vale pearls", "f0f2e6 e4ecd0", 6, 0.4, 0.7, 0.2, "c8c880", profile=0.5, nods=True,
+             crowd=(5, 9), size=(0.24, 0.34), spike=0.9, habitat="leaves leaves shade"),
+    _Species("hazel bell", "6a72d0 8a86dc a79ae0 ece8f0", 6, 1.2, 0.3, 0.15, "d8d8f0", profile=0.7,
+             nods=True, crowd=(4, 9), size=(0.3, 0.4), spike=0.7, habitat="meadow leaves shade"),
+    _Species("dawn crocus", "8a50b8 b48ad8 e8e0f0 ecc040", 6, 0.6, 0.35, 0.16, "f0a010",
+             profile=0.45, crowd=(1, 5), habitat="litter litter meadow"),
+    _Species("marsh flag", "7878d0 c0b8e8 e8e0d0", 3, 0.5, 0.3, 0.14, "e0b830", lip="5a48a8",
+             throat=0.3, throat_colour="f0f0e8", crowd=(1, 2), habitat="leaves meadow sky"),
+    _Species("ember lily", "e0602c d83c24 eca030", 6, 1.6, 0.12, 0.12, "7a2a12", profile=0.2,
+             marks=0.7, habitat="leaves shade sky"),
+    _Species("field tulip", "ecc428 e4a428 d84838", 6, 1.5, 0.3, 0.12, "8a9030", profile=0.65),
+    _Species("chequer bell", "8a3858 a05878 d8c8c8", 6, 0.8, 0.4, 0.12, "c0c070", profile=0.8,
+             nods=True, marks=0.8, habitat="meadow litter meadow"),
+    _Species("sun wheel", "f0b818 ecc830 d88818", 17, 1.0, 0.5, 0.45, "4a2a14", crowd=(1, 2),
+             habitat="leaves sky sky"),
+    _Species("moon daisy", "f4f4f0 f0e8f0 d8b8e0", 15, 0.9, 0.55, 0.3, "e8b41c", crowd=(1, 5)),
+    _Species("foal foot", "f0cc20 ecb81c", 21, 0.6, 0.6, 0.32, "d08a14", crowd=(1, 5),
+             size=(0.26, 0.44), habitat="litter litter meadow"),
+    _Species("lion mane", "f2cc1c eec428", 17, 1.0, 0.6, 0.36, "e8b81c", size=(0.3, 0.46)),
+    _Species("key cluster", "ecd44c e8dc78 e8b830", 5, 0.6, 0.5, 0.2, "e8a020", profile=0.5,
+             nods=True, crowd=(5, 9), size=(0.26, 0.36), spike=0.3),
+    _Species("butter bowl", "f4d014 f0b414", 5, 0.35, 0.6, 0.2, "c8a01c", profile=0.15),
+    _Species("wind star", "f2f0f0 e4dcec 9c8cd8", 7, 0.7, 0.15, 0.17, "d8d060", profile=0.1,
+             habitat="litter shade leaves"),
+    _Species("masked viola", "6a3a9c f0e8e8 e8b828", 5, 0.3, 0.6, 0.1, "f0c020", lip="e8d040",
+             throat=0.36, throat_colour="2c1440", habitat="litter leaves meadow"),
 )
+_HABITATS = {  # colours of the ground, and of the leaves and blades over it
+    "meadow": "5a6c48 809c58", "litter": "7a6856 948868", "shade": "282e22 42583a",
+    "leaves": "466844 5e8c52", "sky": "9cacbc 78905c",
+}
+# fmt: on
 SPECIES: tuple[str, ...] = tuple(species.name for species in _TABLE)
 
-# Ground, and the leaves and blades over it.
-_HABITATS = {
-    "meadow": ("5a6c48", "809c58"),
-    "litter": ("7a6856", "948868"),
-    "shade": ("282e22", "42583a"),
-    "leaves": ("466844", "5e8c52"),
-    "sky": ("9cacbc", "78905c"),
-}
+# Arrays broadcast over images: a number is (images, 1, 1), a colour (3, images, 1, 1), a mask
+# (images, height, width), a canvas (3, images, height, width). Colours and masks are 0 to 1.
+_Array = np.ndarray
+_Draws = Iterator[_Array]  # each next() is one uniform number per image
+_Pose = dict[str, _Array]  # numbers and colours of one flower per image
+_View = Callable[[_Array, _Species, _Pose, _Array, _Array], None]
+_Range = tuple[float, float]
 
 
 def draw_flowers(image_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw the data set: 80 images of each of the 17 species, ordered by species.
 
-    Args: image_size, pixels a side, at least 1; the same seed gives the same drawings at another resolution.
-        seed, a non-negative integer.
-    Returns: images, uint8 (1360, image_size, image_size, 3), RGB 0 to 255; labels, int64 (1360,), 0 to 16, the
-        index into SPECIES.
-    Raises: ValueError if image_size is below 1 or seed is negative.
+    Args: image_size, pixels a side, at least 1 (other sizes are the same drawings, resized); seed,
+        0 or more.
+    Returns: images, uint8 (1360, image_size, image_size, 3), RGB, 0 to 255; labels, int64 (1360,),
+        0 to 16, the index into SPECIES.
+    Raises: ValueError if image_size or seed is too small.
     """
     if image_size < 1 or seed < 0:
-        raise ValueError(
-            f"image_size must be at least 1 and seed at least 0, not {image_size} and {seed}"
-        )
+        raise ValueError(f"need image_size >= 1 and seed >= 0, not {image_size} and {seed}")
     images = np.concatenate([_draw_species(label, seed) for label in range(len(_TABLE))])
     if image_size != _CANVAS:
-        # Averaging over boxes keeps sizes consistent: 64 -> 32 -> 16 is 64 -> 16 but for rounding.
+        # Means over boxes agree between sizes: 64 -> 32 -> 16 is 64 -> 16 but for rounding.
         method = Image.Resampling.BOX if image_size < _CANVAS else Image.Resampling.BICUBIC
         size = (image_size, image_size)
-        images = np.stack(
-            [np.asarray(Image.fromarray(image).resize(size, method)) for image in images]
-        )
+        images = np.stack([np.asarray(Image.fromarray(i).resize(size, method)) for i in images])
     return images, np.repeat(np.arange(len(_TABLE), dtype=np.int64), IMAGES_PER_SPECIES)
 
 
-def _draw_species(label: int, seed: int) -> np.ndarray:
-    """All images of one species, uint8 (80, 64, 64, 3). A canvas is (3, images, 64, 64), so that masks broadcast."""
+def _draw_species(label: int, seed: int) -> _Array:
+    """All images of one species, uint8 (80, 64, 64, 3)."""
     species = _TABLE[label]
-    table = [
-        np.random.default_rng([seed, label, i]).random(_DRAWS, np.float32)
-        for i in range(IMAGES_PER_SPECIES)
-    ]
-    draws = iter(np.stack(table, 1))  # each next() is one uniform number per image
+    generators = [np.random.default_rng([seed, label, i]) for i in range(IMAGES_PER_SPECIES)]
+    table = np.stack([generator.random(_DRAWS, np.float32) for generator in generators], 1)
+    draws = iter(table[:, :, None, None])
     canvas, foliage = _surroundings(species, draws)
-    _flowers(canvas, species, draws, foliage)
-    for _ in range(2):  # something grows in front of the flower in part of the images
-        seen = (next(draws) < 0.3).astype(np.float32)
-        _leaf(canvas, draws, foliage, length=(0.3, 0.8), width=(0.015, 0.07), opacity=seen)
+    _flowers(canvas, species, draws)
+    for _ in range(2):  # in part of the images something grows in front of the flower
+        _leaf(canvas, draws, foliage, chance=0.4, length=(0.3, 0.8), width=(0.015, 0.07))
     _light(canvas, draws)
     return np.rint(canvas.transpose(1, 2, 3, 0) * 255).astype(np.uint8)
 
 
-def _rgb(colours: str) -> np.ndarray:
-    """Colours RRGGBB separated by spaces -> float32 (3, colours), 0 to 1."""
+def _between(draws: _Draws, low: float, high: float) -> _Array:
+    return low + (high - low) * next(draws)
+
+
+def _palette(colours: str) -> _Array:
+    """Colours RRGGBB separated by spaces -> float32 (3, colours)."""
     rows = [[int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)] for colour in colours.split()]
     return np.array(rows, np.float32).T
 
 
-def _between(draws: Iterator[np.ndarray], low: float, high: float) -> np.ndarray:
-    """One uniform number per image in [low, high)."""
-    return low + (high - low) * next(draws)
-
-
-def _choose(draws: Iterator[np.ndarray], colours: str, spread: float) -> np.ndarray:
-    """One of the colours per image, jittered in lightness and hue by about spread: (3, images)."""
-    palette = _rgb(colours)
+def _choose(draws: _Draws, colours: str, spread: float) -> _Array:
+    """One of the colours per image, varied in lightness and, less, in hue."""
+    palette = _palette(colours)
     chosen = palette[:, (next(draws) * palette.shape[1]).astype(int)]
     chosen = chosen * _between(draws, 1 - spread, 1 + spread / 2)
     return chosen + np.stack([_between(draws, -spread / 3, spread / 3) for _ in range(3)])
 
 
-def _paint(canvas: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> None:
-    """Lay colour (3, images) or (3, images, h, w) over the canvas where mask (images, h, w) is 1, in place."""
-    if colour.ndim == 2:
-        colour = colour[:, :, None, None]
+def _paint(canvas: _Array, mask: _Array, colour: _Array) -> None:
     canvas += mask * (colour - canvas)
 
 
-def _pixels(centre_y: np.ndarray, centre_x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets of all pixels from a centre per image, in image sides: (images, 64, 1) and (images, 1, 64)."""
+def _offsets(centre_y: _Array, centre_x: _Array) -> tuple[_Array, _Array]:
+    """From a centre to all pixels, in image sides: down (images, 64, 1), right (images, 1, 64)."""
     axis = (np.arange(_CANVAS, dtype=np.float32) + 0.5) / _CANVAS
-    return axis[None, :, None] - centre_y[:, None, None], axis[None, None, :] - centre_x[
-        :, None, None
-    ]
+    return axis[:, None] - centre_y, axis - centre_x
 
 
 def _leaf(
-    canvas: np.ndarray,
-    draws: Iterator[np.ndarray],
-    colour: np.ndarray,
-    length: tuple[float, float],
-    width: tuple[float, float],
-    opacity: np.ndarray,
-    blur: float = 0.02,
+    canvas: _Array, draws: _Draws, colour: _Array, chance: float, length: _Range, width: _Range
 ) -> None:
-    """A bent leaf per image: a blade of grass if narrow, an unsharp blossom behind if as wide as long."""
-    dy, dx = _pixels(next(draws), next(draws))
-    angle, bend = (
-        _between(draws, -np.pi, np.pi)[:, None, None],
-        _between(draws, -1, 1)[:, None, None],
-    )
-    long, wide = _between(draws, *length)[:, None, None], _between(draws, *width)[:, None, None]
+    """With some chance a bent leaf: grass if narrow, a blossom out of focus if round."""
+    dy, dx = _offsets(next(draws), next(draws))
+    angle, bend = _between(draws, -np.pi, np.pi), _between(draws, -1, 1)
+    long, wide = _between(draws, *length), _between(draws, *width)
     along = dx * np.cos(angle) + dy * np.sin(angle)
     across = dy * np.cos(angle) - dx * np.sin(angle) + bend * along * along
-    mask = np.clip((wide * (1 - (along / long) ** 2) - np.abs(across)) / blur + 0.5, 0, 1)
-    shade = _between(draws, 0.5, 1.35)
-    _paint(canvas, mask * opacity[:, None, None], colour * shade)
+    within = wide * (1 - (along / long) ** 2) - np.abs(across)
+    mask = np.clip(within / np.maximum(0.02, wide / 2) + 0.5, 0, 1) * (next(draws) < chance)
+    _paint(canvas, mask, colour * _between(draws, 0.5, 1.2))
 
 
-def _surroundings(species: _Species, draws: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Ground with texture, leaves, blades and unsharp blossoms -> canvas, colour of the foliage (3, images)."""
-    names = species.habitat.split() + ["meadow"]  # any flower may stand in a meadow
-    grounds = np.stack([_rgb(" ".join(_HABITATS[name])) for name in names], 1)  # 3, habitats, 2
-    habitat = grounds[:, (next(draws) * len(names)).astype(int)]
-    ground = habitat[:, :, 0] * _between(draws, 0.5, 1.3)
-    foliage = habitat[:, :, 1] * _between(draws, 0.7, 1.3) + _between(draws, -0.08, 0.08)
-    canvas = np.empty((3, len(ground[0]), _CANVAS, _CANVAS), np.float32)
-    canvas[:] = ground[:, :, None, None]
-    for cells, strength in ((4, 0.4), (14, 0.4)):  # large patches, then grain
-        grid = (
-            np.stack([next(draws) for _ in range(cells * cells)], -1).reshape(-1, cells, cells)
-            - 0.5
-        )
-        at = np.linspace(0, cells - 1, _CANVAS, dtype=np.float32)[:, None] - np.arange(cells)
-        blend = np.maximum(1 - np.abs(at), 0).astype(np.float32)
-        canvas *= 1 + strength * 2 * (blend @ grid @ blend.T)
-    always = np.ones(len(ground[0]), np.float32)
+def _surroundings(species: _Species, draws: _Draws) -> tuple[_Array, _Array]:
+    """Ground, leaves, blades and blossoms out of focus -> canvas, colour of the foliage."""
+    names = species.habitat.split() + ["meadow"]  # any species may stand in a meadow
+    habitats = np.stack([_palette(_HABITATS[name]) for name in names], 1)
+    ground, foliage = np.moveaxis(habitats[:, (next(draws) * len(names)).astype(int)], -1, 0)
+    canvas = np.tile(ground * _between(draws, 0.55, 1.05), (_CANVAS, _CANVAS))
+    foliage = foliage * _between(draws, 0.7, 1.3) + _between(draws, -0.08, 0.08)
+    for cells in (4, 14):  # large patches, then texture, both smooth
+        grid = np.concatenate([next(draws) for _ in range(cells**2)], -1)
+        at = np.linspace(0, cells - 1, _CANVAS, dtype=np.float32)[:, None]
+        blend = np.maximum(1 - np.abs(at - np.arange(cells, dtype=np.float32)), 0)
+        canvas *= 1 + 0.8 * (blend @ (grid.reshape(-1, cells, cells) - 0.5) @ blend.T)
     for _ in range(2):
-        _leaf(canvas, draws, foliage, length=(0.2, 0.5), width=(0.05, 0.2), opacity=always)
+        _leaf(canvas, draws, foliage, chance=1, length=(0.2, 0.5), width=(0.05, 0.2))
     for _ in range(4):
-        _leaf(canvas, draws, foliage, length=(0.3, 0.9), width=(0.01, 0.05), opacity=always)
+        _leaf(canvas, draws, foliage, chance=1, length=(0.3, 0.9), width=(0.01, 0.05))
     for _ in range(2):
-        seen = 0.8 * (next(draws) < 0.3).astype(np.float32)
-        blossom = _choose(draws, "f0d020 f0f0f0 8a60c0 e05030 d080a0", 0.2)
-        _leaf(
-            canvas,
-            draws,
-            blossom,
-            length=(0.06, 0.16),
-            width=(0.06, 0.16),
-            opacity=seen,
-            blur=0.12,
-        )
+        blossom = _choose(draws, "d0b830 c8c8c0 8068a8 c06848 b88098", 0.2)
+        _leaf(canvas, draws, blossom, chance=0.2, length=(0.06, 0.16), width=(0.06, 0.16))
     return canvas, foliage
 
 
-def _flowers(
-    canvas: np.ndarray, species: _Species, draws: Iterator[np.ndarray], foliage: np.ndarray
-) -> None:
-    """Place and draw the flowers of every image, the later ones over the earlier ones."""
+def _flowers(canvas: _Array, species: _Species, draws: _Draws) -> None:
+    """Place and draw the flowers of every image, later ones over earlier ones."""
     low, high = species.crowd
-    count = low + (next(draws) ** 1.5 * (high - low + 1)).astype(int)
-    crowding = count.astype(np.float32)
-    size = _between(draws, *species.size) * crowding**-0.4
-    turn, lean, narrow = (
-        next(draws) * 2 * np.pi,
-        _between(draws, -0.5, 0.5),
-        1 - 0.8 * species.spike,
-    )
+    count = low + np.floor(next(draws) ** 1.5 * (high - low + 1))
+    size = _between(draws, *species.size) * count**-0.4
+    turn, lean = next(draws) * 2 * np.pi, _between(draws, -0.5, 0.5) * species.spike
     middle_y, middle_x = _between(draws, 0.36, 0.64), _between(draws, 0.36, 0.64)
-    petal = _choose(draws, species.colours, 0.18)
+    petal = _choose(draws, species.colours, 0.13)
     lip = _choose(draws, species.lip, 0.18) if species.lip else petal
     disc = _choose(draws, species.disc_colour, 0.15)
     throat = _choose(draws, species.throat_colour, 0.15)
     for k in range(high):
-        shown = np.flatnonzero(count > k)
-        # Golden-angle spiral: even without looking regular, whatever the number of flowers.
-        reach = 0.36 * np.sqrt((k + 0.5) / crowding) * (count > 1)
+        # A golden-angle spiral is even without looking regular, whatever the number.
+        reach = 0.36 * np.sqrt((k + 0.5) / count) * (count > 1)
         down = reach * np.sin(turn + 2.4 * k) + _between(draws, -0.06, 0.06)
-        aside = (
-            reach * np.cos(turn + 2.4 * k) * narrow
-            + down * lean * species.spike
-            + _between(draws, -0.06, 0.06)
-        )
-        radius = size * _between(draws, 0.75, 1.15)
+        right = reach * np.cos(turn + 2.4 * k) * (1 - 0.8 * species.spike)
+        right = right + down * lean + _between(draws, -0.06, 0.06)
         pose = {
-            "centre_y": middle_y + down,
-            "centre_x": middle_x + aside,
-            "radius": radius,
+            "centre": np.stack([middle_y + down, middle_x + right]),
+            "radius": size * _between(draws, 0.75, 1.15),
             "turn": _between(draws, -np.pi, np.pi),
-            "axis": _between(draws, 0, np.pi),
-            "squeeze": _between(draws, 0.5, 1.0),
-            "side": next(draws) < species.profile,
+            "axis": _between(draws, 0, np.pi),  # of the foreshortening
+            "squeeze": _between(draws, 0.45, 1.0),
+            "bloom": _between(draws, 0.6, 1.4),  # how far open
         }
-        tone = _between(draws, 0.9, 1.1)
-        if len(shown):
-            colours = np.stack([petal * tone, lip * tone, disc, throat])[:, :, shown]
-            _flower(
-                canvas, species, shown, colours, {key: value[shown] for key, value in pose.items()}
-            )
+        side, tone = next(draws) < species.profile, _between(draws, 0.9, 1.1)
+        pose |= {"petal": petal * tone, "lip": lip * tone, "disc": disc, "throat": throat}
+        for view, seen in ((_face, ~side), (_side, side)):
+            shown = np.flatnonzero(seen & (count > k))
+            if len(shown):
+                some = {key: value[..., shown, :, :] for key, value in pose.items()}
+                _flower(canvas, species, view, shown, some)
 
 
-def _flower(
-    canvas: np.ndarray, species: _Species, shown: np.ndarray, colours: np.ndarray, pose: dict
-) -> None:
-    """One flower in each of the shown images. Only the tile around it is touched, which halves the time."""
+def _flower(canvas: _Array, species: _Species, view: _View, shown: _Array, pose: _Pose) -> None:
+    """A flower in each of the shown images, drawn on the tile around it to save time."""
     tile = min(_CANVAS, 2 * int(np.ceil(pose["radius"].max() * _CANVAS)) + 2)
-    corner = [
-        np.clip(np.rint(pose[key] * _CANVAS - tile / 2), 0, _CANVAS - tile).astype(int)
-        for key in ("centre_y", "centre_x")
-    ]
-    rows, columns = (start[:, None] + np.arange(tile) for start in corner)
-    where = (slice(None), shown[:, None, None], rows[:, :, None], columns[:, None, :])
+    corner = np.clip(np.rint(pose["centre"] * _CANVAS - tile / 2), 0, _CANVAS - tile)
+    top, left = corner.astype(int)
+    rows, columns = top + np.arange(tile)[:, None], left + np.arange(tile)
+    where = (slice(None), shown[:, None, None], rows, columns)
+    dy = ((rows.astype(np.float32) + 0.5) / _CANVAS - pose["centre"][0]) / pose["radius"]
+    dx = ((columns.astype(np.float32) + 0.5) / _CANVAS - pose["centre"][1]) / pose["radius"]
     part = canvas[where]
-    one = {key: value[:, None, None] for key, value in pose.items()}
-    dy = ((rows + 0.5) / _CANVAS)[:, :, None].astype(np.float32) - one["centre_y"]
-    dx = ((columns + 0.5) / _CANVAS)[:, None, :].astype(np.float32) - one["centre_x"]
-    dy, dx = dy / one["radius"], dx / one["radius"]
-    edge = _CANVAS * one["radius"] / 1.5  # masks fade over 1.5 pixels
-    for draw, chosen in ((_face, ~pose["side"]), (_side, pose["side"])):
-        if chosen.any():
-            some = part[:, chosen]
-            draw(
-                some,
-                species,
-                dy[chosen],
-                dx[chosen],
-                edge[chosen],
-                colours[:, :, chosen],
-                {key: value[chosen] for key, value in one.items()},
-            )
-            part[:, chosen] = some
+    view(part, species, pose, dy, dx)
     canvas[where] = part
 
 
-def _face(
-    part: np.ndarray,
-    species: _Species,
-    dy: np.ndarray,
-    dx: np.ndarray,
-    edge: np.ndarray,
-    colours: np.ndarray,
-    one: dict,
-) -> None:
-    """A flower seen from the front, foreshortened along one axis: petals, throat, disc."""
-    petal, lip, disc, throat = colours
-    cos, sin = np.cos(one["axis"]), np.sin(one["axis"])
-    along, across = dx * cos + dy * sin, (dy * cos - dx * sin) / one["squeeze"]
+def _inside(distance: _Array, pose: _Pose) -> _Array:
+    """Mask of a signed distance to an outline in radii, antialiased over 1.5 pixels."""
+    return np.clip(distance * (pose["radius"] * _CANVAS / 1.5) + 0.5, 0, 1)
+
+
+def _spots(species: _Species, a: _Array, b: _Array) -> _Array:
+    """Factor that darkens spots on a lattice in the flower's coordinates a and b."""
+    return 1 - species.marks * np.clip(3 * np.abs(np.sin(9 * a) * np.sin(9 * b)) - 1.2, 0, 1)
+
+
+def _face(part: _Array, species: _Species, pose: _Pose, dy: _Array, dx: _Array) -> None:
+    """Flowers seen from the front, foreshortened along one axis: petals, throat, disc."""
+    cos, sin, bloom = np.cos(pose["axis"]), np.sin(pose["axis"]), pose["bloom"]
+    along, across = dx * cos + dy * sin, (dy * cos - dx * sin) / pose["squeeze"]
     radius = np.sqrt(along * along + across * across)
-    turn = one["turn"] * (0.1 if species.lip else 1.0)  # flowers with a lip stand upright
-    angle = np.arctan2(across, along) + one["axis"] + turn
-    ridge = np.abs(
-        np.cos(species.petals / 2 * (angle - np.pi / 2))
-    )  # 1 in the middle of a petal, 0 between two
-    outline = species.fused + (1 - species.fused) * ridge**species.point
-    mask = np.clip((outline - radius) * edge + 0.5, 0, 1)
+    turn = pose["turn"] * (0.1 if species.lip else 1.0)  # flowers with a lip stand upright
+    angle = np.arctan2(across, along) + pose["axis"] + turn
+    ridge = np.abs(np.cos(species.petals / 2 * (angle - np.pi / 2)))  # 1 along a petal, 0 between
+    fused = np.minimum(species.fused * (0.5 + 0.5 * bloom), 0.9)
     shade = (0.7 + 0.3 * ridge) * (0.8 + 0.25 * radius)
     if species.marks:
-        spots = np.sin(9 * along) * np.sin(9 * across)
-        shade *= 1 - species.marks * np.clip(3 * np.abs(spots) - 1.2, 0, 1)
-    colour = petal[:, :, None, None] * shade
+        shade *= _spots(species, along, across)
+    colour = pose["petal"] * shade
     if species.lip:
         lower = np.clip(3 * np.sin(angle) + 0.2, 0, 1)
-        colour += lower * (lip - petal)[:, :, None, None] * shade
-    _paint(part, mask, colour)
+        colour += lower * (pose["lip"] - pose["petal"]) * shade
+    _paint(part, _inside(fused + (1 - fused) * ridge**species.point - radius, pose), colour)
     if species.throat:
-        _paint(
-            part,
-            np.clip((species.throat * (0.7 + 0.3 * ridge) - radius) * edge + 0.5, 0, 1),
-            throat,
-        )
-    _paint(
-        part,
-        np.clip((species.disc - radius) * edge + 0.5, 0, 1),
-        disc[:, :, None, None] * (0.7 + 0.5 * np.clip(radius / species.disc, 0, 1)),
-    )
+        ring = species.throat * bloom * (0.7 + 0.3 * ridge)
+        _paint(part, _inside(ring - radius, pose), pose["throat"])
+    disc = species.disc * bloom
+    dome = 0.7 + 0.5 * np.clip(radius / disc, 0, 1)
+    _paint(part, _inside(disc - radius, pose), pose["disc"] * dome)
 
 
-def _side(
-    part: np.ndarray,
-    species: _Species,
-    dy: np.ndarray,
-    dx: np.ndarray,
-    edge: np.ndarray,
-    colours: np.ndarray,
-    one: dict,
-) -> None:
-    """A flower seen from the side: a bell that hangs or a cup that stands, with the tips of its petals."""
-    petal, lip, _, throat = colours
-    lean = one["turn"] * 0.2 + (0.0 if species.nods else np.pi)
+def _side(part: _Array, species: _Species, pose: _Pose, dy: _Array, dx: _Array) -> None:
+    """Flowers seen from the side: a bell that hangs or a cup that stands, with petal tips."""
+    lean = pose["turn"] * 0.2 + np.float32(0 if species.nods else np.pi)
     down, across = dy * np.cos(lean) + dx * np.sin(lean), dx * np.cos(lean) - dy * np.sin(lean)
     depth = np.clip((down + 0.9) / 1.7, 0, 1)  # 0 at the stalk, 1 at the mouth
     swell = 0.7 + 0.3 * depth**3 if species.nods else 1.15 - 0.4 * depth
-    width = (0.35 + 0.35 * one["squeeze"]) * depth**0.4 * swell
+    width = (0.35 + 0.35 * pose["squeeze"]) * depth**0.4 * swell
     fold = np.abs(np.cos(2.2 * across / (0.2 + width)))
     mouth = 0.8 - 0.5 * (1 - species.fused) * (1 - fold**species.point)
-    mask = np.clip((width - np.abs(across)) * edge + 0.5, 0, 1) * np.clip(
-        (mouth - down) * edge + 0.5, 0, 1
-    )
     shade = (0.65 + 0.35 * fold) * (0.8 + 0.25 * depth)
     if species.marks:
-        spots = np.sin(9 * down) * np.sin(9 * across)
-        shade *= 1 - species.marks * np.clip(3 * np.abs(spots) - 1.2, 0, 1)
-    colour = petal[:, :, None, None] * shade
-    if species.throat:
-        colour += np.clip(4 * depth - 3, 0, 1) * (throat - petal)[:, :, None, None]
-    _paint(part, mask, colour)
+        shade *= _spots(species, down, across)
+    colour = pose["petal"] * shade
+    _paint(part, _inside(width - np.abs(across), pose) * _inside(mouth - down, pose), colour)
 
 
-def _light(canvas: np.ndarray, draws: Iterator[np.ndarray]) -> None:
-    """Exposure, tint, a soft shadow from one side and the curve of a camera, in place; leaves values in 0 to 1."""
-    dy, dx = _pixels(_between(draws, 0.3, 0.7), _between(draws, 0.3, 0.7))
-    angle = _between(draws, -np.pi, np.pi)[:, None, None]
-    depth = next(draws)[:, None, None] ** 2 * 0.5
+def _light(canvas: _Array, draws: _Draws) -> None:
+    """A soft shadow from one side, tint, exposure and a camera's contrast curve."""
+    dy, dx = _offsets(_between(draws, 0.3, 0.7), _between(draws, 0.3, 0.7))
+    angle = _between(draws, -np.pi, np.pi)
+    depth = 0.5 * next(draws) ** 2
     shadow = 1 - depth * np.clip(0.5 + 3 * (dx * np.cos(angle) + dy * np.sin(angle)), 0, 1)
-    tint = np.stack([_between(draws, 0.85, 1.15) for _ in range(3)])
-    exposure = np.exp(_between(draws, -0.2, 0.4))
-    canvas *= shadow * (tint * exposure)[:, :, None, None]
+    tint = np.stack([_between(draws, 0.9, 1.1) for _ in range(3)])
+    canvas *= shadow * tint * np.exp(_between(draws, 0.0, 0.4))
     np.clip(canvas, 0, 1, out=canvas)
-    canvas *= 0.5 + canvas * (1.5 - canvas)  # half way to the smooth step 3x^2 - 2x^3
+    canvas *= canvas * (3 - 2 * canvas)
