@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"main.py: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"main.py: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("main.py: interrupted; what was not finished is not written", file=sys.stderr)
         return 130
@@ -82,10 +85,10 @@ def run(given: dict[str, Any]) -> None:
     target, names, dataset = open_target(settings, on_test)
     for candidate in candidates:
         check_size(candidate, target)
+    files = results.places(paths, output, on_test)
     done = []
-    for candidate in candidates:
+    for candidate, (file, predictions) in zip(candidates, files, strict=True):
         result, scores, learner = evaluate(target, candidate, settings)
-        file, predictions = results.paths(candidate.path, output, on_test, len(candidates) > 1)
         result |= {"split": "test" if on_test else "cv", "dataset": dataset}
         results.save_predictions(predictions, target, scores, names, settings.seed)
         write_json(file, {**result, "predictions": predictions.name})
@@ -111,8 +114,8 @@ def check_flags(
             raise InputError(f"-e cannot be {count}; allowed is a whole number from 1 to 1000000")
     if model is not None and (len(paths) > 1 or not on_test):
         raise InputError("-m saves one network: give one configuration with it, and -t True")
-    if model is not None and not Path(model).parent.is_dir():
-        raise InputError(f"-m {model}: there is no folder {Path(model).parent}")
+    if model is not None:
+        results.check_file(Path(model))
 
 
 def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict[str, Any]]:

@@ -140,6 +140,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"optimizer.py: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # the disk is full, or the folder has gone
+        print(f"optimizer.py: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:  # before the search began, or for the second time
         print("optimizer.py: interrupted", file=sys.stderr)
         return EXIT_CODES["interrupted"]
@@ -177,7 +180,7 @@ def run(given: dict[str, Any]) -> int:
         settings = resumed(folder.record, given)
     try:
         return run_in(folder, settings, must_match=resume is not None)
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         if resume is None:
             folder.remove_if_empty()  # a run that could not begin leaves nothing behind
         raise

@@ -2,7 +2,7 @@
 
 An evaluation is a pure function of its arguments and the images: every random number comes from
 generators that derive from the seed and the fold, never from a global stream. Training stopped and
-continued from a saved state is bit for bit the same as training in one go (tests/test_target.py).
+continued from a saved state is bit for bit that of training in one go (tests/test_training.py).
 
 `optimizer.search` needs only two methods, `cheap` and `evaluate`; any object that has them is a
 target.
@@ -24,6 +24,7 @@ from vision.data import Images, stratified_folds
 from vision.training import Learner, prepare_torch, read_state, write_state
 
 STATE_VERSION = 1
+METRICS = ("top3", "top1", "precision", "recall", "loss")
 
 
 class ImageTarget:
@@ -59,8 +60,7 @@ class ImageTarget:
         self.images = torch.from_numpy(pixels).to(self.device).float().div_(255)
         self.targets = torch.from_numpy(labels).to(self.device)
         self._scale = [_mean_and_std(pixels[train]) for train, _ in self.folds]
-        arrays = [pixels, labels, *(part for fold in self.folds for part in fold)]
-        self.fingerprint = hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
+        self.fingerprint = self._fingerprint(pixels)
         self._speed: tuple[float, float] | None = None
 
     def cheap(self, config: Mapping[str, Any]) -> dict[str, int]:
@@ -129,6 +129,9 @@ class ImageTarget:
 
     def measure(self, scores: np.ndarray, fold: int, batch_size: int) -> dict[str, float]:
         """Metrics of the logits of a fold's held-out images; all NaN if one is not finite."""
+        if not np.isfinite(scores).all():
+            extra = () if self.batch_order is None else ("precision_per_batch",)
+            return dict.fromkeys((*METRICS, *extra), float("nan"))
         held_out = self.folds[fold][1]
         labels, predicted, classes = self.labels[held_out], scores.argmax(axis=1), self.num_classes
         values = {
@@ -144,7 +147,7 @@ class ImageTarget:
             values["precision_per_batch"] = metrics.precision_per_batch(
                 predicted[order], labels[order], classes, batch_size
             )
-        return values if np.isfinite(scores).all() else dict.fromkeys(values, float("nan"))
+        return values
 
     def estimate_seconds(self, config: Mapping[str, Any], epochs: int) -> float:
         """Roughly how long `evaluate` takes on this machine: for display, not for decisions."""
@@ -155,6 +158,15 @@ class ImageTarget:
         steps = sum(-(-size // config["batch_size"]) for size in sizes)
         return epochs * (sum(sizes) * macs * per_mac + steps * per_step)
 
+    def _fingerprint(self, pixels: np.ndarray) -> str:
+        """Of all that a saved state depends on, besides configuration, seed and optimizer."""
+        digest = hashlib.sha256(pixels.tobytes())
+        parts = [[part.tolist() for part in fold] for fold in self.folds]
+        order = None if self.batch_order is None else self.batch_order.tolist()
+        facts = [pixels.shape, self.labels.tolist(), self.num_classes, parts, order]
+        digest.update(canonical_json([*facts, sorted(self.curve_epochs)]).encode())
+        return digest.hexdigest()
+
     def _train(
         self, learner: Learner, fold: int, epochs: int, curve: Sequence[dict[str, Any]]
     ) -> list[dict[str, Any]]:
@@ -162,10 +174,12 @@ class ImageTarget:
         curve = list(curve)
         for point in sorted(self.curve_epochs | {epochs}):
             if learner.epochs < point <= epochs:
-                measured = self.measure(self.fit(learner, fold, point), fold, learner.batch_size)
-                curve.append({"epochs": point, **measured})
-                if np.isnan(measured["loss"]):  # it stays so: further epochs would be wasted
-                    curve[-1]["epochs"] = learner.epochs = epochs
+                if curve and np.isnan(curve[-1]["loss"]):  # it stays so: no epoch is wasted on it
+                    learner.epochs, measured = point, curve[-1]
+                else:
+                    scores = self.fit(learner, fold, point)
+                    measured = self.measure(scores, fold, learner.batch_size)
+                curve.append({**measured, "epochs": point})
         return curve
 
     def _measure_speed(self) -> tuple[float, float]:

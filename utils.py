@@ -86,8 +86,8 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         message = f"{path} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
         raise InputError(message) from None
-    except (UnicodeDecodeError, RecursionError):
-        raise InputError(f"{path} is not JSON text") from None
+    except (ValueError, RecursionError) as error:  # no UTF-8, a number of 5000 digits, too deep
+        raise InputError(f"{path} is not JSON that can be read: {error}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 

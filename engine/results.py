@@ -1,5 +1,6 @@
 """What `main.py` writes and prints: a result file a configuration, predictions, one table."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,31 +9,47 @@ import numpy as np
 
 from engine import telling
 from search.constraints import Ranking
-from utils import without_nan
+from utils import InputError, without_nan
 
 SHOWN = ("top3", "top1", "precision", "recall", "loss")
 
 
-def paths(
-    config_path: Path, output: str | None, on_test: bool, several: bool
-) -> tuple[Path, Path]:
-    """(result file, predictions): beside the configuration, or where --output says."""
-    prefix, split = f"{config_path.stem}_" if several else "", "test" if on_test else "cv"
-    folder = config_path.parent if output is None else Path(output)
-    if output is not None and folder.suffix == ".json" and not several and not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        return folder, folder.with_name(f"{folder.stem}_predictions.npz")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{prefix}result_{split}.json", folder / f"{prefix}predictions_{split}.npz"
+def places(configs: Sequence[Path], output: str | None, on_test: bool) -> list[tuple[Path, Path]]:
+    """(result file, predictions) of each configuration: beside it, or where --output says.
+
+    Makes the folders, so that a place that cannot be written is told before anything is trained.
+    """
+    several, split, pairs = len(configs) > 1, "test" if on_test else "cv", []
+    for config in configs:
+        prefix = f"{config.stem}_" if several else ""
+        folder = config.parent if output is None else Path(output)
+        file = folder / f"{prefix}result_{split}.json"
+        predictions = folder / f"{prefix}predictions_{split}.npz"
+        if output is not None and folder.suffix == ".json" and not several:
+            folder, file = folder.parent, folder
+            predictions = folder / f"{file.stem}_predictions.npz"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"results cannot go to {output}: {error.strerror}") from None
+        check_file(file)
+        if (file, predictions) in pairs:
+            raise InputError(f"{config}: the result of another {config.name} would be overwritten")
+        pairs.append((file, predictions))
+    return pairs
+
+
+def check_file(path: Path) -> None:
+    """InputError if no file can be written there."""
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        reason = "is a folder" if path.is_dir() else f"folder {path.parent} cannot be written"
+        raise InputError(f"{path}: {reason}; name a file in a folder that can be written")
 
 
 def save_predictions(
     path: Path, target: Any, scores: np.ndarray, names: Sequence[str], seed: int
 ) -> None:
-    """An npz, a row an image that was held out: scores (logits), labels, names, fold.
-
-    And the seed.
-    """
+    """An npz: scores (logits), labels, names and fold of each held-out image; the seed."""
     held_out = [part for _, part in target.folds]
     index = np.concatenate(held_out)
     fold = np.concatenate([np.full(len(part), number) for number, part in enumerate(held_out)])

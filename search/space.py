@@ -22,11 +22,10 @@ from ConfigSpace.types import NotSet
 from utils import InputError, nearest
 
 Config = dict[str, Any]
-FORBIDDEN_TRIES = (
-    100  # draws of an operator before it is taken that forbidden clauses leave it no child
-)
+FORBIDDEN_TRIES = 100  # draws of an operator before forbidden clauses are taken to leave no child
 REPAIR_STEPS = 500
-MAX_NUMBER = 2**62  # ConfigSpace's own checks hold whole numbers in 64 bits
+MAX_REAL = 1e300  # a longer whole number has no float
+MAX_WHOLE = 2**62  # ConfigSpace's own checks hold whole numbers in 64 bits
 
 
 class Space:
@@ -230,15 +229,13 @@ class Space:
         InputError if it has another type.
         """
         hyperparameter = self.configspace[name]
-        number = (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and abs(value) <= MAX_NUMBER
-        )
+        number = isinstance(value, int | float) and not isinstance(value, bool)
         if isinstance(hyperparameter, FloatHyperparameter) and number:
-            return float(value)
-        if isinstance(hyperparameter, IntegerHyperparameter) and number and value == int(value):
-            return int(value)
+            if abs(value) <= MAX_REAL:
+                return float(value)
+        if isinstance(hyperparameter, IntegerHyperparameter) and number:
+            if abs(value) <= MAX_WHOLE and value == int(value):
+                return int(value)
         if isinstance(
             hyperparameter, CategoricalHyperparameter | OrdinalHyperparameter | Constant
         ):

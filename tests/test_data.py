@@ -376,7 +376,7 @@ def test_folders_named_by_the_user_come_before_the_download(tmp_path, cache, hom
 
 def test_auto_without_network_falls_back_and_says_so(cache):
     source = open_data(cache_dir=cache)
-    assert (source.kind, source.name) == ("synthetic", "embedded synthetic flowers")
+    assert (source.kind, source.name) == ("synthetic", "embedded flowers (drawn, not photographs)")
     assert (source.layout, source.root, source.num_classes) == ("drawn", None, 17)
     assert "Flowers-17 cannot be had" in source.note and "drawn flowers" in source.note
     assert open_data("synthetic", cache_dir=cache).note == ""

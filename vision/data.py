@@ -47,7 +47,7 @@ class DataSource:
     """A data set as resolved: plain data, for workers and for run.json."""
 
     kind: str  # "flowers17", "synthetic" or "folder"
-    name: str  # what to show: "Oxford Flowers-17", "embedded synthetic flowers" or the folder
+    name: str  # what to show, such as "Oxford Flowers-17" or the folder
     root: str | None  # absolute path of the folder, None if drawn
     layout: str  # "train_test", "published", "class_folders" or "drawn"
     split: int  # 1, 2 or 3; class folders and drawn images are divided by it, too
@@ -180,7 +180,7 @@ def _drawn(note: str, common: dict) -> DataSource:
 
     return DataSource(
         kind="synthetic",
-        name="embedded synthetic flowers",
+        name="embedded flowers (drawn, not photographs)",
         root=None,
         layout="drawn",
         class_names=tuple(SPECIES),

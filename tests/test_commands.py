@@ -1,0 +1,901 @@
+"""The two commands as users run them, with tiny budgets: results, messages, signals, resuming."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+import main
+import optimizer
+from cnn import assemble
+from engine.settings import Settings
+from search.space import Space
+from vision import data, download
+from vision.metrics import cross_entropy, macro_precision, macro_recall, top_k_accuracy
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMITS = ["num_params <= 3e4", "macs <= 1.5e5", "precision >= 0.01"]
+BUDGET = "--image_size 8 --pop_size 2 --epochs 2 --min_epochs 1 --folds 2 --max_generations 1"
+TINY = ["--dataset", "synthetic", *BUDGET.split(), "--seed", "5", "--constraints", *LIMITS]
+JOBS = 7  # 2 of the population; 2 and 1 of the first bracket; 2 of the second
+SMALL = {"n_conv_layers": 1, "n_channels_conv_0": 16, "kernel_size": 3, "use_BN": True}
+SMALL |= {"global_avg_pooling": True, "n_fc_layers": 1, "n_channels_fc_0": 8}
+SMALL |= {"dropout_rate": 0.1, "batch_size": 100, "learning_rate_init": 0.01}
+METRICS = {"top3", "top1", "precision", "recall", "loss"}
+
+
+def environment():
+    return {k: v for k, v in os.environ.items() if k != "FLOWERS17_DIR"} | {"no_proxy": "*"}
+
+
+@pytest.fixture(autouse=True)
+def no_flowers(monkeypatch, tmp_path):
+    """No photographs, no network, and caches that no other test sees."""
+    monkeypatch.delenv("FLOWERS17_DIR", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(download, "BASE_URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(data, "DEFAULT_CACHE", tmp_path / "data" / "cache")
+
+
+def command(script, *arguments, cwd):
+    """Starts a command as a user does, from another folder."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process, seconds=120):
+    """(exit code, standard output, standard error)."""
+    try:
+        out, err = process.communicate(timeout=seconds)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def search(runs, *more, name="tiny"):
+    return optimizer.main([*TINY, "--runs_dir", str(runs), "--run_name", name, *map(str, more)])
+
+
+def lines_of(run):
+    return [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
+
+
+def decided(run):
+    """The journal without what may differ between identical runs."""
+    return [{k: v for k, v in line.items() if k != "observed"} for line in lines_of(run)]
+
+
+def read(path):
+    return json.loads(Path(path).read_text())
+
+
+def save(path, value):
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def complaint(capsys, entry, arguments):
+    """The one sentence that a mistake is answered with."""
+    capsys.readouterr()
+    code = entry.main([str(word) for word in arguments])
+    err = capsys.readouterr().err
+    assert code == 2, err
+    assert "Traceback" not in err
+    assert err.endswith("\n") and err.count("\n") == 1, f"not one line: {err!r}"
+    assert err.startswith(f"{entry.__name__}.py: ") and 20 < len(err) < 600
+    return err
+
+
+def check_complaint(capsys, runs, arguments, *words):
+    err = complaint(capsys, optimizer, ["--runs_dir", runs, *arguments])
+    for word in words:
+        assert word in err, err
+    assert not runs.exists() or not list(runs.iterdir()), "something was left behind"
+
+
+# ----------------------------------------------------------------------- the way of a new user
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Both commands, one after the other, each in a process of its own."""
+    home = tmp_path_factory.mktemp("home")
+    started = command("optimizer.py", *TINY, "--runs_dir", "runs", "--run_name", "tiny", cwd=home)
+    code, out, err = finish(started)
+    assert (code, err) == (0, "")
+    before = sorted(path.name for path in (home / "runs").iterdir())
+    again = command("main.py", "-c", "runs/opt_cfg.json", "-t", "True", "-e", 2, cwd=home)
+    code, table, err = finish(again)
+    assert (code, err) == (0, "")
+    return {"home": home, "runs": home / "runs", "run": home / "runs" / "tiny", "out": out} | {
+        "before": before,
+        "table": table,
+    }
+
+
+def test_the_run_folder_is_complete(finished):
+    names = {"run.json", "trials.jsonl", "population.csv", "opt_cfg.json", "log.txt"}
+    assert {path.name for path in finished["run"].iterdir() if path.name[0] != "."} == names
+    assert finished["before"] == ["opt_cfg.json", "run.json", "tiny"]
+    assert not [p for p in finished["home"].rglob("*") if p.suffix in (".tmp", ".pt", ".pyc")]
+
+
+def test_the_journal_has_the_planned_jobs(finished):
+    lines = lines_of(finished["run"])
+    jobs = [(t["generation"], t["bracket"], t["rung"], t["epochs"], t["charged"]) for t in lines]
+    assert jobs == [
+        *[(0, 0, 0, 2, 2)] * 2,
+        *[(1, 1, 0, 1, 1)] * 2,
+        (1, 1, 1, 2, 1),
+        *[(1, 0, 0, 2, 2)] * 2,
+    ]
+    assert [t["trial"] for t in lines[:4]] == [0, 1, 2, 3] and lines[4]["trial"] in (2, 3)
+    space = Space.load(ROOT / "configs" / "space.json")
+    for line in lines:
+        assert line["v"] == 1 and line["status"] == "ok" and line["error"] is None
+        assert space.adopt(line["config"]) == (line["config"], [])
+        assert line["metrics"]["num_params"] <= 3e4 and line["metrics"]["macs"] <= 1.5e5
+        assert set(line["metrics"]) == METRICS | {"num_params", "macs"}
+        assert len(line["folds"]) == 2 and line["observed"]["seconds"] >= 0
+        for fold in line["folds"]:
+            assert [p["epochs"] for p in fold["curve"]] == [1, 2][: line["epochs"]]
+
+
+def test_run_json_says_how_the_run_was_made(finished):
+    record, run = read(finished["run"] / "run.json"), finished["run"]
+    assert record["v"] == 1 and set(record["settings"]) == set(Settings().__dict__)
+    expected = {"seed": 5, "pop_size": 2, "hyperband": True, "constraints": LIMITS, "epochs": 2}
+    assert expected.items() <= record["settings"].items()
+    assert record["arguments"] == [*TINY, "--runs_dir", "runs", "--run_name", "tiny"]
+    assert record["data"]["kind"] == "synthetic" and len(record["data"]["class_names"]) == 17
+    assert record["data"]["fingerprint"].startswith("sha256:") and record["data"]["note"] == ""
+    assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert record["device"] and "git_revision" in record
+    (session,) = record["sessions"]
+    assert session["reason"] == "generation limit" and session["start"] <= session["end"]
+    winner = record["winner"]
+    full = [line for line in lines_of(run) if line["epochs"] == 2]
+    best = max(full, key=lambda t: (t["metrics"]["precision"] >= 0.01, t["metrics"]["top3"]))
+    assert winner["trial"] == best["trial"] and winner["metrics"] == best["metrics"]
+    assert winner["feasible"] is (best["metrics"]["precision"] >= 0.01)
+    assert winner["config"] == best["config"] == read(run / "opt_cfg.json")
+    assert read(finished["runs"] / "run.json") == record
+
+
+def test_the_winner_is_in_both_places(finished):
+    text = (finished["run"] / "opt_cfg.json").read_text()
+    assert (finished["runs"] / "opt_cfg.json").read_text() == text
+    assert "n_conv_layers" in json.loads(text)  # the bare configuration
+
+
+def test_the_history_has_a_row_a_generation(finished):
+    with open(finished["run"] / "population.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["0", "1"]
+    assert [row["epochs"] for row in rows] == ["4", "11"]
+    assert list(rows[0]) == "avg_acc best_acc avg_prec best_prec step time epochs".split()
+    for row in rows:
+        assert 0 <= float(row["avg_acc"]) <= float(row["best_acc"]) <= 1
+    assert float(rows[0]["time"]) <= float(rows[1]["time"])
+
+
+def test_the_search_tells_what_a_newcomer_needs(finished):
+    out, run = finished["out"], finished["run"]
+    assert out.index("estimated time") < out.index("generation 0")
+    assert "The search ended (generation limit): 6 configurations, 11 epochs" in out
+    assert out.count("num_params <= 30000 met") >= 2 and "precision >= 0.01" in out
+    assert f"main.py -c runs{os.sep}opt_cfg.json -t True" in out
+    assert "embedded flowers (drawn, not photographs)" in out and "Warning" not in out
+    logged = (run / "log.txt").read_text()
+    for line in out.splitlines():
+        assert line in logged
+
+
+def test_the_result_on_the_test_split(finished):
+    result = read(finished["runs"] / "result_test.json")
+    assert set(result) == {
+        *("config", "seeds", "split", "epochs", "optimizer", "metrics", "constraints"),
+        *("num_params", "macs", "dataset", "predictions"),
+    }
+    assert result["config"] == read(finished["runs"] / "opt_cfg.json")
+    assert (result["split"], result["epochs"], result["seeds"]) == ("test", 2, [123])
+    assert result["optimizer"] == "adamw" and result["dataset"]["kind"] == "synthetic"
+    assert set(result["metrics"]) == METRICS and result["dataset"]["image_size"] == 8
+    known = {**result["metrics"], "num_params": result["num_params"], "macs": result["macs"]}
+    texts = ["num_params <= 30000", "macs <= 150000", "precision >= 0.01"]
+    assert [limit["text"] for limit in result["constraints"]] == texts
+    for limit, name in zip(
+        result["constraints"], ("num_params", "macs", "precision"), strict=True
+    ):
+        assert limit["value"] == known[name]
+        bound = float(limit["text"].split()[-1])
+        assert limit["met"] is (
+            known[name] >= bound if ">" in limit["text"] else known[name] <= bound
+        )
+
+
+def check_predictions(file, images):
+    """The metrics of a result follow from its predictions."""
+    result = read(file)
+    stored = np.load(file.parent / result["predictions"], allow_pickle=False)
+    assert set(stored) == {"scores", "labels", "names", "fold", "seed"}
+    assert stored["scores"].shape == (images, 17) and stored["scores"].dtype == np.float32
+    assert len(set(stored["names"])) == images and stored["seed"] == result["seeds"][0]
+    names = result["dataset"]["class_names"]
+    for name, label in zip(stored["names"], stored["labels"], strict=True):
+        assert name.startswith(f"{names[label]}/")
+    parts = []
+    for fold in np.unique(stored["fold"]):
+        scores, labels = (stored[key][stored["fold"] == fold] for key in ("scores", "labels"))
+        guess = scores.argmax(axis=1)
+        parts.append(
+            {
+                "top3": top_k_accuracy(scores, labels, 3),
+                "top1": top_k_accuracy(scores, labels, 1),
+                "precision": macro_precision(guess, labels, 17),
+                "recall": macro_recall(guess, labels, 17),
+                "loss": cross_entropy(scores.astype(np.float64), labels),
+            }
+        )
+    for name in METRICS:
+        assert result["metrics"][name] == pytest.approx(np.mean([p[name] for p in parts]))
+    return result, parts
+
+
+def test_the_predictions_give_the_metrics(finished):
+    _, parts = check_predictions(finished["runs"] / "result_test.json", 340)
+    assert len(parts) == 1
+    assert np.load(finished["runs"] / "predictions_test.npz")["fold"].tolist() == [0] * 340
+
+
+def test_the_table_has_every_verdict(finished):
+    table, result = finished["table"], read(finished["runs"] / "result_test.json")
+    assert "embedded flowers (drawn, not photographs), measured on the test split" in table
+    for name in METRICS:
+        assert name in table and f"{result['metrics'][name]:.4f}" in table
+    for limit in result["constraints"]:
+        assert f"{limit['text']} {'met' if limit['met'] else 'MISSED'}" in table
+    assert f"{result['num_params']:,}" in table and "result_test.json" in table
+    assert "limits and data are those of the search" in table
+
+
+def test_measuring_on_the_folds_repeats_the_search_to_the_last_bit(finished, tmp_path, capsys):
+    winner = finished["runs"] / "opt_cfg.json"
+    arguments = ["-c", winner, "-e", 2, "--seed", 5, "--optimizer", "adam", "--output", tmp_path]
+    assert main.main([str(word) for word in arguments]) == 0
+    assert "measured on the folds" in capsys.readouterr().out
+    result, parts = check_predictions(tmp_path / "result_cv.json", 1020)
+    assert result["split"] == "cv" and len(result["folds"]) == len(parts) == 2
+    found = read(finished["run"] / "run.json")["winner"]["metrics"]
+    assert {**result["metrics"], "num_params": result["num_params"]} == {
+        name: found[name] for name in (*METRICS, "num_params")
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("predictions_cv.npz", "result_cv.json"),
+    ]
+
+
+def test_the_same_seed_gives_the_same_journal_another_seed_another(finished, tmp_path):
+    assert search(tmp_path, name="again") == 0
+    assert decided(tmp_path / "again") == decided(finished["run"])
+    for name in ("opt_cfg.json", "again/opt_cfg.json"):
+        assert (tmp_path / name).read_text() == (finished["run"] / "opt_cfg.json").read_text()
+    assert search(tmp_path, "--seed", 6, "--max_generations", 0, name="other") == 0
+    other = decided(tmp_path / "other")
+    assert len(other) == 2
+    for one, two in zip(other, decided(finished["run"]), strict=False):
+        assert one["config"] != two["config"] and one["metrics"] != two["metrics"]
+    latest = read(tmp_path / "opt_cfg.json")  # always the latest run's
+    assert latest == read(tmp_path / "other" / "opt_cfg.json")
+
+
+# ----------------------------------------------------------------------------------- a tiny folder
+
+
+def make_folder(root, test=True):
+    """Three classes of coloured noise, easy to tell apart."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 6), *([("test", 3)] if test else [])):
+        for label, name in enumerate(("alder", "birch", "cedar")):
+            (root / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 60, (8, 8, 3)) + 190 * (np.arange(3) == label)
+                path = root / part / name / f"{number}.png"
+                Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_folder(tmp_path / "woods")
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "given").mkdir()
+    return save(tmp_path / "given" / "small.json", SMALL)
+
+
+def evaluate(*arguments):
+    return main.main([str(word) for word in (*arguments, "--image_size", 8, "--folds", 2)])
+
+
+def test_a_search_never_looks_at_the_test_images(tmp_path, capsys):
+    missing = make_folder(tmp_path / "missing", test=False)
+    broken = make_folder(tmp_path / "broken")
+    for path in broken.glob("test/*/*.png"):
+        path.write_bytes(b"not an image")
+        path.chmod(0)
+    for source in (missing, broken):
+        assert search(tmp_path / "runs", "--dataset", source, name=source.name) == 0
+        assert len(lines_of(tmp_path / "runs" / source.name)) == JOBS
+        err = complaint(capsys, main, ["-c", tmp_path / "runs" / "opt_cfg.json", "-t", "-e", 1])
+        assert str(source / "test") in err
+    assert decided(tmp_path / "runs" / "missing") == decided(tmp_path / "runs" / "broken")
+
+
+def test_a_resume_of_a_finished_run_prints_its_result(tmp_path, folder, capsys):
+    runs = tmp_path / "runs"
+    assert search(runs, "--dataset", folder) == 0
+    out = capsys.readouterr().out
+    ended = out[out.index("The search ended") :].split("\n", 1)[1]
+    before = (runs / "tiny" / "trials.jsonl").read_bytes()
+    for name in ("tiny", "last", runs / "tiny"):
+        assert optimizer.main(["--resume", str(name), "--runs_dir", str(runs)]) == 0
+        assert ended in capsys.readouterr().out
+        assert (runs / "tiny" / "trials.jsonl").read_bytes() == before
+        assert not (runs / "tiny" / "checkpoints").exists()
+    record = read(runs / "tiny" / "run.json")
+    assert [session["reason"] for session in record["sessions"]] == ["generation limit"] * 4
+
+
+def test_a_finished_run_can_go_on_for_more_generations(tmp_path, folder):
+    runs = tmp_path / "runs"
+    assert search(runs, "--dataset", folder, name="short") == 0
+    more = ["--max_generations", 2]
+    assert optimizer.main(["--resume", "short", "--runs_dir", str(runs), *map(str, more)]) == 0
+    assert search(runs, "--dataset", folder, *more, name="long") == 0
+    assert decided(runs / "short") == decided(runs / "long") and len(lines_of(runs / "long")) == 12
+    for name in ("opt_cfg.json", "population.csv"):
+        first, second = ((runs / run / name).read_text() for run in ("short", "long"))
+        if name == "population.csv":  # but for the seconds
+            first, second = (
+                [{**row, "time": 0} for row in csv.DictReader(text.splitlines())]
+                for text in (first, second)
+            )
+        assert first == second
+
+
+def test_changed_images_or_settings_are_no_resume(tmp_path, folder, capsys):
+    runs = tmp_path / "runs"
+    assert search(runs, "--dataset", folder) == 0
+    before = (runs / "tiny" / "trials.jsonl").read_bytes()
+    resume = ["--runs_dir", runs, "--resume", "tiny"]
+    assert "seed" in complaint(capsys, optimizer, [*resume, "--seed", 6])
+    assert "only" in complaint(capsys, optimizer, [*resume, "--hyperband", "False"])
+    assert "--config" in complaint(capsys, optimizer, [*resume, "--config", "quick.json"])
+    next((folder / "train").rglob("*.png")).unlink()
+    assert "fingerprint" in complaint(capsys, optimizer, resume)
+    assert (runs / "tiny" / "trials.jsonl").read_bytes() == before
+
+
+def test_no_feasible_configuration_is_said_in_one_sentence(tmp_path, folder, capsys):
+    limits = ["--constraint_min_precision", "0.999", "--max_generations", 0, "--epochs", 1]
+    assert search(tmp_path / "runs", "--dataset", folder, *limits) == 0
+    out = capsys.readouterr().out
+    assert "No configuration met all limits: this is the one nearest to them." in out
+    assert "precision >= 0.999 MISSED" in out
+    record = read(tmp_path / "runs" / "tiny" / "run.json")
+    assert record["winner"]["feasible"] is False
+    assert read(tmp_path / "runs" / "opt_cfg.json") == record["winner"]["config"]
+
+
+@pytest.mark.parametrize("sampler", ["evolution", "random"])
+@pytest.mark.parametrize("hyperband", ["True", "false"])
+def test_four_methods_run(tmp_path, folder, sampler, hyperband):
+    more = ["--sampler", sampler, "--hyperband", hyperband, "--max-generations", 2]
+    assert search(tmp_path / "runs", "--dataset", folder, *more, "--num-children", 3) == 0
+    per_generation = 3 if hyperband == "false" else 4
+    children = {line["trial"] for line in lines_of(tmp_path / "runs" / "tiny")}
+    assert len(children) == (2 if sampler == "evolution" else 0) + 2 * per_generation
+
+
+def test_epochs_are_a_limit(tmp_path, folder, capsys):
+    more = ["--max_total_epochs", 7, "--max_generations", 9]
+    assert search(tmp_path / "runs", "--dataset", folder, *more) == 0
+    lines = lines_of(tmp_path / "runs" / "tiny")
+    assert sum(line["charged"] for line in lines) <= 7 and len(lines) >= 4
+    assert "The search ended (epoch limit)" in capsys.readouterr().out
+
+
+def test_no_time_at_all_is_told(tmp_path, folder, capsys):
+    assert search(tmp_path / "runs", "--dataset", folder, "--max_time", 0) == 0
+    out = capsys.readouterr().out
+    assert "The search ended (time limit)" in out and "nothing was written" in out
+    assert not (tmp_path / "runs" / "opt_cfg.json").exists()
+
+
+def test_a_run_without_a_name_says_how_it_was_made(tmp_path, folder):
+    arguments = [*TINY, "--dataset", folder, "--runs_dir", tmp_path / "runs", "-T", 0]
+    assert optimizer.main([str(word) for word in arguments]) == 0
+    (run,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    assert run.name.startswith(
+        "popSize_2_numChildren_10_hyperband_True_minPrecision_0.01_maxModelSize_30000_seed_5_date_"
+    )
+    assert ":" not in run.name
+
+
+def test_a_fallback_to_drawn_flowers_is_told_to_the_end(tmp_path, capsys):
+    runs = tmp_path / "runs"
+    assert search(runs, "--dataset", "auto", "--max_generations", 0, "--epochs", 1) == 0
+    out = capsys.readouterr().out
+    assert "NOTE" in out and "not on photographs" in out[out.index("The search ended") :]
+    assert "not on photographs" in (runs / "tiny" / "log.txt").read_text()
+    assert "not on photographs" in read(runs / "tiny" / "run.json")["data"]["note"]
+    assert main.main(["-c", str(runs / "opt_cfg.json"), "-t", "-e", "1"]) == 0
+    assert "not photographs" in capsys.readouterr().out
+    assert "not photographs" in read(runs / "result_test.json")["dataset"]["name"]
+
+
+# ---------------------------------------------------------------------------------------- signals
+
+
+def wait_for(condition, process, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "reason", "after"),
+    [(signal.SIGINT, 130, "interrupted", 1), (signal.SIGTERM, 143, "terminated", 4)],
+)
+def test_a_signal_ends_a_search_in_order_and_a_resume_completes_it(
+    finished, tmp_path, number, code, reason, after
+):
+    runs, run = tmp_path / "runs", tmp_path / "runs" / "tiny"
+    process = command(
+        "optimizer.py", *TINY, "--runs_dir", runs, "--run_name", "tiny", cwd=tmp_path
+    )
+    journal = run / "trials.jsonl"
+    wait_for(lambda: journal.exists() and journal.read_text().count("\n") >= after, process)
+    process.send_signal(number)
+    exit_code, out, err = finish(process)
+    assert (exit_code, err) == (code, "")
+    assert f"The search ended ({reason})" in out and "Next:" in out
+    stopped, whole = decided(run), decided(finished["run"])
+    assert after <= len(stopped) < JOBS and stopped == whole[: len(stopped)]
+    configs = [line["config"] for line in stopped]
+    assert read(run / "opt_cfg.json") == read(runs / "opt_cfg.json") in configs
+    assert read(run / "run.json")["sessions"][0]["reason"] == reason
+    assert (run / "checkpoints").is_dir()
+
+    assert optimizer.main(["--resume", "tiny", "--runs_dir", str(runs)]) == 0
+    assert decided(run) == whole
+    assert read(run / "opt_cfg.json") == read(finished["run"] / "opt_cfg.json")
+    sessions = read(run / "run.json")["sessions"]
+    assert [session["reason"] for session in sessions] == [reason, "generation limit"]
+    assert not (run / "checkpoints").exists()
+
+
+def test_ctrl_c_before_the_search_begins_leaves_nothing(tmp_path):
+    runs = tmp_path / "runs"
+    process = command(
+        "optimizer.py", *TINY, "--runs_dir", runs, "--run_name", "tiny", cwd=tmp_path
+    )
+    wait_for(lambda: (runs / "tiny").exists(), process)  # torch is not loaded yet
+    process.send_signal(signal.SIGINT)
+    code, _, err = finish(process)
+    assert code == 130 and err.count("\n") == 1 and "interrupted" in err
+    assert list(runs.iterdir()) == []
+
+
+def test_ctrl_c_in_an_evaluation(tmp_path, folder, config, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "evaluate", interrupted)
+    assert evaluate("-c", config, "--dataset", folder, "-t") == 130
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "interrupted" in err
+    assert [path.name for path in config.parent.iterdir()] == ["small.json"]
+
+
+# ---------------------------------------------------------------------- mistakes: the search
+
+
+def test_an_unknown_flag_in_a_process_of_its_own(tmp_path):
+    process = command("optimizer.py", "--hyperbnad", "True", "--runs_dir", "runs", cwd=tmp_path)
+    code, out, err = finish(process)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1 and "--hyperbnad" in err and "--hyperband" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+WORDS = {
+    "unknown flag": (["--hyperbnad", "True"], "--hyperbnad", "did you mean --hyperband"),
+    "unknown flag with =": (["--pop-szie=3"], "--pop_szie", "--pop_size"),
+    "stray word": (["10"], "'10'"),
+    "no number": (["--seed", "x"], "--seed", "'x'"),
+    "no whole number": (["--pop_size", "2.5"], "--pop_size", "2.5"),
+    "no value": (["--epochs"], "--epochs"),
+    "negative seed": (["--seed=-1"], "seed", "0"),
+    "endless seed": (["--seed", "9" * 400], "seed"),
+    "no truth value": (["--hyperband", "maybe"], "--hyperband", "'maybe'", "True"),
+    "no time": (["--max_time", "nan"], "--max_time"),
+    "infinite limit": (["-s", "1e999"], "1e999"),
+    "one fold": (["--folds", "1"], "folds", "2"),
+    "no halving": (["--eta", "1"], "eta", "2"),
+    "no children": (["--pop_size", "0"], "pop_size", "1"),
+    "rungs beyond the end": (["--epochs", "2", "--min_epochs", "5"], "min_epochs", "epochs"),
+    "no sampler": (["--sampler", "evolutoin"], "sampler", "evolution"),
+    "small images": (["--image_size", "4"], "image_size", "8"),
+    "no constraint": (["--constraints", "small"], "'small'", "num_params <= 2e7"),
+    "no objective": (["--objective", "top3"], "'top3'", "maximize"),
+    "bad name": (["--run_name", "a:b"], "'a:b'"),
+    "name outside": (["--run_name", "../a"], "'../a'"),
+}
+
+
+@pytest.mark.parametrize("what", WORDS)
+def test_mistakes_on_the_command_line(tmp_path, capsys, what):
+    arguments, *words = WORDS[what]
+    check_complaint(capsys, tmp_path / "runs", arguments, *words)
+
+
+PRESETS = {
+    "unknown key": ({"pop_szie": 3}, "'pop_szie'", "pop_size"),
+    "wrong type": ({"pop_size": "3"}, "pop_size", "'3'"),
+    "wrong truth value": ({"hyperband": 1}, "hyperband", "True or False"),
+    "wrong limit": ({"constraint_max_model_size": "2e7"}, "constraint_max_model_size"),
+    "constraints as text": ({"constraints": "num_params <= 3"}, "constraints"),
+    "null": ({"seed": None}, "seed", "None"),
+    "huge": ('{"seed": ' + "9" * 400 + "}", "seed"),
+    "huger": ('{"seed": ' + "9" * 5000 + "}", "preset.json"),
+    "not a number": ('{"max_time": NaN}', "max_time"),
+    "broken": ('{"pop_size": 3,', "preset.json", "line 1"),
+    "empty": ("", "preset.json"),
+    "a list": ([1], "preset.json", "object"),
+}
+
+
+@pytest.mark.parametrize("what", PRESETS)
+def test_mistakes_in_a_preset(tmp_path, capsys, what):
+    content, *words = PRESETS[what]
+    preset = save(tmp_path / "preset.json", content)
+    check_complaint(capsys, tmp_path / "runs", ["--config", preset], *words)
+
+
+def test_a_preset_that_is_not_there(tmp_path, capsys):
+    near = save(tmp_path / "quick.json", {})
+    arguments = ["--config", tmp_path / "quik.json"]
+    check_complaint(capsys, tmp_path / "runs", arguments, "quik.json", f"did you mean {near}")
+    check_complaint(capsys, tmp_path / "runs", ["--config", tmp_path], str(tmp_path))
+    binary = tmp_path / "binary.json"
+    binary.write_bytes(b"\xff\xfe\x00")
+    check_complaint(capsys, tmp_path / "runs", ["--config", binary], "binary.json")
+
+
+def test_mistakes_about_data(tmp_path, capsys, folder):
+    runs, nowhere = tmp_path / "runs", tmp_path / "nowhere"
+    check_complaint(capsys, runs, ["--data_dir", "/nowhere"], "--data_dir /nowhere")
+    three = ("--data_dir", "FLOWERS17_DIR", "--dataset synthetic")
+    check_complaint(capsys, runs, ["--dataset", "flowers17"], *three)
+    check_complaint(capsys, runs, ["--dataset", nowhere], str(nowhere), "synthetic")
+    check_complaint(capsys, runs, ["--dataset", "synthetik"], "'synthetic'")
+    check_complaint(capsys, runs, [*TINY, "--dataset", folder, "--folds", 7], "7 folds", "6")
+    check_complaint(capsys, runs, [*TINY, "--dataset", folder, "--split", 2], "split")
+    check_complaint(capsys, runs, ["--data_dir", folder, "--dataset", "flowers17"], str(folder))
+    next((folder / "train").rglob("*.png")).write_bytes(b"no image")
+    check_complaint(capsys, runs, [*TINY, "--dataset", folder], ".png", "decoded")
+
+
+def test_limits_that_no_network_meets(tmp_path, folder, capsys):
+    arguments = [*TINY, "--dataset", folder, "--constraint_max_model_size", 10]
+    check_complaint(
+        capsys, tmp_path / "runs", arguments, "num_params <= 10", "nearest", "num_params"
+    )
+
+
+def test_cuda_where_there_is_none(tmp_path, folder, config, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    arguments = [*TINY, "--dataset", folder, "--device", "cuda"]
+    check_complaint(capsys, tmp_path / "runs", arguments, "--device cuda", "cpu")
+    assert "cpu" in complaint(
+        capsys, main, ["-c", config, "--dataset", folder, "--device", "cuda"]
+    )
+
+
+def test_a_space_that_is_none(tmp_path, folder, capsys):
+    for content in ("{", [1], {"a": 1}, {"name": "empty", "hyperparameters": []}):
+        broken = save(tmp_path / "space.json", content)
+        arguments = [*TINY, "--space", broken, "--dataset", folder]
+        check_complaint(capsys, tmp_path / "runs", arguments, "space")
+    arguments = ["--space", tmp_path / "missing.json", "--dataset", "synthetic"]
+    check_complaint(capsys, tmp_path / "runs", arguments, "missing.json")
+
+
+def test_a_space_without_what_a_network_needs(tmp_path, folder, capsys):
+    space = read(ROOT / "configs" / "space.json")
+    kept = [entry for entry in space["hyperparameters"] if entry["name"] != "kernel_size"]
+    broken = save(tmp_path / "space.json", {**space, "hyperparameters": kept})
+    arguments = [*TINY, "--space", broken, "--dataset", folder]
+    check_complaint(capsys, tmp_path / "runs", arguments, "kernel_size")
+
+
+def test_runs_that_exist_and_runs_that_do_not(tmp_path, folder, capsys):
+    runs, some = tmp_path / "runs", tmp_path / "some"
+    check_complaint(capsys, runs, ["--resume", "nowhere"], "nowhere")
+    check_complaint(capsys, runs, ["--resume", "last"], "last")
+    assert search(some, "--dataset", folder, "--max_time", 0) == 0
+    before = sorted(path.name for path in some.iterdir())
+    taken = ["--runs_dir", some, "--run_name", "tiny"]
+    err = complaint(capsys, optimizer, taken)
+    assert "--resume tiny" in err and "--run_name" in err
+    assert "did you mean tiny" in complaint(
+        capsys, optimizer, ["--runs_dir", some, "--resume", "tini"]
+    )
+    assert sorted(path.name for path in some.iterdir()) == before
+
+
+def test_runs_cannot_be_in_a_file(tmp_path, capsys):
+    file = save(tmp_path / "file", "")
+    assert str(file) in complaint(capsys, optimizer, ["--runs_dir", file])
+
+
+@pytest.mark.parametrize("entry", [optimizer, main])
+def test_help_names_flags_and_defaults(entry, capsys):
+    with pytest.raises(SystemExit) as stop:
+        entry.main(["--help"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0 and "--constraint_max_model_size" in out and "[123]" in out
+    assert entry is main or "[50]" in out and "--sampler" in out
+
+
+# -------------------------------------------------------------------- mistakes: the evaluation
+
+
+def test_a_missing_configuration_in_a_process_of_its_own(tmp_path):
+    process = command("main.py", "-c", "missing.json", cwd=tmp_path)
+    code, out, err = finish(process)
+    assert (code, out) == (2, "") and err.count("\n") == 1 and "missing.json" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+CONFIGS = {
+    "broken": ('{"kernel_size": 3,', "line 1"),
+    "empty": ("", "JSON"),
+    "a list": ([SMALL], "list"),
+    "a number": ("3", "int"),
+    "wrong type": ({**SMALL, "n_conv_layers": "two"}, "n_conv_layers", "'two'"),
+    "truth as number": ({**SMALL, "use_BN": 1}, "use_BN", "1"),
+    "number as truth": ({**SMALL, "n_conv_layers": True}, "n_conv_layers", "True"),
+    "a fraction": ({**SMALL, "batch_size": 10.5}, "batch_size", "10.5"),
+    "unknown key": ({**SMALL, "kernel_siez": 3}, "kernel_siez", "kernel_size"),
+    "missing key": ({k: v for k, v in SMALL.items() if k != "batch_size"}, "batch_size"),
+    "active but missing": ({**SMALL, "n_conv_layers": 2}, "n_channels_conv_1"),
+    "active but null": ({**SMALL, "dropout_rate": None}, "dropout_rate"),
+    "not a number": (json.dumps({**SMALL, "dropout_rate": float("nan")}), "dropout_rate"),
+    "too many digits": ({**SMALL, "batch_size": 10**400}, "batch_size"),
+    "no channels": ({**SMALL, "n_channels_conv_0": 0}, "n_channels_conv_0"),
+    "less than none": ({**SMALL, "batch_size": -4}, "batch_size"),
+    "even kernel": ({**SMALL, "kernel_size": 4}, "kernel_size", "odd"),
+    "all dropped": ({**SMALL, "dropout_rate": 1.0}, "dropout_rate"),
+    "too large": ({**SMALL, "n_channels_fc_0": 10**9}, "parameters"),
+    "no such layer": ({**SMALL, "n_conv_layers": 4, "n_channels_conv_1": 4}, "n_channels_conv_2"),
+}
+
+
+@pytest.mark.parametrize("what", CONFIGS)
+def test_mistakes_in_a_configuration(tmp_path, folder, config, capsys, what):
+    content, *words = CONFIGS[what]
+    save(config, content)
+    flags = ["--dataset", folder, "--image_size", 8, "-t"]
+    err = complaint(capsys, main, ["-c", config, *flags])
+    for word in (str(config), *words):
+        assert word in err, err
+    assert [path.name for path in config.parent.iterdir()] == ["small.json"]
+
+
+def test_a_configuration_that_is_a_folder_or_no_text(tmp_path, config, capsys):
+    assert str(tmp_path) in complaint(capsys, main, ["-c", tmp_path])
+    config.write_bytes(b"\x80\x81")
+    assert str(config) in complaint(capsys, main, ["-c", config, "--dataset", "synthetic"])
+    near = config.with_name("smal.json")
+    assert f"did you mean {config}" in complaint(capsys, main, ["-c", near])
+
+
+def test_flags_that_do_not_fit_together(tmp_path, config, capsys):
+    assert "-c" in complaint(capsys, main, [])
+    assert "-e" in complaint(capsys, main, ["-c", config, "-e", 1, 2])
+    assert "-e" in complaint(capsys, main, ["-c", config, config, config, "-e", 1, 2])
+    assert "-e" in complaint(capsys, main, ["-c", config, "-e", 0])
+    assert "-e" in complaint(capsys, main, ["-c", config, "-e", "many"])
+    model = tmp_path / "net.safetensors"
+    assert "-m" in complaint(capsys, main, ["-c", config, "-m", model])
+    assert "-m" in complaint(capsys, main, ["-c", config, config, "-t", "-m", model])
+    assert "-m" in complaint(
+        capsys, main, ["-c", config, "-t", "-m", tmp_path / "no" / "net.safetensors"]
+    )
+    assert "--sede" in complaint(capsys, main, ["-c", config, "--sede", 1])
+    assert "--seed" in complaint(capsys, main, ["-c", config, "--seed", "x"])
+    assert not model.exists()
+
+
+@pytest.mark.parametrize("flag", ["-m", "--output"])
+def test_places_that_cannot_be_written_are_told_before_training(
+    tmp_path, folder, config, monkeypatch, capsys, flag
+):
+    def train(*_):
+        raise AssertionError("it was trained in vain")
+
+    monkeypatch.setattr(main, "evaluate", train)
+    file = save(tmp_path / "file", "of somebody")
+    place = {"-m": tmp_path, "--output": file}[flag]
+    arguments = ["-c", config, "-t", "-e", 1, "--dataset", folder, flag, place]
+    assert str(place) in complaint(capsys, main, arguments)
+    assert file.read_text() == "of somebody"
+
+
+def test_the_place_beside_a_configuration_may_not_be_writable(folder, config, monkeypatch, capsys):
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(main, "write_json", refuse)
+    arguments = ["-c", config, "-t", "-e", 1, "--dataset", folder]
+    assert str(config.parent) in complaint(capsys, main, arguments)
+
+
+# ------------------------------------------------------------------------------- the evaluation
+
+
+def test_an_evaluation_is_written_beside_its_configuration(folder, config, capsys):
+    assert evaluate("-c", config, "-t", "-e", 8, "--dataset", folder, "-p", "0.5", "-s", "1") == 0
+    assert capsys.readouterr().err == ""
+    names = ["predictions_test.npz", "result_test.json", "small.json"]
+    assert sorted(path.name for path in config.parent.iterdir()) == names
+    result = read(config.parent / "result_test.json")
+    assert result["config"] == SMALL and result["dataset"]["kind"] == "folder"
+    limits = {limit["text"]: limit["met"] for limit in result["constraints"]}
+    assert limits["num_params <= 1"] is False and "precision >= 0.5" in limits
+    stored = np.load(config.parent / "predictions_test.npz")
+    assert stored["names"].tolist()[:4] == [
+        "alder/0.png",
+        "alder/1.png",
+        "alder/2.png",
+        "birch/0.png",
+    ]
+    assert stored["labels"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_an_evaluation_is_the_same_each_time_and_differs_by_seed(tmp_path, folder, config):
+    results = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        arguments = ["--dataset", folder, "--seed", seed, "--output", tmp_path / f"{name}.json"]
+        assert evaluate("-c", config, "-t", "-e", 2, *arguments) == 0
+        results.append(read(tmp_path / f"{name}.json"))
+        assert (tmp_path / f"{name}_predictions.npz").exists()
+    first, second, other = results
+    assert first["metrics"] == second["metrics"] != other["metrics"]
+    assert [path.name for path in config.parent.iterdir()] == ["small.json"]
+
+
+@pytest.mark.parametrize(
+    "flags", [["-t", "TRUE"], ["-t"], ["--use_teset_data", "true"], ["--test=1"]]
+)
+def test_ways_to_ask_for_the_test_split(folder, config, flags):
+    assert evaluate("-c", config, "-e", 1, "--dataset", folder, *flags) == 0
+    assert read(config.parent / "result_test.json")["split"] == "test"
+
+
+@pytest.mark.parametrize("flags", [[], ["-t", "False"], ["--use-teset-data", "no"]])
+def test_ways_to_ask_for_the_folds(folder, config, flags):
+    assert evaluate("-c", config, "-e", 1, "--dataset", folder, *flags) == 0
+    result = read(config.parent / "result_cv.json")
+    assert result["split"] == "cv" and len(result["folds"]) == 2
+    for name in METRICS:
+        mean = np.mean([fold[name] for fold in result["folds"]])
+        assert result["metrics"][name] == pytest.approx(mean)
+
+
+def test_the_figure_per_batch_is_written_if_asked_for(folder, config, capsys):
+    flags = ["-t", "-e", 1, "--dataset", folder, "--precision", "per_batch"]
+    assert evaluate("-c", config, *flags) == 0
+    result = read(config.parent / "result_test.json")
+    assert set(result["metrics"]) == METRICS | {"precision_per_batch"}
+    assert "precision_per_batch" in capsys.readouterr().out
+    assert "precision_per_batch >= 0.39" in [limit["text"] for limit in result["constraints"]]
+
+
+def test_several_configurations_share_a_table(tmp_path, folder, config, capsys):
+    other = save(config.with_name("other.json"), {**SMALL, "kernel_size": 5})
+    assert evaluate("-c", config, other, "-t", "-e", 1, 3, "--dataset", folder) == 0
+    out = capsys.readouterr().out
+    assert out.count(str(config)) >= 2 and out.count(str(other)) >= 2
+    first, second = (
+        read(config.parent / f"{name}_result_test.json") for name in ("small", "other")
+    )
+    assert (first["epochs"], second["epochs"]) == (1, 3)
+    assert (first["predictions"], second["predictions"]) == (
+        *("small_predictions_test.npz", "other_predictions_test.npz"),
+    )
+    assert second["config"]["kernel_size"] == 5 and first["config"] == SMALL
+
+
+def test_configurations_of_one_name_do_not_overwrite_each_other(tmp_path, folder, config, capsys):
+    (tmp_path / "second").mkdir()
+    other = save(tmp_path / "second" / config.name, {**SMALL, "kernel_size": 5})
+    arguments = ["-t", "-e", "1", "--dataset", str(folder), "--output", str(tmp_path / "out")]
+    code = main.main(["-c", str(config), str(other), *arguments])
+    files = list((tmp_path / "out").glob("*result_test.json")) if code == 0 else []
+    assert code == 2 or {read(file)["config"]["kernel_size"] for file in files} == {3, 5}
+
+
+def test_what_lies_outside_the_space_is_evaluated_with_a_warning(folder, config, capsys):
+    save(config, {**SMALL, "n_channels_conv_0": 6, "n_channels_fc_2": 9, "n_channels_fc_1": None})
+    assert evaluate("-c", config, "-t", "-e", 1, "--dataset", folder) == 0
+    text = "".join(capsys.readouterr())
+    for name in ("n_channels_conv_0", "n_channels_fc_2", "n_channels_fc_1"):
+        (warning,) = (line for line in text.splitlines() if name in line)
+        assert "warning" in warning
+    result = read(config.parent / "result_test.json")
+    assert result["config"] == {**SMALL, "n_channels_conv_0": 6}
+
+
+def test_a_diverged_evaluation_is_a_result(folder, config, capsys):
+    save(config, {**SMALL, "learning_rate_init": 1e30})
+    assert evaluate("-c", config, "-t", "-e", 2, "--dataset", folder) == 0
+    out, err = capsys.readouterr()
+    assert "MISSED (not measured)" in out and "Traceback" not in err
+    result = read(config.parent / "result_test.json")
+    assert result["metrics"]["top3"] is None
+    verdicts = {limit["text"]: limit for limit in result["constraints"]}
+    assert verdicts["precision >= 0.39"]["met"] is False
+    assert verdicts["precision >= 0.39"]["value"] is None
+
+
+def test_the_default_network_and_the_space_are_at_hand(tmp_path):
+    space = Space.load(ROOT / "configs" / "space.json")
+    for name in ("default.json",):
+        config, warnings = space.adopt(read(ROOT / "configs" / name))
+        assert warnings == [] and config == read(ROOT / "configs" / name)
+    for entry in read(ROOT / "benchmarks" / "published.json")["results"]:
+        assert space.adopt(entry["config"])[1] == []
+
+
+def test_a_saved_network_gives_the_same_scores(tmp_path, folder, config):
+    model = tmp_path / "net.safetensors"
+    assert evaluate("-c", config, "-t", "-e", 2, "--dataset", folder, "-m", model) == 0
+    with safe_open(model, "pt") as file:
+        facts = file.metadata()
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert json.loads(facts["config"]) == SMALL and facts["image_size"] == "8"
+    assert json.loads(facts["classes"]) == ["alder", "birch", "cedar"]
+    network = assemble(SMALL, 8, 3).to_empty(device="cpu").eval()
+    places = {name: name.partition(".") for name in weights}  # the first layer standardises
+    network.load_state_dict(
+        {f"{int(i) - 1}.{rest}": weights[n] for n, (i, _, rest) in places.items() if i != "0"}
+    )
+    stored = np.load(config.parent / "predictions_test.npz")
+    pixels = np.stack([np.array(Image.open(folder / "test" / n)) for n in stored["names"]])
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        scores = network((x - weights["0.mean"]) / weights["0.std"])
+    assert np.allclose(scores.numpy(), stored["scores"], atol=1e-5)
