@@ -115,7 +115,7 @@ def check_flags(
     if model is not None and (len(paths) > 1 or not on_test):
         raise InputError("-m saves one network: give one configuration with it, and -t True")
     if model is not None:
-        results.check_file(Path(model))
+        results.check_file(Path(model), "-m ")
 
 
 def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict[str, Any]]:

@@ -21,7 +21,13 @@ from cnn import count_macs, count_parameters
 from utils import canonical_json, derive_rng, derive_seed
 from vision import metrics
 from vision.data import Images, stratified_folds
-from vision.training import Learner, prepare_torch, read_state, write_state
+from vision.training import (
+    Learner,
+    flushed_denormals,
+    prepare_torch,
+    read_state,
+    write_state,
+)
 
 STATE_VERSION = 1
 METRICS = ("top3", "top1", "precision", "recall", "loss")
@@ -123,9 +129,10 @@ class ImageTarget:
         """Trains up to `epochs` epochs in all; returns the held-out images' logits (n, K)."""
         train, held_out = (torch.from_numpy(part).to(self.device) for part in self.folds[fold])
         images, labels = self.images[train], self.targets[train]
-        while learner.epochs < epochs:
-            learner.train_epoch(images, labels)
-        return learner.scores(self.images[held_out])
+        with flushed_denormals():
+            while learner.epochs < epochs:
+                learner.train_epoch(images, labels)
+            return learner.scores(self.images[held_out])
 
     def measure(self, scores: np.ndarray, fold: int, batch_size: int) -> dict[str, float]:
         """Metrics of the logits of a fold's held-out images; all NaN if one is not finite."""

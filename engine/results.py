@@ -39,11 +39,11 @@ def places(configs: Sequence[Path], output: str | None, on_test: bool) -> list[t
     return pairs
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, flag: str = "") -> None:
     """InputError if no file can be written there."""
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         reason = "is a folder" if path.is_dir() else f"folder {path.parent} cannot be written"
-        raise InputError(f"{path}: {reason}; name a file in a folder that can be written")
+        raise InputError(f"{flag}{path}: {reason}; name a file in a folder that can be written")
 
 
 def save_predictions(

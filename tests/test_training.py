@@ -741,3 +741,9 @@ def test_training_on_cuda_continues_exactly(tmp_path):
     assert np.isfinite(result["loss"])
     stepped, logits = in_steps(tmp_path / "a.pt", device="cuda")
     assert bits(stepped) == bits(result) and same_logits(logits, target.logits)
+
+
+def test_training_leaves_the_arithmetic_of_the_process_alone():
+    make_target().evaluate(CONFIG, 1, 4)
+    smallest_normal = float("2.3e-308")
+    assert smallest_normal / 10 > 0  # a denormal, not flushed

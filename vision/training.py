@@ -2,7 +2,8 @@
 
 import ctypes
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,21 @@ def prepare_torch(threads: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
     torch.set_num_threads(threads)
-    # Moments of dead units decay into denormal floats, which some processors handle a hundred
-    # times slower.
-    torch.set_flush_denormal(True)
     _keep_freed_memory()
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Within, denormal floats count as 0: some processors handle them a hundred times slower.
+
+    The moments of dead units decay into them. Outside, the process must calculate as ever: the
+    mode would also hold for the Python code that decides.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _keep_freed_memory() -> None:
