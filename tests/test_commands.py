@@ -59,7 +59,7 @@ def command(script, *arguments, cwd):
     )
 
 
-def finish(process, seconds=120):
+def finish(process, seconds=300):
     """(exit code, standard output, standard error)."""
     try:
         out, err = process.communicate(timeout=seconds)
@@ -456,7 +456,7 @@ def test_a_fallback_to_drawn_flowers_is_told_to_the_end(tmp_path, capsys):
 # ---------------------------------------------------------------------------------------- signals
 
 
-def wait_for(condition, process, seconds=90):
+def wait_for(condition, process, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None and time.monotonic() < end, process.communicate()
