@@ -1,11 +1,8 @@
-"""Command lines that are strict and kind.
-
-Derived from the settings, one sentence per mistake, exit code 2.
-"""
+"""Command lines, derived from the settings: strict, and with one sentence for each mistake."""
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from engine.settings import FIELDS, SHORTHANDS, allowed, base_type
@@ -25,10 +22,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def add_setting(self, name: str, **changes: Any) -> None:
-        """Adds --name for a setting of `engine.settings`.
-
-        A flag that is not given leaves no attribute behind.
-        """
+        """Adds --name for a setting; a flag that is not given leaves no attribute behind."""
         if name in SHORTHANDS:
             prefix, text = SHORTHANDS[name]
             short = {"constraint_max_model_size": "-s", "constraint_min_precision": "-p"}[name]
@@ -65,10 +59,7 @@ class Parser(argparse.ArgumentParser):
             )
 
     def add_flag(self, *names: str, help: str) -> None:
-        """Adds a switch: bare means True, else True or False in any case.
-
-        --no_name means False.
-        """
+        """Adds a switch: bare means True, else True or False in any case; --no_name is False."""
         self.add_argument(
             *names,
             type=to_bool,
@@ -88,10 +79,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse_strictly(self, argv: Sequence[str] | None = None) -> dict[str, Any]:
-        """Only what was given, by name.
-
-        InputError for an unknown flag or a value that cannot be read.
-        """
+        """What was given, by name; InputError for an unknown flag or an unreadable value."""
         words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
         given, unknown = self.parse_known_args(words)
         if unknown:
@@ -120,7 +108,7 @@ def to_bool(text: str) -> bool:
     if text.lower() in _TRUE + _FALSE:
         return text.lower() in _TRUE
     raise argparse.ArgumentTypeError(
-        f"{text!r} is neither True nor False{_near(text, ('True', 'False'))}"
+        f"{text!r} is neither True nor False{nearest(text.capitalize(), ('True', 'False'))}"
     )
 
 
@@ -149,7 +137,3 @@ def to_int(text: str) -> int:
     except (ValueError, OverflowError):
         hint = ""
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number{hint}")
-
-
-def _near(text: str, choices: Iterable[str]) -> str:
-    return nearest(text.capitalize(), choices)

@@ -73,15 +73,9 @@ class SerialExecutor:
                 f"objective or constraint on {missing[0]!r}: the target measures no such thing, "
                 f"but {', '.join(trial.metrics)}{nearest(missing[0], trial.metrics)}"
             )
-        log.debug(
-            "trial %d at %d epochs (%s of %s): %s %s",
-            job.trial,
-            job.epochs,
-            job.operator,
-            list(job.parents),
-            trial.status,
-            trial.metrics,
-        )
+        origin = f"{job.operator} of {list(job.parents)}"
+        outcome = f"{trial.status} {trial.metrics}"
+        log.debug("trial %d at %d epochs (%s): %s", job.trial, job.epochs, origin, outcome)
         return trial
 
     def _evaluate(self, job: Job) -> Trial:
@@ -89,57 +83,38 @@ class SerialExecutor:
         started = time.monotonic()
         status, error, metrics, folds, observed = "ok", None, {}, [], {}
         try:
-            # Only what goes on to a next rung needs a state; with s = 0 there is none.
-            state = (
-                self.folder.state_path(job.trial)
-                if self.folder is not None and job.bracket > 0
-                else None
-            )
-            metrics = dict(
-                self.target.evaluate(
-                    job.config,
-                    job.epochs,
-                    evaluation_seed(self.run_seed, job.config, job.repeat),
-                    state,
-                )
-            )
+            seed = evaluation_seed(self.run_seed, job.config, job.repeat)
+            metrics = dict(self.target.evaluate(job.config, job.epochs, seed, self._state(job)))
             folds, observed = metrics.pop("folds", []), metrics.pop("observed", {})
             for name, value in metrics.items():
                 if not isinstance(value, int | float | np.number):
                     raise TypeError(f"metric {name} is no number: {value!r}")
             metrics = without_nan(metrics)
-            if None in metrics.values():
-                status, error = (
-                    "diverged",
-                    "not finite: " + ", ".join(k for k in metrics if metrics[k] is None),
-                )
+            infinite = [name for name, value in metrics.items() if value is None]
+            if infinite:
+                status, error = "diverged", f"not finite: {', '.join(infinite)}"
         except Exception as exception:
-            log.warning(
-                "trial %d failed: %s",
-                job.trial,
-                exception,
-                exc_info=log.isEnabledFor(logging.DEBUG),
-            )
+            in_full = log.isEnabledFor(logging.DEBUG)
+            log.warning("trial %d failed: %s", job.trial, exception, exc_info=in_full)
             metrics, folds = {}, []
             status, error = "failed", f"{type(exception).__name__}: {exception}"
-        observed = {
-            **observed,
-            "seconds": round(time.monotonic() - started, 3),
-            "elapsed": round(self.clock.used(), 3),
+        seconds = round(time.monotonic() - started, 3)
+        observed = {**observed, "seconds": seconds, "elapsed": round(self.clock.used(), 3)}
+        outcome: dict[str, Any] = {
+            "status": status,
+            "error": error,
+            "metrics": metrics,
+            "folds": folds,
         }
-        return Trial(
-            **asdict(job),
-            status=status,
-            error=error,
-            metrics=metrics,
-            folds=folds,
-            observed=observed,
-        )
+        return Trial(**asdict(job), **outcome, observed=observed)
+
+    def _state(self, job: Job) -> Path | None:
+        """Only what may go on to a next rung needs a state."""
+        return self.folder.state_path(job.trial) if self.folder and job.bracket > 0 else None
 
     def _stop_if_hopeless(self) -> None:
-        recent = self.journal.trials[self.journal.replayed :][
-            -WATCHED_JOBS:
-        ]  # a resume may have removed the cause
+        # Of this session only: a resume may have removed the cause.
+        recent = self.journal.trials[self.journal.replayed :][-WATCHED_JOBS:]
         reasons = Counter(trial.error for trial in recent if trial.status == "failed")
         reason, count = reasons.most_common(1)[0] if reasons else ("", 0)
         if 2 * count > WATCHED_JOBS:
@@ -153,7 +128,7 @@ class SerialExecutor:
             kept = {job.trial for job in going_on}
             for trial in finished:
                 if trial.trial not in kept:
-                    Path(self.folder.state_path(trial.trial)).unlink(missing_ok=True)
+                    self.folder.state_path(trial.trial).unlink(missing_ok=True)
 
 
 def _rung_line(trials: list[Trial]) -> str:

@@ -22,9 +22,7 @@ SHORTHANDS = {
 }
 # What may change when a run goes on: everything else would change its results.
 MAY_DIFFER = ("max_time", "max_total_epochs", "max_generations", "verbosity")
-MAX_COUNT = (
-    10**9
-)  # no whole number of these settings has a meaning beyond it, but for seeds and limits of sizes
+MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
 
 
 def _setting(
@@ -45,10 +43,7 @@ def _setting(
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of a search.
-
-    The defaults are those of the published run (REFERENCES in README.md).
-    """
+    """All settings of a search; the defaults are those of the published run."""
 
     seed: int = _setting(
         123, "seed of the run: everything random derives from it", low=0, high=2**63 - 1
@@ -123,10 +118,7 @@ class Settings:
         self.ranking()  # a mistake in objective or constraints is told at once
 
     def ranking(self) -> Ranking:
-        """Objective and constraints.
-
-        With `precision` per_batch, constraints on precision mean that figure.
-        """
+        """Objective and constraints; per_batch decides what a constraint on precision means."""
         ranking = Ranking.parse(self.objective, self.constraints)
         if self.precision == "macro":
             return ranking
@@ -193,10 +185,7 @@ def base_type(item: dataclasses.Field) -> type:
 
 
 def _from_json(item: dataclasses.Field, value: Any) -> Any:
-    """JSON has no tuples, and writes whole numbers as it likes (2e7).
-
-    Everything else is left for `_check`.
-    """
+    """JSON has no tuples and writes 2e7 for a whole number; the rest is left for `_check`."""
     if base_type(item) is tuple and isinstance(value, list):
         return tuple(value)
     if _is_number(value) and base_type(item) is float:

@@ -16,20 +16,13 @@ EXIT_CODES = {
     "interrupted": 130,
     "terminated": 143,
 }
-RESUMABLE = (
-    "time limit",
-    "interrupted",
-    "terminated",
-    "failures",
-)  # these may leave a bracket half done
+# After these a bracket may be half done, and its states are kept for a resume.
+RESUMABLE = ("time limit", "interrupted", "terminated", "failures")
 _SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 class Stop(BaseException):
-    """Ends a search in order.
-
-    No Exception, so that no target that catches those can swallow it.
-    """
+    """Ends a search in order. No Exception, so that no target can swallow it by catching all."""
 
     def __init__(self, reason: str, detail: str = ""):
         super().__init__(detail or reason)
