@@ -86,5 +86,7 @@ def table(done: Sequence[tuple[Path, Mapping[str, Any], Path]], ranking: Ranking
         known = without_nan({**result["metrics"], **cheap})
         lines += [f"{path}:", *(f"    {verdict}" for verdict in telling.verdicts(known, ranking))]
         lines.append(f"    result in {file}")
+    if len({result["epochs"] for _, result, _ in done}) > 1:
+        lines.append("They were trained for different numbers of epochs: no fair comparison.")
     note = first["dataset"]["note"]
     return "\n".join([*lines, f"NOTE: {note}"] if note else lines)

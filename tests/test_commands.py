@@ -899,3 +899,12 @@ def test_a_saved_network_gives_the_same_scores(tmp_path, folder, config):
     with torch.no_grad():
         scores = network((x - weights["0.mean"]) / weights["0.std"])
     assert np.allclose(scores.numpy(), stored["scores"], atol=1e-5)
+
+
+def test_different_epochs_are_said_to_be_no_fair_comparison(tmp_path, folder, config, capsys):
+    other = save(tmp_path / "other.json", {**SMALL, "kernel_size": 5})
+    common = ["--dataset", folder, "--output", tmp_path / "out", "-t", "-e", 1]
+    assert evaluate("-c", config, other, *common) == 0
+    assert "no fair comparison" not in capsys.readouterr().out
+    assert evaluate("-c", config, other, *common, 2) == 0
+    assert "no fair comparison" in capsys.readouterr().out
