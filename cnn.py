@@ -91,13 +91,19 @@ class Dropout(nn.Module):
 
 
 class GlobalAveragePool(nn.Module):
-    """(N, C, H, W) -> (N, C).
-
-    A plain mean, as AdaptiveAvgPool2d has no deterministic backward pass on CUDA.
-    """
+    """(N, C, H, W) -> (N, C). AdaptiveAvgPool2d has no deterministic backward pass on CUDA."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.mean(dim=(2, 3))
+        # Over (N, H * W, C), so that the gradient, too, lies as channels_last: else each layer
+        # below would convert it, which took a third of a wide network's time.
+        return x.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1)
+
+
+class Flatten(nn.Module):
+    """(N, C, H, W) -> (N, H * W * C): of channels_last without a copy, gradient included."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.permute(0, 2, 3, 1).flatten(1)
 
 
 def assemble(
@@ -115,7 +121,7 @@ def assemble(
             layers += [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.ReLU()]
             layers += [nn.BatchNorm2d(outputs)] if config["use_BN"] else []
             layers += [nn.MaxPool2d(2)]
-        layers += [GlobalAveragePool() if config["global_avg_pooling"] else nn.Flatten()]
+        layers += [GlobalAveragePool() if config["global_avg_pooling"] else Flatten()]
         for inputs, outputs in linears[:-1]:
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
             layers += [Dropout(config["dropout_rate"], dropout_generator)]

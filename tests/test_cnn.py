@@ -11,7 +11,15 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnn import Dropout, GlobalAveragePool, assemble, build_network, count_macs, count_parameters
+from cnn import (
+    Dropout,
+    Flatten,
+    GlobalAveragePool,
+    assemble,
+    build_network,
+    count_macs,
+    count_parameters,
+)
 from search.space import Space
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,7 +150,7 @@ def test_too_many_poolings(image_size, layers):
 def test_order_of_layers_with_batch_norm():
     assert kinds(assemble(SMALL)) == [
         *(nn.Conv2d, nn.ReLU, nn.BatchNorm2d, nn.MaxPool2d) * 2,
-        nn.Flatten,
+        Flatten,
         *(nn.Linear, nn.ReLU, Dropout) * 2,
         nn.Linear,
     ]
@@ -181,7 +189,7 @@ def test_the_forward_pass_is_that_of_plain_functions():
             norm.running_var[:, None, None] + norm.eps
         ).sqrt() * norm.weight[:, None, None] + norm.bias[:, None, None]
         expected = expected.unfold(2, 2, 2).unfold(3, 2, 2).amax(dim=(4, 5))
-    expected = expected.flatten(1)
+    expected = expected.permute(0, 2, 3, 1).flatten(1)
     for linear in (layers[9], layers[12]):
         expected = (expected @ linear.weight.T + linear.bias).relu()
     expected = expected @ layers[15].weight.T + layers[15].bias
