@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.journal import Journal
+from engine.journal import Journal, used_seconds
 from engine.run import RunFolder
 from engine.settings import Settings
 from engine.stopping import Clock, Stop, StopSignals
@@ -36,8 +36,7 @@ class SerialExecutor:
         self.journal, self.folder, self.signals = journal, folder, signals
         ranking = settings.ranking()
         self.decisive = [ranking.metric, *(limit.metric for limit in ranking.constraints)]
-        elapsed = (trial.observed.get("elapsed", 0.0) for trial in journal.trials)
-        self.clock = Clock(used_before=max(elapsed, default=0.0))
+        self.clock = Clock(used_before=used_seconds(journal.trials))
 
     def run(self, brackets: Iterable[Generator[list[Job], list[Trial], None]]) -> list[Trial]:
         """Drives the brackets to their ends in series; their trials by bracket, rung, trial id."""

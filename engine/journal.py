@@ -1,6 +1,7 @@
 """The append-only journal of a run, `trials.jsonl`: a line per finished job, the only truth."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
@@ -57,3 +58,8 @@ class Journal:
             except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 raise InputError(f"{path}, line {number} is damaged: {error}") from None
         return trials
+
+
+def used_seconds(trials: Iterable[Trial]) -> float:
+    """Wall-clock seconds that the run had used when the last of the trials ended."""
+    return max((trial.observed.get("elapsed", 0.0) for trial in trials), default=0.0)

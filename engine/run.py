@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from engine.environment import environment
+from engine.journal import used_seconds
 from engine.settings import Settings
 from search.constraints import Ranking
+from search.generation import total_charged
 from search.trial import Trial
 from utils import InputError, nearest, read_json, write_json, write_text
 
@@ -209,8 +211,8 @@ def population_row(
         "avg_prec": average("precision"),
         "best_prec": best.get("precision"),
         "step": generation,
-        "time": max((trial.observed.get("elapsed", 0.0) for trial in done), default=0.0),
-        "epochs": sum(trial.charged for trial in done),
+        "time": used_seconds(done),
+        "epochs": total_charged(done),
     }
 
 

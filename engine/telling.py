@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.journal import used_seconds
 from engine.settings import Settings
 from search.constraints import Ranking
 from search.generation import total_charged
@@ -77,8 +78,7 @@ def summary(result: Any, ranking: Ranking, source: Any, latest: Path, run_path: 
     """The last lines of a search (an `optimizer.Result`), for somebody who sees them first."""
     best, trials = result.best, result.trials
     spent, count = total_charged(trials), len({trial.trial for trial in trials})
-    seconds = max((trial.observed.get("elapsed", 0.0) for trial in trials), default=0.0)
-    spendings = f"{count} configurations, {spent} epochs, {in_words(seconds)}"
+    spendings = f"{count} configurations, {spent} epochs, {in_words(used_seconds(trials))}"
     lines = ["", f"The search ended ({result.reason}): {spendings}."]
     if best is None:
         return "\n".join([*lines, "Nothing was trained to a usable result: nothing was written."])
