@@ -71,6 +71,21 @@ def count_macs(config: Mapping[str, Any], image_size: int = 16, num_classes: int
     ) + sum(inputs * outputs for inputs, outputs in linears)
 
 
+def count_activations(
+    config: Mapping[str, Any], image_size: int = 16, num_classes: int = 17
+) -> tuple[int, int]:
+    """Floats of one image in a training step: (kept for the backward pass, largest layer's output).
+
+    Kept are the outputs of ReLU, batch norm, pooling and dropout, the places of the maxima (two
+    floats each, one for four pixels), and the dropout mask.
+    """
+    convolutions, linears = shapes(config, image_size, num_classes)
+    outputs = [channels * side * side for _, channels, side in convolutions]
+    pooled = sum(channels * (side // 2) ** 2 for _, channels, side in convolutions)
+    kept = 6 * image_size * image_size + (2 if config["use_BN"] else 1) * sum(outputs) + 3 * pooled
+    return kept + sum(3 * width for _, width in linears), max(outputs)
+
+
 class Dropout(nn.Module):
     """Inverted dropout that draws from a generator of its own.
 

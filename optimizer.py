@@ -14,6 +14,7 @@ arguments and wires.
 import contextlib
 import logging
 import sys
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ from typing import Any
 
 from engine import telling
 from engine.arguments import Parser
-from engine.executor import SerialExecutor
+from engine.dispatch import Dispatcher
+from engine.executor import open_executor
 from engine.journal import Journal
 from engine.run import RunFolder, population_row
 from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, resumed
@@ -77,17 +79,21 @@ def search(
     done: list[Trial] = []  # as decided so far; on a resume the journal knows more
     rows: list[dict[str, Any]] = []  # of population.csv
 
-    with StopSignals() as signals:
-        executor = SerialExecutor(target, settings, journal, folder, signals)
+    name = str(folder.path.resolve()) if folder else uuid.uuid4().hex
+    with StopSignals() as signals, open_executor(target, settings, name) as workers:
+        dispatcher = Dispatcher(workers, settings, journal, folder, signals)
         try:
             for generation in range(0 if evolving else 1, last + 1):
                 planned = plan(settings, generation)
                 children = nursery.draw(population if evolving else [], size(planned))
                 if not journal.trials:
-                    telling.estimate(target, children, planned, plan(settings, 1), settings)
+                    second = plan(settings, 1)
+                    telling.estimate(
+                        target, children, planned, second, settings, workers.workers
+                    )
                 left = (settings.max_total_epochs or sys.maxsize) - total_charged(done)
                 brackets, limited = cut(shrink(planned, len(children)), left)
-                trials = executor.run(halvings(brackets, children, generation, ranking))
+                trials = dispatcher.run(halvings(brackets, children, generation, ranking))
                 if limited and not trials:
                     raise Stop("epoch limit")
                 done += trials
@@ -106,7 +112,7 @@ def search(
         best = write_best(folder, journal, rows, settings)
     journal.close()
     if folder and reason not in RESUMABLE:
-        folder.delete_states()
+        folder.delete_all_states()
     return Result(best, best is not None and ranking.feasible(best), journal.trials, reason)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cnn import count_macs, count_parameters
+from cnn import count_activations, count_macs, count_parameters
 from utils import canonical_json, derive_rng, derive_seed
 from vision import metrics
 from vision.data import Images, stratified_folds
@@ -25,11 +25,15 @@ from vision.training import (
     Learner,
     flushed_denormals,
     prepare_torch,
+    out_of_memory_as_memory_error,
     read_state,
+    release_memory,
+    visible_gpus,
     write_state,
 )
 
 STATE_VERSION = 1
+BASE_BYTES = 350 * 10**6  # a process with PyTorch, before its first network
 METRICS = ("top3", "top1", "precision", "recall", "loss")
 
 
@@ -56,6 +60,13 @@ class ImageTarget:
         curve_epochs: Collection[int] = (),
         batch_order: np.ndarray | None = None,
     ):
+        self._made_of = (pixels, labels, num_classes, list(folds)), {
+            "optimizer": optimizer,
+            "device": str(device),
+            "threads": threads,
+            "curve_epochs": sorted(curve_epochs),
+            "batch_order": batch_order,
+        }
         prepare_torch(threads)
         self.device = torch.device(device)
         self.image_size, self.num_classes = pixels.shape[1], num_classes
@@ -68,6 +79,14 @@ class ImageTarget:
         self._scale = [_mean_and_std(pixels[train]) for train, _ in self.folds]
         self.fingerprint = self._fingerprint(pixels)
         self._speed: tuple[float, float] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What a worker process gets: the images, to put on its own device."""
+        return _make, self._made_of
+
+    def environments(self) -> list[dict[str, str]]:
+        """Environment variables of a worker for each GPU; one empty one on a CPU."""
+        return visible_gpus() if self.device.type == "cuda" else [{}]
 
     def cheap(self, config: Mapping[str, Any]) -> dict[str, int]:
         """Metrics known before training: `num_params` and `macs` (multiply-adds of one image)."""
@@ -86,21 +105,26 @@ class ImageTarget:
         `folds`, the same metrics per fold with the `curve` over `curve_epochs`; and `observed`,
         what differs between identical runs. If a logit is not finite, all metrics are NaN.
         """
+        release_memory()  # what earlier networks left: else each worker only ever grows
         key = canonical_json([STATE_VERSION, seed, dict(config), self.optimizer, self.fingerprint])
         saved = read_state(state, key, epochs)
         curves, states, seconds = [], [], []
-        for fold in range(len(self.folds)):
-            started = time.perf_counter()
-            learner = self.learner(config, seed, fold)
-            curve: list[dict[str, Any]] = []
-            if saved is not None:
-                learner.restore(saved[fold]["learner"])
-                curve = saved[fold]["curve"]
-            curves.append(self._train(learner, fold, epochs, curve))
-            states.append({"learner": learner.state(), "curve": curves[-1]})
-            seconds.append(round(time.perf_counter() - started, 3))
+        with out_of_memory_as_memory_error():
+            for fold in range(len(self.folds)):
+                started = time.perf_counter()
+                learner = self.learner(config, seed, fold)
+                curve: list[dict[str, Any]] = []
+                if saved is not None:
+                    learner.restore(saved[fold]["learner"])
+                    curve = saved[fold]["curve"]
+                curves.append(self._train(learner, fold, epochs, curve))
+                states.append({"learner": learner.state(), "curve": curves[-1]})
+                seconds.append(round(time.perf_counter() - started, 3))
+        observed: dict[str, Any] = {"fold_seconds": seconds}
         if state is not None:
-            write_state(Path(state), {"key": key, "epochs": epochs, "folds": states})
+            problem = write_state(Path(state), {"key": key, "epochs": epochs, "folds": states})
+            if problem is not None:
+                observed["state"] = problem
         names = [name for name in curves[0][-1] if name != "epochs"]
         folds = [
             {
@@ -110,7 +134,6 @@ class ImageTarget:
             for curve in curves
         ]
         means = {name: float(np.mean([fold[name] for fold in folds])) for name in names}
-        observed = {"fold_seconds": seconds}
         return {**means, **self.cheap(config), "folds": folds, "observed": observed}
 
     def learner(self, config: Mapping[str, Any], seed: int, fold: int) -> Learner:
@@ -155,6 +178,20 @@ class ImageTarget:
                 predicted[order], labels[order], classes, batch_size
             )
         return values
+
+    def estimate_memory(self, config: Mapping[str, Any]) -> int:
+        """Bytes that a process needs to train this network, roughly (docs/LOG.md has a table).
+
+        PyTorch itself; weights, gradients and moments, and the states of all folds; what a batch
+        keeps for the backward pass, and the gradients of its largest layer.
+        """
+        sizes = self.image_size, self.num_classes
+        kept, largest = count_activations(config, *sizes)
+        batch = min(config["batch_size"], max(len(train) for train, _ in self.folds))
+        states = 16 + 12 * len(self.folds)  # bytes a parameter
+        images = 2 * self.images.numel()
+        floats = batch * (kept + 2 * largest) + images
+        return BASE_BYTES + states * count_parameters(config, *sizes) + 4 * floats
 
     def estimate_seconds(self, config: Mapping[str, Any], epochs: int) -> float:
         """Roughly how long `evaluate` takes on this machine: for display, not for decisions."""
@@ -207,6 +244,10 @@ class ImageTarget:
             times.append((time.perf_counter() - started) / -(-len(labels) // batch_size))
             work = count_macs(config, self.image_size, self.num_classes) * batch_size
         return max(0.0, times[1] - times[0]) / work, times[0]
+
+
+def _make(arguments: Sequence[Any], options: Mapping[str, Any]) -> ImageTarget:
+    return ImageTarget(*arguments, **options)
 
 
 def _mean_and_std(pixels: np.ndarray) -> tuple[list[float], list[float]]:

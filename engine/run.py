@@ -13,25 +13,29 @@ import dataclasses
 import fcntl
 import io
 import itertools
+import logging
 import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from engine.environment import environment
 from engine.journal import used_seconds
 from engine.settings import Settings
+from engine.stopping import Stop
 from search.constraints import Ranking
 from search.generation import total_charged
 from search.trial import Trial
 from utils import InputError, nearest, read_json, write_json, write_text
 
 RUN_VERSION = 1
+MIN_FREE_BYTES = 50 * 10**6  # journal, results and log of a long search
 _TAKEN = ("last", "run.json", "opt_cfg.json")  # names with a meaning in a folder of runs
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,-]{0,199}")
+log = logging.getLogger("nas")
 POPULATION_COLUMNS = ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time", "epochs"]
 
 
@@ -153,9 +157,32 @@ class RunFolder:
         """Where the state of a child waits between two rungs."""
         return self.checkpoints / f"trial_{trial:06d}.pt"
 
-    def delete_states(self) -> None:
+    def delete_states(self, trials: Iterable[int]) -> None:
+        """These children need their states no more; half-written ones go along."""
+        for trial in trials:
+            path = self.state_path(trial)
+            for state in (path, *self.checkpoints.glob(f".{path.name}.*")):
+                state.unlink(missing_ok=True)
+
+    def delete_all_states(self) -> None:
         """No state is needed any more."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def cap_states(self, trial: int, max_bytes: int) -> None:
+        """Gives up the state of a child if all states together are over the limit.
+
+        It will then be trained from the beginning if it goes on, to the same result.
+        """
+        sizes = [path.stat().st_size for path in self.checkpoints.glob("*.pt")]
+        if sum(sizes) > max_bytes:
+            log.debug("the states are over %.1f GB: that of trial %d goes", max_bytes / 1e9, trial)
+            self.delete_states([trial])
+
+    def check_space(self) -> None:
+        """Stop if the disk is all but full: better before a bracket than within."""
+        free = shutil.disk_usage(self.path).free
+        if free < MIN_FREE_BYTES:
+            raise Stop("disk full", f"{free / 1e6:.0f} MB are free at {self.path}: make room there")
 
     def save_winner(self, trial: Trial | None, ranking: Ranking, epochs: int) -> None:
         """Writes the best configuration so far, bare, and what is known of it into run.json."""

@@ -21,7 +21,9 @@ SHORTHANDS = {
     "constraint_min_precision": ("precision >= ", "lower limit of the precision"),
 }
 # What may change when a run goes on: everything else would change its results.
-MAY_DIFFER = ("max_time", "max_total_epochs", "max_generations", "verbosity")
+MAY_DIFFER = ("max_time", "grace", "max_total_epochs", "max_generations", "verbosity", "workers")
+MAY_DIFFER += ("scheduler", "trial_timeout", "max_memory_gb", "max_checkpoint_gb", "dataset")
+MAY_DIFFER += ("data_dir",)  # the same images elsewhere: their fingerprint decides
 MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
 
 
@@ -101,6 +103,27 @@ class Settings:
     )
     device: str = _setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
     threads: int = _setting(1, "CPU threads of a training; results depend on it", low=1, high=1024)
+    workers: str = _setting(
+        "auto",
+        "trainings at a time, each in a process of its own; 0 trains in this process; results "
+        "do not depend on it",
+    )
+    scheduler: str | None = _setting(
+        None, "address of a Dask cluster that trains instead, as tcp://host:port"
+    )
+    grace: float = _setting(
+        60.0, "seconds after max_time that a training under way may still take", low=0
+    )
+    trial_timeout: float | None = _setting(
+        None, "seconds after which a training counts as failed", low=0.001
+    )
+    max_memory_gb: float | None = _setting(
+        None, "memory of a worker; what needs more is not trained [its share of what is free]",
+        low=0.001,
+    )
+    max_checkpoint_gb: float = _setting(
+        10.0, "size of all states between rungs; what has no state is trained again", low=0
+    )
     run_name: str | None = _setting(None, "name of the run's folder [how it was made, and when]")
     runs_dir: str = _setting("runs", "folder of all runs")
     verbosity: str = _setting(
@@ -114,6 +137,11 @@ class Settings:
             raise InputError(
                 f"min_epochs {self.min_epochs} is more than epochs {self.epochs}; "
                 f"allowed is 1 to {self.epochs}"
+            )
+        if self.workers != "auto" and not (self.workers.isdecimal() and int(self.workers) <= 1024):
+            raise InputError(
+                f"workers cannot be {self.workers!r}; allowed is auto or a whole number from 0 to "
+                f"1024{nearest(self.workers, ['auto'])}"
             )
         self.ranking()  # a mistake in objective or constraints is told at once
 
@@ -188,6 +216,8 @@ def _from_json(item: dataclasses.Field, value: Any) -> Any:
     """JSON has no tuples and writes 2e7 for a whole number; the rest is left for `_check`."""
     if base_type(item) is tuple and isinstance(value, list):
         return tuple(value)
+    if item.name == "workers" and type(value) is int:
+        return str(value)
     if _is_number(value) and base_type(item) is float:
         return float(value)
     if _is_number(value) and base_type(item) is int and value == int(value):

@@ -13,11 +13,12 @@ EXIT_CODES = {
     "generation limit": 0,
     "space exhausted": 0,
     "failures": 1,
+    "disk full": 1,
     "interrupted": 130,
     "terminated": 143,
 }
 # After these a bracket may be half done, and its states are kept for a resume.
-RESUMABLE = ("time limit", "interrupted", "terminated", "failures")
+RESUMABLE = ("time limit", "interrupted", "terminated", "failures", "disk full")
 _SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 

@@ -46,12 +46,13 @@ def estimate(
     first: Sequence[Bracket],
     second: Sequence[Bracket],
     settings: Settings,
+    workers: int,
 ) -> None:
     """Says before the first job how long two generations will take, if the target can guess."""
     if not hasattr(target, "estimate_seconds") or not children:
         return
     guesses = [target.estimate_seconds(child.config, 1) for child in children]
-    per_epoch = sum(guesses) / len(guesses)
+    per_epoch = sum(guesses) / len(guesses) / workers
     times = [per_epoch * total_epochs(brackets) for brackets in (first, second)]
     words = [in_words(seconds) for seconds in times]
     log.info("estimated time: %s for the first generation, %s for the next one", *words)

@@ -13,7 +13,7 @@ from typing import Any
 from utils import canonical_json, derive_seed, without_nan
 
 JOURNAL_VERSION = 1
-STATUSES = ("ok", "failed", "diverged")
+STATUSES = ("ok", "failed", "out_of_memory", "timeout", "diverged")
 # The JSON types of a record's entries.
 _KINDS: dict[str, type] = {
     **dict.fromkeys(

@@ -1,5 +1,6 @@
 """A network in training: everything that continues it exactly, in memory and on disk."""
 
+import contextlib
 import ctypes
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,13 @@ def choose_device(name: str) -> torch.device:
             "--device cuda: PyTorch sees no CUDA device here; use --device cpu or auto"
         )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def visible_gpus() -> list[dict[str, str]]:
+    """For each GPU that this process sees, the variable by which another will see it alone."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+    return [{"CUDA_VISIBLE_DEVICES": name.strip()} for name in names]
 
 
 def prepare_torch(threads: int) -> None:
@@ -62,6 +70,27 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD, bytes
         mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD, bytes
+
+
+def release_memory() -> None:
+    """Gives freed memory back: to the system (glibc), and from PyTorch's store to the GPU."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def out_of_memory_as_memory_error() -> Iterator[None]:
+    """PyTorch tells a lack of memory by errors of its own; MemoryError is what others know."""
+    try:
+        yield
+    except RuntimeError as error:
+        short = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if not short:
+            raise
+        raise MemoryError(str(error).splitlines()[0]) from None
 
 
 class Standardize(nn.Module):
@@ -161,11 +190,20 @@ def read_state(path: str | Path | None, key: str, epochs: int) -> list[dict[str,
         return None
 
 
-def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Replaces the file whole or not at all."""
+def write_state(path: Path, state: dict[str, Any]) -> str | None:
+    """Replaces the file whole or not at all; returns why it could not, if so.
+
+    A state saves time only: without it, training begins anew, to the same result.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    try:
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        return f"not saved: {str(error).splitlines()[0]}"
+    return None
 
 
 def save_weights(path: Path, network: nn.Module, facts: Mapping[str, str]) -> None:

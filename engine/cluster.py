@@ -1,0 +1,90 @@
+"""A Dask cluster behind `concurrent.futures.Executor`: for those who outgrow one machine.
+
+Each Dask worker gets the target once and runs its jobs in supervised processes of its own
+(`engine.pool`), since Dask cannot stop a task that runs. Workers that come later get it, too.
+Needs requirements-cluster.txt, and the same code, environment and run folder on all machines:
+docs/cluster.md.
+"""
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from engine.machine import usable_memory
+from engine.pool import ProcessPool
+from utils import InputError
+
+try:
+    from distributed import Client, WorkerPlugin, get_worker
+except ImportError:
+    raise InputError(
+        "--scheduler needs Dask: python -m pip install -r requirements-cluster.txt"
+    ) from None
+
+CONNECT_SECONDS = 20
+
+
+class Cluster(Executor):
+    """`submit(function, *arguments)` calls `function(target, *arguments)` somewhere on the cluster.
+
+    address: of the scheduler, as tcp://host:port. name: of the run; who comes with the name of a
+    run whose driver has died takes over from it. timeout, max_bytes: as in `ProcessPool`.
+    InputError if no scheduler answers there.
+    """
+
+    def __init__(self, target: Any, address: str, name: str, timeout: float, max_bytes: int | None):
+        try:
+            self.client = Client(address, timeout=CONNECT_SECONDS)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"--scheduler: no Dask scheduler answers at {address!r} ({error}); allowed is an "
+                "address such as tcp://127.0.0.1:8786"
+            ) from None
+        self._plugin = Supervised(f"search of {name}", target, timeout, max_bytes)
+        self.client.register_plugin(self._plugin)
+        self._executor = self.client.get_executor(pure=False)
+
+    @property
+    def workers(self) -> int:
+        """Jobs at a time: a thread of a Dask worker each. They may come and go."""
+        return max(1, sum(self.client.nthreads().values()))
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future:
+        return self._executor.submit(_call, self._plugin.name, function, arguments, named)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Ends the processes on all workers, also in mid-call, and the connection."""
+        self._executor.shutdown(wait=False)
+        self.client.unregister_worker_plugin(self._plugin.name)
+        self.client.close()
+
+
+class Supervised(WorkerPlugin):
+    """What each Dask worker has for a run: the target, in supervised processes."""
+
+    def __init__(self, name: str, target: Any, timeout: float, max_bytes: int | None):
+        self.name = name
+        self.target, self.timeout, self.max_bytes = target, timeout, max_bytes
+
+    def setup(self, worker: Any) -> None:
+        # Dask's own process is a daemon, which may have no children, lest they outlive it.
+        # These do not: they end with it.
+        multiprocessing.current_process()._config.pop("daemon", None)  # type: ignore[attr-defined]
+        count = worker.state.nthreads
+        limit = self.max_bytes or int(0.9 * usable_memory() / count)
+        self.pool = ProcessPool(self.target, count, self.timeout, limit)
+
+    def teardown(self, worker: Any) -> None:
+        self.pool.shutdown()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "pool"}
+
+
+def _call(name: str, function: Callable[..., Any], arguments: Any, named: Any) -> dict[str, Any]:
+    """Runs on a Dask worker."""
+    worker = get_worker()
+    outcome = worker.plugins[name].pool.submit(function, *arguments, **named).result()
+    outcome["observed"]["worker"] = worker.address
+    return outcome

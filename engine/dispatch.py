@@ -1,0 +1,200 @@
+"""Hands the jobs of brackets to an executor, each at most once in the life of a run.
+
+Brackets run side by side as far as there are workers for them, with a barrier at each rung of each
+bracket, so that what is decided does not depend on how many workers there are.
+"""
+
+import logging
+import math
+import re
+from collections import Counter
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict
+from typing import Any
+
+from engine.executor import evaluate, memory_bound
+from engine.journal import Journal, used_seconds
+from engine.pool import WorkerFailed
+from engine.run import RunFolder
+from engine.settings import Settings
+from engine.stopping import Clock, Stop, StopSignals
+from search.trial import Job, Trial, evaluation_seed
+from utils import InputError, nearest
+
+log = logging.getLogger("nas")
+WATCHED_JOBS = 20  # if more than half of so many failed for one reason, the next ones will, too
+Halving = Generator[list[Job], list[Trial], None]
+
+
+class Course:
+    """A bracket on its way: the jobs of its present rung, and its trials so far."""
+
+    def __init__(self, halving: Halving):
+        self.halving = halving
+        self.done: list[Trial] = []  # of the rungs that are complete, by rung and trial id
+        self.waiting = next(halving, [])
+        self.fresh = False  # whether a trial of this rung was not in the journal before
+        self._rung = {job.trial: job for job in self.waiting}
+        self._trials: dict[int, Trial] = {}
+
+    def finish(self, trial: Trial) -> list[Trial]:
+        """Takes in a trial; returns those of the whole rung if it was the last of it."""
+        self._trials[trial.trial] = trial
+        if len(self._trials) < len(self._rung):
+            return []
+        trials = [self._trials[number] for number in self._rung]
+        self.done += trials
+        try:
+            self.waiting = self.halving.send(trials)
+        except StopIteration:
+            self.waiting = []
+        self._rung = {job.trial: job for job in self.waiting}
+        self._trials = {}
+        return trials
+
+
+class Dispatcher:
+    """Does jobs that are not in the journal and records them; asks the clock only before these."""
+
+    def __init__(
+        self,
+        pool: Any,
+        settings: Settings,
+        journal: Journal,
+        folder: RunFolder | None,
+        signals: StopSignals,
+    ):
+        self.pool, self.settings = pool, settings
+        self.journal, self.folder, self.signals = journal, folder, signals
+        ranking = settings.ranking()
+        self.decisive = [ranking.metric, *(limit.metric for limit in ranking.constraints)]
+        self.clock = Clock(used_before=used_seconds(journal.trials))
+        self._running: dict[Future, tuple[Job, Course]] = {}
+
+    def run(self, halvings: Sequence[Halving]) -> list[Trial]:
+        """Drives the brackets to their ends; their trials by bracket, rung, trial id."""
+        courses = [Course(halving) for halving in halvings]
+        # Full trainings first: what is left for the end is short, so that no worker waits long.
+        # The rest one after the other as far as possible: fewer states on disk at a time.
+        queue = sorted(courses, key=lambda course: any(job.bracket for job in course.waiting))
+        try:
+            self._begin(queue)
+            while self._running:
+                self._wait()
+                self._record()
+                self._begin(queue)
+        except Stop:
+            self._record()  # what ended just before
+            raise
+        return [trial for course in courses for trial in course.done]
+
+    def _begin(self, courses: Sequence[Course]) -> None:
+        """Begins jobs while a worker is free; what is in the journal is done already."""
+        while len(self._running) < self.pool.workers:
+            course = next((course for course in courses if course.waiting), None)
+            if course is None:
+                return
+            job = course.waiting[0]
+            trial = self.journal.find(job.key)
+            if trial is None:
+                if self.clock.used() >= self.settings.max_time:
+                    if self._running:
+                        return
+                    raise Stop("time limit")
+                self._stop_if_hopeless()
+                if self.folder and job.rung == 0:
+                    self.folder.check_space()
+                with self.signals.interruptible():
+                    self._running[self._submit(job)] = job, course
+            course.waiting.pop(0)
+            if trial is not None:
+                self._finish(course, trial)
+
+    def _submit(self, job: Job) -> Future:
+        seed = evaluation_seed(self.settings.seed, job.config, job.repeat)
+        # Only what may go on to a next rung needs a state.
+        state = str(self.folder.state_path(job.trial)) if self.folder and job.bracket else None
+        return self.pool.submit(evaluate, job, seed, state, memory_bound(self.settings))
+
+    def _wait(self) -> None:
+        """Until a job has ended; Stop if none does by the time limit and the grace after it."""
+        limit = self.settings.max_time + self.settings.grace
+        with self.signals.interruptible():
+            left = max(0.0, limit - self.clock.used()) if math.isfinite(limit) else None
+            if not wait(self._running, timeout=left, return_when=FIRST_COMPLETED).done:
+                raise Stop("time limit")
+
+    def _record(self) -> None:
+        """Records the jobs that have ended, and moves their brackets on."""
+        for future in [future for future in self._running if future.done()]:
+            job, course = self._running.pop(future)
+            try:
+                outcome = dict(future.result())
+            except WorkerFailed as error:
+                raise Stop("failures", str(error)) from None
+            except Exception as error:  # of the executor: a cluster that lost its workers
+                outcome = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+                outcome |= {"metrics": {}, "folds": [], "observed": {}}
+            trace = outcome.pop("traceback", None)
+            outcome["observed"]["elapsed"] = round(self.clock.used(), 3)
+            trial = Trial(**asdict(job), **outcome)
+            self.journal.append(trial)
+            self._tell(trial, trace)
+            if self.folder and job.bracket:
+                self.folder.cap_states(job.trial, int(self.settings.max_checkpoint_gb * 1e9))
+            course.fresh = True
+            self._finish(course, trial)
+
+    def _tell(self, trial: Trial, trace: str | None) -> None:
+        if trial.status == "ok":
+            missing = [name for name in self.decisive if name not in trial.metrics]
+            if missing:  # it would make everything infeasible, for a day
+                raise InputError(
+                    f"objective or constraint on {missing[0]!r}: the target measures no such "
+                    f"thing, but {', '.join(trial.metrics)}{nearest(missing[0], trial.metrics)}"
+                )
+        elif trial.status != "diverged":
+            log.warning("trial %d: %s: %s", trial.trial, trial.status, trial.error)
+        if trace:
+            log.debug("%s", trace)
+        origin = f"{trial.operator} of {list(trial.parents)}"
+        outcome = f"{trial.status} {trial.metrics}"
+        log.debug("trial %d at %d epochs (%s): %s", trial.trial, trial.epochs, origin, outcome)
+
+    def _finish(self, course: Course, trial: Trial) -> None:
+        """A trial is done, now or before; at the end of its rung, what is out is forgotten."""
+        rung = course.finish(trial)
+        if not rung:
+            return
+        if course.fresh:
+            log.info(_rung_line(rung))
+            course.fresh = False
+        if self.folder:
+            going_on = {job.trial for job in course.waiting}
+            self.folder.delete_states(one.trial for one in rung if one.trial not in going_on)
+
+    def _stop_if_hopeless(self) -> None:
+        # Of this session only: a resume may have removed the cause.
+        recent = self.journal.trials[self.journal.replayed :][-WATCHED_JOBS:]
+        reasons = Counter(
+            re.sub(r"\d+", "#", trial.error or "")  # 'killed 3 times' is 'killed 2 times'
+            for trial in recent
+            if trial.status not in ("ok", "diverged")
+        )
+        reason, count = reasons.most_common(1)[0] if reasons else ("", 0)
+        if 2 * count > WATCHED_JOBS:
+            raise Stop(
+                "failures", f"{count} of the last {WATCHED_JOBS} trainings failed alike: {reason}"
+            )
+
+
+def _rung_line(trials: list[Trial]) -> str:
+    first = trials[0]
+    failed = sum(trial.status != "ok" for trial in trials)
+    seconds = sum(trial.observed.get("seconds", 0.0) for trial in trials)
+    return (
+        f"generation {first.generation}, bracket {first.bracket}, rung {first.rung}: "
+        f"{len(trials)} trained to {first.epochs} epochs in {seconds:.0f} s"
+        + (f", {failed} failed" if failed else "")
+    )

@@ -1,0 +1,58 @@
+"""Cores and memory: of this machine, and of a process."""
+
+import os
+from pathlib import Path
+
+import psutil
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: by its affinity, and by the quota of its container."""
+    cores = float(len(psutil.Process().cpu_affinity()) if psutil.LINUX else os.cpu_count() or 1)
+    quota, period = _words("/sys/fs/cgroup/cpu.max", 2)
+    if quota.isdigit() and period.isdigit():
+        cores = min(cores, int(quota) / int(period))
+    return max(1, int(cores))
+
+
+def usable_memory() -> int:
+    """Bytes that are free for new work: of the machine, and of its container."""
+    (limit,), (used,) = (_words(f"/sys/fs/cgroup/memory.{what}", 1) for what in ("max", "current"))
+    free = psutil.virtual_memory().available
+    return min(free, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else free
+
+
+def resident_memory(pid: int) -> int:
+    """Bytes of a process in memory; 0 if there is no such process."""
+    try:
+        return psutil.Process(pid).memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+def reset_peak_memory() -> None:
+    """Lets `peak_memory` count from now on; Linux only, and not in every container."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+def peak_memory() -> int | None:
+    """The most bytes that this process had in memory since the reset; None if it cannot be known."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def _words(path: str, count: int) -> list[str]:
+    """The words in a file of the kernel; as many empty ones if there is no such file."""
+    try:
+        words = Path(path).read_text().split()
+    except OSError:
+        words = []
+    return words if len(words) == count else [""] * count

@@ -1,0 +1,238 @@
+"""Supervised local processes behind `concurrent.futures.Executor`.
+
+`ProcessPoolExecutor` of the standard library breaks as a whole when one process is killed, and
+cannot stop a call. Here each worker process has a thread of the driver beside it, which gives it
+one call at a time, and ends it when the call takes too long or too much memory. A process that
+dies costs its call another attempt. The processes die with the driver, whatever ends that.
+"""
+
+import contextlib
+import math
+import multiprocessing
+import os
+import pickle
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from engine.machine import peak_memory, reset_peak_memory, resident_memory
+from utils import InputError
+
+RETRIES = 3  # of a call whose worker was lost
+WATCH_SECONDS = 0.1  # between two looks at a worker
+# No fork: it would inherit locks, threads and the state of CUDA.
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+class WorkerFailed(RuntimeError):
+    """A worker could not even take over the target: no call can be done."""
+
+
+class _Ended(Exception):
+    """Why a call ended without a result; no status if the worker was lost."""
+
+    def __init__(self, why: str, status: str | None = None):
+        super().__init__(why)
+        self.status = status
+
+
+class ProcessPool(Executor):
+    """`submit(function, *arguments)` calls `function(target, *arguments)` in a worker process.
+
+    The target is pickled once and taken over by each process when it starts. The functions
+    return a dict with `observed` in it, to which `worker`, `attempts` and `peak_mb` are added;
+    where one does not return, the dict says why: {status, error, metrics, folds, observed}.
+
+    workers: how many processes; they start with the first calls.
+    timeout: seconds that a call may take. max_bytes: resident memory that a process may have.
+    places: environment variables of the workers, dealt out in turn (a GPU each).
+    """
+
+    def __init__(
+        self,
+        target: Any,
+        workers: int,
+        timeout: float,
+        max_bytes: int,
+        places: Sequence[Mapping[str, str]] = ({},),
+    ):
+        self.workers, self.timeout, self.max_bytes = workers, timeout, max_bytes
+        try:
+            self._target, self._places = pickle.dumps(target), places
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise InputError(
+                f"the target cannot go to worker processes ({error}); workers 0 trains here"
+            ) from None
+        self._calls: queue.SimpleQueue = queue.SimpleQueue()
+        self._starting = threading.Lock()  # multiprocessing starts one process at a time
+        self._closed = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._supervise, args=(number,), daemon=True)
+            for number in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future:
+        if self._closed.is_set():
+            raise RuntimeError("the pool is closed")
+        future: Future = Future()
+        self._calls.put((future, (function, arguments, named)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Ends the processes at once, also in mid-call: whoever wants a result waits before."""
+        self._closed.set()
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads if wait else ():
+            thread.join()
+
+    def _supervise(self, number: int) -> None:
+        """The thread beside a worker."""
+        child = _Child(self._target, number, self._places[number % len(self._places)])
+        while (item := self._calls.get()) is not None:
+            future, call = item
+            if self._closed.is_set() or not future.set_running_or_notify_cancel():
+                future.cancel()
+                continue
+            try:
+                future.set_result(self._outcome(child, call))
+            except BaseException as error:  # told to whoever waits, not to a thread's void
+                future.set_exception(error)
+        child.kill()
+
+    def _outcome(self, child: "_Child", call: Any) -> dict[str, Any]:
+        """The call's result; another attempt after a lost worker, up to RETRIES."""
+        started = time.monotonic()
+        for attempt in range(1, RETRIES + 2):
+            try:
+                if not child.alive():
+                    with self._starting:
+                        child.start()
+                    self._wait(child, math.inf)  # until it has taken over the target
+                child.send(call)
+                outcome = self._wait(child, self.timeout)
+                if outcome["status"] == "out_of_memory":
+                    child.kill()  # whatever it still holds is free again
+                break
+            except _Ended as ended:
+                child.kill()
+                if self._closed.is_set():
+                    raise RuntimeError("the pool was closed in mid-call") from None
+                outcome = {"status": ended.status or "failed", "error": str(ended)}
+                outcome |= {"metrics": {}, "folds": [], "observed": {}}
+                if ended.status is not None:
+                    break
+                outcome["error"] = f"the worker was lost {attempt} times: {ended}"
+        observed = outcome["observed"]
+        observed.setdefault("seconds", round(time.monotonic() - started, 3))
+        observed |= {"worker": child.number, "attempts": attempt}
+        return outcome
+
+    def _wait(self, child: "_Child", timeout: float) -> Any:
+        """The process's next message; _Ended if there will be none."""
+        deadline = time.monotonic() + timeout
+        while not child.has_message():
+            if self._closed.is_set():
+                raise _Ended("the pool was closed")
+            if time.monotonic() > deadline:
+                raise _Ended(f"ended after {timeout:g} seconds", "timeout")
+            if resident_memory(child.process.pid) > self.max_bytes:
+                limit = f"{self.max_bytes / 1e9:.2f} GB"
+                raise _Ended(f"ended when it held more than {limit} of memory", "out_of_memory")
+        return child.message()
+
+
+class _Child:
+    """A worker process, and the connection to it."""
+
+    def __init__(self, target: bytes, number: int, place: Mapping[str, str]):
+        self.target, self.number, self.place = target, number, place
+        self.process: Any = None
+        self.connection: Any = None
+
+    def alive(self) -> bool:
+        """Whether it has been started and not ended since."""
+        return self.process is not None and self.process.is_alive()
+
+    def start(self) -> None:
+        """Starts the process; its first message says that it has taken over the target."""
+        self.kill()
+        self.connection, theirs = _CONTEXT.Pipe()
+        arguments = (theirs, self.target, dict(self.place))
+        self.process = _CONTEXT.Process(target=_work, args=arguments, daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def send(self, call: Any) -> None:
+        """Gives it a call; _Ended if the process is no more."""
+        try:
+            self.connection.send(call)
+        except OSError:
+            raise _Ended(self._death()) from None
+
+    def has_message(self) -> bool:
+        """Whether `message` can tell something: waits a moment for it."""
+        return self.connection.poll(WATCH_SECONDS)
+
+    def message(self) -> Any:
+        """What the process sent; _Ended if that was its end."""
+        try:
+            message = self.connection.recv()
+        except (EOFError, OSError):
+            raise _Ended(self._death()) from None
+        if isinstance(message, WorkerFailed):
+            raise message
+        return message
+
+    def _death(self) -> str:
+        """How the process ended, in words."""
+        self.process.join(5)
+        code = self.process.exitcode
+        if code is None:
+            return "its connection broke"
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"it exited with {code}"
+
+    def kill(self) -> None:
+        """Ends the process if it has not ended."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.process.close()
+            self.connection.close()
+            self.process = None
+
+
+def _work(connection: Connection, pickled: bytes, place: Mapping[str, str]) -> None:
+    """The life of a worker process: takes over the target, then one call after another."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the driver acts
+    os.environ.update(place)  # before the target, and with it CUDA, is there
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, OSError):  # the driver is gone, or has no more calls
+        try:
+            target = pickle.loads(pickled)
+        except Exception as error:
+            connection.send(WorkerFailed(f"a worker cannot begin: {error!r}"))
+            return
+        connection.send("ready")
+        while True:
+            function, arguments, named = connection.recv()
+            reset_peak_memory()
+            outcome = function(target, *arguments, **named)
+            peak = peak_memory()
+            outcome["observed"]["peak_mb"] = None if peak is None else round(peak / 1e6)
+            connection.send(outcome)
+
+
+def _die_with_parent() -> None:
+    """Also in the middle of a call, and also if the parent was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+    os._exit(1)
