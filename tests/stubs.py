@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,10 @@ def num_params(config: Mapping[str, Any], side: int = 16, classes: int = 17) -> 
     return total + classes * features + classes
 
 
+def _size(config: Mapping[str, Any]) -> dict[str, int]:
+    return {"num_params": num_params(config)}
+
+
 class StubTarget:
     """Closed-form metrics in place of training.
 
@@ -56,7 +63,7 @@ class StubTarget:
         cheap: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
     ):
         self.act = act
-        self._cheap = cheap or (lambda config: {"num_params": num_params(config)})
+        self._cheap = cheap or _size
         self.calls: list[tuple[dict[str, Any], int, int, str | None]] = []
         self.begun: list[int] = []  # epochs of the state from which each call went on
 
@@ -146,3 +153,35 @@ def small_space(count: int = 6) -> Space:
     space = ConfigurationSpace(name="small")
     space.add(OrdinalHyperparameter("x", list(range(1, count + 1))))
     return Space(space)
+
+
+class Misbehaving(StubTarget):
+    """A stub whose trainings of chosen configurations go wrong; can be pickled.
+
+    wrong: canonical configuration -> 'raise', 'nan', 'hang', 'allocate', 'memory_error' or 'kill'.
+    """
+
+    def __init__(self, wrong: Mapping[str, str]):
+        super().__init__()
+        self.wrong = dict(wrong)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Misbehaving, (self.wrong,)
+
+    def evaluate(
+        self, config: Mapping[str, Any], epochs: int, seed: int, state: str | Path | None = None
+    ) -> dict[str, Any]:
+        how = self.wrong.get(canonical(config))
+        if how == "raise":
+            raise ValueError("as it was told")
+        if how == "memory_error":
+            raise MemoryError("as it was told")
+        if how == "hang":
+            time.sleep(3600)
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        blocks = []
+        while how == "allocate":
+            blocks.append(bytearray(os.urandom(1 << 20)) * 32)
+        metrics = super().evaluate(config, epochs, seed, state)
+        return {**metrics, "loss": math.nan} if how == "nan" else metrics

@@ -1,0 +1,267 @@
+"""Worker processes: the same search by any number of them, and faults that end no search."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from stubs import Misbehaving, StubTarget, num_params
+
+from engine import executor
+from engine.executor import number_of_workers, open_executor
+from engine.machine import usable_cores, usable_memory
+from engine.pool import RETRIES, ProcessPool
+from engine.settings import resolve
+from optimizer import search
+from search.trial import Job, canonical
+from target import cross_validation
+from utils import InputError
+from vision.data import open_data, open_train
+
+ROOT = Path(__file__).resolve().parent.parent
+STUB = {"pop_size": 4, "epochs": 12, "max_generations": 1}
+# 2 + 2 of the population and in full, 2 -> 1 in the bracket: seven trainings.
+REAL = {"image_size": 8, "pop_size": 2, "epochs": 2, "min_epochs": 1, "folds": 2, "seed": 5}
+REAL |= {"max_generations": 1}
+REAL |= {"constraints": ["num_params <= 3e4", "macs <= 1.5e5", "precision >= 0.01"]}
+GIGABYTE = 10**9
+
+
+def decided(trials):
+    """What may not differ, of each trial."""
+    return {json.dumps({**json.loads(trial.to_line()), "observed": None}) for trial in trials}
+
+
+def processes_of(pid):
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def gone(pids, seconds=30):
+    deadline = time.monotonic() + seconds
+    while any(psutil.pid_exists(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(psutil.pid_exists(pid) for pid in pids)
+
+
+# ------------------------------------------------------------------- the same with any number
+
+
+@pytest.fixture(scope="module")
+def flowers():
+    """The embedded flowers as the target of a tiny search, with dropout and batch norm on."""
+    source = open_data("synthetic", None, 8, 1)
+    images, _ = open_train(source)
+    return cross_validation(images, source.num_classes, 2, 5, curve_epochs=(1, 2))
+
+
+def test_any_number_of_workers_makes_the_same_search(space, flowers, tmp_path):
+    found = {}
+    for workers in ("0", "1", "2", "4"):
+        folder = tmp_path / workers
+        result = search(space, flowers, resolve({**REAL, "workers": workers}), folder)
+        assert result.reason == "generation limit"
+        lines = (folder / "trials.jsonl").read_text().splitlines()
+        kept = {json.dumps({**json.loads(line), "observed": None}) for line in lines}
+        assert len(kept) == len(lines) == 7
+        assert not (folder / "checkpoints").exists()
+        found[workers] = kept, result.best.config
+    assert found["0"] == found["1"] == found["2"] == found["4"]
+
+
+def test_the_limit_of_epochs_cuts_the_same_jobs(space):
+    given = {**STUB, "epochs": 50, "max_generations": 3, "max_total_epochs": 700}
+    alone = search(space, StubTarget(), resolve({**given, "workers": "0"}))
+    many = search(space, Misbehaving({}), resolve({**given, "workers": "3"}))
+    assert alone.reason == many.reason == "epoch limit"
+    assert decided(alone.trials) == decided(many.trials)
+    assert alone.best.config == many.best.config
+
+
+def test_brackets_run_side_by_side(space):
+    """A worker that waits at the barrier of one bracket is given the next one's job."""
+    result = search(space, Misbehaving({}), resolve({**STUB, "workers": "2"}))
+    assert {trial.observed["worker"] for trial in result.trials} == {0, 1}
+    assert all(trial.observed["attempts"] == 1 for trial in result.trials)
+
+
+# ---------------------------------------------------------------------------------------- faults
+
+
+@pytest.fixture(scope="module")
+def undisturbed(space):
+    return search(space, StubTarget(), resolve({**STUB, "workers": "0"}))
+
+
+FAULTS = {
+    "raise": ("failed", "ValueError: as it was told"),
+    "nan": ("diverged", "not finite: loss"),
+    "memory_error": ("out_of_memory", "MemoryError: as it was told"),
+    "hang": ("timeout", "ended after 1 seconds"),
+    "allocate": ("out_of_memory", "ended when it held more than 1.00 GB of memory"),
+    "kill": ("failed", f"the worker was lost {RETRIES + 1} times: killed by SIGKILL"),
+}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_whatever_a_training_does_is_a_result(space, undisturbed, workers):
+    members = [trial for trial in undisturbed.trials if trial.generation == 0]
+    bracket = [trial for trial in undisturbed.trials if trial.bracket == 2 and trial.rung == 0]
+    bad = [*members[:3], *bracket[:3]]
+    wrong = {canonical(t.config): how for t, how in zip(bad, FAULTS, strict=True)}
+    given = {**STUB, "workers": workers, "trial_timeout": 1, "max_memory_gb": 1}
+    result = search(space, Misbehaving(wrong), resolve(given))
+    assert result.reason == "generation limit" and result.best.status == "ok"
+    for trial in result.trials:
+        how = wrong.get(canonical(trial.config))
+        assert (trial.status, trial.error) == FAULTS.get(how, ("ok", None))
+        assert trial.observed["attempts"] == (RETRIES + 1 if how == "kill" else 1)
+    assert {trial.status for trial in result.trials} == {"ok", *(s for s, _ in FAULTS.values())}
+    full = [trial for trial in result.trials if trial.bracket == 2 and trial.epochs == 12]
+    assert len(full) == 1, "the bracket went on with the next best"
+
+
+@pytest.mark.parametrize("how", ["raise", "nan", "memory_error"])
+def test_in_this_process_exceptions_are_results_too(space, undisturbed, how):
+    first = undisturbed.trials[0]
+    wrong = {canonical(first.config): how}
+    result = search(space, Misbehaving(wrong), resolve({**STUB, "workers": "0"}))
+    found = next(trial for trial in result.trials if trial.config == first.config)
+    assert (found.status, found.error) == FAULTS[how]
+
+
+def test_a_killed_worker_costs_another_attempt_and_nothing_else(space, flowers, tmp_path):
+    """Workers are killed at random moments of a real training, but none of a job's too often."""
+    settings = resolve({**REAL, "workers": "2"})
+    whole = search(space, flowers, settings)
+    killed = 0
+    with open_executor(flowers, settings, "run") as pool:
+        config = next(trial.config for trial in whole.trials if trial.bracket == 1)
+        job = Job(0, 0, 1, 0, 40, 40, config)
+        future = pool.submit(executor.evaluate, job, 1, str(tmp_path / "state"), None)
+        while not future.done():
+            workers = processes_of(os.getpid())
+            working = [w for w in workers if w.cpu_times().user > 3 + killed]
+            if working and killed < RETRIES:
+                working[0].kill()
+                killed += 1
+            time.sleep(0.05)
+        outcome = future.result()
+        undisturbed = pool.submit(executor.evaluate, job, 1, None, None).result()
+    assert outcome["status"] == "ok" and outcome["metrics"] == undisturbed["metrics"]
+    assert outcome["observed"]["attempts"] == killed + 1
+
+
+def test_no_worker_outlives_a_killed_driver(tmp_path):
+    script = tmp_path / "driver.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import sys
+        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+        from engine.executor import evaluate
+        from engine.pool import ProcessPool
+        from search.trial import Job, canonical
+        from stubs import Misbehaving
+
+        if __name__ == "__main__":
+            config = {{"x": 1}}
+            pool = ProcessPool(Misbehaving({{canonical(config): "hang"}}), 2, 1e9, 10**12)
+            jobs = [Job(i, 0, 0, 0, 1, 1, config) for i in range(2)]
+            futures = [pool.submit(evaluate, job, 1, None, None) for job in jobs]
+            futures[0].result()
+        """)
+    )
+    driver = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(processes_of(driver.pid)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.1)  # two workers, and multiprocessing's tracker of resources
+    children = [child.pid for child in processes_of(driver.pid)]
+    assert len(children) >= 2
+    time.sleep(1)
+    driver.kill()
+    driver.wait()
+    assert gone(children), "a worker outlived its driver"
+
+
+def test_a_target_that_cannot_go_to_workers_is_told(space):
+    with pytest.raises(InputError, match="workers 0"):
+        search(space, StubTarget(act=lambda *_: None), resolve({**STUB, "workers": "1"}))
+
+
+class Unwilling(Misbehaving):
+    """Can be pickled, but not taken over."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+def test_workers_that_cannot_begin_end_the_search_with_the_reason(space, caplog):
+    result = search(space, Unwilling({}), resolve({**STUB, "workers": "2"}))
+    assert result.reason == "failures" and not result.trials
+    assert "no number" in caplog.text
+
+
+# ------------------------------------------------------------------------------ limits and means
+
+
+def test_what_cannot_fit_is_refused_before_training(space):
+    class Sized(StubTarget):
+        def estimate_memory(self, config):
+            return num_params(config) * 1000
+
+    target = Sized()
+    result = search(space, target, resolve({**STUB, "workers": "0", "max_memory_gb": 0.5}))
+    refused = [trial for trial in result.trials if trial.status != "ok"]
+    assert refused and len(refused) < len(result.trials)
+    for trial in result.trials:
+        small = num_params(trial.config) * 1000 <= 0.5 * GIGABYTE
+        assert trial.status == ("ok" if small else "out_of_memory")
+    assert all(num_params(config) <= 0.5e6 for config, *_ in target.calls)
+    assert "allowed are 0.50" in refused[0].error
+
+
+def test_auto_is_what_cores_and_memory_allow(monkeypatch):
+    assert 1 <= usable_cores() <= os.cpu_count() and usable_memory() > 0
+    monkeypatch.setattr(executor, "usable_cores", lambda: 8)
+    monkeypatch.setattr(executor, "usable_memory", lambda: 100 * GIGABYTE)
+    assert number_of_workers(resolve({}), 1) == 8
+    assert number_of_workers(resolve({"threads": 3}), 1) == 2
+    assert number_of_workers(resolve({"threads": 16}), 1) == 1
+    assert number_of_workers(resolve({}), 4) == 4  # GPUs
+    assert number_of_workers(resolve({"workers": "3"}), 4) == 3
+    monkeypatch.setattr(executor, "usable_memory", lambda: 5 * GIGABYTE)
+    assert number_of_workers(resolve({}), 1) == 2
+
+
+@pytest.mark.parametrize("value", ["autp", "-1", "1.5", "1025", "", "two"])
+def test_a_wrong_number_of_workers_is_told(value):
+    with pytest.raises(InputError, match="allowed is auto or a whole number from 0 to 1024"):
+        resolve({"workers": value})
+    assert resolve({"workers": 2}).workers == "2"
+
+
+def test_after_the_grace_a_training_is_abandoned_and_not_recorded(space, undisturbed, tmp_path):
+    slow = next(trial for trial in undisturbed.trials if trial.generation == 0)
+    target = Misbehaving({canonical(slow.config): "hang"})
+    settings = resolve({**STUB, "workers": "2", "max_time": 4, "grace": 1, "max_generations": 1})
+    started = time.monotonic()
+    result = search(space, target, settings, tmp_path / "run")
+    assert result.reason == "time limit" and time.monotonic() - started < 30
+    assert result.trials and slow.trial not in {trial.trial for trial in result.trials}
+    on = resolve({**STUB, "workers": "0", "max_time": 1e6, "max_generations": 1})
+    again = search(space, StubTarget(), on, tmp_path / "run")
+    assert decided(again.trials) == decided(undisturbed.trials)
+
+
+def test_a_closed_pool_takes_no_calls(flowers):
+    pool = ProcessPool(flowers, 1, 1e9, 10**12)
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.submit(executor.evaluate)
