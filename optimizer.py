@@ -88,9 +88,7 @@ def search(
                 children = nursery.draw(population if evolving else [], size(planned))
                 if not journal.trials:
                     second = plan(settings, 1)
-                    telling.estimate(
-                        target, children, planned, second, settings, workers.workers
-                    )
+                    telling.estimate(target, children, planned, second, settings, workers.workers)
                 left = (settings.max_total_epochs or sys.maxsize) - total_charged(done)
                 brackets, limited = cut(shrink(planned, len(children)), left)
                 trials = dispatcher.run(halvings(brackets, children, generation, ranking))

@@ -24,8 +24,8 @@ from vision.data import Images, stratified_folds
 from vision.training import (
     Learner,
     flushed_denormals,
-    prepare_torch,
     out_of_memory_as_memory_error,
+    prepare_torch,
     read_state,
     release_memory,
     visible_gpus,
@@ -60,13 +60,16 @@ class ImageTarget:
         curve_epochs: Collection[int] = (),
         batch_order: np.ndarray | None = None,
     ):
-        self._made_of = (pixels, labels, num_classes, list(folds)), {
-            "optimizer": optimizer,
-            "device": str(device),
-            "threads": threads,
-            "curve_epochs": sorted(curve_epochs),
-            "batch_order": batch_order,
-        }
+        self._made_of = (
+            (pixels, labels, num_classes, list(folds)),
+            {
+                "optimizer": optimizer,
+                "device": str(device),
+                "threads": threads,
+                "curve_epochs": sorted(curve_epochs),
+                "batch_order": batch_order,
+            },
+        )
         prepare_torch(threads)
         self.device = torch.device(device)
         self.image_size, self.num_classes = pixels.shape[1], num_classes

@@ -33,7 +33,9 @@ class Cluster(Executor):
     InputError if no scheduler answers there.
     """
 
-    def __init__(self, target: Any, address: str, name: str, timeout: float, max_bytes: int | None):
+    def __init__(
+        self, target: Any, address: str, name: str, timeout: float, max_bytes: int | None
+    ):
         try:
             self.client = Client(address, timeout=CONNECT_SECONDS)
         except (OSError, ValueError) as error:

@@ -182,7 +182,9 @@ class RunFolder:
         """Stop if the disk is all but full: better before a bracket than within."""
         free = shutil.disk_usage(self.path).free
         if free < MIN_FREE_BYTES:
-            raise Stop("disk full", f"{free / 1e6:.0f} MB are free at {self.path}: make room there")
+            raise Stop(
+                "disk full", f"{free / 1e6:.0f} MB are free at {self.path}: make room there"
+            )
 
     def save_winner(self, trial: Trial | None, ranking: Ranking, epochs: int) -> None:
         """Writes the best configuration so far, bare, and what is known of it into run.json."""

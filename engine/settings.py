@@ -118,7 +118,8 @@ class Settings:
         None, "seconds after which a training counts as failed", low=0.001
     )
     max_memory_gb: float | None = _setting(
-        None, "memory of a worker; what needs more is not trained [its share of what is free]",
+        None,
+        "memory of a worker; what needs more is not trained [its share of what is free]",
         low=0.001,
     )
     max_checkpoint_gb: float = _setting(
