@@ -74,7 +74,7 @@ def count_macs(config: Mapping[str, Any], image_size: int = 16, num_classes: int
 def count_activations(
     config: Mapping[str, Any], image_size: int = 16, num_classes: int = 17
 ) -> tuple[int, int]:
-    """Floats of one image in a training step: (kept for the backward pass, largest layer's output).
+    """Floats of an image in a training step: (kept for the backward pass, largest output).
 
     Kept are the outputs of ReLU, batch norm, pooling and dropout, the places of the maxima (two
     floats each, one for four pixels), and the dropout mask.

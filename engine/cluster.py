@@ -26,7 +26,7 @@ CONNECT_SECONDS = 20
 
 
 class Cluster(Executor):
-    """`submit(function, *arguments)` calls `function(target, *arguments)` somewhere on the cluster.
+    """`submit(function, *arguments)` calls `function(target, *arguments)` on some machine.
 
     address: of the scheduler, as tcp://host:port. name: of the run; who comes with the name of a
     run whose driver has died takes over from it. timeout, max_bytes: as in `ProcessPool`.
@@ -64,6 +64,8 @@ class Cluster(Executor):
 
 class Supervised(WorkerPlugin):
     """What each Dask worker has for a run: the target, in supervised processes."""
+
+    pool: ProcessPool
 
     def __init__(self, name: str, target: Any, timeout: float, max_bytes: int | None):
         self.name = name

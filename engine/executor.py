@@ -67,7 +67,7 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
 
 
 def number_of_workers(settings: Settings, places: int) -> int:
-    """As the setting says; `auto` is one for each accelerator, else what cores and memory allow."""
+    """As the setting says; `auto` is one for each GPU, else what cores and memory allow."""
     if settings.workers != "auto":
         return int(settings.workers)
     if places > 1 or settings.device == "cuda":

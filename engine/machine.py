@@ -39,7 +39,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory() -> int | None:
-    """The most bytes that this process had in memory since the reset; None if it cannot be known."""
+    """The most bytes that this process had in memory since the reset; None if unknown."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -25,7 +25,8 @@ from vision.metrics import cross_entropy, macro_precision, macro_recall, top_k_a
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMITS = ["num_params <= 3e4", "macs <= 1.5e5", "precision >= 0.01"]
-BUDGET = "--workers 0 --image_size 8 --pop_size 2 --epochs 2 --min_epochs 1 --folds 2 --max_generations 1"
+BUDGET = "--workers 0 --image_size 8 --pop_size 2 --epochs 2 --min_epochs 1 --folds 2 "
+BUDGET += "--max_generations 1"
 TINY = ["--dataset", "synthetic", *BUDGET.split(), "--seed", "5", "--constraints", *LIMITS]
 JOBS = 7  # 2 of the population; 2 and 1 of the first bracket; 2 of the second
 SMALL = {"n_conv_layers": 1, "n_channels_conv_0": 16, "kernel_size": 3, "use_BN": True}

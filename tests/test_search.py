@@ -141,7 +141,7 @@ def test_states_serve_brackets_with_several_rungs_and_are_gone_in_the_end(space,
     ):
         assert (trial.config, trial.epochs) == (config, epochs)
         assert (state is not None) == (trial.bracket > 0)
-assert begun == (trial.epochs - trial.charged if trial.bracket else 0)
+        assert begun == (trial.epochs - trial.charged if trial.bracket else 0)
     assert 0 < max(left) <= 4
 
 

@@ -1,0 +1,134 @@
+"""Kills a search again and again, and shows that it ends as if nothing had happened.
+
+    python benchmarks/crash.py --kills 25
+
+Runs a small search on the embedded flowers as the reference, with two workers. Then the same
+search once more, with SIGKILL to the driver at random moments of its life, and to random workers
+in between, each time resumed. Checks that both journals hold the same lines (apart from
+`observed`), that no line is there twice, that the winner is the same, that no process and no state
+is left. The exit code is 1 if anything of this fails.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+SEARCH = "--dataset synthetic --image_size 8 --folds 2 --pop_size 4 --epochs 8 --min_epochs 2"
+SEARCH += " --max_generations 2 --seed 7 --workers 2"
+LIMITS = ["--constraints", "num_params <= 1e5", "macs <= 1e6", "precision >= 0.05"]
+
+
+def command(runs: Path, *more: str) -> subprocess.Popen:
+    """Starts the optimizer; its own output is of no interest here, but for errors."""
+    words = [sys.executable, str(ROOT / "optimizer.py"), "--runs_dir", str(runs), *more]
+    return subprocess.Popen(words, cwd=runs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def decided(run: Path) -> list[str]:
+    """The journal's lines without what may differ between identical runs, sorted."""
+    lines = [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
+    return sorted(json.dumps({**line, "observed": None}) for line in lines)
+
+
+def workers_of(driver: subprocess.Popen) -> list[psutil.Process]:
+    """The worker processes of a search, by process id."""
+    try:
+        children = psutil.Process(driver.pid).children(recursive=True)
+        found = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    except psutil.Error:
+        return []
+    return sorted(found, key=lambda child: child.pid)
+
+
+def left_over(pids: set[int], seconds: float = 20) -> set[int]:
+    """Which of the processes are still there after a while."""
+    deadline = time.monotonic() + seconds
+    while (left := {pid for pid in pids if psutil.pid_exists(pid)}) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.1)
+    return left
+
+
+def crash(runs: Path, kills: int, rng: np.random.Generator) -> dict[str, int]:
+    """The search under attack, until it has ended by itself; what was killed how often."""
+    counts, pids, began = {"driver": 0, "worker": 0, "unfinished journal": 0}, set(), False
+    journal = runs / "crashed" / "trials.jsonl"
+    while True:
+        more = ["--resume", "crashed"] if began else [*SEARCH.split(), *LIMITS]
+        driver = command(runs, *more, *([] if began else ["--run_name", "crashed"]))
+        moment = time.monotonic() + rng.uniform(4, 12)
+        killed_worker = counts["driver"] >= kills
+        while driver.poll() is None:
+            pids |= {worker.pid for worker in workers_of(driver)}
+            began = began or (journal.exists() and (runs / "crashed" / "run.json").exists())
+            workers = workers_of(driver)
+            if not killed_worker and workers and rng.random() < 0.01:  # once in a session
+                workers[int(rng.integers(len(workers)))].kill()
+                counts["worker"] += 1
+                killed_worker = True
+            if counts["driver"] < kills and began and time.monotonic() > moment:
+                driver.kill()
+                counts["driver"] += 1
+                break
+            time.sleep(0.02)
+        error = driver.communicate()[1].decode()
+        if began and not journal.read_bytes().endswith(b"\n") and journal.stat().st_size:
+            counts["unfinished journal"] += 1
+        if counts["driver"] and rng.random() < 0.2 and driver.returncode < 0:
+            tear(journal)  # as a kill in mid-write would leave it
+            counts["unfinished journal"] += 1
+        if driver.returncode == 0:
+            break
+        if driver.returncode > 0:
+            sys.exit(f"the search ended with {driver.returncode}: {error}")
+    left = left_over(pids)
+    return {**counts, "processes seen": len(pids), "processes left": len(left)}
+
+
+def tear(journal: Path) -> None:
+    """Cuts the last line in the middle."""
+    size = journal.stat().st_size
+    if size:
+        os.truncate(journal, size - 40)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=25, help="of the driver")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Path(folder)
+        reference = command(runs, *SEARCH.split(), *LIMITS, "--run_name", "whole")
+        error = reference.communicate()[1].decode()
+        if reference.returncode:
+            sys.exit(f"the reference ended with {reference.returncode}: {error}")
+        counts = crash(runs, given.kills, np.random.default_rng(given.seed))
+        whole, crashed = decided(runs / "whole"), decided(runs / "crashed")
+        winners = [(runs / name / "opt_cfg.json").read_text() for name in ("whole", "crashed")]
+        checks = {
+            "the same lines": whole == crashed,
+            "no line twice": len(set(crashed)) == len(crashed),
+            "the same winner": winners[0] == winners[1],
+            "no process left": not counts["processes left"],
+            "no state left": not (runs / "crashed" / "checkpoints").exists(),
+        }
+    print(", ".join(f"{what}: {count}" for what, count in counts.items()))
+    print(f"{len(whole)} lines in the reference, {len(crashed)} after the kills")
+    for what, held in checks.items():
+        print(f"{what}: {'yes' if held else 'NO'}")
+    return 0 if all(checks.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
