@@ -89,6 +89,7 @@ class Supervised(WorkerPlugin):
 def _call(name: str, function: Callable[..., Any], arguments: Any, named: Any) -> dict[str, Any]:
     """Runs on a Dask worker."""
     worker = get_worker()
-    outcome = worker.plugins[name].pool.submit(function, *arguments, **named).result()
+    supervised: Any = worker.plugins[name]
+    outcome = supervised.pool.submit(function, *arguments, **named).result()
     outcome["observed"]["worker"] = worker.address
     return outcome

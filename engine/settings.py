@@ -21,7 +21,8 @@ SHORTHANDS = {
     "constraint_min_precision": ("precision >= ", "lower limit of the precision"),
 }
 # What may change when a run goes on: everything else would change its results.
-MAY_DIFFER: tuple[str, ...] = (
+MAY_DIFFER: tuple[str, ...] = ("max_time", "grace", "max_total_epochs", "max_generations")
+MAY_DIFFER += ("verbosity", "workers")
     "max_time",
     "grace",
     "max_total_epochs",
