@@ -23,13 +23,6 @@ SHORTHANDS = {
 # What may change when a run goes on: everything else would change its results.
 MAY_DIFFER: tuple[str, ...] = ("max_time", "grace", "max_total_epochs", "max_generations")
 MAY_DIFFER += ("verbosity", "workers")
-    "max_time",
-    "grace",
-    "max_total_epochs",
-    "max_generations",
-    "verbosity",
-    "workers",
-)
 MAY_DIFFER += ("scheduler", "trial_timeout", "max_memory_gb", "max_checkpoint_gb", "dataset")
 MAY_DIFFER += ("data_dir",)  # the same images elsewhere: their fingerprint decides
 MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
