@@ -269,3 +269,51 @@ def test_a_closed_pool_takes_no_calls(flowers):
     pool.shutdown()
     with pytest.raises(RuntimeError, match="closed"):
         pool.submit(executor.evaluate)
+
+
+# ----------------------------------------------------------------------------------- a cluster
+
+
+def test_without_dask_or_scheduler_one_sentence_says_what_to_do(space, monkeypatch):
+    settings = resolve({**STUB, "scheduler": "tcp://127.0.0.1:9"})
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "engine.cluster", raising=False)
+    with pytest.raises(InputError, match="requirements-cluster.txt"):
+        search(space, StubTarget(), settings)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two Dask workers, in processes of their own."""
+    distributed = pytest.importorskip("distributed", reason="needs requirements-cluster.txt")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None
+    ) as local:
+        yield local.scheduler_address
+
+
+def test_a_cluster_makes_the_same_search(space, flowers, cluster, tmp_path):
+    alone = search(space, flowers, resolve({**REAL, "workers": "0"}), tmp_path / "alone")
+    settings = resolve({**REAL, "scheduler": cluster})
+    found = search(space, flowers, settings, tmp_path / "cluster")
+    assert found.reason == "generation limit" and found.best.config == alone.best.config
+    assert decided(found.trials) == decided(alone.trials)
+    assert len({trial.observed["worker"] for trial in found.trials}) == 2
+    assert not (tmp_path / "cluster" / "checkpoints").exists()
+
+
+def test_faults_on_a_cluster_are_results_too(space, first_members, cluster):
+    wrong = dict(zip(map(canonical, first_members), FAULTS, strict=False))
+    given = {"pop_size": 8, "scheduler": cluster, "trial_timeout": 1, "max_memory_gb": 1}
+    result = search(space, Misbehaving(wrong), resolve({**STUB, **given, "max_generations": 0}))
+    for trial in result.trials:
+        how = wrong.get(canonical(trial.config))
+        assert (trial.status, trial.error) == FAULTS.get(how, ("ok", None))
+
+
+def test_a_scheduler_that_is_not_there_is_told(space, monkeypatch):
+    engine_cluster = pytest.importorskip("engine.cluster", reason="needs requirements-cluster.txt")
+    monkeypatch.setattr(engine_cluster, "CONNECT_SECONDS", 1)
+    settings = resolve({**STUB, "scheduler": "tcp://127.0.0.1:9"})
+    with pytest.raises(InputError, match="no Dask scheduler answers"):
+        search(space, StubTarget(), settings)
