@@ -103,6 +103,7 @@ def tear(journal: Path) -> None:
 
 
 def main() -> int:
+    """Both searches, and what came of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=25, help="of the driver")
     parser.add_argument("--seed", type=int, default=1, help="of the moments")

@@ -1,6 +1,6 @@
 """Estimated against measured memory of a training, on random networks of the space.
 
-    python benchmarks/memory.py --networks 30
+    python -m benchmarks.memory --networks 30
 
 Each network trains for two epochs in a worker process; its peak of resident memory is the
 kernel's (VmHWM). Prints a row each, and the largest deviation.
@@ -8,22 +8,20 @@ kernel's (VmHWM). Prints a row each, and the largest deviation.
 
 import argparse
 import math
-import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from engine.executor import evaluate  # noqa: E402
-from engine.pool import ProcessPool  # noqa: E402
-from search.space import Space  # noqa: E402
-from search.trial import Job  # noqa: E402
-from target import cross_validation  # noqa: E402
-from utils import derive_rng  # noqa: E402
-from vision.data import open_data, open_train  # noqa: E402
+from engine.executor import evaluate
+from engine.pool import ProcessPool
+from search.space import Space
+from search.trial import Job
+from target import cross_validation
+from utils import derive_rng
+from vision.data import open_data, open_train
 
 
 def main() -> None:
+    """A row for each network."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", type=int, default=30)
     parser.add_argument("--max_macs", type=float, default=4e8, help="larger ones take minutes")

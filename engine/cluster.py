@@ -11,16 +11,11 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from distributed import Client, WorkerPlugin, get_worker
+
 from engine.machine import usable_memory
 from engine.pool import ProcessPool
 from utils import InputError
-
-try:
-    from distributed import Client, WorkerPlugin, get_worker
-except ImportError:
-    raise InputError(
-        "--scheduler needs Dask: python -m pip install -r requirements-cluster.txt"
-    ) from None
 
 CONNECT_SECONDS = 20
 
@@ -53,6 +48,7 @@ class Cluster(Executor):
         return max(1, sum(self.client.nthreads().values()))
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future:
+        """See the class."""
         return self._executor.submit(_call, self._plugin.name, function, arguments, named)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

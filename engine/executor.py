@@ -19,7 +19,7 @@ from engine.machine import usable_cores, usable_memory
 from engine.pool import ProcessPool
 from engine.settings import Settings
 from search.trial import Job
-from utils import without_nan
+from utils import InputError, without_nan
 
 log = logging.getLogger("nas")
 WORKER_BYTES = 2 * 10**9  # what `auto` allows for a worker: PyTorch and a network of usual size
@@ -37,6 +37,7 @@ class InProcess(Executor):
         self.target = target
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future:
+        """See the class."""
         future: Future = Future()
         future.set_result(function(self.target, *arguments, **named))
         return future
@@ -47,7 +48,12 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
     """The executor that the settings ask for; at the end nothing of it is left running."""
     timeout = settings.trial_timeout or math.inf
     if settings.scheduler is not None:
-        from engine.cluster import Cluster  # an extra requirement, imported only where asked for
+        try:
+            from engine.cluster import Cluster
+        except ImportError:
+            raise InputError(
+                "--scheduler needs Dask: python -m pip install -r requirements-cluster.txt"
+            ) from None
 
         executor: Any = Cluster(
             target, settings.scheduler, run_name, timeout, memory_bound(settings)
