@@ -25,7 +25,7 @@ from engine.arguments import Parser
 from engine.dispatch import Dispatcher
 from engine.executor import open_executor
 from engine.journal import Journal
-from engine.run import RunFolder, population_row
+from engine.run import RunFolder, data_place, population_row
 from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, resumed
 from engine.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals
 from search.evolution import survivors
@@ -145,7 +145,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"optimizer.py: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # the disk is full, or the folder has gone
-        print(f"optimizer.py: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        words = f"{error.filename or 'a file of the run'}: {error.strerror or error}"
+        kept = "what was recorded is intact, and --resume goes on once the cause is gone"
+        print(f"optimizer.py: {words}; {kept}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # before the search began, or for the second time
         print("optimizer.py: interrupted", file=sys.stderr)
@@ -181,7 +183,7 @@ def run(given: dict[str, Any]) -> int:
         if preset is not None:
             raise InputError("--config cannot go with --resume: a run keeps its settings")
         folder = RunFolder.find(resume, given.pop("runs_dir", Settings.runs_dir))
-        settings = resumed(folder.record, given)
+        settings = resumed(folder.record, {**data_place(folder.record), **given})
     try:
         return run_in(folder, settings, must_match=resume is not None)
     except (InputError, KeyboardInterrupt):
@@ -229,7 +231,9 @@ def run_in(folder: RunFolder, settings: Settings, must_match: bool) -> int:
         log.warning("NOTE: %s", source.note)
     result = search(space, target, settings, folder)
     folder.end_session(result.reason)
-    log.info(telling.summary(result, settings.ranking(), source, folder.latest, folder.path))
+    places = folder.latest, folder.path
+    inexact = folder.record.get("inexact", [])
+    log.info(telling.summary(result, settings.ranking(), source, *places, inexact))
     return EXIT_CODES[result.reason]
 
 

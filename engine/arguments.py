@@ -1,6 +1,7 @@
 """Command lines, derived from the settings: strict, and with one sentence for each mistake."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -82,6 +83,12 @@ class Parser(argparse.ArgumentParser):
         """What was given, by name; InputError for an unknown flag or an unreadable value."""
         words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
         given, unknown = self.parse_known_args(words)
+        keys = [word for word in unknown if re.match(r"-w(?!-)|--(w|wandb)_key", word)]
+        if keys:  # as the first version had it; any user of the machine could read it
+            raise InputError(
+                "a W&B key is no flag, since it would show in the list of processes; put it into "
+                "the variable WANDB_API_KEY, or run `wandb login` once"
+            )
         if unknown:
             raise InputError(self._unknown(unknown[0]))
         return vars(given)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.run import data_place
 from search.space import Config, Space
 from utils import InputError, read_json
 
@@ -54,15 +55,19 @@ def search_behind(
         run_json = path.parent / "run.json"
         try:
             record = read_json(run_json)
-            winner, kept, data = record["winner"]["config"], record["settings"], record["data"]
+            winner, kept = record["winner"]["config"], record["settings"]
             inherited = {name: kept[name] for name in FROM_SEARCH if name not in given}
-            folder = data["kind"] == "folder"
-            place = (data["root"], None) if folder else (data["kind"], data["root"])
-        except (InputError, KeyError, TypeError):  # none there, or not one of a search's
-            continue
+            place = data_place(record)
+        except (
+            InputError,
+            AttributeError,
+            KeyError,
+            TypeError,
+        ):
+            continue  # none there, or not one of a search's
         if winner == _read(path):
             if "dataset" not in given and "data_dir" not in given:
-                inherited["dataset"], inherited["data_dir"] = place
+                inherited |= place
             return run_json, inherited
     return None, {}
 

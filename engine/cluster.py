@@ -68,6 +68,7 @@ class Supervised(WorkerPlugin):
         self.target, self.timeout, self.max_bytes = target, timeout, max_bytes
 
     def setup(self, worker: Any) -> None:
+        """Begins on a Dask worker; called by Dask."""
         # Dask's own process is a daemon, which may have no children, lest they outlive it.
         # These do not: they end with it.
         multiprocessing.current_process()._config.pop("daemon", None)  # type: ignore[attr-defined]
@@ -76,6 +77,7 @@ class Supervised(WorkerPlugin):
         self.pool = ProcessPool(self.target, count, self.timeout, limit)
 
     def teardown(self, worker: Any) -> None:
+        """Ends there; called by Dask."""
         self.pool.shutdown()
 
     def __getstate__(self) -> dict[str, Any]:

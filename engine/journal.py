@@ -1,7 +1,9 @@
 """The append-only journal of a run, `trials.jsonl`: a line per finished job, the only truth."""
 
+import errno
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +20,8 @@ class Journal:
         self.replayed = 0  # how many were there when the journal was opened
         self._by_key: dict[tuple[int, int, int], Trial] = {}
         self._file: IO[str] | None = None
+        # What decides nothing need not fill the memory of a long search, if it is on disk.
+        self._keeps_no_folds = path is not None
         if path is not None:
             for trial in self._read(path):
                 self._remember(trial)
@@ -34,6 +38,8 @@ class Journal:
             self._file.write(trial.to_line() + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
+            if os.fstat(self._file.fileno()).st_nlink == 0:  # it would be written into the void
+                raise FileNotFoundError(errno.ENOENT, "it was removed", self._file.name)
         self._remember(trial)
 
     def close(self) -> None:
@@ -42,6 +48,8 @@ class Journal:
             self._file.close()
 
     def _remember(self, trial: Trial) -> None:
+        if self._keeps_no_folds:
+            trial = replace(trial, folds=[])
         self.trials.append(trial)
         self._by_key[trial.key] = trial
 

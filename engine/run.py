@@ -66,6 +66,8 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"run folder {path} is in use by another process") from None
+        for torn in self.checkpoints.glob(".*.tmp"):  # of a process that was killed in mid-write
+            torn.unlink(missing_ok=True)
         self.record: dict[str, Any] = read_json(self.run_json) if self.run_json.exists() else {}
 
     @classmethod
@@ -111,13 +113,21 @@ class RunFolder:
 
         InputError if a resumed run would not go on as it began.
         """
-        facts = {**facts, **environment()}
+        facts = {**facts, **environment(), "inexact": self.record.get("inexact", [])}
         if must_match:
-            for what, old, new in _differences(self.record, facts):
-                raise InputError(
-                    f"--resume: {what} was {old} in this run and is {new} now, so that it could "
-                    "not go on to the same results"
-                )
+            threads = self.record["settings"]["threads"], settings.threads
+            differences = [*_differences(self.record, facts), ("threads", *threads)]
+            for what, old, new in differences:
+                if old == new:
+                    continue
+                words = f"{what} was {old} in this run and is {new} now"
+                if not settings.allow_inexact:
+                    raise InputError(
+                        f"--resume: {words}, so that it could not go on to the same results; "
+                        "--allow_inexact goes on all the same, and notes it"
+                    )
+                log.warning("NOTE: %s: results need not be those of one session", words)
+                facts["inexact"] = [*facts["inexact"], f"{now()}: {words}"]
         sessions = [
             *self.record.get("sessions", []),
             {"start": now(), "end": None, "reason": None},
@@ -243,6 +253,16 @@ def population_row(
         "time": used_seconds(done),
         "epochs": total_charged(done),
     }
+
+
+def data_place(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings by which the images of a run are found again, whatever `auto` means now."""
+    data = record.get("data") if isinstance(record, dict) else None
+    if not isinstance(data, dict) or not {"kind", "root"} <= set(data):  # it ended before
+        return {}
+    if data["kind"] == "folder":
+        return {"dataset": data["root"], "data_dir": None}
+    return {"dataset": data["kind"], "data_dir": data["root"]}
 
 
 def run_name(settings: Settings) -> str:

@@ -24,6 +24,8 @@ SHORTHANDS = {
 MAY_DIFFER: tuple[str, ...] = ("max_time", "grace", "max_total_epochs", "max_generations")
 MAY_DIFFER += ("verbosity", "workers")
 MAY_DIFFER += ("scheduler", "trial_timeout", "max_memory_gb", "max_checkpoint_gb", "dataset")
+MAY_DIFFER += ("allow_inexact",)
+INEXACTLY = ("device", "threads")  # with allow_inexact only
 MAY_DIFFER += ("data_dir",)  # the same images elsewhere: their fingerprint decides
 MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
 
@@ -125,6 +127,9 @@ class Settings:
     )
     max_checkpoint_gb: float = _setting(
         10.0, "size of all states between rungs; what has no state is trained again", low=0
+    )
+    allow_inexact: bool = _setting(
+        False, "resume although device, processor or versions differ: results may, too"
     )
     run_name: str | None = _setting(None, "name of the run's folder [how it was made, and when]")
     runs_dir: str = _setting("runs", "folder of all runs")
@@ -277,9 +282,11 @@ def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
             same = settings.ranking().constraints == kept.ranking().constraints
         else:
             same = new == old
-        if not same and name not in MAY_DIFFER:
+        allowed_now = MAY_DIFFER + (INEXACTLY if settings.allow_inexact else ())
+        if not same and name not in allowed_now:
+            hint = "; --allow_inexact would let it" if name in INEXACTLY else ""
             raise InputError(
                 f"--resume: {name} is {old!r} in this run and cannot become {new!r}; only "
-                f"{', '.join(MAY_DIFFER)} may differ"
+                f"{', '.join(MAY_DIFFER)} may differ{hint}"
             )
     return settings

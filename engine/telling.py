@@ -75,7 +75,14 @@ def total_epochs(brackets: Sequence[Bracket]) -> int:
     )
 
 
-def summary(result: Any, ranking: Ranking, source: Any, latest: Path, run_path: Path) -> str:
+def summary(
+    result: Any,
+    ranking: Ranking,
+    source: Any,
+    latest: Path,
+    run_path: Path,
+    inexact: Sequence[str],
+) -> str:
     """The last lines of a search (an `optimizer.Result`), for somebody who sees them first."""
     best, trials = result.best, result.trials
     spent, count = total_charged(trials), len({trial.trial for trial in trials})
@@ -99,7 +106,9 @@ def summary(result: Any, ranking: Ranking, source: Any, latest: Path, run_path: 
         f"Files:   {config} (the configuration), {run_path}{os.sep} (everything else)",
         f"Next:    python main.py -c {config} -t True   # measures it on the test split",
     ]
-    return "\n".join([*lines, f"NOTE:    {source.note}"] if source.note else lines)
+    notes = [source.note] if source.note else []
+    notes += [f"resumed inexactly, {words}" for words in inexact]
+    return "\n".join([*lines, *(f"NOTE:    {note}" for note in notes)])
 
 
 def in_words(seconds: float) -> str:
@@ -110,6 +119,13 @@ def in_words(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.0f} seconds"
+
+
+class _QuietFile(logging.FileHandler):
+    """A log that cannot be written (the disk is full) is no reason for a traceback."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Says nothing: the journal will, if it cannot be written either."""
 
 
 def set_up_logging(verbosity: str, path: Path | None = None) -> None:
@@ -123,6 +139,6 @@ def set_up_logging(verbosity: str, path: Path | None = None) -> None:
     console.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(console)
     if path is not None:
-        file = logging.FileHandler(path, encoding="utf-8")
+        file = _QuietFile(path, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(file)

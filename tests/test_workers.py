@@ -33,8 +33,9 @@ GIGABYTE = 10**9
 
 
 def decided(trials):
-    """What may not differ, of each trial."""
-    return {json.dumps({**json.loads(trial.to_line()), "observed": None}) for trial in trials}
+    """What may not differ, of each trial; the folds are on disk only."""
+    records = [json.loads(trial.to_line()) for trial in trials]
+    return {json.dumps({**record, "observed": None, "folds": None}) for record in records}
 
 
 def processes_of(pid):
