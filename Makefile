@@ -12,7 +12,7 @@ help:  ## show this list
 
 run: install  ## search with configs/quick.json, then measure what it found (ten minutes, two cores)
 	$(BIN)/python optimizer.py --config configs/quick.json
-	$(BIN)/python main.py -c runs/opt_cfg.json configs/default.json -t True -e 50 4 --output runs/quick
+	$(BIN)/python main.py -c runs/opt_cfg.json configs/default.json -t True -e 50 2 --output runs/quick
 
 test: install-dev  ## the test suite, without the slow tests
 	$(BIN)/python -m pytest
