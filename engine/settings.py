@@ -274,8 +274,8 @@ def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
     """The settings of the run with this run.json, with new limits; InputError for any other."""
     if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
         raise InputError("--resume: the run.json of this run has no settings")
-    kept = resolve(record["settings"])
-    settings = resolve(record["settings"], given)
+    began = {**record["settings"], "allow_inexact": False}  # a consent is for one session
+    kept, settings = resolve(began), resolve(began, given)
     for name in FIELDS:
         old, new = getattr(kept, name), getattr(settings, name)
         if name == "constraints":  # however their bounds are written

@@ -134,6 +134,9 @@ def test_any_word_is_a_value_or_refused_in_words(text):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (["-w", "secret"], "a W&B key is no flag"),
+        (["-wsecret"], "a W&B key is no flag"),
+        (["--wandb-key=secret"], "a W&B key is no flag"),
         (["--hyperbnad", "True"], "unknown flag --hyperbnad; did you mean --hyperband?"),
         (["--hyper-bnad=True"], "unknown flag --hyper_bnad; did you mean --hyperband?"),
         (["--popsize", "3"], "unknown flag --popsize; did you mean --pop_size?"),

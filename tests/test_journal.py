@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,10 +16,11 @@ from stubs import make_trial
 
 from engine import run
 from engine.journal import Journal
-from engine.run import RunFolder, population_row, run_name
-from engine.settings import Settings, resolve
+from engine.run import RunFolder, data_place, population_row, run_name
+from engine.settings import Settings, resolve, resumed
 from optimizer import main
 from search.constraints import Ranking
+from search.generation import incumbent
 from utils import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -408,6 +410,46 @@ def test_a_run_on_other_data_does_not_go_on(tmp_path):
     ):
         with pytest.raises(InputError, match=f"--resume: {what} was"):
             folder.begin_session(Settings(), facts, must_match=True)
+    folder.close()
+
+
+def test_other_data_go_on_inexactly_where_that_is_asked_for_and_noted(tmp_path, caplog):
+    folder = RunFolder(tmp_path / "mine")
+    folder.begin_session(Settings(), {"data": {"fingerprint": "x"}, "device": "cpu"}, False)
+    changed = resumed(folder.record, {"allow_inexact": True, "threads": 2, "device": "cpu"})
+    other = {"data": {"fingerprint": "y"}, "device": "cpu"}
+    folder.begin_session(changed, other, must_match=True)
+    noted = json.loads(folder.run_json.read_text())["inexact"]
+    assert len(noted) == 2 and "fingerprint was x" in noted[0] and "threads was 1" in noted[1]
+    assert "NOTE" in caplog.text
+    folder.begin_session(changed, other, must_match=True)
+    assert folder.record["inexact"] == noted, "the same again is no news"
+    assert not resumed(folder.record, {}).allow_inexact, "a consent is for one session"
+    folder.close()
+    with pytest.raises(InputError, match="--allow_inexact would let it"):
+        resumed(folder.record, {"threads": 3})
+
+
+def test_the_images_of_a_run_are_found_again():
+    assert data_place({"data": {"kind": "folder", "root": "/x"}})["dataset"] == "/x"
+    place = data_place({"data": {"kind": "flowers17", "root": "/y"}})
+    assert place == {"dataset": "flowers17", "data_dir": "/y"}
+    assert data_place({}) == data_place({"data": 3}) == data_place([]) == {}
+
+
+ASSETS = Path(__file__).resolve().parent / "assets"
+
+
+@pytest.mark.parametrize("version", sorted(path.name for path in ASSETS.iterdir()))
+def test_runs_of_every_version_can_be_read(version, tmp_path):
+    shutil.copytree(ASSETS / version, tmp_path / "old")
+    folder = RunFolder(tmp_path / "old")
+    journal = Journal(folder.trials_jsonl)
+    best = incumbent(journal.trials, resumed(folder.record, {}).ranking())
+    assert len(journal.trials) == 7 and not journal.warnings
+    assert best.config == json.loads(folder.opt_cfg_json.read_text())
+    assert best.config == folder.record["winner"]["config"]
+    journal.close()
     folder.close()
 
 

@@ -236,7 +236,7 @@ def test_every_preset_loads(path):
 
 def test_the_quick_preset_changes_budgets_and_limits_only():
     allowed = {"pop_size", "num_children", "epochs", "min_epochs", "eta", "folds", "constraints"}
-    allowed |= {"max_generations", "max_time", "max_total_epochs", *SHORTHANDS}
+    allowed |= {"max_generations", "max_time", "grace", "max_total_epochs", *SHORTHANDS}
     assert read_preset(str(ROOT / "configs" / "quick.json")).keys() <= allowed
 
 

@@ -318,3 +318,14 @@ def test_a_scheduler_that_is_not_there_is_told(space, monkeypatch):
     settings = resolve({**STUB, "scheduler": "tcp://127.0.0.1:9"})
     with pytest.raises(InputError, match="no Dask scheduler answers"):
         search(space, StubTarget(), settings)
+
+
+# -------------------------------------------------------------------------------------- kill -9
+
+
+@pytest.mark.slow  # the fast siblings: a killed driver, a killed worker, a journal cut anywhere
+def test_a_search_that_is_killed_again_and_again_ends_as_if_nothing_had_happened():
+    words = [sys.executable, str(ROOT / "benchmarks" / "crash.py"), "--kills", "5", "--seed", "3"]
+    ended = subprocess.run(words, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count(": yes") == 5
