@@ -30,9 +30,9 @@ install: $(VENV)/bin/python
 	  $(BIN)/python -m pip install -r requirements.txt && cp requirements.txt $(VENV)/installed.txt; }
 
 install-dev: install
-	@cat requirements.txt requirements-dev.txt | cmp -s - $(VENV)/installed-dev.txt || { \
+	@cat requirements*.txt | cmp -s - $(VENV)/installed-dev.txt || { \
 	  $(BIN)/python -m pip install -r requirements-dev.txt && \
-	  cat requirements.txt requirements-dev.txt > $(VENV)/installed-dev.txt; }
+	  cat requirements*.txt > $(VENV)/installed-dev.txt; }
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
