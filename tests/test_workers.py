@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -329,3 +330,30 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_nothing_had_happened
     ended = subprocess.run(words, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count(": yes") == 5
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_the_whole_group_ends_workers_and_search_in_order(tmp_path, number, code):
+    words = [
+        sys.executable,
+        str(ROOT / "optimizer.py"),
+        "--dataset",
+        "synthetic",
+        "--workers",
+        "2",
+    ]
+    words += ["--pop_size", "4", "--epochs", "100000", "-s", "1e5", "--run_name", "mine"]
+    pipe = subprocess.PIPE
+    driver = subprocess.Popen(
+        words, cwd=tmp_path, start_new_session=True, stdout=pipe, stderr=pipe, text=True
+    )
+    deadline = time.monotonic() + 120
+    busy = []
+    while len(busy) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+        busy = [p for p in processes_of(driver.pid) if p.cpu_times().user > 4]
+    os.killpg(driver.pid, number)
+    out, err = driver.communicate(timeout=60)
+    assert driver.returncode == code and err == ""
+    assert "The search ended" in out and len(busy) == 2
+    assert gone([process.pid for process in busy])
