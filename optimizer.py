@@ -15,7 +15,7 @@ import contextlib
 import logging
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def search(
 
     name = str(folder.path.resolve()) if folder else uuid.uuid4().hex
     with StopSignals() as signals, open_executor(target, settings, name) as workers:
-        dispatcher = Dispatcher(workers, settings, journal, folder, signals)
+        dispatcher = Dispatcher(workers, settings, journal, folder, signals, cost_by(target))
         try:
             for generation in range(0 if evolving else 1, last + 1):
                 planned = plan(settings, generation)
@@ -112,6 +112,16 @@ def search(
     if folder and reason not in RESUMABLE:
         folder.delete_all_states()
     return Result(best, best is not None and ranking.feasible(best), journal.trials, reason)
+
+
+def cost_by(target: Any) -> Callable[[Mapping[str, Any]], float]:
+    """Of an epoch: the `cost` or `macs` of the target, else the same for all configurations."""
+
+    def cost(config: Mapping[str, Any]) -> float:
+        known = target.cheap(config)
+        return float(known.get("cost", known.get("macs", 1.0)))
+
+    return cost
 
 
 def plan(settings: Settings, generation: int) -> list[Bracket]:

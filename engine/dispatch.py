@@ -8,7 +8,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict
 from typing import Any
@@ -28,15 +28,28 @@ Halving = Generator[list[Job], list[Trial], None]
 
 
 class Course:
-    """A bracket on its way: the jobs of its present rung, and its trials so far."""
+    """A bracket on its way: the jobs of its present rung, and its trials so far.
 
-    def __init__(self, halving: Halving):
-        self.halving = halving
+    cost: of an epoch of a configuration; in what unit does not matter.
+    """
+
+    def __init__(self, halving: Halving, cost: Callable[[Mapping[str, Any]], float]):
+        self.halving, self.cost = halving, cost
         self.done: list[Trial] = []  # of the rungs that are complete, by rung and trial id
-        self.waiting = next(halving, [])
         self.fresh = False  # whether a trial of this rung was not in the journal before
-        self._rung = {job.trial: job for job in self.waiting}
+        self._enter(next(halving, []))
+
+    def _enter(self, rung: list[Job]) -> None:
+        self._rung = {job.trial: job for job in rung}
         self._trials: dict[int, Trial] = {}
+        self.waiting = sorted(rung, key=lambda job: (-self.cost(job.config), job.trial))
+        self._dearest = self.cost(self.waiting[0].config) if rung else 0.0
+
+    def way(self, epochs: int) -> float:
+        """The longest that may lie ahead of the next job, and its bracket, until `epochs`."""
+        job = self.waiting[0]
+        dearest = self._dearest if job.bracket else self.cost(job.config)
+        return dearest * (epochs - job.epochs + job.charged)
 
     def finish(self, trial: Trial) -> list[Trial]:
         """Takes in a trial; returns those of the whole rung if it was the last of it."""
@@ -46,11 +59,9 @@ class Course:
         trials = [self._trials[number] for number in self._rung]
         self.done += trials
         try:
-            self.waiting = self.halving.send(trials)
+            self._enter(self.halving.send(trials))
         except StopIteration:
-            self.waiting = []
-        self._rung = {job.trial: job for job in self.waiting}
-        self._trials = {}
+            self._enter([])
         return trials
 
 
@@ -64,9 +75,11 @@ class Dispatcher:
         journal: Journal,
         folder: RunFolder | None,
         signals: StopSignals,
+        cost: Callable[[Mapping[str, Any]], float],
     ):
         self.pool, self.settings = pool, settings
         self.journal, self.folder, self.signals = journal, folder, signals
+        self.cost = cost
         ranking = settings.ranking()
         self.decisive = [ranking.metric, *(limit.metric for limit in ranking.constraints)]
         self.clock = Clock(used_before=used_seconds(journal.trials))
@@ -74,16 +87,13 @@ class Dispatcher:
 
     def run(self, halvings: Sequence[Halving]) -> list[Trial]:
         """Drives the brackets to their ends; their trials by bracket, rung, trial id."""
-        courses = [Course(halving) for halving in halvings]
-        # Full trainings first: what is left for the end is short, so that no worker waits long.
-        # The rest one after the other as far as possible: fewer states on disk at a time.
-        queue = sorted(courses, key=lambda course: any(job.bracket for job in course.waiting))
+        courses = [Course(halving, self.cost) for halving in halvings]
         try:
-            self._begin(queue)
+            self._begin(courses)
             while self._running:
                 self._wait()
                 self._record()
-                self._begin(queue)
+                self._begin(courses)
         except Stop:
             self._record()  # what ended just before
             raise
@@ -92,9 +102,12 @@ class Dispatcher:
     def _begin(self, courses: Sequence[Course]) -> None:
         """Begins jobs while a worker is free; what is in the journal is done already."""
         while len(self._running) < self.pool.workers:
-            course = next((course for course in courses if course.waiting), None)
-            if course is None:
+            ready = [course for course in courses if course.waiting]
+            if not ready:
                 return
+            # The longest way first: what is left for the end is short, so that no worker waits
+            # long at the barrier. This is an order of doing only; no result depends on it.
+            course = max(ready, key=lambda course: course.way(self.settings.epochs))
             job = course.waiting[0]
             trial = self.journal.find(job.key)
             if trial is None:
