@@ -33,7 +33,7 @@ from vision.training import (
 )
 
 STATE_VERSION = 1
-BASE_BYTES = 350 * 10**6  # a process with PyTorch, before its first network
+BASE_BYTES = 800 * 10**6  # a process with PyTorch, before its first network
 METRICS = ("top3", "top1", "precision", "recall", "loss")
 
 
@@ -108,7 +108,6 @@ class ImageTarget:
         `folds`, the same metrics per fold with the `curve` over `curve_epochs`; and `observed`,
         what differs between identical runs. If a logit is not finite, all metrics are NaN.
         """
-        release_memory()  # what earlier networks left: else each worker only ever grows
         key = canonical_json([STATE_VERSION, seed, dict(config), self.optimizer, self.fingerprint])
         saved = read_state(state, key, epochs)
         curves, states, seconds = [], [], []
@@ -181,6 +180,10 @@ class ImageTarget:
                 predicted[order], labels[order], classes, batch_size
             )
         return values
+
+    def release_memory(self) -> None:
+        """Gives back what an evaluation has left: else each worker would only ever grow."""
+        release_memory()
 
     def estimate_memory(self, config: Mapping[str, Any]) -> int:
         """Bytes that a process needs to train this network, roughly (docs/LOG.md has a table).

@@ -113,6 +113,8 @@ def evaluate(
     except Exception as exception:
         error = f"{type(exception).__name__}: {exception}"
         outcome |= {"status": "failed", "error": error, "traceback": traceback.format_exc()}
+    if hasattr(target, "release_memory"):
+        target.release_memory()
     outcome["observed"] = {**observed, "seconds": round(time.monotonic() - started, 3)}
     return outcome
 

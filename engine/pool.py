@@ -116,6 +116,7 @@ class ProcessPool(Executor):
                 if not child.alive():
                     with self._starting:
                         child.start()
+                    child.hand_over()
                     self._wait(child, math.inf)  # until it has taken over the target
                 child.send(call)
                 outcome = self._wait(child, self.timeout)
@@ -163,13 +164,24 @@ class _Child:
         return self.process is not None and self.process.is_alive()
 
     def start(self) -> None:
-        """Starts the process; its first message says that it has taken over the target."""
+        """Starts the process, which then waits for the target.
+
+        The target is no argument: multiprocessing would write it into a pipe of which this
+        process holds the other end, too, and wait for ever if the new one were killed meanwhile.
+        """
         self.kill()
         self.connection, theirs = _CONTEXT.Pipe()
-        arguments = (theirs, self.target, dict(self.place))
+        arguments = (theirs, dict(self.place))
         self.process = _CONTEXT.Process(target=_work, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
+
+    def hand_over(self) -> None:
+        """Gives it the target; its first message says that it has taken it over."""
+        try:
+            self.connection.send_bytes(self.target)
+        except OSError:
+            raise _Ended(self._death()) from None
 
     def send(self, call: Any) -> None:
         """Gives it a call; _Ended if the process is no more."""
@@ -205,17 +217,19 @@ class _Child:
         if self.process is not None:
             self.process.kill()
             self.process.join()
-            self.process.close()
+            with contextlib.suppress(ValueError):  # another thread's start has reaped it just now
+                self.process.close()
             self.connection.close()
             self.process = None
 
 
-def _work(connection: Connection, pickled: bytes, place: Mapping[str, str]) -> None:
+def _work(connection: Connection, place: Mapping[str, str]) -> None:
     """The life of a worker process: takes over the target, then one call after another."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the driver acts
     os.environ.update(place)  # before the target, and with it CUDA, is there
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):  # the driver is gone, or has no more calls
+        pickled = connection.recv_bytes()
         try:
             target = pickle.loads(pickled)
         except Exception as error:
