@@ -5,7 +5,8 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,30 @@ def make_trial(number: int = 0, **changes: Any) -> Trial:
         "metrics": {"top3": 0.5, "precision": 0.5, "num_params": 1000},
     }
     return Trial(**{**values, **changes})
+
+
+def on_disk(folder: Path) -> list[Trial]:
+    """The trials of a run's journal."""
+    return [Trial.from_line(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+
+
+def lines(trials: Sequence[Trial]) -> set[str]:
+    """What a journal says, but for what may differ between identical runs."""
+    records = [json.loads(trial.to_line()) for trial in trials]
+    found = {json.dumps({**record, "observed": None}) for record in records}
+    assert len(found) == len(records)
+    return found
+
+
+def bare(trials: Sequence[Trial]) -> set[str]:
+    """The lines without folds: a search in a folder keeps these on disk only."""
+    return lines([replace(trial, folds=[]) for trial in trials])
+
+
+def assert_same(folder: Path, trials: Sequence[Trial], whole: Sequence[Trial]) -> None:
+    """A search in a folder, on disk and in memory, is the one that ran without a folder."""
+    assert lines(on_disk(folder)) == lines(whole)
+    assert lines(trials) == bare(whole)
 
 
 def rich_space() -> Space:

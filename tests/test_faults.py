@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stubs import StubTarget, make_trial
+from stubs import StubTarget, lines, make_trial, on_disk
 
 import optimizer
 from engine import run as run_module
@@ -29,15 +29,10 @@ ROOT = Path(__file__).resolve().parent.parent
 STUB = {"pop_size": 4, "epochs": 12, "max_generations": 1, "workers": "0"}
 
 
-def decided(run):
-    lines = [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
-    return {json.dumps({**line, "observed": None}) for line in lines}
-
-
 @pytest.fixture
 def whole(space, tmp_path):
     search(space, StubTarget(), resolve(STUB), tmp_path / "whole")
-    return decided(tmp_path / "whole")
+    return lines(on_disk(tmp_path / "whole"))
 
 
 # ------------------------------------------------------------------------- the disk and the folder
@@ -68,7 +63,7 @@ def test_a_full_disk_keeps_what_was_recorded(space, whole, tmp_path):
     kept = (tmp_path / "run" / "trials.jsonl").read_text()
     assert 0 < kept.count("\n") < len(whole)
     search(space, StubTarget(), resolve(STUB), tmp_path / "run")
-    assert decided(tmp_path / "run") == whole
+    assert lines(on_disk(tmp_path / "run")) == whole
 
 
 def test_a_run_folder_that_is_removed_is_told(space, tmp_path):
@@ -92,14 +87,14 @@ def test_no_space_stops_before_a_bracket_and_goes_on_later(space, whole, tmp_pat
     assert stopped.reason == "disk full" and not stopped.trials
     monkeypatch.undo()
     search(space, StubTarget(), resolve(STUB), tmp_path / "run")
-    assert decided(tmp_path / "run") == whole
+    assert lines(on_disk(tmp_path / "run")) == whole
 
 
 @pytest.mark.parametrize("cap", [0.0, 1e-7, 2.5e-7])
 def test_states_over_the_cap_cost_time_only(space, whole, tmp_path, cap):
     target = StubTarget()
     search(space, target, resolve({**STUB, "max_checkpoint_gb": cap}), tmp_path / "run")
-    assert decided(tmp_path / "run") == whole
+    assert lines(on_disk(tmp_path / "run")) == whole
     if cap == 0:
         assert set(target.begun) == {0}, "all were trained from the beginning"
 

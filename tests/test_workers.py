@@ -1,6 +1,5 @@
 """Worker processes: the same search by any number of them, and faults that end no search."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from stubs import Misbehaving, StubTarget, num_params
+from stubs import Misbehaving, StubTarget, assert_same, lines, num_params, on_disk
 
 from engine import executor
 from engine.executor import number_of_workers, open_executor
@@ -31,12 +30,6 @@ REAL = {"image_size": 8, "pop_size": 2, "epochs": 2, "min_epochs": 1, "folds": 2
 REAL |= {"max_generations": 1}
 REAL |= {"constraints": ["num_params <= 3e4", "macs <= 1.5e5", "precision >= 0.01"]}
 GIGABYTE = 10**9
-
-
-def decided(trials):
-    """What may not differ, of each trial; the folds are on disk only."""
-    records = [json.loads(trial.to_line()) for trial in trials]
-    return {json.dumps({**record, "observed": None, "folds": None}) for record in records}
 
 
 def processes_of(pid):
@@ -70,9 +63,8 @@ def test_any_number_of_workers_makes_the_same_search(space, flowers, tmp_path):
         folder = tmp_path / workers
         result = search(space, flowers, resolve({**REAL, "workers": workers}), folder)
         assert result.reason == "generation limit"
-        lines = (folder / "trials.jsonl").read_text().splitlines()
-        kept = {json.dumps({**json.loads(line), "observed": None}) for line in lines}
-        assert len(kept) == len(lines) == 7
+        kept = lines(on_disk(folder))
+        assert len(kept) == 7
         assert not (folder / "checkpoints").exists()
         found[workers] = kept, result.best.config
     assert found["0"] == found["1"] == found["2"] == found["4"]
@@ -83,7 +75,7 @@ def test_the_limit_of_epochs_cuts_the_same_jobs(space):
     alone = search(space, StubTarget(), resolve({**given, "workers": "0"}))
     many = search(space, Misbehaving({}), resolve({**given, "workers": "3"}))
     assert alone.reason == many.reason == "epoch limit"
-    assert decided(alone.trials) == decided(many.trials)
+    assert lines(alone.trials) == lines(many.trials)
     assert alone.best.config == many.best.config
 
 
@@ -263,7 +255,7 @@ def test_after_the_grace_a_training_is_abandoned_and_not_recorded(space, undistu
     assert result.trials and slow.trial not in {trial.trial for trial in result.trials}
     on = resolve({**STUB, "workers": "0", "max_time": 1e6, "max_generations": 1})
     again = search(space, StubTarget(), on, tmp_path / "run")
-    assert decided(again.trials) == decided(undisturbed.trials)
+    assert_same(tmp_path / "run", again.trials, undisturbed.trials)
 
 
 def test_a_closed_pool_takes_no_calls(flowers):
@@ -299,7 +291,8 @@ def test_a_cluster_makes_the_same_search(space, flowers, cluster, tmp_path):
     settings = resolve({**REAL, "scheduler": cluster})
     found = search(space, flowers, settings, tmp_path / "cluster")
     assert found.reason == "generation limit" and found.best.config == alone.best.config
-    assert decided(found.trials) == decided(alone.trials)
+    assert lines(on_disk(tmp_path / "cluster")) == lines(on_disk(tmp_path / "alone"))
+    assert lines(found.trials) == lines(alone.trials)
     assert len({trial.observed["worker"] for trial in found.trials}) == 2
     assert not (tmp_path / "cluster" / "checkpoints").exists()
 
