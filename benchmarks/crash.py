@@ -69,9 +69,9 @@ def crash(runs: Path, kills: int, rng: np.random.Generator) -> dict[str, int]:
         moment = time.monotonic() + rng.uniform(4, 12)
         killed_worker = counts["driver"] >= kills
         while driver.poll() is None:
-            pids |= {worker.pid for worker in workers_of(driver)}
-            began = began or (journal.exists() and (runs / "crashed" / "run.json").exists())
             workers = workers_of(driver)
+            pids |= {worker.pid for worker in workers}
+            began = began or (journal.exists() and (runs / "crashed" / "run.json").exists())
             if not killed_worker and workers and rng.random() < 0.01:  # once in a session
                 workers[int(rng.integers(len(workers)))].kill()
                 counts["worker"] += 1

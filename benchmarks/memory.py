@@ -44,10 +44,8 @@ def main() -> None:
             job = Job(count, 0, 1, 0, 2, 2, config)
             state = str(Path(folder) / "state.pt")
             outcome = pool.submit(evaluate, job, 1, state, None).result()
-            estimate, measured = (
-                target.estimate_memory(config) / 1e6,
-                outcome["observed"]["peak_mb"],
-            )
+            estimate = target.estimate_memory(config) / 1e6
+            measured = outcome["observed"]["peak_mb"]
             ratio = estimate / measured
             worst = max(worst, ratio - 1, 1 - ratio)
             cheap = target.cheap(config)

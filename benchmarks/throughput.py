@@ -18,6 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.settings import resolve
+from optimizer import search
+from search.space import Space
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -51,27 +55,24 @@ def real(workers: int, generations: int, seed: int) -> tuple[float, float]:
         lines = (Path(runs) / "timed" / "trials.jsonl").read_text().splitlines()
     trials = [json.loads(line) for line in lines]
     busy = sum(trial["observed"]["seconds"] for trial in trials)
-    spans = [(t["observed"]["elapsed"] - t["observed"]["seconds"], t) for t in trials]
-    wall = max(t["observed"]["elapsed"] for t in trials) - min(start for start, _ in spans)
+    began = min(t["observed"]["elapsed"] - t["observed"]["seconds"] for t in trials)
+    wall = max(t["observed"]["elapsed"] for t in trials) - began
     return sum(t["charged"] for t in trials) / wall, 1 - busy / (workers * wall)
 
 
 def overhead(workers: str, bytes_written: int) -> float:
     """Seconds a job of a search that trains nothing, in a folder on disk."""
-    from engine.settings import resolve
-    from optimizer import search
-    from search.space import Space
-
     space = Space.load(ROOT / "configs" / "space.json")
-    given = {"pop_size": 8, "max_generations": 7, "workers": workers, "seed": 1}
+    given = {"pop_size": 8, "workers": workers, "seed": 1}
     times = []
-    for generations in (1, given["max_generations"]):  # the first one includes starting workers
+    for generations in (1, 7):  # what they have in common includes starting workers
+        settings = resolve({**given, "max_generations": generations})
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
-            settings = resolve({**given, "max_generations": generations})
             result = search(space, Nothing(bytes_written), settings, folder)
             times.append((time.perf_counter() - started, len(result.trials)))
-    return (times[1][0] - times[0][0]) / (times[1][1] - times[0][1])
+    (short, few), (long, many) = times
+    return (long - short) / (many - few)
 
 
 def main() -> None:

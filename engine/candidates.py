@@ -57,17 +57,11 @@ def search_behind(
             record = read_json(run_json)
             winner, kept = record["winner"]["config"], record["settings"]
             inherited = {name: kept[name] for name in FROM_SEARCH if name not in given}
-            place = data_place(record)
-        except (
-            InputError,
-            AttributeError,
-            KeyError,
-            TypeError,
-        ):
-            continue  # none there, or not one of a search's
+        except (InputError, KeyError, TypeError):  # none there, or not one of a search's
+            continue
         if winner == _read(path):
             if "dataset" not in given and "data_dir" not in given:
-                inherited |= place
+                inherited |= data_place(record)
             return run_json, inherited
     return None, {}
 

@@ -147,8 +147,8 @@ class Dispatcher:
             except WorkerFailed as error:
                 raise Stop("failures", str(error)) from None
             except Exception as error:  # of the executor: a cluster that lost its workers
-                outcome = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-                outcome |= {"metrics": {}, "folds": [], "observed": {}}
+                reason = f"{type(error).__name__}: {error}"
+                outcome = {"status": "failed", "error": reason, "observed": {}}
             trace = outcome.pop("traceback", None)
             outcome["observed"]["elapsed"] = round(self.clock.used(), 3)
             trial = Trial(**asdict(job), **outcome)
@@ -183,7 +183,7 @@ class Dispatcher:
         if course.fresh:
             log.info(_rung_line(rung))
             course.fresh = False
-        if self.folder:
+        if self.folder and rung[0].bracket:  # others have no states
             going_on = {job.trial for job in course.waiting}
             self.folder.delete_states(one.trial for one in rung if one.trial not in going_on)
 

@@ -89,13 +89,13 @@ def memory_bound(settings: Settings) -> int | None:
 def evaluate(
     target: Any, job: Job, seed: int, state: str | None, max_bytes: int | None
 ) -> dict[str, Any]:
-    """The outcome of a job: status, error, metrics, folds, observed. Never raises an Exception.
+    """The outcome of a job, by fields of a Trial; metrics and folds if it was measured.
 
-    `max_bytes`: refuses what the target says will need more. A failure is a result, with its
-    reason; its traceback goes along under `traceback`, for display.
+    `max_bytes`: refuses what the target says will need more. What the training raises is a
+    result, with its reason; its traceback goes along under `traceback`, for display.
     """
     started = time.monotonic()
-    outcome: dict[str, Any] = {"status": "ok", "error": None, "metrics": {}, "folds": []}
+    outcome: dict[str, Any] = {"status": "ok", "error": None}
     observed: dict[str, Any] = {}
     try:
         _refuse(target, job, max_bytes)

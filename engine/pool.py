@@ -46,7 +46,7 @@ class ProcessPool(Executor):
 
     The target is pickled once and taken over by each process when it starts. The functions
     return a dict with `observed` in it, to which `worker`, `attempts` and `peak_mb` are added;
-    where one does not return, the dict says why: {status, error, metrics, folds, observed}.
+    where one does not return, the dict says why: {status, error, observed}.
 
     workers: how many processes; they start with the first calls.
     timeout: seconds that a call may take. max_bytes: resident memory that a process may have.
@@ -116,7 +116,7 @@ class ProcessPool(Executor):
                 if not child.alive():
                     with self._starting:
                         child.start()
-                    child.hand_over()
+                    child.send(child.target)
                     self._wait(child, math.inf)  # until it has taken over the target
                 child.send(call)
                 outcome = self._wait(child, self.timeout)
@@ -127,8 +127,7 @@ class ProcessPool(Executor):
                 child.kill()
                 if self._closed.is_set():
                     raise RuntimeError("the pool was closed in mid-call") from None
-                outcome = {"status": ended.status or "failed", "error": str(ended)}
-                outcome |= {"metrics": {}, "folds": [], "observed": {}}
+                outcome = {"status": ended.status or "failed", "error": str(ended), "observed": {}}
                 if ended.status is not None:
                     break
                 outcome["error"] = f"the worker was lost {attempt} times: {ended}"
@@ -164,7 +163,7 @@ class _Child:
         return self.process is not None and self.process.is_alive()
 
     def start(self) -> None:
-        """Starts the process, which then waits for the target.
+        """Starts the process, which then waits for the target, and says when it has taken it over.
 
         The target is no argument: multiprocessing would write it into a pipe of which this
         process holds the other end, too, and wait for ever if the new one were killed meanwhile.
@@ -176,17 +175,10 @@ class _Child:
         self.process.start()
         theirs.close()
 
-    def hand_over(self) -> None:
-        """Gives it the target; its first message says that it has taken it over."""
+    def send(self, message: Any) -> None:
+        """Gives it the target first, and then calls; _Ended if the process is no more."""
         try:
-            self.connection.send_bytes(self.target)
-        except OSError:
-            raise _Ended(self._death()) from None
-
-    def send(self, call: Any) -> None:
-        """Gives it a call; _Ended if the process is no more."""
-        try:
-            self.connection.send(call)
+            self.connection.send(message)
         except OSError:
             raise _Ended(self._death()) from None
 
@@ -229,7 +221,7 @@ def _work(connection: Connection, place: Mapping[str, str]) -> None:
     os.environ.update(place)  # before the target, and with it CUDA, is there
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):  # the driver is gone, or has no more calls
-        pickled = connection.recv_bytes()
+        pickled = connection.recv()
         try:
             target = pickle.loads(pickled)
         except Exception as error:

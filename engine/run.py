@@ -115,11 +115,11 @@ class RunFolder:
         """
         facts = {**facts, **environment(), "inexact": self.record.get("inexact", [])}
         if must_match:
-            threads = self.record["settings"]["threads"], settings.threads
-            differences = [*_differences(self.record, facts), ("threads", *threads)]
+            differences = list(_differences(self.record, facts))
+            threads = self.record["settings"]["threads"]
+            if threads != settings.threads:
+                differences.append(("threads", threads, settings.threads))
             for what, old, new in differences:
-                if old == new:
-                    continue
                 words = f"{what} was {old} in this run and is {new} now"
                 if not settings.allow_inexact:
                     raise InputError(

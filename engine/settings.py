@@ -20,13 +20,14 @@ SHORTHANDS = {
     "constraint_max_model_size": ("num_params <= ", "upper limit of the number of parameters"),
     "constraint_min_precision": ("precision >= ", "lower limit of the precision"),
 }
-# What may change when a run goes on: everything else would change its results.
-MAY_DIFFER: tuple[str, ...] = ("max_time", "grace", "max_total_epochs", "max_generations")
-MAY_DIFFER += ("verbosity", "workers")
-MAY_DIFFER += ("scheduler", "trial_timeout", "max_memory_gb", "max_checkpoint_gb", "dataset")
-MAY_DIFFER += ("allow_inexact",)
+# What may change when a run goes on: everything else would change its results. The images may lie
+# elsewhere (dataset, data_dir): their fingerprint decides.
+MAY_DIFFER = (
+    *("max_time", "grace", "max_total_epochs", "max_generations", "verbosity", "workers"),
+    *("scheduler", "trial_timeout", "max_memory_gb", "max_checkpoint_gb", "dataset"),
+    *("allow_inexact", "data_dir"),
+)
 INEXACTLY = ("device", "threads")  # with allow_inexact only
-MAY_DIFFER += ("data_dir",)  # the same images elsewhere: their fingerprint decides
 MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
 
 
@@ -276,13 +277,13 @@ def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
         raise InputError("--resume: the run.json of this run has no settings")
     began = {**record["settings"], "allow_inexact": False}  # a consent is for one session
     kept, settings = resolve(began), resolve(began, given)
+    allowed_now = MAY_DIFFER + (INEXACTLY if settings.allow_inexact else ())
     for name in FIELDS:
         old, new = getattr(kept, name), getattr(settings, name)
         if name == "constraints":  # however their bounds are written
             same = settings.ranking().constraints == kept.ranking().constraints
         else:
             same = new == old
-        allowed_now = MAY_DIFFER + (INEXACTLY if settings.allow_inexact else ())
         if not same and name not in allowed_now:
             hint = "; --allow_inexact would let it" if name in INEXACTLY else ""
             raise InputError(

@@ -66,7 +66,7 @@ def _keep_freed_memory() -> None:
 
     On a wide network that takes more time than the arithmetic (docs/LOG.md). Changes no result.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc only
+    mallopt = _glibc("mallopt")
     if mallopt is not None:
         mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD, bytes
         mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD, bytes
@@ -74,7 +74,7 @@ def _keep_freed_memory() -> None:
 
 def release_memory() -> None:
     """Gives freed memory back: to the system (glibc), and from PyTorch's store to the GPU."""
-    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    malloc_trim = _glibc("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)
     if torch.cuda.is_available():
@@ -91,6 +91,11 @@ def out_of_memory_as_memory_error() -> Iterator[None]:
         if not short:
             raise
         raise MemoryError(str(error).splitlines()[0]) from None
+
+
+def _glibc(name: str) -> Any:
+    """A function of glibc; None where the system has another library."""
+    return getattr(ctypes.CDLL(None), name, None)
 
 
 class Standardize(nn.Module):
