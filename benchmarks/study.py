@@ -1,0 +1,210 @@
+"""The published experiments: methods x seeds x limits, each a search of its own, then measured.
+
+    python -m benchmarks.study --preset small
+
+Presets (benchmarks/studies/): `paper` is the published protocol, 24 hours of a GPU a search;
+`small` is what two CPU cores do in about two hours, with equal epochs for all methods; `smoke`
+shows in a minute or two that everything works. A study goes on where it was stopped: what is
+finished is not done again. Each step is a command of its own, and is printed.
+
+1. A pilot trains random networks in full, without a limit on precision. The bound on macro
+   precision, on which the conclusions rest, is the one that 3 % of them reach.
+2. Every method searches with every seed under every limit.
+3. Every winner, and the default network, is trained anew and measured on the test split.
+4. One table and one report of all.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import study_tables
+from engine.stopping import RESUMABLE
+from utils import InputError, nearest, read_json, write_json, write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDIES = ROOT / "benchmarks" / "studies"
+METHODS: dict[str, dict[str, Any]] = {
+    "ea-hyperband": {"hyperband": True, "sampler": "evolution"},
+    "ea": {"hyperband": False, "sampler": "evolution"},
+    "hyperband": {"hyperband": True, "sampler": "random"},
+    "random": {"hyperband": False, "sampler": "random"},
+}
+SHARE = 0.03  # of fully trained random networks that are to meet the bound on precision
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A search of the study."""
+
+    limits: str  # name of a set of constraints in the preset
+    method: str  # a key of METHODS
+    seed: int
+    folder: Path  # of the run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Does what is left of a study; the exit code."""
+    given = arguments(argv)
+    try:
+        preset = read_json(chosen(given.preset))
+        out = Path(given.output or ROOT / "runs" / f"study_{Path(given.preset).stem}")
+        out.mkdir(parents=True, exist_ok=True)
+        if given.plan:
+            print("\n".join(f"{unit.folder}" for unit in units(preset, out)))
+            return 0
+        bound = find_bound(preset, out)
+        failed = [unit for unit in units(preset, out) if not run_search(preset, unit, bound, out)]
+        evaluate(preset, out, given.jobs)
+        conclude(preset, bound, out)
+    except InputError as error:
+        print(f"study: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("study: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    for unit in failed:
+        print(f"study: {unit.folder} did not end in order; its log.txt says why", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", default="small", help="paper, small, smoke, or a JSON file")
+    parser.add_argument("--output", help="folder of the study [runs/study_PRESET]")
+    parser.add_argument("--plan", action="store_true", help="print the runs, and do nothing")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="winners to measure at a time: cores, or 1 on a GPU"
+    )
+    return parser.parse_args(argv)
+
+
+def chosen(preset: str) -> Path:
+    """The file of a preset; InputError if there is none."""
+    names = sorted(path.stem for path in STUDIES.glob("*.json"))
+    path = STUDIES / f"{preset}.json" if preset in names else Path(preset)
+    if not path.is_file():
+        raise InputError(
+            f"--preset cannot be {preset!r}; allowed is {', '.join(names)} or a file"
+            f"{nearest(preset, names)}"
+        )
+    return path
+
+
+def units(preset: Mapping[str, Any], out: Path) -> Iterator[Unit]:
+    """All searches, by seed first: a study that is cut short still compares the methods."""
+    for seed in preset["seeds"]:
+        for limits in preset["limits"]:
+            for method in preset["methods"]:
+                yield Unit(limits, method, seed, out / "runs" / f"{limits}_{method}_seed_{seed}")
+
+
+def find_bound(preset: Mapping[str, Any], out: Path) -> float:
+    """The macro precision that SHARE of fully trained random networks reach, rounded to 0.01."""
+    pilot = {
+        **preset["settings"],
+        **METHODS["random"],
+        "num_children": preset["pilot"]["networks"],
+        "constraints": preset["pilot"]["constraints"],
+        "max_generations": 1,
+        "max_total_epochs": None,
+        "seed": 0,
+    }
+    if not search(pilot, out / "runs" / "pilot"):
+        raise InputError("the pilot did not end in order: there is no bound on precision yet")
+    reached = study_tables.precisions(out / "runs" / "pilot")
+    bound = study_tables.bound_met_by(SHARE, reached)
+    met = sum(value >= bound for value in reached)
+    print(f"bound on macro precision: {bound} (met by {met} of {len(reached)} random networks)")
+    return bound
+
+
+def run_search(preset: Mapping[str, Any], unit: Unit, bound: float, out: Path) -> bool:
+    """Whether the search has ended in order, now or before."""
+    limits = preset["limits"][unit.limits]
+    settings = {
+        **preset["settings"],
+        **METHODS[unit.method],
+        "precision": limits.get("precision", "macro"),
+        "constraints": [text.format(bound=bound) for text in limits["constraints"]],
+        "seed": unit.seed,
+    }
+    return search(settings, unit.folder)
+
+
+def search(settings: Mapping[str, Any], folder: Path) -> bool:
+    """Begins or goes on with a run; whether it has ended in order."""
+    if (folder / "trials.jsonl").exists():
+        if ended(folder):
+            return True
+        call("optimizer.py", "--resume", str(folder), "--max_time", str(settings["max_time"]))
+    else:
+        preset = folder.parent / f"{folder.name}.json"
+        preset.parent.mkdir(parents=True, exist_ok=True)
+        write_json(preset, settings)
+        where = ("--runs_dir", str(folder.parent), "--run_name", folder.name)
+        call("optimizer.py", "--config", str(preset), *where)
+    return ended(folder)
+
+
+def ended(folder: Path) -> bool:
+    """Whether a run has used its budget: nothing is left to be done there."""
+    if not (folder / "run.json").exists():
+        return False
+    record = read_json(folder / "run.json")
+    reason = record["sessions"][-1]["reason"]
+    by_time = reason == "time limit" and record["settings"]["max_total_epochs"] is None
+    return reason is not None and (by_time or reason not in RESUMABLE)
+
+
+def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> None:
+    """Measures the winners and the default network on the test split, each once a seed."""
+    epochs, seeds = preset["evaluation"]["epochs"], preset["evaluation"]["seeds"]
+    settings = preset["settings"]
+    words = ["-t", "True", "-e", str(epochs), "--seeds", *map(str, seeds)]
+    for name in ("dataset", "image_size", "device"):
+        if name in settings:
+            words += [f"--{name}", str(settings[name])]
+    waiting = [(unit.folder / "opt_cfg.json", unit.folder) for unit in units(preset, out)]
+    waiting.append((ROOT / "configs" / "default.json", out / "default"))
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        for config, folder in waiting:
+            if config.exists() and not (folder / "result_test.json").exists():
+                pool.submit(call, "main.py", "-c", str(config), *words, "--output", str(folder))
+
+
+def conclude(preset: Mapping[str, Any], bound: float, out: Path) -> None:
+    """Writes study.json and study.md, and the report."""
+    rows = study_tables.rows(units(preset, out), out / "default")
+    write_json(out / "study.json", {"bound": bound, "preset": preset, "rows": rows})
+    text = study_tables.markdown(rows)
+    write_text(out / "study.md", text)
+    print(text)
+    folders = [str(unit.folder) for unit in units(preset, out) if ended(unit.folder)]
+    measured = sorted(str(path) for path in (out / "runs").glob("*/result_test.json"))
+    for limits in preset["limits"]:
+        here = [path for path in measured if Path(path).parent.name.startswith(f"{limits}_")]
+        if len(here) > 1:
+            call("main.py", "--compare", *here)
+    call("-m", "reports", *folders, "--output", str(out / "report"))
+
+
+def call(*words: str) -> int:
+    """Runs a command of this project, printed as one would type it; its exit code."""
+    print(f"\n$ python {' '.join(words)}", flush=True)
+    code = subprocess.run([sys.executable, *words], cwd=ROOT).returncode
+    if code == 130:
+        raise KeyboardInterrupt
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""The numbers of a study, from its run folders and results alone: rows, and tables in Markdown."""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.settings import resolve
+from search.constraints import Ranking
+from search.trial import Trial
+from utils import read_json
+
+PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text())["results"]
+
+
+def trials_of(folder: Path) -> list[Trial]:
+    """The journal of a run that has ended."""
+    lines = (folder / "trials.jsonl").read_text().splitlines()
+    return [Trial.from_line(line) for line in lines]
+
+
+def precisions(folder: Path) -> list[float]:
+    """Macro precision of all networks of a run that were trained in full; 0 if that failed."""
+    epochs = read_json(folder / "run.json")["settings"]["epochs"]
+    full = [trial for trial in trials_of(folder) if trial.epochs == epochs]
+    return [trial.metrics.get("precision") or 0.0 for trial in full]
+
+
+def bound_met_by(share: float, values: Sequence[float]) -> float:
+    """The bound, a multiple of 0.01, that the nearest to that share of the values reach."""
+    wanted = max(1, round(share * len(values)))
+    edge = sorted(values, reverse=True)[wanted - 1]
+    return math.floor(100 * edge) / 100
+
+
+def rows(units: Iterable[Any], default: Path) -> list[dict[str, Any]]:
+    """A row a search (`study.Unit`) that has a winner, then the default network's."""
+    found = []
+    for unit in units:
+        if (unit.folder / "opt_cfg.json").exists():
+            found.append(
+                {
+                    "limits": unit.limits,
+                    "method": unit.method,
+                    "seed": unit.seed,
+                    **_searched(unit.folder),
+                    "test": _tested(unit.folder),
+                }
+            )
+    if (default / "result_test.json").exists():
+        result = read_json(default / "result_test.json")
+        size = {"num_params": result["num_params"]}
+        found.append({"limits": None, "method": "default", **size, "test": _tested(default)})
+    return found
+
+
+def _searched(folder: Path) -> dict[str, Any]:
+    """What a run's journal says: its winner, and the share of valid ones of the fully trained."""
+    record = read_json(folder / "run.json")
+    ranking: Ranking = resolve(record["settings"]).ranking()
+    trials, winner = trials_of(folder), record["winner"]
+    full = [trial for trial in trials if trial.epochs == record["settings"]["epochs"]]
+    valid = [trial for trial in full if ranking.feasible(trial)]
+    return {
+        "constraints": [str(limit) for limit in ranking.constraints],
+        "feasible": winner["feasible"],
+        "metrics": winner["metrics"],
+        "num_params": winner["metrics"]["num_params"],
+        "epochs": sum(trial.charged for trial in trials),
+        "fully_trained": len(full),
+        "valid": len(valid) / len(full) if full else 0.0,
+    }
+
+
+def _tested(folder: Path) -> dict[str, float] | None:
+    path = folder / "result_test.json"
+    return read_json(path)["metrics"] if path.exists() else None
+
+
+def markdown(found: Sequence[Mapping[str, Any]]) -> str:
+    """All tables of the study."""
+    parts = ["# Study", ""]
+    for limits in dict.fromkeys(row["limits"] for row in found if row["limits"]):
+        here = [row for row in found if row["limits"] == limits]
+        parts += [f"## Limits: {', '.join(here[0]['constraints'])}", "", *_by_method(here), ""]
+        parts += [*_by_seed(here), ""]
+    default = [row for row in found if row["method"] == "default" and row["test"]]
+    for row in default:
+        words = f"top-3 {row['test']['top3']:.3f}, precision {row['test']['precision']:.3f}"
+        parts += [f"Default network ({row['num_params']:,} parameters), test: {words}.", ""]
+    published = _published(found)
+    return "\n".join([*parts, *published]).rstrip() + "\n"
+
+
+def _by_method(here: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Means and standard deviations over seeds, a row a method."""
+    table = [
+        "| method | seeds | best feasible top-3 on the folds | its precision | valid, % "
+        "| test top-3 | test precision |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for method in dict.fromkeys(row["method"] for row in here):
+        mine = [row for row in here if row["method"] == method]
+        found = [row["metrics"] for row in mine if row["feasible"]]
+        tests = [row["test"] for row in mine if row["test"]]
+        cells = [
+            method,
+            f"{len(found)} feasible of {len(mine)}",
+            spread([metrics["top3"] for metrics in found]),
+            spread([metrics["precision"] for metrics in found]),
+            spread([100 * row["valid"] for row in mine], digits=1),
+            spread([test["top3"] for test in tests]),
+            spread([test["precision"] for test in tests]),
+        ]
+        table.append(f"| {' | '.join(cells)} |")
+    return table
+
+
+def _by_seed(here: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A row a search."""
+    table = [
+        "| method | seed | top-3 on the folds | precision | parameters | epochs | fully trained "
+        "| valid, % | test top-3 | test precision |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in here:
+        test = row["test"] or {}
+        cells = [
+            row["method"],
+            str(row["seed"]),
+            _number(row["metrics"]["top3"]) + ("" if row["feasible"] else " (infeasible)"),
+            _number(row["metrics"]["precision"]),
+            f"{row['num_params']:,}",
+            str(row["epochs"]),
+            str(row["fully_trained"]),
+            f"{100 * row['valid']:.1f}",
+            _number(test.get("top3")),
+            _number(test.get("precision")),
+        ]
+        table.append(f"| {' | '.join(cells)} |")
+    return table
+
+
+def _published(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """'published | here' for the searches whose method, seed and limits were published."""
+    lines = []
+    for entry in PUBLISHED:
+        limits = {
+            f"precision_per_batch >= {entry['constraint_min_precision']}",
+            f"num_params <= {entry['constraint_max_model_size']}",
+        }
+        for row in found:
+            same = row.get("constraints") and set(row["constraints"]) == limits
+            if same and (row["method"], row["seed"]) == (entry["method"], entry["seed"]):
+                lines.append(_beside(entry, row))
+    if not lines:
+        return []
+    return [
+        "## Published | here",
+        "",
+        "| method | minimum precision | test precision | parameter limit | parameters "
+        "| test accuracy | valid, % |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *lines,
+    ]
+
+
+def _beside(entry: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    then, test = entry["published"], row["test"] or {}
+    cells = [
+        entry["method"],
+        f"{entry['constraint_min_precision']:.2f}",
+        f"{then['test_precision_batch']:.3f} \\| {_number(test.get('precision_per_batch'))}",
+        f"{entry['constraint_max_model_size']:,}",
+        f"{then['num_params']:,} \\| {row['num_params']:,}",
+        f"{then['test_top3']:.3f} \\| {_number(test.get('top3'))}",
+        f"{100 * row['valid']:.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """'mean (sd)' over seeds; the mean alone of one."""
+    if not values:
+        return "-"
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ({statistics.stdev(values):.{digits}f})"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
