@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from distributed import Client, WorkerPlugin, get_worker
+from distributed import Client, KilledWorker, WorkerPlugin, get_worker
 
 from engine.machine import usable_memory
 from engine.pool import ProcessPool
@@ -27,6 +27,8 @@ class Cluster(Executor):
     run whose driver has died takes over from it. timeout, max_bytes: as in `ProcessPool`.
     InputError if no scheduler answers there.
     """
+
+    killers = (KilledWorker,)  # errors by which a job itself has failed
 
     def __init__(
         self, target: Any, address: str, name: str, timeout: float, max_bytes: int | None

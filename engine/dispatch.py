@@ -5,11 +5,10 @@ bracket, so that what is decided does not depend on how many workers there are.
 """
 
 import logging
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import asdict
 from typing import Any
 
@@ -24,6 +23,7 @@ from utils import InputError, nearest
 
 log = logging.getLogger("nas")
 WATCHED_JOBS = 20  # if more than half of so many failed for one reason, the next ones will, too
+LONGEST_WAIT = 86400.0  # seconds; the system refuses to wait for years at a time
 Halving = Generator[list[Job], list[Trial], None]
 
 
@@ -88,6 +88,7 @@ class Dispatcher:
     def run(self, halvings: Sequence[Halving]) -> list[Trial]:
         """Drives the brackets to their ends; their trials by bracket, rung, trial id."""
         courses = [Course(halving, self.cost) for halving in halvings]
+        began = len(self.journal.trials)
         try:
             self._begin(courses)
             while self._running:
@@ -97,7 +98,10 @@ class Dispatcher:
         except Stop:
             self._record()  # what ended just before
             raise
-        return [trial for course in courses for trial in course.done]
+        done = [trial for course in courses for trial in course.done]
+        new = {trial.key for trial in self.journal.trials[began:]}
+        _stop_if_hopeless([trial for trial in done if trial.key in new][-WATCHED_JOBS:])
+        return done
 
     def _begin(self, courses: Sequence[Course]) -> None:
         """Begins jobs while a worker is free; what is in the journal is done already."""
@@ -115,7 +119,11 @@ class Dispatcher:
                     if self._running:
                         return
                     raise Stop("time limit")
-                self._stop_if_hopeless()
+                recent = self.journal.trials[self.journal.replayed :][-WATCHED_JOBS:]
+                # While anything succeeds, only a whole generation is judged: what is the latest
+                # depends on the number of workers.
+                if not any(trial.status == "ok" for trial in recent):
+                    _stop_if_hopeless(recent)
                 if self.folder and job.rung == 0:
                     self.folder.check_space()
                 with self.signals.interruptible():
@@ -134,9 +142,12 @@ class Dispatcher:
         """Until a job has ended; Stop if none does by the time limit and the grace after it."""
         limit = self.settings.max_time + self.settings.grace
         with self.signals.interruptible():
-            left = max(0.0, limit - self.clock.used()) if math.isfinite(limit) else None
-            if not wait(self._running, timeout=left, return_when=FIRST_COMPLETED).done:
-                raise Stop("time limit")
+            while True:
+                left = min(max(0.0, limit - self.clock.used()), LONGEST_WAIT)
+                if wait(self._running, timeout=left, return_when=FIRST_COMPLETED).done:
+                    return
+                if self.clock.used() >= limit:
+                    raise Stop("time limit")
 
     def _record(self) -> None:
         """Records the jobs that have ended, and moves their brackets on."""
@@ -146,9 +157,12 @@ class Dispatcher:
                 outcome = dict(future.result())
             except WorkerFailed as error:
                 raise Stop("failures", str(error)) from None
-            except Exception as error:  # of the executor: a cluster that lost its workers
+            except getattr(self.pool, "killers", ()) as error:
                 reason = f"{type(error).__name__}: {error}"
                 outcome = {"status": "failed", "error": reason, "observed": {}}
+            except (Exception, CancelledError) as error:  # a scheduler that is gone
+                lost = f"the workers are lost ({type(error).__name__}: {error}); --resume goes on"
+                raise Stop("failures", lost) from None
             trace = outcome.pop("traceback", None)
             outcome["observed"]["elapsed"] = round(self.clock.used(), 3)
             trial = Trial(**asdict(job), **outcome)
@@ -187,19 +201,22 @@ class Dispatcher:
             going_on = {job.trial for job in course.waiting}
             self.folder.delete_states(one.trial for one in rung if one.trial not in going_on)
 
-    def _stop_if_hopeless(self) -> None:
-        # Of this session only: a resume may have removed the cause.
-        recent = self.journal.trials[self.journal.replayed :][-WATCHED_JOBS:]
-        reasons = Counter(
-            re.sub(r"\d+", "#", trial.error or "")  # 'killed 3 times' is 'killed 2 times'
-            for trial in recent
-            if trial.status not in ("ok", "diverged")
+
+def _stop_if_hopeless(recent: Sequence[Trial]) -> None:
+    """Stop if most of these failed alike.
+
+    They are of this session: what failed before may have been mended.
+    """
+    reasons = Counter(
+        re.sub(r"\d+", "#", trial.error or "")  # 'killed 3 times' is 'killed 2 times'
+        for trial in recent
+        if trial.status not in ("ok", "diverged")
+    )
+    reason, count = reasons.most_common(1)[0] if reasons else ("", 0)
+    if 2 * count > WATCHED_JOBS:
+        raise Stop(
+            "failures", f"{count} of the last {WATCHED_JOBS} trainings failed alike: {reason}"
         )
-        reason, count = reasons.most_common(1)[0] if reasons else ("", 0)
-        if 2 * count > WATCHED_JOBS:
-            raise Stop(
-                "failures", f"{count} of the last {WATCHED_JOBS} trainings failed alike: {reason}"
-            )
 
 
 def _rung_line(trials: list[Trial]) -> str:

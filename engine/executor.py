@@ -5,8 +5,10 @@ An executor here holds the target: `submit(function, *arguments)` calls `functio
 """
 
 import contextlib
+import json
 import logging
 import math
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -62,7 +64,7 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
         executor = InProcess(target)
     else:
         places = target.environments() if hasattr(target, "environments") else [{}]
-        count = number_of_workers(settings, len(places))
+        count = number_of_workers(settings, sum(map(bool, places)))
         limit = memory_bound(settings) or int(0.9 * usable_memory() / count)
         executor = ProcessPool(target, count, timeout, limit, places)
         log.info("workers: %d, each within %.1f GB of memory", count, limit / 1e9)
@@ -72,12 +74,12 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
         executor.shutdown(cancel_futures=True)
 
 
-def number_of_workers(settings: Settings, places: int) -> int:
+def number_of_workers(settings: Settings, gpus: int) -> int:
     """As the setting says; `auto` is one for each GPU, else what cores and memory allow."""
     if settings.workers != "auto":
         return int(settings.workers)
-    if places > 1 or settings.device == "cuda":
-        return places
+    if gpus:
+        return gpus
     return max(1, min(usable_cores() // settings.threads, usable_memory() // WORKER_BYTES))
 
 
@@ -94,17 +96,18 @@ def evaluate(
     `max_bytes`: refuses what the target says will need more. What the training raises is a
     result, with its reason; its traceback goes along under `traceback`, for display.
     """
+    refused = _refused(target, job, max_bytes)
+    if refused:
+        seen = {"refused": True, "seconds": 0.0}
+        return {"status": "out_of_memory", "error": refused, "observed": seen}
     started = time.monotonic()
     outcome: dict[str, Any] = {"status": "ok", "error": None}
     observed: dict[str, Any] = {}
     try:
-        _refuse(target, job, max_bytes)
-        metrics = dict(target.evaluate(job.config, job.epochs, seed, state))
-        folds, observed = metrics.pop("folds", []), metrics.pop("observed", {})
-        for name, value in metrics.items():
-            if not isinstance(value, int | float | np.number):
-                raise TypeError(f"metric {name} is no number: {value!r}")
-        outcome |= {"metrics": without_nan(metrics), "folds": without_nan(folds)}
+        measured = dict(target.evaluate(job.config, job.epochs, seed, state))
+        folds, seen = measured.pop("folds", []), measured.pop("observed", None)
+        outcome |= {"metrics": _numbers(measured), "folds": _for_json(folds)}
+        observed = _for_json(dict(seen or {}))
         infinite = [name for name, value in outcome["metrics"].items() if value is None]
         if infinite:
             outcome |= {"status": "diverged", "error": f"not finite: {', '.join(infinite)}"}
@@ -114,16 +117,34 @@ def evaluate(
         error = f"{type(exception).__name__}: {exception}"
         outcome |= {"status": "failed", "error": error, "traceback": traceback.format_exc()}
     if hasattr(target, "release_memory"):
-        target.release_memory()
+        with contextlib.suppress(Exception):  # the result counts
+            target.release_memory()
     outcome["observed"] = {**observed, "seconds": round(time.monotonic() - started, 3)}
     return outcome
 
 
-def _refuse(target: Any, job: Job, max_bytes: int | None) -> None:
-    """MemoryError if the training cannot fit, by the target's own estimate."""
-    if max_bytes is not None and hasattr(target, "estimate_memory"):
-        need = target.estimate_memory(job.config)
-        if need > max_bytes:
-            raise MemoryError(
-                f"refused: it needs about {need / 1e9:.2f} GB, allowed are {max_bytes / 1e9:.2f}"
-            )
+def _refused(target: Any, job: Job, max_bytes: int | None) -> str | None:
+    """Why the training is not begun, if by the target's own estimate it cannot fit."""
+    if max_bytes is None or not hasattr(target, "estimate_memory"):
+        return None
+    need = target.estimate_memory(job.config)
+    if need <= max_bytes:
+        return None
+    return f"refused: it needs about {need / 1e9:.2f} GB, allowed are {max_bytes / 1e9:.2f}"
+
+
+def _numbers(measured: dict[str, Any]) -> dict[str, float | None]:
+    """Metrics for the journal, None where not finite; TypeError for what is no real number."""
+    for name, value in measured.items():
+        number = isinstance(value, int | float | np.integer | np.floating)
+        huge = isinstance(value, int) and abs(value) > sys.float_info.max
+        if not number or isinstance(value, bool) or huge:
+            raise TypeError(f"metric {name} is no number: {value!r}")
+    return _for_json(measured)
+
+
+def _for_json(value: Any) -> Any:
+    """Plain data; TypeError or ValueError for what the journal could not hold."""
+    plain = without_nan(value)
+    json.dumps(plain, allow_nan=False)
+    return plain

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -25,6 +26,7 @@ from utils import InputError
 
 RETRIES = 3  # of a call whose worker was lost
 WATCH_SECONDS = 0.1  # between two looks at a worker
+RESTART_SECONDS = 1.0  # before another attempt to start one
 # No fork: it would inherit locks, threads and the state of CUDA.
 _CONTEXT = multiprocessing.get_context("spawn")
 
@@ -71,6 +73,8 @@ class ProcessPool(Executor):
         self._calls: queue.SimpleQueue = queue.SimpleQueue()
         self._starting = threading.Lock()  # multiprocessing starts one process at a time
         self._closed = threading.Event()
+        # Before the threads, which shield what they start from Ctrl-C: it would lift that again.
+        resource_tracker.ensure_running()
         self._threads = [
             threading.Thread(target=self._supervise, args=(number,), daemon=True)
             for number in range(workers)
@@ -96,6 +100,8 @@ class ProcessPool(Executor):
 
     def _supervise(self, number: int) -> None:
         """The thread beside a worker."""
+        # Ctrl-C goes to the whole group, also to a process that is just being started.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         child = _Child(self._target, number, self._places[number % len(self._places)])
         while (item := self._calls.get()) is not None:
             future, call = item
@@ -120,8 +126,8 @@ class ProcessPool(Executor):
                     self._wait(child, math.inf)  # until it has taken over the target
                 child.send(call)
                 outcome = self._wait(child, self.timeout)
-                if outcome["status"] == "out_of_memory":
-                    child.kill()  # whatever it still holds is free again
+                if _has_spoilt_its_process(outcome, child.place):
+                    child.kill()
                 break
             except _Ended as ended:
                 child.kill()
@@ -171,9 +177,16 @@ class _Child:
         self.kill()
         self.connection, theirs = _CONTEXT.Pipe()
         arguments = (theirs, dict(self.place))
-        self.process = _CONTEXT.Process(target=_work, args=arguments, daemon=True)
-        self.process.start()
-        theirs.close()
+        process = _CONTEXT.Process(target=_work, args=arguments, daemon=True)
+        try:
+            process.start()
+        except OSError as error:  # too many processes or open files
+            self.connection.close()
+            time.sleep(RESTART_SECONDS)
+            raise _Ended(f"it could not be started: {error}") from None
+        finally:
+            theirs.close()
+        self.process = process
 
     def send(self, message: Any) -> None:
         """Gives it the target first, and then calls; _Ended if the process is no more."""
@@ -213,6 +226,17 @@ class _Child:
                 self.process.close()
             self.connection.close()
             self.process = None
+
+
+def _has_spoilt_its_process(outcome: Mapping[str, Any], place: Mapping[str, str]) -> bool:
+    """Whether a new process is due.
+
+    After too little memory, for whatever it still holds; after a failure on a GPU, since an error
+    of CUDA stays with its process.
+    """
+    if outcome["status"] == "out_of_memory":
+        return "refused" not in outcome["observed"]
+    return bool(place) and outcome["status"] == "failed"
 
 
 def _work(connection: Connection, place: Mapping[str, str]) -> None:

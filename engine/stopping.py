@@ -68,9 +68,9 @@ class StopSignals:
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """Within, a signal stops the work at once; one that came before stops it on entry."""
-        self.check()
-        self._shielded = False
         try:
+            self._shielded = False
+            self.check()
             yield
         finally:
             self._shielded = True

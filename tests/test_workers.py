@@ -5,19 +5,27 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from stubs import Misbehaving, StubTarget, assert_same, lines, num_params, on_disk
 
 from engine import executor
+from engine import pool as pool_module
+from engine.dispatch import Dispatcher
 from engine.executor import number_of_workers, open_executor
+from engine.journal import Journal
 from engine.machine import usable_cores, usable_memory
 from engine.pool import RETRIES, ProcessPool
 from engine.settings import resolve
-from optimizer import search
+from engine.stopping import Stop, StopSignals
+from optimizer import plan, search
+from search.generation import Nursery, halvings
 from search.trial import Job, canonical
 from target import cross_validation
 from utils import InputError
@@ -206,6 +214,98 @@ def test_workers_that_cannot_begin_end_the_search_with_the_reason(space, caplog)
     assert "no number" in caplog.text
 
 
+class Odd(StubTarget):
+    """Returns what is no measurement; can be pickled."""
+
+    def __init__(self, changes):
+        super().__init__(lambda *_: changes)
+        self.changes = changes
+
+    def __reduce__(self):
+        return Odd, (self.changes,)
+
+    def release_memory(self):
+        raise OSError("nothing to be released")
+
+    def evaluate(self, config, epochs, seed, state=None):
+        return {**super().evaluate(config, epochs, seed, state), **self.changes}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"top3": True}, {"top3": 1j}, {"top3": 10**400}, {"top3": np.zeros(2)}, {"top3": "0.9"}]
+    + [{"observed": {"a": {1}}}, {"observed": {"a": threading.Lock}}, {"folds": [{1, 2}]}],
+)
+def test_what_the_journal_could_not_hold_is_a_failure(space, tmp_path, changes):
+    settings = resolve({**STUB, "workers": "1", "pop_size": 3, "max_generations": 0})
+    result = search(space, Odd(changes), settings, tmp_path / "run")
+    assert [trial.status for trial in result.trials] == ["failed"] * 3
+    assert search(space, Odd(changes), settings, tmp_path / "run").trials  # and it can be read
+
+
+def test_nothing_observed_is_no_failure(space):
+    settings = resolve({**STUB, "workers": "0", "pop_size": 3, "max_generations": 0})
+    result = search(space, Odd({"observed": None}), settings)
+    assert [trial.status for trial in result.trials] == ["ok"] * 3
+
+
+def test_where_many_fail_alike_the_end_does_not_depend_on_workers(space):
+    def members(wrong, workers):
+        given = {**STUB, "pop_size": 40, "max_generations": 1, "workers": workers}
+        return search(space, Misbehaving(wrong), resolve(given))
+
+    first = {canonical(trial.config): trial.trial for trial in members({}, "0").trials}
+    early = {key: "raise" for key, number in first.items() if 5 < number < 17}
+    serial, parallel = members(early, "0"), members(early, "2")
+    assert serial.reason == parallel.reason == "generation limit"
+    assert lines(serial.trials) == lines(parallel.trials)
+    late = {key: "raise" for key, number in first.items() if 25 < number < 40}
+    serial, parallel = members(late, "0"), members(late, "2")
+    assert serial.reason == parallel.reason == "failures"
+    assert lines(serial.trials) == lines(parallel.trials)
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(monkeypatch):
+    start, tries = pool_module._CONTEXT.Process.start, []
+
+    def reluctant(process):
+        tries.append(process)
+        if len(tries) == 1:
+            raise OSError(11, "Resource temporarily unavailable")
+        start(process)
+
+    monkeypatch.setattr(pool_module._CONTEXT.Process, "start", reluctant)
+    with ProcessPool(Misbehaving({}), 1, 1e9, 10**12) as pool:
+        outcome = pool.submit(say).result()
+    assert outcome["said"] == "hello" and outcome["observed"]["attempts"] == 2
+
+
+def say(target):
+    return {"said": "hello", "status": "ok", "observed": {}}
+
+
+def test_lost_workers_stop_the_search_and_are_no_result(space):
+    class Lost(executor.InProcess):
+        def submit(self, function, /, *arguments, **named):
+            future = super().submit(function, *arguments, **named)
+            if function is executor.evaluate and arguments[0].trial == 3:
+                future = Future()
+                future.cancel()
+                future.set_running_or_notify_cancel()
+            return future
+
+    settings = resolve({**STUB, "workers": "0"})
+    journal = Journal()
+    with StopSignals() as signals, pytest.raises(Stop, match="workers are lost") as stop:
+        dispatcher = Dispatcher(Lost(StubTarget()), settings, journal, None, signals, lambda c: 1)
+        nursery = Nursery(space, settings.ranking(), StubTarget().cheap, 1)
+        brackets = plan(settings, 0)
+        children = nursery.draw([], settings.pop_size)
+        dispatcher.run(halvings(brackets, children, 0, settings.ranking()))
+    assert stop.value.reason == "failures"
+    assert [trial.trial for trial in journal.trials] == [0, 1, 2]
+
+
 # ------------------------------------------------------------------------------ limits and means
 
 
@@ -229,13 +329,14 @@ def test_auto_is_what_cores_and_memory_allow(monkeypatch):
     assert 1 <= usable_cores() <= os.cpu_count() and usable_memory() > 0
     monkeypatch.setattr(executor, "usable_cores", lambda: 8)
     monkeypatch.setattr(executor, "usable_memory", lambda: 100 * GIGABYTE)
-    assert number_of_workers(resolve({}), 1) == 8
-    assert number_of_workers(resolve({"threads": 3}), 1) == 2
-    assert number_of_workers(resolve({"threads": 16}), 1) == 1
-    assert number_of_workers(resolve({}), 4) == 4  # GPUs
+    assert number_of_workers(resolve({}), 0) == 8
+    assert number_of_workers(resolve({"threads": 3}), 0) == 2
+    assert number_of_workers(resolve({"threads": 16}), 0) == 1
+    assert number_of_workers(resolve({}), 1) == 1  # GPU
+    assert number_of_workers(resolve({}), 4) == 4
     assert number_of_workers(resolve({"workers": "3"}), 4) == 3
     monkeypatch.setattr(executor, "usable_memory", lambda: 5 * GIGABYTE)
-    assert number_of_workers(resolve({}), 1) == 2
+    assert number_of_workers(resolve({}), 0) == 2
 
 
 @pytest.mark.parametrize("value", ["autp", "-1", "1.5", "1025", "", "two"])
@@ -243,6 +344,11 @@ def test_a_wrong_number_of_workers_is_told(value):
     with pytest.raises(InputError, match="allowed is auto or a whole number from 0 to 1024"):
         resolve({"workers": value})
     assert resolve({"workers": 2}).workers == "2"
+
+
+def test_any_limit_of_time_can_be_waited_for(space, undisturbed):
+    settings = resolve({**STUB, "workers": "1", "max_time": 1e10})
+    assert lines(search(space, Misbehaving({}), settings).trials) == lines(undisturbed.trials)
 
 
 def test_after_the_grace_a_training_is_abandoned_and_not_recorded(space, undisturbed, tmp_path):
@@ -325,21 +431,29 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_nothing_had_happened
     assert ended.stdout.count(": yes") == 5
 
 
+def start_search(folder):
+    """A search of two workers that goes on and on, leader of its own group of processes."""
+    words = [sys.executable, "-u", str(ROOT / "optimizer.py"), "--dataset", "synthetic"]
+    words += ["--workers", "2", "--pop_size", "4", "--epochs", "100000", "-s", "1e5"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        words, cwd=folder, start_new_session=True, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def test_ctrl_c_while_workers_start_is_told_by_nobody_but_the_driver(tmp_path):
+    driver = start_search(tmp_path)
+    while not driver.stdout.readline().startswith("estimated time"):
+        assert driver.poll() is None
+    time.sleep(0.3)
+    os.killpg(driver.pid, signal.SIGINT)
+    out, err = driver.communicate(timeout=60)
+    assert driver.returncode == 130 and err == "" and "The search ended" in out
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_the_whole_group_ends_workers_and_search_in_order(tmp_path, number, code):
-    words = [
-        sys.executable,
-        str(ROOT / "optimizer.py"),
-        "--dataset",
-        "synthetic",
-        "--workers",
-        "2",
-    ]
-    words += ["--pop_size", "4", "--epochs", "100000", "-s", "1e5", "--run_name", "mine"]
-    pipe = subprocess.PIPE
-    driver = subprocess.Popen(
-        words, cwd=tmp_path, start_new_session=True, stdout=pipe, stderr=pipe, text=True
-    )
+    driver = start_search(tmp_path)
     deadline = time.monotonic() + 120
     busy = []
     while len(busy) < 2 and time.monotonic() < deadline:
