@@ -1,0 +1,144 @@
+"""The study: its plan, the bound on precision, tables out of run folders, going on."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stubs import StubTarget
+
+from benchmarks import study, study_tables
+from engine.settings import resolve
+from optimizer import search
+from search.space import Space
+from utils import InputError, read_json, write_json
+
+ROOT = Path(__file__).resolve().parent.parent
+PRESETS = {path.stem: read_json(path) for path in study.STUDIES.glob("*.json")}
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_are_settings_of_searches(name):
+    preset = PRESETS[name]
+    units = list(study.units(preset, Path("out")))
+    assert len({unit.folder for unit in units}) == len(units)
+    for unit in units:
+        constraints = [
+            text.format(bound=0.5) for text in preset["limits"][unit.limits]["constraints"]
+        ]
+        given = {**preset["settings"], **study.METHODS[unit.method], "constraints": constraints}
+        settings = resolve({**given, "seed": unit.seed})
+        assert {limit.metric for limit in settings.ranking().constraints} >= {"precision"}
+
+
+def test_all_methods_of_a_seed_come_before_the_next_seed():
+    seeds = [unit.seed for unit in study.units(PRESETS["paper"], Path("out"))]
+    assert seeds == sorted(seeds) and len(seeds) == 3 * 8 * 4
+
+
+@given(st.floats(0.01, 0.5), st.lists(st.floats(0, 1), min_size=1, max_size=200))
+def test_the_bound_is_met_by_the_wanted_share_or_those_within_a_hundredth(share, values):
+    bound = study_tables.bound_met_by(share, values)
+    wanted = max(1, round(share * len(values)))
+    assert sum(value >= bound for value in values) >= wanted
+    assert sum(value >= bound + 0.01 for value in values) < wanted or wanted == len(values)
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Run folders of two methods, as a study leaves them, with a test result."""
+    space = Space.load(ROOT / "configs" / "space.json")
+    preset = {
+        "seeds": [1],
+        "methods": ["ea", "random"],
+        "limits": {"macro": {}},
+    }
+    for unit in study.units(preset, tmp_path):
+        given = {"pop_size": 4, "num_children": 4, "epochs": 4, "max_generations": 2}
+        given |= {"seed": unit.seed, "workers": "0", "constraints": ["precision >= 0.4"]}
+        settings = resolve({**given, **study.METHODS[unit.method]})
+        search(space, StubTarget(), settings, unit.folder)
+        record = read_json(unit.folder / "run.json")
+        session = {"reason": "generation limit"}
+        write_json(
+            unit.folder / "run.json",
+            {
+                **record,
+                "settings": {**given, **study.METHODS[unit.method]},
+                "sessions": [session],
+            },
+        )
+        write_json(unit.folder / "result_test.json", {"metrics": {"top3": 0.75, "precision": 0.5}})
+    return preset, tmp_path
+
+
+def test_rows_say_what_the_journals_say(finished):
+    preset, out = finished
+    rows = study_tables.rows(study.units(preset, out), out / "default")
+    assert [row["method"] for row in rows] == ["ea", "random"]
+    for row, unit in zip(rows, study.units(preset, out), strict=True):
+        trials = [json.loads(line) for line in (unit.folder / "trials.jsonl").open()]
+        met = [trial for trial in trials if trial["metrics"]["precision"] >= 0.4]
+        assert row["valid"] == len(met) / len(trials) and row["fully_trained"] == len(trials)
+        assert row["feasible"] == bool(met) and row["test"]["top3"] == 0.75
+        best = max(met, key=lambda trial: trial["metrics"]["top3"])
+        assert row["metrics"] == best["metrics"]
+    text = study_tables.markdown(rows)
+    assert "| ea | 1 feasible of 1 |" in text and "precision >= 0.4" in text
+
+
+def test_a_published_search_stands_beside_its_figures():
+    entry = next(e for e in study_tables.PUBLISHED if e["name"] == "eahb_p0.40_s2e7")
+    constraints = ["num_params <= 20000000", "precision_per_batch >= 0.4"]
+    row = {"limits": "x", "constraints": constraints, "method": "ea-hyperband", "seed": 123}
+    row |= {"feasible": True, "valid": 0.25, "num_params": 7, "epochs": 1, "fully_trained": 4}
+    row |= {"metrics": {"top3": 0.8, "precision": 0.5}}
+    row["test"] = {"top3": 0.9, "precision": 0.7, "precision_per_batch": 0.55}
+    text = study_tables.markdown([row])
+    then = entry["published"]
+    assert f"| {then['test_top3']:.3f} \\| 0.900 |" in text
+    assert f"| {then['test_precision_batch']:.3f} \\| 0.550 |" in text
+    assert "Published" not in study_tables.markdown([{**row, "seed": 0}])
+
+
+def test_only_what_has_used_its_budget_has_ended(finished):
+    preset, out = finished
+    unit = next(iter(study.units(preset, out)))
+    assert study.ended(unit.folder)
+    record = read_json(unit.folder / "run.json")
+    for reason, limit, over in [
+        (None, None, False),
+        ("interrupted", None, False),
+        ("time limit", None, True),
+        ("time limit", 100, False),
+        ("epoch limit", 100, True),
+    ]:
+        settings = {**record["settings"], "max_total_epochs": limit}
+        changed = {**record, "settings": settings, "sessions": [{"reason": reason}]}
+        write_json(unit.folder / "run.json", changed)
+        assert study.ended(unit.folder) == over
+
+
+def test_an_unknown_preset_is_told(capsys):
+    assert study.main(["--preset", "smal"]) == 2
+    assert "did you mean small?" in capsys.readouterr().err
+    with pytest.raises(InputError):
+        study.chosen("nowhere.json")
+
+
+@pytest.mark.slow  # the fast siblings are above
+def test_a_small_study_from_beginning_to_end_and_again(tmp_path):
+    words = [sys.executable, "-m", "benchmarks.study", "--preset", "smoke", "--output"]
+    first = subprocess.run([*words, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
+    rows = read_json(tmp_path / "study.json")["rows"]
+    assert [row["method"] for row in rows] == ["ea-hyperband", "random", "default"]
+    assert all(row["test"] for row in rows)
+    journals = {path: path.read_bytes() for path in tmp_path.glob("runs/*/trials.jsonl")}
+    again = subprocess.run([*words, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0 and "$ python optimizer.py" not in again.stdout
+    assert journals == {path: path.read_bytes() for path in tmp_path.glob("runs/*/trials.jsonl")}
