@@ -17,7 +17,7 @@ from search.hyperband import Bracket
 from search.trial import Trial
 
 log = logging.getLogger("nas")
-REFRESH = 2  # times a second; a frame takes a few milliseconds
+REFRESH = 1  # times a second; a frame takes 3 ms
 LAST_EVENTS = 4
 
 
@@ -65,14 +65,19 @@ class Progress(Observer):
 
     def rung_complete(self, trials: Sequence[Trial], going_on: set[int]) -> None:
         """See Observer."""
-        log.info("%s; %s", rung_words(trials), "; ".join(self.facts().values()))
+        log.info("%s", self.rung_line(trials))
         if log.isEnabledFor(logging.DEBUG):
             for line in self.decisions(trials, going_on):
                 log.debug("%s", line)
 
+    def rung_line(self, trials: Sequence[Trial]) -> str:
+        """What has been trained in a rung, and how the search stands."""
+        facts = [f"{name} {words}" for name, words in self.facts().items()]
+        return "; ".join([rung_words(trials), *facts])
+
     def facts(self) -> dict[str, str]:
         """How the search stands, in words."""
-        time = f"{in_words(self.clock.used())} of {in_words(self.settings.max_time)} used"
+        time = f"{in_words(self.clock.used())} of {in_words(self.settings.max_time)}"
         left = self.seconds_left()
         if left is not None:
             time += f", about {in_words(left)} left"
@@ -80,10 +85,16 @@ class Progress(Observer):
         share = f" ({self.feasible / self.full:.0%})" if self.full else ""
         return {
             "time": time,
-            "epochs": f"{self.spent:,}{limit} epochs, {self.rate():.2f} a second",
-            "best": f"best feasible {self.described(self.best)}" if self.best else "none feasible",
-            "feasible": f"feasible {self.feasible} of {self.full} fully trained{share}",
+            "epochs": f"{self.spent:,}{limit}, {self.rate():.2f} a second",
+            "best feasible": self.described(self.best) if self.best else "none yet",
+            "feasible": f"{self.feasible} of {self.full} fully trained{share}",
         }
+
+    def share(self) -> float:
+        """Of the limit that will end the search first, by what has been used until now; 0 to 1."""
+        epochs = self.spent / self.epoch_limit if self.epoch_limit else 0.0
+        time = self.clock.used() / self.settings.max_time if self.settings.max_time else 1.0
+        return min(1.0, max(epochs, time))
 
     def rate(self) -> float:
         """Epochs charged a second, in this session."""
@@ -148,7 +159,8 @@ class Display(Progress):
 
     def __init__(self, settings: Settings, console: Any):
         super().__init__(settings)
-        self._console, self._live = console, None
+        self._console = console
+        self._live: Any = None
         self._lock = threading.RLock()  # between the search and the thread that draws
         self._events: deque[str] = deque(maxlen=LAST_EVENTS)
 
@@ -181,6 +193,10 @@ class Display(Progress):
                 outcome = f"trial {trial.trial}: {trial.status}, {trial.error}"
             self._events.append(f"{outcome}, at {trial.epochs} epochs")
 
+    def rung_line(self, trials: Sequence[Trial]) -> str:
+        """What has been trained; the display says the rest."""
+        return rung_words(trials)
+
     def close(self) -> None:
         """Gives the terminal back as it was."""
         if self._live is not None:
@@ -189,6 +205,7 @@ class Display(Progress):
     def frame(self) -> Any:
         """What is shown now."""
         from rich.panel import Panel
+        from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
@@ -200,6 +217,7 @@ class Display(Progress):
                 grid.add_row(f"bracket {bracket.s}", Text(self.rungs_words(bracket)))
             for name, words in self.facts().items():
                 grid.add_row(name, Text(words))
+            grid.add_row("done", ProgressBar(total=1.0, completed=self.share(), width=40))
             for number, event in enumerate(self._events):
                 grid.add_row("" if number else "last", Text(event, style="dim"))
             return Panel(grid, title=f"generation {self.generation}", title_align="left")

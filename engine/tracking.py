@@ -130,7 +130,7 @@ class Tracker(Observer):
             while (call := self._calls.get()) is not None:
                 call(run)
         except Exception as error:
-            log.warning("warning: W&B is off, the search goes on: %s", _first_line(error))
+            log.warning("warning: W&B is off, the search goes on: %s", _in_words(error))
 
     def _open(self) -> Any:
         """A W&B run: online if it can be, else offline after a warning."""
@@ -148,7 +148,7 @@ class Tracker(Observer):
             wandb.teardown()  # else the id would be in use
             self.mode = "offline"
             run = self._init(wandb, self.mode)
-            reason = _first_line(error)
+            reason = _in_words(error)
             log.warning("warning: W&B goes on offline: %s; %s", reason, self._how_to_sync())
         for axis in AXES:
             run.define_metric(axis)
@@ -183,7 +183,7 @@ class Tracker(Observer):
         if not trials:
             return {}
         rows = [trial_row(trial, self.ranking, self.settings.epochs) for trial in trials]
-        columns = list(dict.fromkeys(name for row in rows for name in row))
+        columns: list[Any] = list(dict.fromkeys(name for row in rows for name in row))
         cells = [[row.get(name) for name in columns] for row in rows]
         media: dict[str, Any] = {
             "trials": wandb.Table(columns=columns, data=cells, allow_mixed_types=True)
@@ -265,5 +265,5 @@ def trial_row(trial: Trial, ranking: Ranking, epochs: int) -> dict[str, Any]:
     }
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
+def _in_words(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
