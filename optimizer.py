@@ -18,16 +18,19 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from engine import telling
 from engine.arguments import Parser
 from engine.dispatch import Dispatcher
 from engine.executor import open_executor
 from engine.journal import Journal
+from engine.observers import Observer, Observers
+from engine.progress import progress
 from engine.run import RunFolder, data_place, population_row
 from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, resumed
 from engine.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals
+from engine.tracking import tracking
 from search.evolution import survivors
 from search.generation import Nursery, halvings, incumbent, size, total_charged
 from search.hyperband import (
@@ -57,61 +60,100 @@ class Result:
 
 
 def search(
-    space: Space, target: Any, settings: Settings, run_dir: str | Path | RunFolder | None = None
+    space: Space,
+    target: Any,
+    settings: Settings,
+    run_dir: str | Path | RunFolder | None = None,
+    observers: Sequence[Observer] = (),
 ) -> Result:
     """Searches until a limit is reached or no new configuration is left.
 
-    Goes on where a run in `run_dir` ended; without `run_dir` nothing is written. InputError if no
-    configuration is within the limits that are known before training.
+    Goes on where a run in `run_dir` ended; without `run_dir` nothing is written. The observers
+    are told what happens. InputError if no configuration is within the limits that are known
+    before training.
     """
     if isinstance(run_dir, str | Path):
         with contextlib.closing(RunFolder(run_dir)) as opened:
-            return search(space, target, settings, opened)
+            return search(space, target, settings, opened, observers)
     folder, ranking = run_dir, settings.ranking()
     journal = Journal(folder.trials_jsonl if folder else None)
     for warning in journal.warnings:
         log.warning("warning: %s", warning)
+    rows: list[dict[str, Any]] = []  # of population.csv
+    name = str(folder.path.resolve()) if folder else uuid.uuid4().hex
+    with (
+        StopSignals() as signals,
+        open_executor(target, settings, name) as workers,
+        Observers(observers) as watch,
+    ):
+        doing = workers, settings, journal, folder, signals
+        dispatcher = Dispatcher(*doing, cost_by(target), watch)
+        watch.tell(Observer.begin, journal.trials, epoch_limit(settings))
+        try:
+            evolve(space, target, settings, dispatcher, rows)
+        except Stop as stop:
+            reason = stop.reason
+            log.info("the search ends: %s", stop)
+        best = write_best(folder, journal, rows, settings)
+        feasible = best is not None and ranking.feasible(best)
+        result = Result(best, feasible, journal.trials, reason)
+        watch.tell(Observer.end, result)
+    journal.close()
+    if folder and reason not in RESUMABLE:
+        folder.delete_all_states()
+    return result
+
+
+def evolve(
+    space: Space,
+    target: Any,
+    settings: Settings,
+    dispatcher: Dispatcher,
+    rows: list[dict[str, Any]],
+) -> NoReturn:
+    """The loop: generation after generation, until a Stop. Appends a row for each to `rows`."""
+    ranking, journal, watch = settings.ranking(), dispatcher.journal, dispatcher.watch
     evolving = settings.sampler == "evolution"
     breeding = (settings.tournament_size, settings.mutation_rate)
     nursery = Nursery(space, ranking, target.cheap, settings.seed, *breeding)
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
     population: list[Trial] = []
     done: list[Trial] = []  # as decided so far; on a resume the journal knows more
-    rows: list[dict[str, Any]] = []  # of population.csv
 
-    name = str(folder.path.resolve()) if folder else uuid.uuid4().hex
-    with StopSignals() as signals, open_executor(target, settings, name) as workers:
-        dispatcher = Dispatcher(workers, settings, journal, folder, signals, cost_by(target))
-        try:
-            for generation in range(0 if evolving else 1, last + 1):
-                planned = plan(settings, generation)
-                children = nursery.draw(population if evolving else [], size(planned))
-                if not journal.trials:
-                    second = plan(settings, 1)
-                    telling.estimate(target, children, planned, second, settings, workers.workers)
-                left = (settings.max_total_epochs or sys.maxsize) - total_charged(done)
-                brackets, limited = cut(shrink(planned, len(children)), left)
-                trials = dispatcher.run(halvings(brackets, children, generation, ranking))
-                if limited and not trials:
-                    raise Stop("epoch limit")
-                done += trials
-                full = [trial for trial in trials if trial.epochs == settings.epochs]
-                population = survivors(population, full, ranking.key, settings.pop_size)
-                rows.append(population_row(population, done, generation, ranking))
-                write_best(folder, journal, rows, settings)
-                if limited:
-                    raise Stop("epoch limit")
-                if len(children) < size(planned):
-                    raise Stop("space exhausted")
-            raise Stop("generation limit")
-        except Stop as stop:
-            reason = stop.reason
-            log.info("the search ends: %s", stop)
-        best = write_best(folder, journal, rows, settings)
-    journal.close()
-    if folder and reason not in RESUMABLE:
-        folder.delete_all_states()
-    return Result(best, best is not None and ranking.feasible(best), journal.trials, reason)
+    for generation in range(0 if evolving else 1, last + 1):
+        planned = plan(settings, generation)
+        children = nursery.draw(population if evolving else [], size(planned))
+        if not journal.trials:
+            second, workers = plan(settings, 1), dispatcher.pool.workers
+            telling.estimate(target, children, planned, second, settings, workers)
+        left = (settings.max_total_epochs or sys.maxsize) - total_charged(done)
+        brackets, limited = cut(shrink(planned, len(children)), left)
+        watch.tell(Observer.generation_begins, generation, brackets)
+        trials = dispatcher.run(halvings(brackets, children, generation, ranking))
+        if limited and not trials:
+            raise Stop("epoch limit")
+        done += trials
+        full = [trial for trial in trials if trial.epochs == settings.epochs]
+        population = survivors(population, full, ranking.key, settings.pop_size)
+        log.debug("population: %s", [trial.trial for trial in population])
+        rows.append(population_row(population, done, generation, ranking))
+        write_best(dispatcher.folder, journal, rows, settings)
+        watch.tell(Observer.generation_complete, rows[-1], done)
+        if limited:
+            raise Stop("epoch limit")
+        if len(children) < size(planned):
+            raise Stop("space exhausted")
+    raise Stop("generation limit")
+
+
+def epoch_limit(settings: Settings) -> int | None:
+    """Epochs charged in all when the search ends by its limits, if these say it."""
+    limits = [settings.max_total_epochs] if settings.max_total_epochs is not None else []
+    if settings.max_generations is not None:
+        first = telling.total_epochs(plan(settings, 0)) if settings.sampler == "evolution" else 0
+        each = telling.total_epochs(plan(settings, 1))
+        limits.append(first + settings.max_generations * each)
+    return min(limits, default=None)
 
 
 def cost_by(target: Any) -> Callable[[Mapping[str, Any]], float]:
@@ -239,7 +281,8 @@ def run_in(folder: RunFolder, settings: Settings, must_match: bool) -> int:
     log.info("data: %s, %d training images of %d classes, %d folds", *facts)
     if source.note:
         log.warning("NOTE: %s", source.note)
-    result = search(space, target, settings, folder)
+    observers = [progress(settings), *tracking(settings, folder)]
+    result = search(space, target, settings, folder, observers)
     folder.end_session(result.reason)
     places = folder.latest, folder.path
     inexact = folder.record.get("inexact", [])

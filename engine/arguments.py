@@ -41,8 +41,9 @@ class Parser(argparse.ArgumentParser):
         default = changes.pop("default", item.default)
         text = f"{item.metadata['help']} ({allowed(item)})"
         if kind is tuple:
+            one = name.rpartition("_")[2].removesuffix("s").upper()
             self.add_argument(
-                f"--{name}", nargs="+", default=argparse.SUPPRESS, metavar="LIMIT", help=text
+                f"--{name}", nargs="+", default=argparse.SUPPRESS, metavar=one, help=text
             )
         elif kind is bool:
             self.add_flag(f"--{name}", help=f"{text} [{default}]")

@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.executor import evaluate, memory_bound
 from engine.journal import Journal, used_seconds
+from engine.observers import Observer, Observers
 from engine.pool import WorkerFailed
 from engine.run import RunFolder
 from engine.settings import Settings
@@ -76,8 +77,9 @@ class Dispatcher:
         folder: RunFolder | None,
         signals: StopSignals,
         cost: Callable[[Mapping[str, Any]], float],
+        watch: Observers,
     ):
-        self.pool, self.settings = pool, settings
+        self.pool, self.settings, self.watch = pool, settings, watch
         self.journal, self.folder, self.signals = journal, folder, signals
         self.cost = cost
         ranking = settings.ranking()
@@ -168,6 +170,7 @@ class Dispatcher:
             trial = Trial(**asdict(job), **outcome)
             self.journal.append(trial)
             self._tell(trial, trace)
+            self.watch.tell(Observer.recorded, trial)
             if self.folder and job.bracket:
                 self.folder.cap_states(job.trial, int(self.settings.max_checkpoint_gb * 1e9))
             course.fresh = True
@@ -194,11 +197,11 @@ class Dispatcher:
         rung = course.finish(trial)
         if not rung:
             return
+        going_on = {job.trial for job in course.waiting}
         if course.fresh:
-            log.info(_rung_line(rung))
+            self.watch.tell(Observer.rung_complete, rung, going_on)
             course.fresh = False
         if self.folder and rung[0].bracket:  # others have no states
-            going_on = {job.trial for job in course.waiting}
             self.folder.delete_states(one.trial for one in rung if one.trial not in going_on)
 
 
@@ -217,14 +220,3 @@ def _stop_if_hopeless(recent: Sequence[Trial]) -> None:
         raise Stop(
             "failures", f"{count} of the last {WATCHED_JOBS} trainings failed alike: {reason}"
         )
-
-
-def _rung_line(trials: list[Trial]) -> str:
-    first = trials[0]
-    failed = sum(trial.status != "ok" for trial in trials)
-    seconds = sum(trial.observed.get("seconds", 0.0) for trial in trials)
-    return (
-        f"generation {first.generation}, bracket {first.bracket}, rung {first.rung}: "
-        f"{len(trials)} trained to {first.epochs} epochs in {seconds:.0f} s"
-        + (f", {failed} failed" if failed else "")
-    )

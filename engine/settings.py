@@ -26,6 +26,7 @@ MAY_DIFFER = (
     *("max_time", "grace", "max_total_epochs", "max_generations", "verbosity", "workers"),
     *("scheduler", "trial_timeout", "max_memory_gb", "max_checkpoint_gb", "dataset"),
     *("allow_inexact", "data_dir"),
+    *("wandb", "wandb_project", "wandb_entity", "wandb_group", "wandb_tags"),
 )
 INEXACTLY = ("device", "threads")  # with allow_inexact only
 MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
@@ -137,6 +138,15 @@ class Settings:
     verbosity: str = _setting(
         "INFO", "how much to print", choices=("INFO", "DEBUG"), flags=("-v",)
     )
+    wandb: str | None = _setting(
+        None,
+        "tracking with Weights & Biases [online if a key is configured, else disabled]",
+        choices=("online", "offline", "disabled"),
+    )
+    wandb_project: str = _setting("constrained-nas", "project at W&B")
+    wandb_entity: str | None = _setting(None, "user or team at W&B [the key's own]")
+    wandb_group: str | None = _setting(None, "group of runs at W&B")
+    wandb_tags: tuple[str, ...] = _setting((), "tags of the run at W&B")
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):

@@ -28,16 +28,16 @@ def verdicts(metrics: Mapping[str, Any], ranking: Ranking) -> list[str]:
     """'precision >= 0.39 met (0.5123)' for each constraint."""
     words = []
     for limit in ranking.constraints:
-        value = metrics.get(limit.metric)
-        shown = (
-            "not measured"
-            if value is None
-            else f"{value:,}"
-            if isinstance(value, int)
-            else f"{value:.4f}"
-        )
+        shown = number_words(metrics.get(limit.metric))
         words.append(f"{limit} {'met' if limit.miss(metrics) <= 0 else 'MISSED'} ({shown})")
     return words
+
+
+def number_words(value: Any) -> str:
+    """Four digits of what was measured, all digits of what was counted."""
+    if value is None:
+        return "not measured"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def estimate(
@@ -121,6 +121,19 @@ def in_words(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
+class _Console(logging.StreamHandler):
+    """Standard output as it is at the time: a live display puts itself in its place."""
+
+    @property
+    def stream(self) -> Any:
+        """See the class."""
+        return sys.stdout
+
+    @stream.setter
+    def stream(self, _: Any) -> None:
+        """Nothing to set."""
+
+
 class _QuietFile(logging.FileHandler):
     """A log that cannot be written (the disk is full) is no reason for a traceback."""
 
@@ -135,7 +148,7 @@ def set_up_logging(verbosity: str, path: Path | None = None) -> None:
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
-    console = logging.StreamHandler(sys.stdout)
+    console = _Console()
     console.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(console)
     if path is not None:

@@ -21,6 +21,7 @@ from engine.dispatch import Dispatcher
 from engine.executor import number_of_workers, open_executor
 from engine.journal import Journal
 from engine.machine import usable_cores, usable_memory
+from engine.observers import Observers
 from engine.pool import RETRIES, ProcessPool
 from engine.settings import resolve
 from engine.stopping import Stop, StopSignals
@@ -297,7 +298,8 @@ def test_lost_workers_stop_the_search_and_are_no_result(space):
     settings = resolve({**STUB, "workers": "0"})
     journal = Journal()
     with StopSignals() as signals, pytest.raises(Stop, match="workers are lost") as stop:
-        dispatcher = Dispatcher(Lost(StubTarget()), settings, journal, None, signals, lambda c: 1)
+        doing = Lost(StubTarget()), settings, journal, None, signals, lambda config: 1.0
+        dispatcher = Dispatcher(*doing, Observers())
         nursery = Nursery(space, settings.ranking(), StubTarget().cheap, 1)
         brackets = plan(settings, 0)
         children = nursery.draw([], settings.pop_size)

@@ -1,0 +1,246 @@
+"""Progress of a search: a line a rung and, on a terminal, a display that is kept up to date."""
+
+import logging
+import sys
+import threading
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any
+
+from engine.journal import used_seconds
+from engine.observers import Observer
+from engine.settings import Settings
+from engine.stopping import Clock
+from engine.telling import in_words, number_words, verdicts
+from search.generation import total_charged
+from search.hyperband import Bracket
+from search.trial import Trial
+
+log = logging.getLogger("nas")
+REFRESH = 1  # times a second; a frame takes 3 ms
+LAST_EVENTS = 4
+
+
+def progress(settings: Settings) -> "Progress":
+    """The display if standard output is a terminal that can move its cursor, else lines only."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        console = Console()
+        if not console.is_dumb_terminal:
+            return Display(settings, console)
+    return Progress(settings)
+
+
+class Progress(Observer):
+    """Keeps count, and says a line a rung; with -v DEBUG also why each child goes on or not."""
+
+    name = "the progress display"
+
+    def __init__(self, settings: Settings):
+        self.settings, self.ranking = settings, settings.ranking()
+        self.clock = Clock()
+        self.epoch_limit: int | None = None
+        self.spent = self.spent_before = 0  # epochs charged: in all, and before this session
+        self.full = self.feasible = 0  # trials that were fully trained; those within all limits
+        self.best: Trial | None = None  # of the feasible ones
+        self.brackets: Sequence[Bracket] = ()
+        self.generation = 0
+        self.ended: Counter[tuple[int, int, int]] = Counter()  # by generation, bracket, rung
+
+    def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
+        """See Observer."""
+        self.clock, self.epoch_limit = Clock(used_seconds(trials)), epochs
+        for trial in trials:
+            self._count(trial)
+        self.spent_before = total_charged(trials)
+
+    def generation_begins(self, generation: int, brackets: Sequence[Bracket]) -> None:
+        """See Observer."""
+        self.generation, self.brackets = generation, brackets
+
+    def recorded(self, trial: Trial) -> None:
+        """See Observer."""
+        self._count(trial)
+
+    def rung_complete(self, trials: Sequence[Trial], going_on: set[int]) -> None:
+        """See Observer."""
+        log.info("%s", self.rung_line(trials))
+        if log.isEnabledFor(logging.DEBUG):
+            for line in self.decisions(trials, going_on):
+                log.debug("%s", line)
+
+    def rung_line(self, trials: Sequence[Trial]) -> str:
+        """What has been trained in a rung, and how the search stands."""
+        facts = [f"{name} {words}" for name, words in self.facts().items()]
+        return "; ".join([rung_words(trials), *facts])
+
+    def facts(self) -> dict[str, str]:
+        """How the search stands, in words."""
+        time = f"{in_words(self.clock.used())} of {in_words(self.settings.max_time)}"
+        left = self.seconds_left()
+        if left is not None:
+            time += f", about {in_words(left)} left"
+        limit = "" if self.epoch_limit is None else f" of {self.epoch_limit:,}"
+        share = f" ({self.feasible / self.full:.0%})" if self.full else ""
+        return {
+            "time": time,
+            "epochs": f"{self.spent:,}{limit}, {self.rate():.2f} a second",
+            "best feasible": self.described(self.best) if self.best else "none yet",
+            "feasible": f"{self.feasible} of {self.full} fully trained{share}",
+        }
+
+    def share(self) -> float:
+        """Of the limit that will end the search first, by what has been used until now; 0 to 1."""
+        epochs = self.spent / self.epoch_limit if self.epoch_limit else 0.0
+        time = self.clock.used() / self.settings.max_time if self.settings.max_time else 1.0
+        return min(1.0, max(epochs, time))
+
+    def rate(self) -> float:
+        """Epochs charged a second, in this session."""
+        seconds = self.clock.used() - self.clock.used_before
+        return (self.spent - self.spent_before) / seconds if seconds > 0 else 0.0
+
+    def seconds_left(self) -> float | None:
+        """Until the first limit, if the pace stays as it is; None while there is no pace."""
+        if self.spent == self.spent_before:
+            return None
+        left = self.settings.max_time - self.clock.used()
+        if self.epoch_limit is not None:
+            left = min(left, (self.epoch_limit - self.spent) / self.rate())
+        return max(0.0, left)
+
+    def described(self, trial: Trial) -> str:
+        """Its objective, and what the limits are about."""
+        names = [self.ranking.metric, *(limit.metric for limit in self.ranking.constraints)]
+        known = {name: trial.metrics.get(name) for name in dict.fromkeys(names)}
+        words = [f"{name} {number_words(value)}" for name, value in known.items()]
+        return f"trial {trial.trial}: {', '.join(words)}"
+
+    def decisions(self, trials: Sequence[Trial], going_on: set[int]) -> list[str]:
+        """For each child of a rung, where it ranks, and what follows from that."""
+        succeeded = [trial for trial in trials if trial.status == "ok"]
+        ranked = sorted(succeeded, key=self.ranking.key)
+        rungs = next((b.rungs for b in self.brackets if b.s == trials[0].bracket), ())
+        following = rungs[trials[0].rung + 1 :]
+        lines = []
+        for place, trial in enumerate(ranked, start=1):
+            if trial.trial in going_on:
+                verdict = f"goes on to {following[0].epochs} epochs"
+            elif not following:
+                verdict = "is fully trained"
+            elif place <= following[0].size:
+                verdict = "would go on, but for the limit on epochs"
+            else:
+                verdict = f"is dropped, the best {following[0].size} go on"
+            rank = f"rank {place} of {len(trials)} at {trial.epochs} epochs"
+            value = f"{self.ranking.metric} {number_words(trial.metrics[self.ranking.metric])}"
+            origin = f"{trial.operator} of {list(trial.parents)}"
+            why = ", ".join([value, *verdicts(trial.metrics, self.ranking)])
+            lines.append(f"trial {trial.trial} ({origin}) {verdict}: {rank}, {why}")
+        failed = [trial for trial in trials if trial.status != "ok"]
+        return lines + [
+            f"trial {trial.trial} is dropped: {trial.status}, {trial.error}" for trial in failed
+        ]
+
+    def _count(self, trial: Trial) -> None:
+        self.spent += trial.charged
+        self.ended[trial.generation, trial.bracket, trial.rung] += 1
+        if trial.epochs != self.settings.epochs:
+            return
+        self.full += 1
+        if self.ranking.feasible(trial):
+            self.feasible += 1
+            self.best = min(filter(None, (self.best, trial)), key=self.ranking.key)
+
+
+class Display(Progress):
+    """Shows the same facts below the lines, kept up to date by a thread of their own."""
+
+    def __init__(self, settings: Settings, console: Any):
+        super().__init__(settings)
+        self._console = console
+        self._live: Any = None
+        self._lock = threading.RLock()  # between the search and the thread that draws
+        self._events: deque[str] = deque(maxlen=LAST_EVENTS)
+
+    def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
+        """See Observer."""
+        from rich.live import Live
+
+        super().begin(trials, epochs)
+        # What is printed meanwhile, the log too, goes through sys.stdout and so above the display.
+        self._live = Live(
+            get_renderable=self.frame,
+            console=self._console,
+            refresh_per_second=REFRESH,
+            transient=True,
+            redirect_stderr=sys.stderr.isatty(),
+        )
+        self._live.start()
+
+    def generation_begins(self, generation: int, brackets: Sequence[Bracket]) -> None:
+        """See Observer."""
+        with self._lock:
+            super().generation_begins(generation, brackets)
+
+    def recorded(self, trial: Trial) -> None:
+        """See Observer."""
+        with self._lock:
+            super().recorded(trial)
+            outcome = self.described(trial)
+            if trial.status != "ok":
+                outcome = f"trial {trial.trial}: {trial.status}, {trial.error}"
+            self._events.append(f"{outcome}, at {trial.epochs} epochs")
+
+    def rung_line(self, trials: Sequence[Trial]) -> str:
+        """What has been trained; the display says the rest."""
+        return rung_words(trials)
+
+    def close(self) -> None:
+        """Gives the terminal back as it was."""
+        if self._live is not None:
+            self._live.stop()
+
+    def frame(self) -> Any:
+        """What is shown now."""
+        from rich.panel import Panel
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        with self._lock:
+            for bracket in self.brackets:
+                grid.add_row(f"bracket {bracket.s}", Text(self.rungs_words(bracket)))
+            for name, words in self.facts().items():
+                grid.add_row(name, Text(words))
+            grid.add_row("done", ProgressBar(total=1.0, completed=self.share(), width=40))
+            for number, event in enumerate(self._events):
+                grid.add_row("" if number else "last", Text(event, style="dim"))
+            return Panel(grid, title=f"generation {self.generation}", title_align="left")
+
+    def rungs_words(self, bracket: Bracket) -> str:
+        """How many children of how many have ended, rung by rung."""
+        counts = [
+            self.ended[self.generation, bracket.s, position]
+            for position in range(len(bracket.rungs))
+        ]
+        return "   ".join(
+            f"{count}/{rung.run} at {rung.epochs}"
+            for count, rung in zip(counts, bracket.rungs, strict=True)
+        )
+
+
+def rung_words(trials: Sequence[Trial]) -> str:
+    """What has been trained in a rung."""
+    first = trials[0]
+    failed = sum(trial.status != "ok" for trial in trials)
+    seconds = sum(trial.observed.get("seconds", 0.0) for trial in trials)
+    return (
+        f"generation {first.generation}, bracket {first.bracket}, rung {first.rung}: "
+        f"{len(trials)} trained to {first.epochs} epochs in {seconds:.0f} s"
+        + (f", {failed} failed" if failed else "")
+    )
