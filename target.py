@@ -22,6 +22,7 @@ from utils import canonical_json, derive_rng, derive_seed
 from vision import metrics
 from vision.data import Images, stratified_folds
 from vision.training import (
+    SCORING_BATCH,
     Learner,
     flushed_denormals,
     out_of_memory_as_memory_error,
@@ -33,7 +34,7 @@ from vision.training import (
 )
 
 STATE_VERSION = 1
-BASE_BYTES = 800 * 10**6  # a process with PyTorch, before its first network
+BASE_BYTES = 880 * 10**6  # a process with PyTorch and a network of nearly no size
 METRICS = ("top3", "top1", "precision", "recall", "loss")
 
 
@@ -189,14 +190,17 @@ class ImageTarget:
         """Bytes that a process needs to train this network, roughly (docs/LOG.md has a table).
 
         PyTorch itself; weights, gradients and moments, and the states of all folds; what a batch
-        keeps for the backward pass, and the gradients of its largest layer.
+        keeps for the backward pass, a quarter more for gradients; and four outputs of the largest
+        layer for a batch of scoring, which finds little of the training's memory in one piece.
+        The quarter and the four are fitted to measured peaks.
         """
         sizes = self.image_size, self.num_classes
         kept, largest = count_activations(config, *sizes)
         batch = min(config["batch_size"], max(len(train) for train, _ in self.folds))
+        scored = min(SCORING_BATCH, max(len(held_out) for _, held_out in self.folds))
         states = 16 + 12 * len(self.folds)  # bytes a parameter
         images = 2 * self.images.numel()
-        floats = batch * (kept + 2 * largest) + images
+        floats = int(1.25 * batch * kept) + 4 * scored * largest + images
         return BASE_BYTES + states * count_parameters(config, *sizes) + 4 * floats
 
     def estimate_seconds(self, config: Mapping[str, Any], epochs: int) -> float:
