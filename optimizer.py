@@ -24,15 +24,16 @@ from engine import telling
 from engine.arguments import Parser
 from engine.dispatch import Dispatcher
 from engine.executor import open_executor
+from engine.history import History
 from engine.journal import Journal
 from engine.observers import Observer, Observers
 from engine.progress import progress
-from engine.run import RunFolder, data_place, population_row
+from engine.run import RunFolder, data_place
 from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, resumed
 from engine.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals
 from engine.tracking import tracking
 from search.evolution import survivors
-from search.generation import Nursery, halvings, incumbent, size, total_charged
+from search.generation import Nursery, halvings, size
 from search.hyperband import (
     Bracket,
     budget_levels,
@@ -79,7 +80,7 @@ def search(
     journal = Journal(folder.trials_jsonl if folder else None)
     for warning in journal.warnings:
         log.warning("warning: %s", warning)
-    rows: list[dict[str, Any]] = []  # of population.csv
+    history = History(journal, folder, settings)
     name = str(folder.path.resolve()) if folder else uuid.uuid4().hex
     with (
         StopSignals() as signals,
@@ -90,11 +91,11 @@ def search(
         dispatcher = Dispatcher(*doing, cost_by(target), watch)
         watch.tell(Observer.begin, journal.trials, epoch_limit(settings))
         try:
-            evolve(space, target, settings, dispatcher, rows)
+            evolve(space, target, settings, dispatcher, history)
         except Stop as stop:
             reason = stop.reason
             log.info("the search ends: %s", stop)
-        best = write_best(folder, journal, rows, settings)
+        best = history.write()
         feasible = best is not None and ranking.feasible(best)
         result = Result(best, feasible, journal.trials, reason)
         watch.tell(Observer.end, result)
@@ -109,36 +110,33 @@ def evolve(
     target: Any,
     settings: Settings,
     dispatcher: Dispatcher,
-    rows: list[dict[str, Any]],
+    history: History,
 ) -> NoReturn:
-    """The loop: generation after generation, until a Stop. Appends a row for each to `rows`."""
-    ranking, journal, watch = settings.ranking(), dispatcher.journal, dispatcher.watch
+    """The loop: generation after generation, until a Stop."""
+    ranking, watch = settings.ranking(), dispatcher.watch
     evolving = settings.sampler == "evolution"
     breeding = (settings.tournament_size, settings.mutation_rate)
     nursery = Nursery(space, ranking, target.cheap, settings.seed, *breeding)
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
     population: list[Trial] = []
-    done: list[Trial] = []  # as decided so far; on a resume the journal knows more
 
     for generation in range(0 if evolving else 1, last + 1):
         planned = plan(settings, generation)
         children = nursery.draw(population if evolving else [], size(planned))
-        if not journal.trials:
+        if not history.journal.trials:
             second, workers = plan(settings, 1), dispatcher.pool.workers
             telling.estimate(target, children, planned, second, settings, workers)
-        left = (settings.max_total_epochs or sys.maxsize) - total_charged(done)
+        left = (settings.max_total_epochs or sys.maxsize) - history.epochs
         brackets, limited = cut(shrink(planned, len(children)), left)
         watch.tell(Observer.generation_begins, generation, brackets)
         trials = dispatcher.run(halvings(brackets, children, generation, ranking))
         if limited and not trials:
             raise Stop("epoch limit")
-        done += trials
         full = [trial for trial in trials if trial.epochs == settings.epochs]
         population = survivors(population, full, ranking.key, settings.pop_size)
         log.debug("population: %s", [trial.trial for trial in population])
-        rows.append(population_row(population, done, generation, ranking))
-        write_best(dispatcher.folder, journal, rows, settings)
-        watch.tell(Observer.generation_complete, rows[-1], done)
+        history.add(population, trials, generation)
+        watch.tell(Observer.generation_complete, history.rows[-1], history.trials)
         if limited:
             raise Stop("epoch limit")
         if len(children) < size(planned):
@@ -173,20 +171,6 @@ def plan(settings: Settings, generation: int) -> list[Bracket]:
     if settings.hyperband:
         return hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta)
     return [plain_bracket(settings.num_children, settings.epochs)]
-
-
-def write_best(
-    folder: RunFolder | None, journal: Journal, rows: list[dict[str, Any]], settings: Settings
-) -> Trial | None:
-    """Tells, writes and returns the best so far; writes the history. All from the journal."""
-    ranking = settings.ranking()
-    best = incumbent(journal.trials, ranking)
-    if best is not None and len(journal.trials) > journal.replayed:
-        log.info("best so far: %s", telling.describe(best, ranking))
-    if folder:
-        folder.save_population(rows)
-        folder.save_winner(best, ranking, settings.epochs)
-    return best
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,11 +23,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from engine.environment import environment
-from engine.journal import used_seconds
 from engine.settings import Settings
 from engine.stopping import Stop
 from search.constraints import Ranking
-from search.generation import total_charged
 from search.trial import Trial
 from utils import InputError, nearest, read_json, write_json, write_text
 
@@ -225,34 +223,6 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.population_csv, text.getvalue())
-
-
-def population_row(
-    population: Sequence[Trial], done: Sequence[Trial], generation: int, ranking: Ranking
-) -> dict[str, Any]:
-    """Averages over the population and the values of its best, after a generation.
-
-    `done` is the journal so far.
-
-    acc is the objective's metric, prec the precision; empty where there is none. time is in
-    seconds of the run, epochs those charged.
-    """
-
-    def average(metric: str) -> float | None:
-        values = [trial.metrics.get(metric) for trial in population]
-        known = [value for value in values if value is not None]
-        return round(sum(known) / len(known), 6) if known else None
-
-    best = min(population, key=ranking.key).metrics if population else {}
-    return {
-        "avg_acc": average(ranking.metric),
-        "best_acc": best.get(ranking.metric),
-        "avg_prec": average("precision"),
-        "best_prec": best.get("precision"),
-        "step": generation,
-        "time": used_seconds(done),
-        "epochs": total_charged(done),
-    }
 
 
 def data_place(record: Mapping[str, Any]) -> dict[str, Any]:

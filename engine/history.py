@@ -1,0 +1,74 @@
+"""How a search stands after each generation: its history and the best so far, on disk too.
+
+All of it derives from the journal; each trial is looked at once, as a long search has many.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from engine import telling
+from engine.journal import Journal, used_seconds
+from engine.run import RunFolder
+from engine.settings import Settings
+from search.constraints import Ranking
+from search.generation import incumbent, total_charged
+from search.trial import Trial
+
+log = logging.getLogger("nas")
+
+
+class History:
+    """Of the search with this journal; without a folder nothing is written."""
+
+    def __init__(self, journal: Journal, folder: RunFolder | None, settings: Settings):
+        self.journal, self.folder = journal, folder
+        self.ranking, self.full_epochs = settings.ranking(), settings.epochs
+        self.trials: list[Trial] = []  # as decided so far; on a resume the journal knows more
+        self.rows: list[dict[str, Any]] = []  # of population.csv
+        self.epochs = 0  # charged for the trials
+        self.seconds = 0.0  # used when the last of them ended
+        self.best: Trial | None = None  # of the journal, also of an unfinished generation
+        self._looked_at = 0  # trials of the journal
+
+    def add(self, population: Sequence[Trial], trials: Sequence[Trial], generation: int) -> None:
+        """A generation has ended with these trials and this population; writes how it stands."""
+        self.trials += trials
+        self.epochs += total_charged(trials)
+        self.seconds = max(self.seconds, used_seconds(trials))
+        row = population_row(population, self.ranking)
+        row |= {"step": generation, "time": self.seconds, "epochs": self.epochs}
+        self.rows.append(row)
+        self.write()
+
+    def write(self) -> Trial | None:
+        """Tells, writes and returns the best so far; writes the history."""
+        new = self.journal.trials[self._looked_at :]
+        self._looked_at += len(new)
+        self.best = incumbent([*filter(None, [self.best]), *new], self.ranking)
+        if self.best is not None and self._looked_at > self.journal.replayed:
+            log.info("best so far: %s", telling.describe(self.best, self.ranking))
+        if self.folder:
+            self.folder.save_population(self.rows)
+            self.folder.save_winner(self.best, self.ranking, self.full_epochs)
+        return self.best
+
+
+def population_row(population: Sequence[Trial], ranking: Ranking) -> dict[str, Any]:
+    """Averages over the population and the values of its best.
+
+    acc is the objective's metric, prec the precision; None where there is none.
+    """
+
+    def average(metric: str) -> float | None:
+        values = [trial.metrics.get(metric) for trial in population]
+        known = [value for value in values if value is not None]
+        return round(sum(known) / len(known), 6) if known else None
+
+    best = min(population, key=ranking.key).metrics if population else {}
+    return {
+        "avg_acc": average(ranking.metric),
+        "best_acc": best.get(ranking.metric),
+        "avg_prec": average("precision"),
+        "best_prec": best.get("precision"),
+    }
