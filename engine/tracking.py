@@ -26,7 +26,9 @@ from search.generation import incumbent
 from search.trial import Trial
 
 log = logging.getLogger("nas")
-INIT_SECONDS, FINISH_SECONDS, PATIENCE = 8, 8, 15
+# A first try that fails and the one offline after it fit into the patience, and so does a last
+# upload that fails.
+INIT_SECONDS, FINISH_SECONDS, PATIENCE = 6, 8, 15
 GROWTH = 1.25  # of the table between two uploads: all of them together are 5 times the last
 AXES = ("time", "epochs")  # seconds used, epochs charged
 _QUIET = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
@@ -222,7 +224,8 @@ class Tracker(Observer):
         run.log_artifact(artifact)
 
     def _how_to_sync(self) -> str:
-        return f"`wandb sync {self.folder.path / 'wandb'}/*run-*` uploads what is there"
+        kind = "offline-run" if self.mode == "offline" else "run"
+        return f"`wandb sync {self.folder.path / 'wandb' / kind}-*` uploads what is there"
 
 
 def generation_values(
