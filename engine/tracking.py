@@ -1,7 +1,7 @@
 """Weights & Biases: one W&B run for a search, in a thread of its own that the search never awaits.
 
 Its files lie in the run's folder, under wandb/; `wandb sync` uploads what was tracked offline. The
-search waits for it at the end only, `PATIENCE` seconds at most.
+search waits for it at the end only, and for the network `PATIENCE` seconds at most.
 """
 
 import dataclasses
@@ -122,6 +122,8 @@ class Tracker(Observer):
         self._calls.put(send)
         self._calls.put(None)
         self._thread.join(PATIENCE)
+        if self.mode == "offline":  # it waits for no network: only a busy machine takes that long
+            self._thread.join(3 * PATIENCE)
         if self._thread.is_alive():
             log.warning("warning: W&B did not end in time; %s", self._how_to_sync())
 
