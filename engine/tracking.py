@@ -80,6 +80,8 @@ class Tracker(Observer):
         self.settings, self.folder, self.mode = settings, folder, mode
         self.ranking = settings.ranking()
         self.id = folder.record.get("wandb") or uuid.uuid4().hex[:8]
+        # Offline nothing waits for a network: only a busy machine takes long.
+        self._patience = PATIENCE if mode == "online" else 4 * PATIENCE
         self._shown = 0  # trials in the table when it was last sent
         self._calls: SimpleQueue[Callable[[Any], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="W&B", daemon=True)
@@ -121,22 +123,20 @@ class Tracker(Observer):
 
         self._calls.put(send)
         self._calls.put(None)
-        self._thread.join(PATIENCE)
-        if self.mode == "offline":  # it waits for no network: only a busy machine takes that long
-            self._thread.join(3 * PATIENCE)
+        self._thread.join(self._patience)
         if self._thread.is_alive():
             log.warning("warning: W&B did not end in time; %s", self._how_to_sync())
 
     def _work(self) -> None:
         """The thread: begins a W&B run, then does as it is told until the end."""
         try:
-            run = self._open()
+            run = self._begin()
             while (call := self._calls.get()) is not None:
                 call(run)
         except Exception as error:
             log.warning("warning: W&B is off, the search goes on: %s", _in_words(error))
 
-    def _open(self) -> Any:
+    def _begin(self) -> Any:
         """A W&B run: online if it can be, else offline after a warning."""
         place = self.folder.path / "wandb"
         own = {"WANDB_DATA_DIR": str(place), "WANDB_CACHE_DIR": str(place / "cache")}

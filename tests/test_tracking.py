@@ -359,12 +359,12 @@ def test_an_ill_server_costs_a_warning_and_few_seconds(offline, tmp_path, how):
     folder = tmp_path / "run"
     with Server(how) as server:
         connection = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
-        said = track(folder, {"max_generations": 3, "pause": 0.1}, **connection)
+        said = track(folder, {"max_generations": 3, "pause": 0.2}, **connection)
         assert server.asked
     assert lines(on_disk(folder)) == lines(on_disk(offline[0]))
     record = read_json(folder / "run.json")
     assert record["sessions"][-1]["reason"] == "generation limit"
-    assert record["seconds"] < 20 + 10  # the search itself, on a busy machine
+    assert record["waited"] < 20  # nothing else in a search waits for W&B
     warnings = [line for line in said.splitlines() if line.startswith("warning: ")]
     assert 1 <= len(warnings) <= 2 and all("W&B" in warning for warning in warnings)
     assert KEY not in said and KEY not in (folder / "log.txt").read_text()
