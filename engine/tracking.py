@@ -11,7 +11,6 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
@@ -57,13 +56,12 @@ def key_is_configured(environment: Mapping[str, str]) -> bool:
     """Whether W&B would find a key: in its variable, or in the netrc file of its login."""
     if environment.get("WANDB_API_KEY"):
         return True
-    host = urlsplit(environment.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    home = Path.home()
-    for path in (environment.get("NETRC"), home / ".netrc", home / "_netrc"):
+    for path in (environment.get("NETRC"), "~/.netrc", "~/_netrc"):
         try:
-            if path and netrc.netrc(path).authenticators(host or ""):
+            host = urlsplit(environment.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+            if path and netrc.netrc(os.path.expanduser(path)).authenticators(host or ""):
                 return True
-        except (OSError, netrc.NetrcParseError):
+        except (OSError, ValueError, netrc.NetrcParseError):
             continue
     return False
 
