@@ -1,7 +1,7 @@
 """Weights & Biases: one W&B run for a search, in a thread of its own that the search never awaits.
 
 Its files lie in the run's folder, under wandb/; `wandb sync` uploads what was tracked offline. The
-search waits for it at the end only, `PATIENCE` seconds at most.
+search waits for it at the end only, and for the network `PATIENCE` seconds at most.
 """
 
 import dataclasses
@@ -11,7 +11,6 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +25,9 @@ from search.generation import incumbent
 from search.trial import Trial
 
 log = logging.getLogger("nas")
-INIT_SECONDS, FINISH_SECONDS, PATIENCE = 8, 8, 15
+# A first try that fails and the one offline after it fit into the patience, and so does a last
+# upload that fails.
+INIT_SECONDS, FINISH_SECONDS, PATIENCE = 6, 8, 15
 GROWTH = 1.25  # of the table between two uploads: all of them together are 5 times the last
 AXES = ("time", "epochs")  # seconds used, epochs charged
 _QUIET = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
@@ -55,13 +56,12 @@ def key_is_configured(environment: Mapping[str, str]) -> bool:
     """Whether W&B would find a key: in its variable, or in the netrc file of its login."""
     if environment.get("WANDB_API_KEY"):
         return True
-    host = urlsplit(environment.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    home = Path.home()
-    for path in (environment.get("NETRC"), home / ".netrc", home / "_netrc"):
+    for path in (environment.get("NETRC"), "~/.netrc", "~/_netrc"):
         try:
-            if path and netrc.netrc(path).authenticators(host or ""):
+            host = urlsplit(environment.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+            if path and netrc.netrc(os.path.expanduser(path)).authenticators(host or ""):
                 return True
-        except (OSError, netrc.NetrcParseError):
+        except (OSError, ValueError, netrc.NetrcParseError):
             continue
     return False
 
@@ -78,6 +78,8 @@ class Tracker(Observer):
         self.settings, self.folder, self.mode = settings, folder, mode
         self.ranking = settings.ranking()
         self.id = folder.record.get("wandb") or uuid.uuid4().hex[:8]
+        # Offline nothing waits for a network: only a busy machine takes long.
+        self._patience = PATIENCE if mode == "online" else 4 * PATIENCE
         self._shown = 0  # trials in the table when it was last sent
         self._calls: SimpleQueue[Callable[[Any], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="W&B", daemon=True)
@@ -119,20 +121,20 @@ class Tracker(Observer):
 
         self._calls.put(send)
         self._calls.put(None)
-        self._thread.join(PATIENCE)
+        self._thread.join(self._patience)
         if self._thread.is_alive():
             log.warning("warning: W&B did not end in time; %s", self._how_to_sync())
 
     def _work(self) -> None:
         """The thread: begins a W&B run, then does as it is told until the end."""
         try:
-            run = self._open()
+            run = self._begin()
             while (call := self._calls.get()) is not None:
                 call(run)
         except Exception as error:
             log.warning("warning: W&B is off, the search goes on: %s", _in_words(error))
 
-    def _open(self) -> Any:
+    def _begin(self) -> Any:
         """A W&B run: online if it can be, else offline after a warning."""
         place = self.folder.path / "wandb"
         own = {"WANDB_DATA_DIR": str(place), "WANDB_CACHE_DIR": str(place / "cache")}
@@ -222,7 +224,8 @@ class Tracker(Observer):
         run.log_artifact(artifact)
 
     def _how_to_sync(self) -> str:
-        return f"`wandb sync {self.folder.path / 'wandb'}/*run-*` uploads what is there"
+        kind = "offline-run" if self.mode == "offline" else "run"
+        return f"`wandb sync {self.folder.path / 'wandb' / kind}-*` uploads what is there"
 
 
 def generation_values(

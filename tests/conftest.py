@@ -17,6 +17,7 @@ IGNORED = {"__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = os.path.join(
     tempfile.gettempdir(), f"hypothesis_{os.getuid()}"
 )
+os.environ["WANDB_MODE"] = "disabled"  # whatever key the developer has: tests are not tracked
 settings.register_profile(
     "project",
     deadline=None,

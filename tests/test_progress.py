@@ -1,0 +1,231 @@
+"""What a search shows while it runs, and that those who watch it cannot hurt it."""
+
+import logging
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from stubs import StubTarget, lines, make_trial, small_space
+
+from engine.observers import Observer
+from engine.progress import Progress
+from engine.settings import resolve
+from optimizer import epoch_limit, search
+from search.hyperband import hyperband_brackets
+
+SCRIPT = Path(__file__).with_name("watched_search.py")
+TINY = {"workers": "0", "pop_size": 4, "epochs": 4, "min_epochs": 1, "max_generations": 2}
+GIVEN = '{"max_generations": 1, "pause": 0.05, "wandb": "disabled"}'
+
+
+def watched(caplog, *observers, **changes):
+    settings = resolve({**TINY, **changes})
+    caplog.set_level(settings.verbosity, "nas")
+    logging.getLogger("nas").propagate = True
+    result = search(small_space(100), target(), settings, None, [Progress(settings), *observers])
+    return result, settings.ranking(), caplog.messages
+
+
+def target():
+    return StubTarget(cheap=lambda config: {"num_params": 1000 * config["x"]})
+
+
+def test_a_line_a_rung_with_all_facts(caplog):
+    result, ranking, messages = watched(caplog)
+    told = [message for message in messages if message.startswith("generation ")]
+    rungs = {(trial.generation, trial.bracket, trial.rung) for trial in result.trials}
+    heads = [re.match(r"generation (\d), bracket (\d), rung (\d): (\d+) trained", m) for m in told]
+    assert sorted(tuple(map(int, head.groups()[:3])) for head in heads) == sorted(rungs)
+    assert sum(int(head[4]) for head in heads) == len(result.trials)
+    full = [trial for trial in result.trials if trial.epochs == 4]
+    feasible = [trial for trial in full if ranking.feasible(trial)]
+    assert result.feasible and 0 < len(feasible) < len(full)
+    spent, best = sum(trial.charged for trial in result.trials), result.best
+    share = f"{len(feasible)} of {len(full)} fully trained ({len(feasible) / len(full):.0%})"
+    for words in (
+        f"; epochs {spent} of {spent}, ",
+        f"; best feasible trial {best.trial}: top3 {best.metrics['top3']:.4f}, num_params "
+        f"{best.metrics['num_params']:,}, precision {best.metrics['precision']:.4f}; ",
+        f"; feasible {share}",
+        " of 24.0 hours, about 0 seconds left; ",
+    ):
+        assert words in told[-1] and "\n" not in told[-1]
+
+
+def test_debug_says_why_each_child_goes_on_or_not(caplog):
+    result, _, messages = watched(caplog, verbosity="DEBUG")
+    followed = {trial.key[0] for trial in result.trials if trial.rung}
+    first = [t for t in result.trials if t.bracket and not t.rung]
+    assert first
+    for trial in first:
+        told = [m for m in messages if re.match(rf"trial {trial.trial} \(", m) and "rank" in m]
+        verdict = "goes on to" if trial.trial in followed else "is dropped, the best"
+        origin = f"({trial.operator} of {list(trial.parents)}) {verdict}"
+        assert origin in told[0] and f"top3 {trial.metrics['top3']:.4f}" in told[0]
+    assert any(message.startswith("population: [") for message in messages)
+
+
+def test_the_reasons_name_failures_and_the_limit_on_epochs():
+    progress = Progress(resolve(TINY))
+    progress.generation_begins(1, hyperband_brackets(4, 1, 2))
+    trials = [make_trial(number, generation=1, bracket=2, rung=0) for number in range(3)]
+    trials += [
+        make_trial(3, generation=1, bracket=2, rung=0, status="failed", error="no", metrics={})
+    ]
+    words = progress.decisions(trials, going_on={0})
+    assert "goes on to 2 epochs: rank 1 of 4" in words[0]
+    assert "would go on, but for the limit on epochs: rank 2 of 4" in words[1]
+    assert "is dropped, the best 2 go on: rank 3 of 4" in words[2]
+    assert words[3] == "trial 3 is dropped: failed, no"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"sampler": "random"}, {"hyperband": False}, {"max_total_epochs": 30}],
+)
+def test_the_epochs_that_end_a_search_are_known(changes):
+    settings = resolve({**TINY, **changes})
+    result = search(small_space(100), target(), settings)
+    spent = sum(trial.charged for trial in result.trials)
+    assert 0 <= epoch_limit(settings) - spent < 4  # a job that would exceed the limit is not begun
+    assert epoch_limit(resolve({**TINY, **changes, "max_generations": None})) in (None, 30)
+
+
+def test_the_estimate_is_the_first_limit_to_be_reached():
+    progress = Progress(resolve({**TINY, "max_time": 1000}))
+    assert progress.seconds_left() is None
+    progress.begin([], 100)
+    progress.clock.started -= 10
+    progress.recorded(make_trial(charged=25))
+    assert progress.rate() == pytest.approx(2.5, rel=0.01)
+    assert progress.seconds_left() == pytest.approx(30, rel=0.01)
+    progress.epoch_limit = 10**6
+    assert progress.seconds_left() == pytest.approx(990, rel=0.01)
+
+
+class Raising(Observer):
+    """Raises in one event, and notes what it is told."""
+
+    name = "the raising one"
+
+    def __init__(self, event):
+        self.told = []
+        for name in dir(Observer):
+            if not name.startswith("_") and name != "name":
+                setattr(self, name, self.listener(name, name == event))
+
+    def listener(self, name, raises):
+        def listen(*_):
+            self.told.append(name)
+            if raises:
+                raise ValueError("as it was told")
+
+        return listen
+
+
+EVENTS = [name for name in dir(Observer) if not name.startswith("_") and name != "name"]
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_an_observer_that_raises_is_off_and_does_no_harm(event, caplog):
+    raising = Raising(event)
+    result, _, messages = watched(caplog, raising)
+    assert lines(result.trials) == lines(search(small_space(100), target(), resolve(TINY)).trials)
+    warnings = [message for message in messages if "the raising one is off" in message]
+    assert len(warnings) == 1 and "ValueError: as it was told" in warnings[0]
+    assert raising.told.count(event) == 1 and raising.told[-1] == "close"
+
+
+def test_all_events_are_told(caplog):
+    listener = Raising(None)
+    watched(caplog, listener)
+    assert set(listener.told) == set(EVENTS)
+    assert listener.told[0] == "begin" and listener.told[-2:] == ["end", "close"]
+
+
+def on_terminal(folder, given, interrupt_at=None):
+    """Runs the script on a pseudo-terminal of 100 columns; its output and exit code."""
+    primary, secondary = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, folder, given],
+        stdout=secondary,
+        stderr=secondary,
+        env=environment,
+    )
+    os.close(secondary)
+    output = b""
+    try:
+        while chunk := os.read(primary, 65536):
+            output += chunk
+            if interrupt_at is not None and interrupt_at in output:
+                process.send_signal(signal.SIGINT)
+                interrupt_at = None
+    except OSError:  # the other end is closed
+        pass
+    os.close(primary)
+    return output.decode(), process.wait(60)
+
+
+def test_a_terminal_shows_a_display_below_the_lines(tmp_path):
+    output, code = on_terminal(tmp_path / "run", GIVEN)
+    assert code == 0
+    frames = output.split("╭─ generation ")[1:]
+    assert len(frames) > 3 and frames[-1].startswith("1 ")
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", frames[-1])
+    for words in (
+        r"bracket 2 +4/4 at 1   2/2 at 2   1/1 at 4",
+        r"time +\d+ seconds of 24.0 hours, about \d+ seconds left",
+        r"epochs +44 of 44, [\d.]+ a second",
+        r"best feasible +trial \d+: top3 0\.\d{4}, num_params [\d,]+, precision 0\.\d{4}",
+        r"feasible +\d+ of 9 fully trained \(\d+%\)",
+        r"last +trial \d+: top3",
+    ):
+        assert re.search(words, plain), (words, plain)
+    # The lines of the log stand whole above the display, and in log.txt without any control code.
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "\x1b" not in log and log.count(" INFO generation ") == 7
+    for line in re.findall(r"INFO (generation .*)", log):
+        assert f"{line}\r\n" in re.sub(r" +\r\n", "\r\n", output), line
+    assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")  # the cursor is back
+
+
+def test_an_interrupt_gives_the_terminal_back(tmp_path):
+    given = GIVEN.replace("1", "9", 1)
+    output, code = on_terminal(tmp_path / "run", given, interrupt_at=b"generation 1, ")
+    assert code == 130
+    assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")
+
+
+def test_off_a_terminal_there_are_plain_lines_only(tmp_path):
+    done = subprocess.run(
+        [sys.executable, SCRIPT, tmp_path / "run", GIVEN], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stderr == ""
+    assert "\x1b" not in done.stdout and "\r" not in done.stdout
+    assert done.stdout.count("fully trained (") == 7
+
+
+def test_the_display_is_cheap(tmp_path):
+    """Its share of the time of a core, apart from what it takes to load."""
+    from rich.console import Console
+
+    from engine.progress import REFRESH, Display
+
+    with open(os.devnull, "w") as nowhere:
+        display = Display(resolve(TINY), Console(file=nowhere, force_terminal=True, width=120))
+        display.generation_begins(1, hyperband_brackets(50, 3, 2))
+        for number in range(10):
+            display.recorded(make_trial(number))
+        display._console.print(display.frame())
+        began = time.process_time()
+        for _ in range(20):
+            display._console.print(display.frame())
+        frame = (time.process_time() - began) / 20
+    assert frame * REFRESH < 0.01

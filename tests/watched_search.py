@@ -1,0 +1,57 @@
+"""A search of the stub target with the observers of the command line, for tests from outside.
+
+python watched_search.py FOLDER SETTINGS: the settings as JSON; `pause` is in seconds a training.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from stubs import StubTarget, small_space  # noqa: E402
+
+from engine import telling  # noqa: E402
+from engine.observers import Observer  # noqa: E402
+from engine.progress import progress  # noqa: E402
+from engine.run import RunFolder  # noqa: E402
+from engine.settings import resolve  # noqa: E402
+from engine.stopping import EXIT_CODES  # noqa: E402
+from engine.tracking import tracking  # noqa: E402
+from optimizer import search  # noqa: E402
+
+
+def cheap(config):
+    return {"num_params": 1000 * config["x"]}
+
+
+class Stopwatch(Observer):
+    """Told first: from when on a search only waits for those who watch it."""
+
+    ended = 0.0
+
+    def end(self, result):
+        """See Observer."""
+        self.ended = time.monotonic()
+
+
+def main():
+    path, given = sys.argv[1], json.loads(sys.argv[2])
+    pause = given.pop("pause", 0.0)
+    given = {"workers": "0", "pop_size": 4, "epochs": 4, "min_epochs": 1, **given}
+    settings = resolve({"constraint_max_model_size": 150_000, **given})
+    target = StubTarget(act=lambda *_: time.sleep(pause), cheap=cheap)
+    with contextlib.closing(RunFolder(path)) as folder:
+        telling.set_up_logging(settings.verbosity, folder.log_txt)
+        folder.begin_session(settings, {"data": {}, "device": "cpu"}, must_match=False)
+        watching = [stopwatch := Stopwatch(), progress(settings), *tracking(settings, folder)]
+        result = search(small_space(200), target, settings, folder, watching)
+        folder.save(waited=time.monotonic() - stopwatch.ended)
+        folder.end_session(result.reason)
+    return EXIT_CODES[result.reason]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
