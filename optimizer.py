@@ -98,7 +98,7 @@ def search(
                 full = [trial for trial in trials if trial.epochs == settings.epochs]
                 population = survivors(population, full, ranking.key, settings.pop_size)
                 rows.append(population_row(population, done, generation, ranking))
-                write_best(folder, journal, rows, settings)
+                write_best(folder, journal, rows, settings, target)
                 if limited:
                     raise Stop("epoch limit")
                 if len(children) < size(planned):
@@ -107,7 +107,7 @@ def search(
         except Stop as stop:
             reason = stop.reason
             log.info("the search ends: %s", stop)
-        best = write_best(folder, journal, rows, settings)
+        best = write_best(folder, journal, rows, settings, target)
     journal.close()
     if folder and reason not in RESUMABLE:
         folder.delete_all_states()
@@ -134,7 +134,11 @@ def plan(settings: Settings, generation: int) -> list[Bracket]:
 
 
 def write_best(
-    folder: RunFolder | None, journal: Journal, rows: list[dict[str, Any]], settings: Settings
+    folder: RunFolder | None,
+    journal: Journal,
+    rows: list[dict[str, Any]],
+    settings: Settings,
+    target: Any,
 ) -> Trial | None:
     """Tells, writes and returns the best so far; writes the history. All from the journal."""
     ranking = settings.ranking()
@@ -143,7 +147,8 @@ def write_best(
         log.info("best so far: %s", telling.describe(best, ranking))
     if folder:
         folder.save_population(rows)
-        folder.save_winner(best, ranking, settings.epochs)
+        layers = target.layers(best.config) if best and hasattr(target, "layers") else None
+        folder.save_winner(best, ranking, settings.epochs, layers)
     return best
 
 
