@@ -108,7 +108,7 @@ def _verdicts(one: Measured) -> Iterator[str]:
     for text, words in zip(texts, telling.verdicts(one.known, ranking), strict=True):
         probability = verdict(text, one)["probability"]
         sampled = Constraint.parse(text).metric in one.resamples and probability is not None
-        yield f"{words}, by {probability:.1%} of the resamples" if sampled else words
+        yield f"{words}; met in {probability:.1%} of the resamples" if sampled else words
 
 
 def _number(value: float | None, digits: int = 4) -> str:
