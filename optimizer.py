@@ -182,6 +182,7 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
     parser.add_argument(
         "--resume", metavar="RUN", help="go on with a run: its folder, its name, or 'last'"
     )
+    parser.add_completion()
     return parser.parse_strictly(argv)
 
 
