@@ -123,7 +123,8 @@ def run(given: dict[str, Any]) -> None:
         write_json(file, done[-1].result)
         if model is not None:
             save_network(Path(model), learner, candidate, dataset)
-    print(comparison.report(done, [file for file, _ in places]))
+    notes = results.differences([one.result for one in done])
+    print(comparison.report(done, notes, [file for file, _ in places]))
 
 
 def chosen_seeds(given: dict[str, Any]) -> list[int]:
@@ -149,13 +150,13 @@ def compare(paths: Sequence[Path], others: Mapping[str, Any]) -> str:
     if len(paths) < 2:
         raise InputError(f"--compare has one result, {paths[0]}; allowed are two or more")
     read = [results.read_result(path) for path in paths]
-    kinds, kept = [result for result, _ in read], [stored[0] for _, stored in read]
-    notes = results.check_same_images(paths, kinds, kept)
+    kept = [result for result, _ in read]
+    results.check_same_images(paths, kept, [stored[0] for _, stored in read])
     done = [
         comparison.Measured(str(path), result, outcomes_of(result, stored))
         for path, (result, stored) in zip(paths, read, strict=True)
     ]
-    return "\n".join([comparison.table(done), comparison.pairs(done), *notes])
+    return comparison.report(done, results.differences(kept))
 
 
 def check_flags(

@@ -141,8 +141,8 @@ def check_same_images(
     paths: Sequence[Path],
     results: Sequence[Mapping[str, Any]],
     stored: Sequence[Predictions],
-) -> list[str]:
-    """InputError if the results are not of the same held-out images; what else differs, in words.
+) -> None:
+    """InputError if the results are not of the same held-out images, cut into the same folds.
 
     stored: the predictions of one seed of each.
     """
@@ -161,12 +161,17 @@ def check_same_images(
             raise InputError(
                 f"{pair}: the folds differ; they are cut by the first seed and --folds"
             )
-    notes = {
+
+
+def differences(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What else is not the same for all of them, in words."""
+    first = results[0]
+    words = {
         "epochs": "They were trained for different numbers of epochs: no fair comparison.",
         "optimizer": "They were trained with different optimizers.",
         "seeds": "They were trained with different seeds: McNemar's test is for the common ones.",
     }
-    said = [text for name, text in notes.items() if any(r[name] != first[name] for r in results)]
+    said = [text for name, text in words.items() if any(r[name] != first[name] for r in results)]
     for name, text in (("image_size", "at different sizes"), ("fingerprint", "on other images")):
         if any(r["dataset"].get(name) != first["dataset"].get(name) for r in results):
             said.append(f"They were trained {text}.")

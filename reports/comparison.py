@@ -62,15 +62,12 @@ def verdict(text: str, measured: Measured) -> dict[str, Any]:
     return {"text": text, "value": value, "met": met, "probability": probability}
 
 
-def report(done: Sequence[Measured], files: Sequence[Path]) -> str:
-    """All that is printed after an evaluation, whose results are in `files`."""
+def report(done: Sequence[Measured], notes: Sequence[str], files: Sequence[Path] = ()) -> str:
+    """All that is printed of evaluations, whose results are in `files`."""
     lines = [table(done), *(f"result in {file}" for file in files)]
-    if len(done) > 1:
-        lines.append(pairs(done))
-    if len({one.result["epochs"] for one in done}) > 1:
-        lines.append("They were trained for different numbers of epochs: no fair comparison.")
+    lines += [pairs(done)] if len(done) > 1 else []
     note = done[0].result["dataset"]["note"]
-    return "\n".join([*lines, f"NOTE: {note}"] if note else lines)
+    return "\n".join([*lines, *notes, *([f"NOTE: {note}"] if note else [])])
 
 
 def table(done: Sequence[Measured]) -> str:
@@ -116,10 +113,8 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 
 def pairs(done: Sequence[Measured]) -> str:
-    """Tests of all pairs, in words; empty for a single configuration."""
+    """Tests of all pairs, in words."""
     both = list(itertools.combinations(done, 2))
-    if not both:
-        return ""
     images = len(done[0].outcomes.labels)
     p_values = {
         metric: [
@@ -133,7 +128,7 @@ def pairs(done: Sequence[Measured]) -> str:
         "",
         f"Pairs, on the same {images} images: difference of the means over seeds, with p of the "
         "paired permutation",
-        f"test over images, corrected for {_count(len(both), 'pair')} (Holm); below, McNemar's "
+        f"test over images, corrected for {len(both)} pair(s) (Holm); below, McNemar's "
         "test of the two networks of each",
         "seed: b images only the first has right, c only the second.",
     ]
@@ -172,7 +167,3 @@ def _by_seed(one: Measured, other: Measured, metric: str) -> Iterator[str]:
 
 def _p(value: float) -> str:
     return f"{value:.4f}" if value >= 1e-4 else "< 0.0001"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

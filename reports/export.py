@@ -20,7 +20,6 @@ from ConfigSpace import (
     UniformFloatHyperparameter,
     UniformIntegerHyperparameter,
 )
-from ConfigSpace.hyperparameters import Hyperparameter
 
 from engine.journal import read_trials
 from engine.settings import FIELDS, Settings, resolve
@@ -142,9 +141,9 @@ def _frozen(
         # The dashboard looks for them here; what was not measured is infinite, which JSON is not.
         system_attrs={"constraints": misses} if all(map(math.isfinite, misses)) else {},
         intermediate_values={
-            rung.epochs: rung.metrics[names[0]]
+            rung.epochs: value
             for rung in rungs
-            if rung.metrics.get(names[0]) is not None
+            if (value := rung.metrics.get(names[0])) is not None
         },
     )
     elapsed = [rung.observed.get("elapsed", 0.0) for rung in rungs]
@@ -172,7 +171,7 @@ def _distributions(settings: Settings, configs: Sequence[Mapping[str, Any]]) -> 
     return ranges
 
 
-def _declared(parameter: Hyperparameter) -> Any:
+def _declared(parameter: Any) -> Any:
     """The distribution of a hyperparameter of ConfigSpace; None if Optuna has none like it."""
     from optuna import distributions
 

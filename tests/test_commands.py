@@ -987,7 +987,7 @@ def pair_lines(text):
 def test_pairs_are_told_in_words(compared):
     home, out = compared
     lines = pair_lines(out)
-    assert "corrected for 3 pairs (Holm)" in out and "95 % interval" in out
+    assert "corrected for 3 pair(s) (Holm)" in out and "95 % interval" in out
     assert sum(" and " in line and line.endswith(".json:") for line in lines) == 3
     first, second = (
         [np.load(home / f) for f in read(file)["predictions"]] for file in result_files(home)[:2]
@@ -1077,10 +1077,12 @@ def test_other_differences_of_results_are_noted(compared, tmp_path, capsys):
     for path in compared[0].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     result = read(tmp_path / "other_result_test.json")
-    save(tmp_path / "other_result_test.json", {**result, "epochs": 9, "optimizer": "adam"})
+    data = {"dataset": {**result["dataset"], "image_size": 9}}
+    save(tmp_path / "other_result_test.json", {**result, "epochs": 9, "optimizer": "adam"} | data)
     assert main.main(["--compare", *map(str, result_files(tmp_path))]) == 0
     out = capsys.readouterr().out
     assert "no fair comparison" in out and "different optimizers" in out
+    assert "at different sizes" in out and "on other images" not in out
     assert "different seeds" not in out
 
 

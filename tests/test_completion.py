@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import optimizer
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -36,10 +38,10 @@ def scripts(tmp_path_factory):
         ("python main.py --seeds 1 2 --com", {"--compare"}),
         ("python /somewhere/optimizer.py --sampler ra", {"random"}),
         ("python optimizer.py --hyperband F", {"False"}),
-        ("python optimizer.py --constraint_m", {f"--constraint_{n}" for n in ("max_model_size", "min_precision")}),
+        ("python optimizer.py --constraint_mi", {"--constraint_min_precision"}),
         ("python other.py --se", set()),
     ],
-)  # fmt: skip
+)
 def test_bash_completes(scripts, line, expected):
     """Both scripts are loaded, as in a user's shell."""
     function = "_complete_after_python" if line.startswith("python") else "_shtab_main_py"
@@ -62,7 +64,7 @@ def test_zsh_reads_its_script():
     subprocess.run(["zsh", "-n"], input=script, text=True, check=True)
 
 
-def test_another_shell_is_answered_in_words():
-    result = printed("main.py", "fish")
-    assert result.returncode == 2 and "'bash', 'zsh'" in result.stderr
-    assert result.stderr.count("\n") == 1
+def test_another_shell_is_answered_in_words(capsys):
+    assert optimizer.main(["--print-completion", "fish"]) == 2
+    err = capsys.readouterr().err
+    assert "'bash', 'zsh'" in err and err.count("\n") == 1
