@@ -33,10 +33,12 @@ class Measured:
 
     @cached_property
     def resamples(self) -> dict[str, np.ndarray]:
+        """See `statistics.bootstrap`."""
         return bootstrap(self.outcomes)
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % interval of each metric that has resamples."""
         return {name: interval(values) for name, values in self.resamples.items()}
 
     @cached_property
