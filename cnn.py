@@ -71,6 +71,34 @@ def count_macs(config: Mapping[str, Any], image_size: int = 16, num_classes: int
     ) + sum(inputs * outputs for inputs, outputs in linears)
 
 
+def layer_table(
+    config: Mapping[str, Any], image_size: int = 16, num_classes: int = 17
+) -> list[dict[str, Any]]:
+    """Name, output of one image ([C, H, W] or [features]), parameters and multiply-adds of layers.
+
+    ReLU and dropout have no row: they change no shape and count nothing. The sums of the columns
+    are `count_parameters` and `count_macs`.
+    """
+    convolutions, linears = shapes(config, image_size, num_classes)
+    area, rows = config["kernel_size"] ** 2, []
+
+    def add(name: str, output: list[int], parameters: int = 0, macs: int = 0) -> None:
+        row = {"name": name, "output": output, "parameters": parameters, "macs": macs}
+        rows.append(row)
+
+    for i, (inputs, outputs, side) in enumerate(convolutions):
+        weights, output = inputs * outputs * area, [outputs, side, side]
+        add(f"conv_{i}", output, weights + outputs, weights * side * side)
+        if config["use_BN"]:
+            add(f"batch_norm_{i}", output, 2 * outputs)
+        add(f"max_pool_{i}", [outputs, side // 2, side // 2])
+    add("global_avg_pool" if config["global_avg_pooling"] else "flatten", [linears[0][0]])
+    for i, (inputs, outputs) in enumerate(linears):
+        name = f"fc_{i}" if i < len(linears) - 1 else "classifier"
+        add(name, [outputs], outputs * (inputs + 1), inputs * outputs)
+    return rows
+
+
 def count_activations(
     config: Mapping[str, Any], image_size: int = 16, num_classes: int = 17
 ) -> tuple[int, int]:

@@ -1,15 +1,18 @@
 """Evaluates configurations: trains each anew and measures it on the test split or on the folds.
 
     python main.py -c runs/opt_cfg.json -t True
+    python main.py -c A.json B.json -t True --seeds 0 1 2
+    python main.py --compare A_result_test.json B_result_test.json
 
-Prints one table with the verdict on each limit, and writes result_test.json (or result_cv.json)
-and the predictions beside the configuration. A configuration that a search has found is measured
-by the limits and on the data of that search, unless flags say otherwise.
+Prints one table with 95 % intervals and the verdict on each limit, then tests of all pairs, and
+writes result_test.json (or result_cv.json) and the predictions beside the configuration. A
+configuration that a search has found is measured by the limits and on the data of that search,
+unless flags say otherwise. --compare trains nothing.
 """
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,12 @@ from engine import results, telling
 from engine.arguments import Parser, to_int
 from engine.candidates import Candidate, check_size, read_candidates, search_behind
 from engine.settings import SHORTHANDS, Settings, resolve
+from reports import comparison
+from reports.statistics import Outcomes
 from search.space import Space
 from search.trial import canonical, evaluation_seed
-from utils import InputError, canonical_json, without_nan, write_json
+from utils import InputError, canonical_json, write_json
+from vision.metrics import label_ranks, losses
 
 log = logging.getLogger("nas")
 HERE = Path(__file__).resolve().parent
@@ -59,22 +65,37 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
         *("-e", "--epochs"),
         nargs="+",
         type=to_int,
-        default=[50],
         help="epochs of training: one number, or one for each configuration [50]",
+    )
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        type=to_int,
+        metavar="SEED",
+        help="train once with each of these seeds, on the same data (folds: cut by the first)",
+    )
+    parser.add_argument(
+        "--compare", nargs="+", metavar="RESULT", help="result files to compare, untrained"
     )
     parser.add_argument("-m", "--model", help="save the network there (safetensors; needs -t)")
     parser.add_argument("--output", help="where to write results: a file, or a folder")
     for name in SETTINGS:
         parser.add_setting(name, **({"default": "adamw"} if name == "optimizer" else {}))
+    parser.add_completion()
     return parser.parse_strictly(argv)
 
 
 def run(given: dict[str, Any]) -> None:
     """Reads, trains, measures, writes, prints."""
-    paths = [Path(path) for path in given.pop("config") or []]
-    epochs, model, output = given.pop("epochs"), given.pop("model"), given.pop("output")
-    on_test = given.pop("test", False)
-    check_flags(paths, epochs, model, on_test)
+    given = {name: value for name, value in given.items() if value is not None}
+    if "compare" in given:
+        print(compare([Path(path) for path in given.pop("compare")], given))
+        return
+    paths = [Path(path) for path in given.pop("config", [])]
+    epochs, model = given.pop("epochs", [50]), given.pop("model", None)
+    output, on_test = given.pop("output", None), given.pop("test", False)
+    seeds = chosen_seeds(given)
+    check_flags(paths, epochs, seeds, model, on_test)
     origin, inherited = search_behind(paths, given)
     settings = resolve({"optimizer": "adamw"}, inherited, given)
     telling.set_up_logging(settings.verbosity)
@@ -85,21 +106,65 @@ def run(given: dict[str, Any]) -> None:
     target, names, dataset = open_target(settings, on_test)
     for candidate in candidates:
         check_size(candidate, target)
-    files = results.places(paths, output, on_test)
+    places = results.places(paths, output, on_test, seeds)
     done = []
-    for candidate, (file, predictions) in zip(candidates, files, strict=True):
-        result, scores, learner = evaluate(target, candidate, settings)
-        result |= {"split": "test" if on_test else "cv", "dataset": dataset}
-        results.save_predictions(predictions, target, scores, names, settings.seed)
-        write_json(file, {**result, "predictions": predictions.name})
-        done.append((candidate.path, result, file))
+    for candidate, (file, files) in zip(candidates, places, strict=True):
+        parts, stored = [], []
+        for seed, predictions in zip(seeds, files, strict=True):
+            by_fold, scores, learner = evaluate(target, candidate, seed)
+            parts.append(by_fold)
+            stored.append(results.predictions_of(target, scores, names, seed))
+            np.savez_compressed(predictions, **stored[-1])
+        result = results.summary(candidate, target, seeds, parts, [path.name for path in files])
+        result |= {"optimizer": settings.optimizer, "split": "test" if on_test else "cv"}
+        result["dataset"] = dataset
+        limits = settings.ranking().constraints
+        done.append(with_intervals(candidate.path, result, stored, map(str, limits)))
+        write_json(file, done[-1].result)
         if model is not None:
             save_network(Path(model), learner, candidate, dataset)
-    print(results.table(done, settings.ranking()))
+    notes = results.differences([one.result for one in done])
+    print(comparison.report(done, notes, [file for file, _ in places]))
+
+
+def chosen_seeds(given: dict[str, Any]) -> list[int]:
+    """The seeds to train with; the first of them becomes the setting, by which folds are cut."""
+    seeds = given.pop("seeds", None)
+    if seeds is None:
+        return [resolve({"seed": given.get("seed", Settings.seed)}).seed]
+    if "seed" in given:
+        raise InputError("--seed and --seeds cannot go together: name all seeds after --seeds")
+    twice = [seed for seed in seeds if seeds.count(seed) > 1]
+    if twice:
+        raise InputError(f"--seeds has {twice[0]} more than once; allowed is each seed once")
+    for seed in seeds:
+        resolve({"seed": seed})
+    given["seed"] = seeds[0]
+    return seeds
+
+
+def compare(paths: Sequence[Path], others: Mapping[str, Any]) -> str:
+    """The tables of result files, from their predictions; InputError if they do not compare."""
+    if others:
+        raise InputError(f"--compare trains nothing: it cannot go with --{next(iter(others))}")
+    if len(paths) < 2:
+        raise InputError(f"--compare has one result, {paths[0]}; allowed are two or more")
+    read = [results.read_result(path) for path in paths]
+    kept = [result for result, _ in read]
+    results.check_same_images(paths, kept, [stored[0] for _, stored in read])
+    done = [
+        comparison.Measured(str(path), result, outcomes_of(result, stored))
+        for path, (result, stored) in zip(paths, read, strict=True)
+    ]
+    return comparison.report(done, results.differences(kept))
 
 
 def check_flags(
-    paths: Sequence[Path], epochs: Sequence[int], model: str | None, on_test: bool
+    paths: Sequence[Path],
+    epochs: Sequence[int],
+    seeds: Sequence[int],
+    model: str | None,
+    on_test: bool,
 ) -> None:
     """Flags that do not fit together are told before anything is trained."""
     if not paths:
@@ -112,8 +177,10 @@ def check_flags(
     for count in epochs:
         if not 1 <= count <= 1_000_000:
             raise InputError(f"-e cannot be {count}; allowed is a whole number from 1 to 1000000")
-    if model is not None and (len(paths) > 1 or not on_test):
-        raise InputError("-m saves one network: give one configuration with it, and -t True")
+    if model is not None and (len(paths) > 1 or len(seeds) > 1 or not on_test):
+        raise InputError(
+            "-m saves one network: give one configuration and one seed with it, and -t True"
+        )
     if model is not None:
         results.check_file(Path(model), "-m ")
 
@@ -146,36 +213,53 @@ def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict
 
 
 def evaluate(
-    target: Any, candidate: Candidate, settings: Settings
-) -> tuple[dict[str, Any], np.ndarray, Any]:
-    """Trains a configuration once per fold: (result, logits of all held-out images, learner)."""
+    target: Any, candidate: Candidate, run_seed: int
+) -> tuple[list[dict[str, float]], np.ndarray, Any]:
+    """Trains once per fold: (metrics by fold, logits of all held-out images, last learner)."""
     config, epochs = candidate.config, candidate.epochs
     guess = telling.in_words(target.estimate_seconds(config, epochs))
-    log.info("%s: training for %d epochs, about %s", candidate.path, epochs, guess)
-    seed = evaluation_seed(settings.seed, config)
+    where = f"{candidate.path}, seed {run_seed}"
+    log.info("%s: training for %d epochs, about %s", where, epochs, guess)
+    seed = evaluation_seed(run_seed, config)
     parts, scores, learner = [], [], None
     for fold in range(len(target.folds)):
         learner = target.learner(config, seed, fold)
         scores.append(target.fit(learner, fold, epochs))
         parts.append(target.measure(scores[-1], fold, learner.batch_size))
         log.debug("fold %d: %s", fold, parts[-1])
-    metrics = {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
-    cheap = target.cheap(config)
-    known = without_nan({**metrics, **cheap})
-    result = {
-        "config": config,
-        "seeds": [settings.seed],
-        "epochs": epochs,
-        "optimizer": settings.optimizer,
-        "metrics": metrics,
-        **cheap,
-        "constraints": [
-            {"text": str(limit), "value": known.get(limit.metric), "met": limit.miss(known) <= 0}
-            for limit in settings.ranking().constraints
-        ],
-        **({"folds": parts} if len(parts) > 1 else {}),
-    }
-    return result, np.concatenate(scores), learner
+    return parts, np.concatenate(scores), learner
+
+
+def with_intervals(
+    path: Path,
+    result: dict[str, Any],
+    stored: Sequence[results.Predictions],
+    limits: Iterable[str],
+) -> comparison.Measured:
+    """The result with what its resamples say: intervals, and how it stands to each limit."""
+    measured = comparison.Measured(str(path), result, outcomes_of(result, stored))
+    result["intervals"] = measured.intervals
+    result["constraints"] = [comparison.verdict(text, measured) for text in limits]
+    return measured
+
+
+def outcomes_of(result: Mapping[str, Any], stored: Sequence[results.Predictions]) -> Outcomes:
+    """What tests and intervals need of the predictions; a diverged training got nothing right."""
+    labels, fold = stored[0]["labels"], stored[0]["fold"]
+    scores = np.stack([part["scores"] for part in stored]).astype(np.float64)
+    finite = np.isfinite(scores).all(axis=(1, 2))
+    scores[~finite] = 0.0
+    ranks = np.stack([label_ranks(one, labels) for one in scores])
+    return Outcomes(
+        num_classes=len(result["dataset"]["class_names"]),
+        labels=labels,
+        fold=fold,
+        predicted=scores.argmax(axis=2),
+        top3=(ranks < 3) & finite[:, None],
+        top1=(ranks < 1) & finite[:, None],
+        loss=np.stack([losses(one, labels) for one in scores]),
+        finite=finite,
+    )
 
 
 def save_network(

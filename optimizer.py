@@ -80,7 +80,7 @@ def search(
     journal = Journal(folder.trials_jsonl if folder else None)
     for warning in journal.warnings:
         log.warning("warning: %s", warning)
-    history = History(journal, folder, settings)
+    history = History(journal, folder, settings, getattr(target, "layers", None))
     name = str(folder.path.resolve()) if folder else uuid.uuid4().hex
     with (
         StopSignals() as signals,
@@ -203,6 +203,7 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
     parser.add_argument(
         "--resume", metavar="RUN", help="go on with a run: its folder, its name, or 'last'"
     )
+    parser.add_completion()
     return parser.parse_strictly(argv)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cnn import count_activations, count_macs, count_parameters
+from cnn import count_activations, count_macs, count_parameters, layer_table
 from utils import canonical_json, derive_rng, derive_seed
 from vision import metrics
 from vision.data import Images, stratified_folds
@@ -98,6 +98,10 @@ class ImageTarget:
             "num_params": count_parameters(config, self.image_size, self.num_classes),
             "macs": count_macs(config, self.image_size, self.num_classes),
         }
+
+    def layers(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The rows of `cnn.layer_table` for these images: a network in plain data, for reports."""
+        return layer_table(config, self.image_size, self.num_classes)
 
     def evaluate(
         self, config: Mapping[str, Any], epochs: int, seed: int, state: str | Path | None = None

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from engine.completion import SHELLS, PrintCompletion
 from engine.settings import FIELDS, SHORTHANDS, allowed, base_type
 from utils import InputError, nearest
 
@@ -20,6 +21,17 @@ class Parser(argparse.ArgumentParser):
             description=description,
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def add_completion(self) -> None:
+        """Adds --print-completion."""
+        self.add_argument(
+            "--print_completion",
+            action=PrintCompletion,
+            choices=SHELLS,
+            default=argparse.SUPPRESS,
+            metavar="SHELL",
+            help="print a script that completes these flags in bash or zsh, and end",
         )
 
     def add_setting(self, name: str, **changes: Any) -> None:

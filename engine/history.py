@@ -4,7 +4,7 @@ All of it derives from the journal; each trial is looked at once, as a long sear
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine import telling
@@ -19,10 +19,19 @@ log = logging.getLogger("nas")
 
 
 class History:
-    """Of the search with this journal; without a folder nothing is written."""
+    """Of the search with this journal; without a folder nothing is written.
 
-    def __init__(self, journal: Journal, folder: RunFolder | None, settings: Settings):
-        self.journal, self.folder = journal, folder
+    layers: the layer table of a configuration, if the target has one.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        folder: RunFolder | None,
+        settings: Settings,
+        layers: Callable[[Mapping[str, Any]], list[dict[str, Any]]] | None = None,
+    ):
+        self.journal, self.folder, self.layers = journal, folder, layers
         self.ranking, self.full_epochs = settings.ranking(), settings.epochs
         self.trials: list[Trial] = []  # as decided so far; on a resume the journal knows more
         self.rows: list[dict[str, Any]] = []  # of population.csv
@@ -50,7 +59,8 @@ class History:
             log.info("best so far: %s", telling.describe(self.best, self.ranking))
         if self.folder:
             self.folder.save_population(self.rows)
-            self.folder.save_winner(self.best, self.ranking, self.full_epochs)
+            layers = self.layers(self.best.config) if self.best and self.layers else None
+            self.folder.save_winner(self.best, self.ranking, self.full_epochs, layers)
         return self.best
 
 

@@ -23,7 +23,13 @@ class Journal:
         # What decides nothing need not fill the memory of a long search, if it is on disk.
         self._keeps_no_folds = path is not None
         if path is not None:
-            for trial in self._read(path):
+            trials, torn = read_trials(path) if path.exists() else ([], False)
+            if torn:  # a crash in mid-write: that job was never acted on and will be run again
+                self.warnings.append(
+                    f"{path}: the last line was incomplete and has been taken out"
+                )
+                os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+            for trial in trials:
                 self._remember(trial)
             self.replayed = len(self.trials)
             self._file = open(path, "a", encoding="utf-8")
@@ -53,19 +59,20 @@ class Journal:
         self.trials.append(trial)
         self._by_key[trial.key] = trial
 
-    def _read(self, path: Path) -> list[Trial]:
-        content = path.read_bytes() if path.exists() else b""
-        whole, _, torn = content.rpartition(b"\n")
-        if torn:  # a crash in mid-write: that job was never acted on and will be run again
-            self.warnings.append(f"{path}: the last line was incomplete and has been taken out")
-            os.truncate(path, len(content) - len(torn))
-        trials = []
-        for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
-            try:
-                trials.append(Trial.from_line(line.decode()))
-            except (ValueError, TypeError, AttributeError, RecursionError) as error:
-                raise InputError(f"{path}, line {number} is damaged: {error}") from None
-        return trials
+
+def read_trials(path: Path) -> tuple[list[Trial], bool]:
+    """The trials in a journal, and whether its last line is incomplete (and left out).
+
+    Only reads, so that a running search can be looked at. InputError if a line is damaged.
+    """
+    whole, _, torn = path.read_bytes().rpartition(b"\n")
+    trials = []
+    for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
+        try:
+            trials.append(Trial.from_line(line.decode()))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(f"{path}, line {number} is damaged: {error}") from None
+    return trials, bool(torn)
 
 
 def used_seconds(trials: Iterable[Trial]) -> float:

@@ -1,42 +1,50 @@
-"""What `main.py` writes and prints: a result file a configuration, predictions, one table."""
+"""What `main.py` writes and reads again: result files, and the predictions beside them."""
 
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine import telling
-from search.constraints import Ranking
-from utils import InputError, without_nan
+from engine.candidates import Candidate
+from utils import InputError, read_json
 
-SHOWN = ("top3", "top1", "precision", "recall", "loss")
+NEEDED = (
+    *("config", "seeds", "split", "epochs", "metrics", "constraints", "num_params", "macs"),
+    *("optimizer", "dataset", "predictions"),
+)
+Predictions = Mapping[str, np.ndarray]  # see `predictions_of`
 
 
-def places(configs: Sequence[Path], output: str | None, on_test: bool) -> list[tuple[Path, Path]]:
-    """(result file, predictions) of each configuration: beside it, or where --output says.
+def places(
+    configs: Sequence[Path], output: str | None, on_test: bool, seeds: Sequence[int]
+) -> list[tuple[Path, list[Path]]]:
+    """(result file, predictions by seed) of each configuration: beside it, or where --output says.
 
     Makes the folders, so that a place that cannot be written is told before anything is trained.
     """
-    several, split, pairs = len(configs) > 1, "test" if on_test else "cv", []
+    several, split = len(configs) > 1, "test" if on_test else "cv"
+    found: list[tuple[Path, list[Path]]] = []
     for config in configs:
         prefix = f"{config.stem}_" if several else ""
         folder = config.parent if output is None else Path(output)
         file = folder / f"{prefix}result_{split}.json"
-        predictions = folder / f"{prefix}predictions_{split}.npz"
+        stem = f"{prefix}predictions_{split}"
         if output is not None and folder.suffix == ".json" and not several:
             folder, file = folder.parent, folder
-            predictions = folder / f"{file.stem}_predictions.npz"
+            stem = f"{file.stem}_predictions"
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"results cannot go to {output}: {error.strerror}") from None
         check_file(file)
-        if (file, predictions) in pairs:
+        if file in [other for other, _ in found]:
             raise InputError(f"{config}: the result of another {config.name} would be overwritten")
-        pairs.append((file, predictions))
-    return pairs
+        ends = [f"_seed_{seed}" for seed in seeds] if len(seeds) > 1 else [""]
+        found.append((file, [folder / f"{stem}{end}.npz" for end in ends]))
+    return found
 
 
 def check_file(path: Path, flag: str = "") -> None:
@@ -46,47 +54,125 @@ def check_file(path: Path, flag: str = "") -> None:
         raise InputError(f"{flag}{path}: {reason}; name a file in a folder that can be written")
 
 
-def save_predictions(
-    path: Path, target: Any, scores: np.ndarray, names: Sequence[str], seed: int
-) -> None:
-    """An npz: scores (logits), labels, names and fold of each held-out image; the seed."""
+def predictions_of(
+    target: Any, scores: np.ndarray, names: Sequence[str], seed: int
+) -> Predictions:
+    """For an npz: scores (logits), labels, names and fold of each held-out image; the seed."""
     held_out = [part for _, part in target.folds]
     index = np.concatenate(held_out)
     fold = np.concatenate([np.full(len(part), number) for number, part in enumerate(held_out)])
-    np.savez_compressed(
-        path,
-        scores=scores,
-        labels=target.labels[index],
-        names=np.array([names[i] for i in index]),
-        fold=fold,
-        seed=seed,
-    )
+    return {
+        "scores": scores,
+        "labels": target.labels[index],
+        "names": np.array([names[i] for i in index]),
+        "fold": fold,
+        "seed": np.array(seed),
+    }
 
 
-def table(done: Sequence[tuple[Path, Mapping[str, Any], Path]], ranking: Ranking) -> str:
-    """One row a configuration, then the verdict on each limit, and where the results are.
+def summary(
+    candidate: Candidate,
+    target: Any,
+    seeds: Sequence[int],
+    parts: Sequence[Sequence[Mapping[str, float]]],
+    predictions: Sequence[str],
+) -> dict[str, Any]:
+    """What a result file says of a configuration; metrics are means over folds and seeds.
 
-    done: (file of the configuration, result, file of the result) of each.
+    parts: metrics by seed and fold.
     """
-    first = done[0][1]
-    shown = [name for name in (*SHOWN, "precision_per_batch") if name in first["metrics"]]
-    rows = [["configuration", "epochs", *shown, "parameters", "multiply-adds"]]
-    for path, result, _ in done:
-        values = [f"{result['metrics'][name]:.4f}" for name in shown]
-        sizes = [f"{result['num_params']:,}", f"{result['macs']:,}"]
-        rows.append([str(path), str(result["epochs"]), *values, *sizes])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    where = "the test split" if first["split"] == "test" else "the folds (means)"
-    lines = ["", f"{first['dataset']['name']}, measured on {where}:"]
-    for name, *cells in rows:
-        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *aligned]))
-    for path, result, file in done:
-        cheap = {"num_params": result["num_params"], "macs": result["macs"]}
-        known = without_nan({**result["metrics"], **cheap})
-        lines += [f"{path}:", *(f"    {verdict}" for verdict in telling.verdicts(known, ranking))]
-        lines.append(f"    result in {file}")
-    if len({result["epochs"] for _, result, _ in done}) > 1:
-        lines.append("They were trained for different numbers of epochs: no fair comparison.")
-    note = first["dataset"]["note"]
-    return "\n".join([*lines, f"NOTE: {note}"] if note else lines)
+    by_seed = [_mean(by_fold) for by_fold in parts]
+    folds = [_mean(by_seed_of_fold) for by_seed_of_fold in zip(*parts, strict=True)]
+    return {
+        "config": candidate.config,
+        "seeds": list(seeds),
+        "epochs": candidate.epochs,
+        "metrics": _mean(by_seed),
+        **target.cheap(candidate.config),
+        **({"folds": folds} if len(folds) > 1 else {}),
+        "by_seed": [
+            {"seed": seed, "metrics": metrics, "predictions": file}
+            for seed, metrics, file in zip(seeds, by_seed, predictions, strict=True)
+        ],
+        "predictions": list(predictions) if len(seeds) > 1 else predictions[0],
+        "layers": target.layers(candidate.config),
+    }
+
+
+def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each metric; NaN if one is."""
+    return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
+
+
+def read_result(path: Path) -> tuple[dict[str, Any], list[Predictions]]:
+    """A result file, and the predictions beside it, one for each of its seeds.
+
+    InputError if the file is none or its predictions are not there or do not fit it.
+    """
+    result = read_json(path)
+    missing = [name for name in NEEDED if not isinstance(result, dict) or name not in result]
+    if missing:
+        raise InputError(f"{path} is no result of main.py: it has no {missing[0]!r}")
+    listed = result["predictions"]  # one name for one seed, as ever
+    files = listed if isinstance(listed, list) else [listed]
+    stored = [_read_predictions(path.parent / str(file), path) for file in files]
+    try:
+        seeds = [int(part["seed"]) for part in stored]
+        shape = len(stored[0]["labels"]), len(result["dataset"]["class_names"])
+        fits = all(part["scores"].shape == shape for part in stored)
+    except (LookupError, TypeError, ValueError):
+        fits, seeds = False, []
+    if not fits or seeds != result["seeds"]:
+        raise InputError(f"{path}: its predictions are not those of this result; evaluate again")
+    return result, stored
+
+
+def _read_predictions(file: Path, result: Path) -> Predictions:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise InputError(f"{result}: its predictions {file} are not there") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{result}: its predictions {file} cannot be read: {error}") from None
+
+
+def check_same_images(
+    paths: Sequence[Path],
+    results: Sequence[Mapping[str, Any]],
+    stored: Sequence[Predictions],
+) -> None:
+    """InputError if the results are not of the same held-out images, cut into the same folds.
+
+    stored: the predictions of one seed of each.
+    """
+    first, kept = results[0], stored[0]
+    words = {"test": "the test split", "cv": "folds"}
+    whole = "test_fingerprint" if first["split"] == "test" else "fingerprint"
+    for path, result, part in zip(paths[1:], results[1:], stored[1:], strict=True):
+        pair = f"{path} cannot be compared with {paths[0]}"
+        if result["split"] != first["split"]:
+            one, other = words[result["split"]], words[first["split"]]
+            raise InputError(f"{pair}: it was measured on {one}, the other on {other}")
+        same = all(np.array_equal(np.sort(part[n]), np.sort(kept[n])) for n in ("names", "labels"))
+        if not same or result["dataset"].get(whole) != first["dataset"].get(whole):
+            raise InputError(f"{pair}: they were measured on different images")
+        if not all(np.array_equal(part[n], kept[n]) for n in ("names", "labels", "fold")):
+            raise InputError(
+                f"{pair}: the folds differ; they are cut by the first seed and --folds"
+            )
+
+
+def differences(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What else is not the same for all of them, in words."""
+    first = results[0]
+    words = {
+        "epochs": "They were trained for different numbers of epochs: no fair comparison.",
+        "optimizer": "They were trained with different optimizers.",
+        "seeds": "They were trained with different seeds: McNemar's test is for the common ones.",
+    }
+    said = [text for name, text in words.items() if any(r[name] != first[name] for r in results)]
+    for name, text in (("image_size", "at different sizes"), ("fingerprint", "on other images")):
+        if any(r["dataset"].get(name) != first["dataset"].get(name) for r in results):
+            said.append(f"They were trained {text}.")
+    return said

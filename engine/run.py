@@ -194,7 +194,9 @@ class RunFolder:
                 "disk full", f"{free / 1e6:.0f} MB are free at {self.path}: make room there"
             )
 
-    def save_winner(self, trial: Trial | None, ranking: Ranking, epochs: int) -> None:
+    def save_winner(
+        self, trial: Trial | None, ranking: Ranking, epochs: int, layers: Any = None
+    ) -> None:
         """Writes the best configuration so far, bare, and what is known of it into run.json."""
         if trial is None:
             self.save(winner=None)
@@ -207,6 +209,7 @@ class RunFolder:
                 "fully_trained": trial.epochs >= epochs,
                 "config": trial.config,
                 "metrics": trial.metrics,
+                **({"layers": layers} if layers else {}),
             }
         )
         write_json(self.opt_cfg_json, trial.config)

@@ -19,6 +19,7 @@ from cnn import (
     build_network,
     count_macs,
     count_parameters,
+    layer_table,
 )
 from search.space import Space
 
@@ -87,6 +88,38 @@ def test_multiply_adds_equal_those_that_torch_counts(configs):
         macs = count_macs(config, image_size, classes)
         assert counter.get_total_flops() == 2 * macs, (config, image_size, classes)
         assert type(macs) is int
+
+
+def test_the_layer_table_adds_up(configs):
+    for config in configs:
+        for sizes in SHAPES:
+            rows = layer_table(config, *sizes)
+            assert sum(row["parameters"] for row in rows) == count_parameters(config, *sizes)
+            assert sum(row["macs"] for row in rows) == count_macs(config, *sizes)
+            assert len({row["name"] for row in rows}) == len(rows)
+
+
+def test_the_layer_table_has_the_shapes_and_parameters_of_the_network(configs):
+    for config in configs[:60]:
+        for size, classes in SHAPES[:3]:
+            network, outputs = assemble(config, size, classes), {}
+            layers = [layer for layer in network if not isinstance(layer, nn.ReLU | Dropout)]
+            for layer in layers:
+                layer.register_forward_hook(
+                    lambda layer, _, output, seen=outputs: seen.update({layer: output.shape[1:]})
+                )
+            network(torch.empty(2, 3, size, size, device="meta"))
+            found = [(list(outputs[layer]), parameters_of(layer)) for layer in layers]
+            rows = layer_table(config, size, classes)
+            assert [(row["output"], row["parameters"]) for row in rows] == found
+
+
+def test_the_layer_table_of_a_small_network():
+    names = ["conv_0", "batch_norm_0", "max_pool_0", "conv_1", "batch_norm_1", "max_pool_1"]
+    rows = layer_table(SMALL, 8, 3)
+    assert [row["name"] for row in rows] == [*names, "flatten", "fc_0", "fc_1", "classifier"]
+    first = {"name": "conv_0", "output": [6, 8, 8], "parameters": 168, "macs": 10368}
+    assert rows[0] == first and json.loads(json.dumps(rows)) == rows
 
 
 def test_the_network_gives_one_logit_a_class(configs):

@@ -12,10 +12,14 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
 
     Ties count the lower class number first.
     """
+    return float((label_ranks(scores, labels) < k).mean())
+
+
+def label_ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many classes stand before the label of each image: int (N,) in 0..K-1."""
     own = scores[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(scores.shape[1])[None, :] < labels[:, None]
-    rank = ((scores > own) | ((scores == own) & earlier)).sum(axis=1)
-    return float((rank < k).mean())
+    return ((scores > own) | ((scores == own) & earlier)).sum(axis=1)
 
 
 def macro_precision(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> float:
@@ -56,6 +60,11 @@ def precision_per_batch(
 
 def cross_entropy(scores: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative log likelihood (natural logarithm) of the labels under softmax(scores)."""
+    return float(losses(scores, labels).mean())
+
+
+def losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The negative log likelihood of each image's label: float (N,)."""
     shifted = scores - scores.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=1))
-    return float((log_sum - shifted[np.arange(len(labels)), labels]).mean())
+    return log_sum - shifted[np.arange(len(labels)), labels]

@@ -1,0 +1,47 @@
+"""Completion of the command lines in a shell, by shtab: `--print-completion bash` or `zsh`."""
+
+import argparse
+import sys
+from typing import Any
+
+from engine.settings import FIELDS, base_type
+from utils import InputError
+
+SHELLS = ("bash", "zsh")
+_FILES = ("config", "compare", "model", "output", "resume", "space", "dataset", "data_dir")
+# shtab completes `optimizer.py --`; this, too, `python optimizer.py --`.
+_AFTER_PYTHON = r"""
+_complete_after_python() {
+  local script="_shtab_${COMP_WORDS[1]##*/}"
+  script="${script//[^[:word:]]/_}"
+  if (( COMP_CWORD > 1 )) && declare -F "$script" > /dev/null; then
+    COMP_WORDS=("${COMP_WORDS[@]:1}")
+    (( COMP_CWORD -= 1 ))
+    "$script"
+  fi
+}
+complete -o bashdefault -o default -F _complete_after_python python python3
+"""
+
+
+class PrintCompletion(argparse.Action):
+    """Prints the script of a shell that completes the flags of a command, and ends it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: Any) -> None:
+        """argparse calls it with (parser, namespace, shell, flag)."""
+        try:
+            import shtab
+        except ImportError:
+            raise InputError(
+                "--print-completion needs shtab: pip install -r requirements.txt"
+            ) from None
+        for action in parser._actions:
+            setting = FIELDS.get(action.dest)
+            if setting and (setting.metadata["choices"] or base_type(setting) is bool):
+                action.choices = setting.metadata["choices"] or ("True", "False")
+            elif action.dest in _FILES:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+        shell = arguments[1]
+        preamble = _AFTER_PYTHON if shell == "bash" else ""
+        sys.stdout.write(shtab.complete(parser, shell, preamble=preamble) + "\n")
+        parser.exit()

@@ -1,0 +1,1 @@
+"""Explains: reads run folders and result files; numbers first, then drawings."""

@@ -1,0 +1,171 @@
+"""Evaluated configurations side by side: a table with intervals, verdicts, and tests of all pairs.
+
+Words for the numbers of reports/statistics.py.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine import telling
+from reports.statistics import Outcomes, bootstrap, holm, interval, mcnemar, permutation
+from search.constraints import Constraint, Ranking
+from utils import without_nan
+
+SHOWN = ("top3", "top1", "precision", "recall", "loss", "precision_per_batch")
+COMPARED = {"top3": "top-3", "top1": "top-1"}
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A configuration that was evaluated: what to call it, its result file's content, outcomes."""
+
+    name: str
+    result: Mapping[str, Any]
+    outcomes: Outcomes
+
+    @cached_property
+    def resamples(self) -> dict[str, np.ndarray]:
+        """See `statistics.bootstrap`."""
+        return bootstrap(self.outcomes)
+
+    @cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % interval of each metric that has resamples."""
+        return {name: interval(values) for name, values in self.resamples.items()}
+
+    @cached_property
+    def known(self) -> dict[str, Any]:
+        """All metrics, those known before training included; None for what is not finite."""
+        cheap = {name: self.result[name] for name in ("num_params", "macs")}
+        return without_nan({**self.result["metrics"], **cheap})
+
+
+def verdict(text: str, measured: Measured) -> dict[str, Any]:
+    """How a configuration stands to a limit, for its result file: text, value, met, probability.
+
+    probability: the share of resamples that meet the limit; 0 or 1 for what is known before
+    training, None for what has no resamples.
+    """
+    limit = Constraint.parse(text)
+    value, met = measured.known.get(limit.metric), limit.miss(measured.known) <= 0
+    probability = None if limit.metric in measured.result["metrics"] else float(met)
+    values = measured.resamples.get(limit.metric)
+    if values is not None:
+        meets = values <= limit.bound if limit.sense == "<=" else values >= limit.bound
+        probability = float(meets.mean())
+    return {"text": text, "value": value, "met": met, "probability": probability}
+
+
+def report(done: Sequence[Measured], notes: Sequence[str], files: Sequence[Path] = ()) -> str:
+    """All that is printed of evaluations, whose results are in `files`."""
+    lines = [table(done), *(f"result in {file}" for file in files)]
+    lines += [pairs(done)] if len(done) > 1 else []
+    note = done[0].result["dataset"]["note"]
+    return "\n".join([*lines, *notes, *([f"NOTE: {note}"] if note else [])])
+
+
+def table(done: Sequence[Measured]) -> str:
+    """A row a configuration with intervals beneath, then the verdict on each limit."""
+    first = done[0].result
+    shown = [name for name in SHOWN if any(name in one.result["metrics"] for one in done)]
+    rows = [["configuration", "epochs", "seeds", *shown, "parameters", "multiply-adds"]]
+    for one in done:
+        seeds = " ".join(map(str, one.result["seeds"]))
+        values = [_number(one.known.get(name)) for name in shown]
+        sizes = [f"{one.result[name]:,}" for name in ("num_params", "macs")]
+        rows.append([one.name, str(one.result["epochs"]), seeds, *values, *sizes])
+        bounds = [one.intervals.get(name) for name in shown]
+        cells = [f"{_number(b[0], 3)}..{_number(b[1], 3)}" if b else "" for b in bounds]
+        rows.append(["  95 % interval", "", "", *cells, "", ""])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    where = "the test split" if first["split"] == "test" else "the folds (means)"
+    lines = ["", f"{first['dataset']['name']}, measured on {where}:"]
+    for name, *cells in rows:
+        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *aligned]).rstrip())
+    few = min(len(one.outcomes.predicted) for one in done) == 1
+    lines.append(
+        "Intervals: bootstrap over images"
+        + (" (one seed: what another seed would give is not in it)" if few else " and seeds")
+    )
+    for one in done:
+        lines += [f"{one.name}:", *(f"    {words}" for words in _verdicts(one))]
+    return "\n".join(lines)
+
+
+def _verdicts(one: Measured) -> Iterator[str]:
+    texts = [limit["text"] for limit in one.result["constraints"]]
+    ranking = Ranking.parse("maximize top3", texts)
+    for text, words in zip(texts, telling.verdicts(one.known, ranking), strict=True):
+        probability = verdict(text, one)["probability"]
+        sampled = Constraint.parse(text).metric in one.resamples and probability is not None
+        yield f"{words}; met in {probability:.1%} of the resamples" if sampled else words
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "nan" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def pairs(done: Sequence[Measured]) -> str:
+    """Tests of all pairs, in words."""
+    both = list(itertools.combinations(done, 2))
+    images = len(done[0].outcomes.labels)
+    p_values = {
+        metric: [
+            permutation(getattr(one.outcomes, metric), getattr(other.outcomes, metric))
+            for one, other in both
+        ]
+        for metric in COMPARED
+    }
+    corrected = {metric: holm(values) for metric, values in p_values.items()}
+    lines = [
+        "",
+        f"Pairs, on the same {images} images: difference of the means over seeds, with p of the "
+        "paired permutation",
+        f"test over images, corrected for {len(both)} pair(s) (Holm); below, McNemar's "
+        "test of the two networks of each",
+        "seed: b images only the first has right, c only the second.",
+    ]
+    for number, (one, other) in enumerate(both):
+        lines.append(f"{one.name} and {other.name}:")
+        for metric, title in COMPARED.items():
+            first, second = getattr(one.outcomes, metric), getattr(other.outcomes, metric)
+            difference, p = first.mean() - second.mean(), corrected[metric][number]
+            better = one.name if difference > 0 else other.name
+            sentence = (
+                f"{better} is better" if p < SIGNIFICANT else "chance alone would do as much"
+            )
+            lines.append(
+                f"    {title} {difference:+.4f}, p {_p(p_values[metric][number])}, "
+                f"corrected {_p(p)}: {sentence}"
+            )
+            lines += [f"        {words}" for words in _by_seed(one, other, metric)]
+    return "\n".join(lines)
+
+
+def _by_seed(one: Measured, other: Measured, metric: str) -> Iterator[str]:
+    """McNemar's test for each seed that both were trained with."""
+    for i, seed in enumerate(one.result["seeds"]):
+        if seed in other.result["seeds"]:
+            j = other.result["seeds"].index(seed)
+            test = mcnemar(getattr(one.outcomes, metric)[i], getattr(other.outcomes, metric)[j])
+            kind = "exact" if test.exact else "chi-square"
+            better = one.name if test.b > test.c else other.name
+            sentence = (
+                f"{better} is right more often"
+                if test.p < SIGNIFICANT
+                else "the two networks do not differ beyond chance"
+            )
+            yield f"seed {seed}: b {test.b}, c {test.c}, p {_p(test.p)} ({kind}): {sentence}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 1e-4 else "< 0.0001"

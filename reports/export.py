@@ -1,0 +1,230 @@
+"""A run in the formats of other viewers: an Optuna journal for optuna-dashboard, a flat CSV.
+
+Only reads the run folder, so that a running search can be exported, too.
+"""
+
+import csv
+import datetime
+import io
+import math
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ConfigSpace import (
+    CategoricalHyperparameter,
+    OrdinalHyperparameter,
+    UniformFloatHyperparameter,
+    UniformIntegerHyperparameter,
+)
+
+from engine.journal import read_trials
+from engine.settings import FIELDS, Settings, resolve
+from search.constraints import Constraint
+from search.space import Space
+from search.trial import Trial
+from utils import InputError, read_json, without_nan, write_text
+
+DEFAULT_SPACE = Path(__file__).resolve().parent.parent / "configs" / "space.json"
+LINEAGE = ("trial", "generation", "bracket", "rung", "epochs", "charged", "repeat", "operator")
+
+
+def export_csv(run_folder: Path, path: Path) -> int:
+    """Writes a row a line of the journal (a configuration at a rung); returns how many.
+
+    Columns: where it comes from, `config.*`, `metrics.*`, seconds of its training, seconds of the
+    run at its end. Empty where there is no value.
+    """
+    _, trials = _read(run_folder)
+    rows = [
+        {
+            **{name: getattr(trial, name) for name in LINEAGE},
+            "parents": " ".join(map(str, trial.parents)),
+            "status": trial.status,
+            "error": trial.error,
+            **{f"config.{name}": value for name, value in trial.config.items()},
+            **{f"metrics.{name}": value for name, value in trial.metrics.items()},
+            "seconds": trial.observed.get("seconds"),
+            "elapsed": trial.observed.get("elapsed"),
+        }
+        for trial in trials
+    ]
+    found = dict.fromkeys(name for row in rows for name in row)
+    groups = [[n for n in found if n.startswith(group)] for group in ("config.", "metrics.")]
+    order = [*LINEAGE, "parents", "status", "error", *groups[0], *groups[1], "seconds", "elapsed"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, order, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+    return len(rows)
+
+
+def export_optuna(run_folder: Path, path: Path) -> int:
+    """Writes an Optuna journal with a study named like the run; returns its number of trials.
+
+    A trial a configuration. Complete are those trained in full, pruned those that Hyperband
+    stopped before (or that a running search has not gone on with yet), failed the others. Values:
+    the objective, and the metric of the first limit on something else, for only with two
+    objectives does optuna-dashboard tell which trials meet the limits. Intermediate values are
+    the objective at the ends of rungs, by epochs. Times count from the start of the first session.
+    """
+    try:
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError:
+        raise InputError(
+            "--export optuna needs Optuna: pip install -r requirements-viewers.txt"
+        ) from None
+    record, trials = _read(run_folder)
+    settings = _settings(record, run_folder)
+    ranking = settings.ranking()
+    seconds = [limit for limit in ranking.constraints if limit.metric != ranking.metric][:1]
+    directions = ["maximize" if ranking.sign > 0 else "minimize"]
+    directions += ["minimize" if limit.sense == "<=" else "maximize" for limit in seconds]
+    names = [ranking.metric, *(limit.metric for limit in seconds)]
+    rungs: dict[int, list[Trial]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.key):
+        rungs.setdefault(trial.trial, []).append(trial)
+    ranges = _distributions(settings, [first.config for first, *_ in rungs.values()])
+    start = datetime.datetime.fromisoformat(record["sessions"][0]["start"]).replace(tzinfo=None)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+        file = Path(scratch) / path.name
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(file)))
+        study = optuna.create_study(
+            storage=storage, study_name=run_folder.resolve().name, directions=directions
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(names)
+        study.set_user_attr("objective", settings.objective)
+        study.set_user_attr("constraints", [str(limit) for limit in ranking.constraints])
+        study.add_trials(
+            [
+                _frozen(trials, names, ranking.constraints, settings.epochs, ranges, start)
+                for trials in rungs.values()
+            ]
+        )
+        os.replace(file, path)  # whole or not at all
+    return len(rungs)
+
+
+def _frozen(
+    rungs: Sequence[Trial],
+    names: Sequence[str],
+    constraints: Sequence[Constraint],
+    epochs: int,
+    ranges: Mapping[str, Any],
+    start: datetime.datetime,
+) -> Any:
+    """A configuration, with its trials in order of epochs, as one of Optuna's trials."""
+    from optuna.trial import TrialState, create_trial
+
+    last, seconds = rungs[-1], [rung.observed.get("seconds", 0.0) for rung in rungs]
+    values = [last.metrics.get(name) for name in names]
+    misses = [limit.miss(last.metrics) for limit in constraints]
+    state = TrialState.COMPLETE if last.epochs >= epochs else TrialState.PRUNED
+    if last.status != "ok" or None in values:
+        state = TrialState.FAIL
+    notes = {name: getattr(last, name) for name in (*LINEAGE, "status", "error")}
+    notes |= {"parents": list(last.parents), "seconds": sum(seconds), **last.metrics}
+    trial = create_trial(
+        state=state,
+        values=None if state == TrialState.FAIL else values,
+        params=last.config,
+        distributions={name: ranges[name] for name in last.config},
+        user_attrs={name: value for name, value in notes.items() if value is not None},
+        # The dashboard looks for them here; what was not measured is infinite, which JSON is not.
+        system_attrs={"constraints": misses} if all(map(math.isfinite, misses)) else {},
+        intermediate_values={
+            rung.epochs: value
+            for rung in rungs
+            if (value := rung.metrics.get(names[0])) is not None
+        },
+    )
+    elapsed = [rung.observed.get("elapsed", 0.0) for rung in rungs]
+    began = max(0.0, elapsed[0] - seconds[0])
+    trial.datetime_start = start + datetime.timedelta(seconds=began)
+    trial.datetime_complete = start + datetime.timedelta(seconds=max(elapsed))
+    return trial
+
+
+def _distributions(settings: Settings, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Optuna's distribution of each hyperparameter.
+
+    That of the search space if the space is still there and holds all values, else the range of
+    the values.
+    """
+    try:
+        space: Mapping[str, Any] = Space.load(settings.space or DEFAULT_SPACE).configspace
+    except InputError:
+        space = {}
+    ranges = {}
+    for name in dict.fromkeys(name for config in configs for name in config):
+        values = list(dict.fromkeys(config[name] for config in configs if name in config))
+        declared = _declared(space[name]) if name in space else None
+        ranges[name] = declared if _holds(declared, values) else _spanned(values)
+    return ranges
+
+
+def _declared(parameter: Any) -> Any:
+    """The distribution of a hyperparameter of ConfigSpace; None if Optuna has none like it."""
+    from optuna import distributions
+
+    bounded = {
+        UniformIntegerHyperparameter: distributions.IntDistribution,
+        UniformFloatHyperparameter: distributions.FloatDistribution,
+    }
+    listed = {CategoricalHyperparameter: "choices", OrdinalHyperparameter: "sequence"}
+    if type(parameter) in bounded:
+        kind = bounded[type(parameter)]
+        return kind(parameter.lower, parameter.upper, log=parameter.log)
+    if type(parameter) in listed:
+        choices = without_nan(getattr(parameter, listed[type(parameter)]))
+        return distributions.CategoricalDistribution(choices)
+    return None
+
+
+def _spanned(values: Sequence[Any]) -> Any:
+    """A distribution that holds the values, and no more than their range."""
+    from optuna import distributions
+
+    kinds = {type(value) for value in values}
+    if kinds == {int}:
+        return distributions.IntDistribution(min(values), max(values))
+    if kinds <= {int, float}:
+        return distributions.FloatDistribution(min(values), max(values))
+    return distributions.CategoricalDistribution(sorted(values, key=str))
+
+
+def _holds(distribution: Any, values: Sequence[Any]) -> bool:
+    """Whether Optuna takes the values as drawn from the distribution."""
+    from optuna.trial import create_trial
+
+    try:
+        for value in values:
+            create_trial(value=0.0, params={"x": value}, distributions={"x": distribution})
+    except (ValueError, AttributeError):  # not contained; no distribution at all
+        return False
+    return True
+
+
+def _read(run_folder: Path) -> tuple[dict[str, Any], list[Trial]]:
+    """run.json and the journal of a run, which may be going on; InputError if it is none."""
+    record, journal = read_json(run_folder / "run.json"), run_folder / "trials.jsonl"
+    if not journal.is_file():
+        raise InputError(f"{run_folder} is no run folder: there is no {journal}")
+    trials, _ = read_trials(journal)
+    return record, trials
+
+
+def _settings(record: Mapping[str, Any], run_folder: Path) -> Settings:
+    """The settings of a run; those that its version did not have are the defaults."""
+    kept = record.get("settings") if isinstance(record, dict) else None
+    if not isinstance(kept, dict) or not record.get("sessions"):
+        raise InputError(f"{run_folder / 'run.json'} says nothing of how the run was made")
+    return resolve({name: value for name, value in kept.items() if name in FIELDS})

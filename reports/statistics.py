@@ -1,0 +1,157 @@
+"""Intervals and tests for evaluations: how sure is a metric, and is a difference one?
+
+Everything is a pure function of what was predicted for the held-out images. Two things are
+random in an evaluation: which images are in the test split, and the seed of the training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binom, binomtest, chi2
+
+from utils import derive_rng
+
+RESAMPLES = 10_000
+BLOCK = 2**22  # weights (images x resamples) in memory at a time
+EXACT_UP_TO = 25  # discordant images up to which McNemar's test is exact
+METRICS = ("top3", "top1", "precision", "recall", "loss")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """What a configuration predicted for N held-out images, trained once with each of S seeds.
+
+    labels, fold: int (N,). predicted: int (S, N), the likeliest class. top3, top1: bool (S, N),
+    whether it was right. loss: float (S, N), nats. finite: bool (S,), whether the training gave
+    numbers at all. A metric is the mean over the folds (one, for the test split).
+    """
+
+    num_classes: int
+    labels: np.ndarray
+    fold: np.ndarray
+    predicted: np.ndarray
+    top3: np.ndarray
+    top1: np.ndarray
+    loss: np.ndarray
+    finite: np.ndarray
+
+
+def bootstrap(outcomes: Outcomes, resamples: int = RESAMPLES) -> dict[str, np.ndarray]:
+    """Each of METRICS over resamples of images and seeds: float (resamples,).
+
+    Images are drawn with replacement within each fold, seeds with replacement, independently of
+    each other (Efron & Tibshirani 1993, chapters 6 and 13; for crossed factors Owen 2007, "The
+    pigeonhole bootstrap"). With one seed the spread is that of the images alone; few seeds show
+    too little of theirs, by a factor of (S - 1) / S in variance. The generator depends on the
+    shapes only, so that configurations measured on the same images share their resamples. NaN
+    where a training gave no numbers.
+    """
+    count, images = outcomes.predicted.shape
+    rng = derive_rng("bootstrap", count, images)
+    seeds = rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count
+    folds, block = np.unique(outcomes.fold), max(1, BLOCK // images)
+    values: dict[str, list[np.ndarray]] = {name: [] for name in METRICS}
+    for start in range(0, resamples, block):
+        share = seeds[start : start + block]  # of each seed in each resample, (block, S)
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in METRICS}
+        for fold in folds:
+            part = np.flatnonzero(outcomes.fold == fold)
+            even = np.full(len(part), 1 / len(part))
+            weights = rng.multinomial(len(part), even, size=len(share)).astype(float)
+            for name, by_seed in weighted_metrics(outcomes, part, weights).items():
+                parts[name].append(by_seed)
+        for name in METRICS:
+            values[name].append((np.mean(parts[name], axis=0) * share).sum(axis=1))
+    return {name: np.concatenate(blocks) for name, blocks in values.items()}
+
+
+def weighted_metrics(
+    outcomes: Outcomes, part: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """METRICS of each seed over some images, each counted as often as its weight: float (R, S).
+
+    part: int (n,), the images. weights: float (R, n), above 0 in sum.
+    """
+    labels, predicted = outcomes.labels[part], outcomes.predicted[:, part]
+    classes = np.arange(outcomes.num_classes)
+    true = labels[:, None] == classes
+    present = weights @ true  # images of each class, (R, K)
+    total = weights.sum(axis=1, keepdims=True)
+    values = {
+        "top3": weights @ outcomes.top3[:, part].T / total,
+        "top1": weights @ outcomes.top1[:, part].T / total,
+        "loss": weights @ outcomes.loss[:, part].T / total,
+    }
+    ratios: dict[str, list[np.ndarray]] = {"precision": [], "recall": []}
+    for guess in predicted:
+        guessed = guess[:, None] == classes
+        right = weights @ (guessed & true)
+        for name, among in (("precision", weights @ guessed), ("recall", present)):
+            ratios[name].append((right / np.maximum(among, 1)).mean(axis=1))
+    values |= {name: np.stack(columns, axis=1) for name, columns in ratios.items()}
+    return {name: np.where(outcomes.finite, value, np.nan) for name, value in values.items()}
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval (Efron & Tibshirani 1993, section 13.3); NaN if a value is."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """b images only the first got right, c only the second; p two-sided."""
+
+    b: int
+    c: int
+    p: float
+    exact: bool
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
+    """McNemar's test (1947) on two bool (N,): whether each image was got right.
+
+    It is about two trained networks, not two configurations: one seed each (Dietterich 1998,
+    section 3.1). Where b + c > 25, chi-square with one degree of freedom of (|b - c| - 1)^2 /
+    (b + c), the continuity correction being that of Edwards (1948), else the exact binomial test;
+    p is 1 if no image tells the two apart.
+    """
+    b, c = int((first & ~second).sum()), int((second & ~first).sum())
+    if b + c > EXACT_UP_TO:
+        return McNemar(b, c, float(chi2.sf((abs(b - c) - 1) ** 2 / (b + c), 1)), False)
+    return McNemar(b, c, float(binomtest(b, b + c, 0.5).pvalue) if b + c else 1.0, True)
+
+
+def permutation(first: np.ndarray, second: np.ndarray) -> float:
+    """p, two-sided, of the paired permutation test on mean correctness over seeds.
+
+    first: bool (S, N); second: bool (T, N), whether each image was got right with each seed. If
+    the configurations were alike, each image's difference might as well have the other sign
+    (Fisher 1935, section 21). The differences are whole multiples of 1 / lcm(S, T), so that the
+    distribution over all 2^N signs is a convolution of binomials: p is exact, nothing is drawn.
+    For one seed each it is McNemar's exact test. It generalises over images, for the networks
+    that these seeds gave.
+    """
+    parts = int(np.lcm(len(first), len(second)))
+    difference = first.sum(axis=0) * (parts // len(first))
+    difference = difference - second.sum(axis=0) * (parts // len(second))
+    sizes, counts = np.unique(np.abs(difference[difference != 0]), return_counts=True)
+    chances = np.ones(1)  # of the sums -reach..reach
+    for size, count in zip(sizes, counts, strict=True):
+        steps = np.zeros(2 * size * count + 1)
+        steps[:: 2 * size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, steps)
+    reach = len(chances) // 2
+    extreme = np.abs(np.arange(-reach, reach + 1)) >= abs(difference.sum())
+    return min(1.0, float(chances[extreme].sum()))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p values that hold for all tests together (Holm 1979), in the order given."""
+    count = len(p_values)
+    adjusted, largest = [0.0] * count, 0.0
+    for rank, i in enumerate(sorted(range(count), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (count - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
