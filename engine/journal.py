@@ -55,17 +55,27 @@ class Journal:
 
     def _read(self, path: Path) -> list[Trial]:
         content = path.read_bytes() if path.exists() else b""
-        whole, _, torn = content.rpartition(b"\n")
+        trials, torn = parse_lines(content, path)
         if torn:  # a crash in mid-write: that job was never acted on and will be run again
             self.warnings.append(f"{path}: the last line was incomplete and has been taken out")
-            os.truncate(path, len(content) - len(torn))
-        trials = []
-        for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
-            try:
-                trials.append(Trial.from_line(line.decode()))
-            except (ValueError, TypeError, AttributeError, RecursionError) as error:
-                raise InputError(f"{path}, line {number} is damaged: {error}") from None
+            os.truncate(path, len(content) - torn)
         return trials
+
+
+def parse_lines(content: bytes, path: Path) -> tuple[list[Trial], int]:
+    """The trials of a journal's whole lines; the bytes of an unfinished line after them.
+
+    Such a line is being written at this moment, or was when the run was killed. InputError if a
+    whole line is no trial.
+    """
+    whole, _, torn = content.rpartition(b"\n")
+    trials = []
+    for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
+        try:
+            trials.append(Trial.from_line(line.decode()))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(f"{path}, line {number} is damaged: {error}") from None
+    return trials, len(torn)
 
 
 def used_seconds(trials: Iterable[Trial]) -> float:
