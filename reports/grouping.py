@@ -71,9 +71,7 @@ def _methods(runs: Sequence[Run]) -> list[Method]:
         ignored = {*_NO_METHOD, *_QUESTION, "constraints", "hyperband", "sampler"}
         if run.settings.hyperband:
             ignored.add("num_children")  # its brackets decide
-        others = {
-            key: value for key, value in asdict(run.settings).items() if key not in ignored
-        }
+        others = {key: value for key, value in asdict(run.settings).items() if key not in ignored}
         variants.setdefault((run.method, canonical_json(others)), []).append(run)
     methods = []
     for name in METHODS.values():

@@ -159,7 +159,10 @@ def audit(run: Run) -> list[dict[str, Any]]:
             if run.ranking.feasible(kept):
                 objectives = [one.metrics[run.ranking.metric] or 0.0 for one in (best, kept)]
                 losses.append(run.ranking.sign * (objectives[0] - objectives[1]))
-        rows[-1] |= {"dropped": dropped / DRAWS, "loss": float(np.mean(losses)) if losses else None}
+        rows[-1] |= {
+            "dropped": dropped / DRAWS,
+            "loss": float(np.mean(losses)) if losses else None,
+        }
     return rows
 
 

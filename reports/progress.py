@@ -73,7 +73,9 @@ def _population(run: Run, axis: str) -> dict[str, dict[str, Any]]:
         population = survivors(population, new, run.ranking.key, run.settings.pop_size)
         if population:
             x.append(ends[generation])
-            values.append([_mean(population, name) for name in (run.ranking.metric, run.precision)])
+            values.append(
+                [_mean(population, name) for name in (run.ranking.metric, run.precision)]
+            )
     end = max(ends.values(), default=0.0)
     names = ("population", "population_precision")
     return {

@@ -1,8 +1,8 @@
 """All numbers of a report as plain data: dicts, lists, numbers and words.
 
-    from reports.summary import summarize
-    summary = summarize(["runs/a", "runs/b"])
-    summary["questions"][0]["methods"][0]["runs"][0]["winner"]["config"]
+from reports.summary import summarize
+summary = summarize(["runs/a", "runs/b"])
+summary["questions"][0]["methods"][0]["runs"][0]["winner"]["config"]
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,6 +34,9 @@ def summarize(
     runs = read_runs(names, runs_dir)
     found = read_results(runs, named)
     questions = [_question(question, found) for question in group(runs)]
+    every = [run for one in questions for method in one["methods"] for run in method["runs"]]
+    for number, run in enumerate(every):
+        run["number"] = number
     winners = [run.best.config for run in runs if run.best is not None]
     used = {one["path"] for one in found if one["config"] in winners}
     unused = [str(path) for path in named if Path(path) not in used]
