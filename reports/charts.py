@@ -18,7 +18,7 @@ QUANTITY_WORDS = {
     "population_precision": "population's mean {precision}",
 }
 KIND_LOOKS = {  # marker, size, colour, filled, what it means; drawn in this order
-    "partial": ("o", 3.0, GREY, False, "not fully trained"),
+    "partial": ("o", 3.5, "#777777", False, "not fully trained"),
     "infeasible": ("^", 5.0, RED, False, "misses a limit"),
     "feasible": ("o", 5.0, GREEN, True, "feasible"),
 }
@@ -183,9 +183,10 @@ def learning_curves(
             kind = "trained in full" if curve["kind"] in ("feasible", "infeasible") else "dropped"
             lines[kind].append((curve["x"], curve["y"], key(run, curve["trial"])))
     for kind, (colour, width, alpha) in looks.items():
-        for x, y, shown in lines[kind]:
-            style = {"color": colour, "lw": width, "alpha": alpha, "marker": "o", "ms": 2.5}
-            panel.mark(panel.axes.plot(x, y, mew=0, **style)[0], [shown] * len(x))
+        panel.lines([(x, y) for x, y, _ in lines[kind]], colour, width, alpha)
+        panel.mark(panel.axes.collections[-1], [shown for *_, shown in lines[kind]])
+        ends = [(x[-1], y[-1]) for x, y, _ in lines[kind]]  # some were dropped at their first rung
+        panel.axes.plot(*np.reshape(ends, (-1, 2)).T, "o", ms=2.5, mew=0, color=colour)
     epochs = sorted({at for run in method["runs"] for at in run["halving"]["levels"]})
     rung_axis(panel, epochs)
     panel.axes.set(xlabel="epochs", ylabel=question["objective"])

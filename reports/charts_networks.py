@@ -60,12 +60,10 @@ def parallel_coordinates(question: dict[str, Any], name: str) -> Chart | None:
     places.append(_axis(panel, len(names), results))
     shade = Normalize(min(results), max(results))
     colours = colormaps["cividis"]
-    for i in reversed(range(len(chosen))):  # the best on top
-        colour = colours(round(float(shade(results[i])), 2))
-        x, y = [place[i] for place in places], range(len(rows))
-        panel.mark(
-            panel.axes.plot(x, y, color=colour, lw=1, alpha=0.6)[0], [chosen[i][1]] * len(rows)
-        )
+    order = range(len(chosen))[::-1]  # the best on top
+    lines = [([place[i] for place in places], range(len(rows))) for i in order]
+    panel.lines(lines, [colours(round(float(shade(results[i])), 2)) for i in order], 1.0, 0.6)
+    panel.mark(panel.axes.collections[-1], [chosen[i][1] for i in order])
     panel.axes.set(xlim=(-0.14, 1.04), xticks=[], ylim=(len(rows) - 0.4, -0.6))
     panel.axes.set_yticks(range(len(rows)), rows)
     panel.axes.tick_params(axis="y", length=0)
@@ -89,7 +87,8 @@ def _axis(panel: Panel, row: int, values: Sequence[Any]) -> list[float]:
         scale = norm(least, most) if most > least else lambda _: 0.5
         low, high = short(least), short(most)
         found = [-0.1 if value is None else float(scale(value)) for value in values]
-    style = {"fontsize": 9, "color": "#555555", "va": "bottom"}
+    back = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5}
+    style = {"fontsize": 9, "color": INK, "va": "bottom", "bbox": back, "zorder": 6}
     panel.axes.text(0, row - 0.08, low, ha="left", **style)
     if high != low:
         panel.axes.text(1, row - 0.08, high, ha="right", **style)

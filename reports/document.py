@@ -37,12 +37,15 @@ class Chart:
 
 @dataclass
 class Section:
-    """reading: a sentence on how to read it; folded: whether it opens on demand only."""
+    """reading: how to read it; folded: whether it opens on demand only; columns: how many charts
+    stand side by side where there is room.
+    """
 
     title: str
     reading: str = ""
     blocks: list["Text | Table | Chart | Section"] = field(default_factory=list)
     folded: bool = False
+    columns: int = 3
 
     def charts(self) -> list[Chart]:
         """All charts in it, in order."""

@@ -6,13 +6,14 @@ are judged on configurations that were trained in full at once (generation 0 and
 curves hold, to the bit, what each rung would have measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from reports.reading import Run
+from search.constraints import RankKey
 from search.hyperband import Bracket, Child, budget_levels, hyperband_brackets, successive_halving
 from search.trial import Trial
 from utils import derive_rng
@@ -27,43 +28,16 @@ def levels(run: Run) -> list[int]:
     return budget_levels(settings.epochs, min(settings.min_epochs, settings.epochs), settings.eta)
 
 
-def learning_curve(trial: Trial) -> dict[int, dict[str, float]]:
-    """{epochs: means over the folds} of a line of the journal, from the curves of its folds."""
-    folds = [{at["epochs"]: at for at in fold.get("curve") or []} for fold in trial.folds]
-    if not folds:
-        return {}
-    common = sorted(set.intersection(*(set(fold) for fold in folds)))
-    return {epochs: _mean_over([fold[epochs] for fold in folds]) for epochs in common}
-
-
-def _mean_over(points: Sequence[dict[str, Any]]) -> dict[str, float]:
-    means = {}
-    for name in points[0]:
-        values = [point.get(name) for point in points]
-        if name != "epochs" and all(isinstance(value, int | float) for value in values):
-            means[name] = sum(values) / len(values)
-    return means
-
-
 def bracket_curves(run: Run) -> dict[int, list[dict[str, Any]]]:
     """{bracket: [{"trial", "kind", "x": epochs, "y": objective}]} of the children."""
     metric, found = run.ranking.metric, {}
-    lines: dict[int, dict[int, float]] = {}
-    for trial in run.ordered:
-        points = {**learning_curve(trial), trial.epochs: trial.metrics}
-        known = lines.setdefault(trial.trial, {})
-        known.update({at: m[metric] for at, m in points.items() if m.get(metric) is not None})
     for trial in run.lasts:
-        curve = sorted(lines[trial.trial].items())
+        points = sorted(run.curves.get(trial.trial, {}).items())
+        curve = [(at, m[metric]) for at, m in points if m.get(metric) is not None]
         if trial.generation > 0 and curve:
-            found.setdefault(trial.bracket, []).append(
-                {
-                    "trial": trial.trial,
-                    "kind": run.kind(trial),
-                    "x": [epochs for epochs, _ in curve],
-                    "y": [value for _, value in curve],
-                }
-            )
+            x, y = zip(*curve, strict=True)
+            known = {"trial": trial.trial, "kind": run.kind(trial), "x": list(x), "y": list(y)}
+            found.setdefault(trial.bracket, []).append(known)
     return dict(sorted(found.items(), reverse=True))
 
 
@@ -74,16 +48,17 @@ def at_levels(run: Run, unselected: bool) -> list[dict[int, Trial]]:
     """
     wanted, found = levels(run), []
     for trial in run.full:
-        if unselected and trial.bracket > 0:
+        curve = run.curves[trial.trial]
+        if (unselected and trial.bracket > 0) or not set(wanted) <= set(curve):
             continue
-        curve = learning_curve(trial)
-        cheap = {k: v for k, v in trial.metrics.items() if k not in curve.get(trial.epochs, {})}
-        if all(epochs in curve for epochs in wanted[:-1]):
-            seen = {
+        measured = trial.folds[0] if trial.folds else {}
+        cheap = {name: value for name, value in trial.metrics.items() if name not in measured}
+        found.append(
+            {
                 epochs: replace(trial, epochs=epochs, metrics={**cheap, **curve[epochs]})
-                for epochs in wanted[:-1]
+                for epochs in wanted
             }
-            found.append({**seen, wanted[-1]: trial})
+        )
     return found
 
 
@@ -120,12 +95,17 @@ def rank_correlations(run: Run) -> list[dict[str, Any]]:
 
 
 def _order(run: Run, pool: Sequence[dict[int, Trial]], epochs: int) -> list[int]:
+    """The place of each in the order of promotion."""
     ranked = sorted(range(len(pool)), key=lambda i: run.ranking.key(pool[i][epochs]))
-    return [ranked.index(i) for i in range(len(pool))]
+    places = {index: place for place, index in enumerate(ranked)}
+    return [places[index] for index in range(len(pool))]
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's rank correlation, ties with mean ranks; None below MIN_TRIALS or without spread."""
+    """Spearman's rank correlation, ties with mean ranks.
+
+    None for fewer than MIN_TRIALS values, or without spread.
+    """
     if len(first) < MIN_TRIALS or len(set(first)) == 1 or len(set(second)) == 1:
         return None
     from scipy.stats import rankdata
@@ -142,7 +122,12 @@ def audit(run: Run) -> list[dict[str, Any]]:
     difference in the objective between it and the one that was kept instead, over all draws in
     which the kept one is feasible. None where the pool is smaller than the bracket.
     """
-    pool, rows = at_levels(run, unselected=True), []
+    pool, rows, full = at_levels(run, unselected=True), [], run.settings.epochs
+    keys = {(t.trial, t.epochs): run.ranking.key(t) for seen in pool for t in seen.values()}
+
+    def key(trial: Trial) -> RankKey:
+        return keys[trial.trial, trial.epochs]
+
     for bracket in _halving_brackets(run):
         size = bracket.rungs[0].size
         row: dict[str, Any] = {"bracket": bracket.s, "children": size, "pool": len(pool)}
@@ -153,8 +138,8 @@ def audit(run: Run) -> list[dict[str, Any]]:
         dropped, losses = 0, []
         for _ in range(DRAWS):
             drawn = [pool[i] for i in rng.choice(len(pool), size, replace=False)]
-            best = min((seen[run.settings.epochs] for seen in drawn), key=run.ranking.key)
-            kept = _kept(run, bracket, {seen[run.settings.epochs].trial: seen for seen in drawn})
+            best = min((seen[full] for seen in drawn), key=key)
+            kept = _kept(bracket, {seen[full].trial: seen for seen in drawn}, key)
             dropped += kept.trial != best.trial
             if run.ranking.feasible(kept):
                 objectives = [one.metrics[run.ranking.metric] or 0.0 for one in (best, kept)]
@@ -172,17 +157,19 @@ def _halving_brackets(run: Run) -> list[Bracket]:
     return [bracket for bracket in brackets if bracket.s > 0]
 
 
-def _kept(run: Run, bracket: Bracket, seen: dict[int, dict[int, Trial]]) -> Trial:
+def _kept(
+    bracket: Bracket, seen: dict[int, dict[int, Trial]], key: Callable[[Trial], RankKey]
+) -> Trial:
     """The best of those that a bracket trains in full."""
     children = [Child(number, {}) for number in sorted(seen)]
-    halving = successive_halving(bracket, children, 0, run.ranking.key)
+    halving = successive_halving(bracket, children, 0, key)
     jobs, trials = next(halving), []
     try:
         while True:
             trials = [seen[job.trial][job.epochs] for job in jobs]
             jobs = halving.send(trials)
     except StopIteration:
-        return min(trials, key=run.ranking.key)
+        return min(trials, key=key)
 
 
 def brackets_as_run(run: Run) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from utils import derive_rng, derive_seed
 MIN_TRIALS = 40  # below, a forest of a dozen hyperparameters learns nothing that holds
 MAX_TRIALS = 600  # for the time it takes; drawn at random from more
 RELIABLE = 0.3  # R2 below which the order of the hyperparameters should not be believed
-TREES, FOLDS, REPEATS = 50, 4, 4
+TREES, FOLDS, REPEATS = 40, 3, 3
 
 
 def importance(runs: Sequence[Run]) -> dict[str, Any]:

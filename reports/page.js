@@ -21,14 +21,19 @@ function pointsOf(svg) {
     const keys = known.marks[group.id];
     if (!keys) continue;
     const drawn = [...group.querySelectorAll("use")].filter((one) => !one.closest("defs"));
-    const places = drawn.map((one) => [+one.getAttribute("x"), +one.getAttribute("y"), one]);
     if (!drawn.length) {
-      const box = group.getBBox();
-      const corners = [...group.querySelectorAll("path")].flatMap((path) =>
-        [...path.getAttribute("d").matchAll(/[ML] (\S+) (\S+)/g)].map((at) => [+at[1], +at[2], path]));
-      places.push(...(keys.length === 1 ? [[box.x + box.width / 2, box.y + box.height / 2, group]] : corners));
+      const paths = [...group.querySelectorAll("path")];
+      const closed = (path) => path.getAttribute("d").includes("z");
+      const corners = (path, key) => [...path.getAttribute("d").matchAll(/[ML] (\S+) (\S+)/g)]
+        .map((at) => [+at[1], +at[2], path, key]);
+      const middle = (path, key) => {
+        const box = path.getBBox();
+        return [[box.x + box.width / 2, box.y + box.height / 2, path, key]];
+      };
+      paths.forEach((path, i) => svg.points.push(...(closed(path) ? middle : corners)(path, keys[i])));
     }
-    places.forEach((place, i) => svg.points.push([...place, keys[Math.min(i, keys.length - 1)]]));
+    drawn.forEach((one, i) =>
+      svg.points.push([+one.getAttribute("x"), +one.getAttribute("y"), one, keys[i]]));
   }
   return svg.points;
 }

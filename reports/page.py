@@ -4,13 +4,15 @@ import json
 import re
 from collections.abc import Mapping
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from reports.document import Chart, Section, Table, Text
 
 HERE = Path(__file__).resolve().parent
-_NUMBER = re.compile(r"[–\d.,% ()+-]+|[–\d.,%]+ .{0,40}\([^)]*\)|")
+_NUMBER = re.compile(r"[–\d.,% ()+-]*( to [–\d.,% ()+-]+)?")
+LONG = 48  # characters of a cell
 
 
 def page(document: Section, drawings: Mapping[str, str], shown: Mapping[str, Any]) -> str:
@@ -33,27 +35,23 @@ def page(document: Section, drawings: Mapping[str, str], shown: Mapping[str, Any
 
 
 def _section(section: Section, drawings: Mapping[str, str], level: int) -> str:
-    parts, charts = [], []
-    for block in section.blocks:
-        if isinstance(block, Chart):
-            charts.append(_chart(block, drawings[block.name]))
-            continue
-        parts += _grid(charts)
-        charts = []
-        parts.append(
-            _section(block, drawings, level + 1) if isinstance(block, Section) else _block(block)
-        )
-    parts += _grid(charts)
-    heading = f"<h{min(level, 6)}>{escape(section.title)}</h{min(level, 6)}>"
-    reading = f'<p class="reading">{escape(section.reading)}</p>' if section.reading else ""
-    inner = "\n".join([reading, *parts])
+    parts = [f'<p class="reading">{escape(section.reading)}</p>'] if section.reading else []
+    for kind, group in groupby(section.blocks, type):
+        if kind is Chart:
+            inside = "\n".join(_chart(block, drawings[block.name]) for block in group)
+            parts.append(f'<div class="charts of{section.columns}">\n{inside}\n</div>')
+        elif kind is Section:
+            parts += [_section(block, drawings, level + 1) for block in group]
+        elif kind is Table:
+            inside = "\n".join(map(_table, group))
+            parts.append(f'<div class="tables">\n{inside}\n</div>')
+        else:
+            parts += map(_text, group)
+    title, inner = escape(section.title), "\n".join(parts)
     if section.folded:
-        return f"<details>\n<summary>{escape(section.title)}</summary>\n{inner}\n</details>"
-    return f"<section>\n{heading}\n{inner}\n</section>"
-
-
-def _grid(charts: list[str]) -> list[str]:
-    return ['<div class="charts">\n' + "\n".join(charts) + "\n</div>"] if charts else []
+        return f"<details>\n<summary>{title}</summary>\n{inner}\n</details>"
+    tag = f"h{min(level, 6)}"
+    return f"<section>\n<{tag}>{title}</{tag}>\n{inner}\n</section>"
 
 
 def _chart(chart: Chart, svg: str) -> str:
@@ -63,23 +61,28 @@ def _chart(chart: Chart, svg: str) -> str:
     return f"<figure>\n{svg}\n<figcaption>{words}</figcaption>\n</figure>"
 
 
-def _block(block: Text | Table) -> str:
-    if isinstance(block, Text):
-        kind = ' class="note"' if block.note else ""
-        return f"<p{kind}>{escape(block.words)}</p>"
-    right = [
-        all(_NUMBER.fullmatch(row[column]) for row in block.rows)
-        for column in range(len(block.columns))
-    ]
+def _text(text: Text) -> str:
+    kind = ' class="note"' if text.note else ""
+    return f"<p{kind}>{escape(text.words)}</p>"
+
+
+def _table(table: Table) -> str:
+    columns = range(len(table.columns))
+    kinds = [_kind([row[column] for row in table.rows]) for column in columns]
 
     def cells(tag: str, row: list[str]) -> str:
-        sides = [' class="n"' if side else "" for side in right]
-        return "".join(
-            f"<{tag}{side}>{escape(cell)}</{tag}>" for side, cell in zip(sides, row, strict=True)
-        )
+        pairs = zip(kinds, row, strict=True)
+        return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in pairs)
 
-    caption = f"<caption>{escape(block.caption)}</caption>" if block.caption else ""
-    rows = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in block.rows)
-    head = f"<thead><tr>{cells('th', block.columns)}</tr></thead>"
-    table = f"<table>{caption}{head}<tbody>\n{rows}\n</tbody></table>"
-    return f'<div class="table" tabindex="0">{table}</div>'
+    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+    rows = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in table.rows)
+    head = f"<thead><tr>{cells('th', table.columns)}</tr></thead>"
+    body = f"<table>{caption}{head}<tbody>\n{rows}\n</tbody></table>"
+    return f'<div class="table" tabindex="0">{body}</div>'
+
+
+def _kind(cells: list[str]) -> str:
+    """How a column is set: numbers to the right, long words over several lines."""
+    if all(_NUMBER.fullmatch(cell) for cell in cells):
+        return ' class="n"'
+    return ' class="long"' if max(map(len, cells)) > LONG else ""

@@ -3,7 +3,7 @@
 Nothing is locked, made or mended here: a search that is under way does not notice its reader.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +81,17 @@ class Run:
         """The winner so far, as the search itself would name it."""
         return incumbent(self.trials, self.ranking)
 
+    @cached_property
+    def curves(self) -> dict[int, dict[int, dict[str, Any]]]:
+        """{trial: {epochs: metrics}}, wherever it was measured: means over the folds."""
+        found: dict[int, dict[int, dict[str, Any]]] = {}
+        for trial in self.ordered:
+            if trial.status == "ok":
+                points = found.setdefault(trial.trial, {})
+                points.update(learning_curve(trial))
+                points[trial.epochs] = trial.metrics
+        return found
+
     @property
     def used_seconds(self) -> float:
         return used_seconds(self.trials)
@@ -109,6 +120,22 @@ class Run:
 
 def _reach(trial: Trial) -> tuple[int, int]:
     return trial.trial, trial.epochs
+
+
+def learning_curve(trial: Trial) -> dict[int, dict[str, float]]:
+    """{epochs: means over the folds} from the curves of the folds; {} if they have none."""
+    folds = [{at["epochs"]: at for at in fold.get("curve") or []} for fold in trial.folds]
+    common = sorted(set.intersection(*map(set, folds))) if folds else []
+    return {epochs: _means([fold[epochs] for fold in folds]) for epochs in common}
+
+
+def _means(points: Sequence[dict[str, Any]]) -> dict[str, float]:
+    columns = {name: [point.get(name) for point in points] for name in points[0]}
+    return {
+        name: sum(values) / len(values)
+        for name, values in columns.items()
+        if name != "epochs" and None not in values
+    }
 
 
 def read_run(name: str | Path, runs_dir: str | Path = "runs") -> Run:

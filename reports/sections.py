@@ -35,7 +35,8 @@ def _question(question: dict[str, Any], prefix: str) -> Section:
         parts += [make(question, prefix) for make in makers]
     else:
         parts.append(Text("No training has ended yet."))
-    return Section(f"Search within {question['title']}", "", [*notes, Text(facts), *parts])
+    title = f"Within {words.limit(question['title'])}"
+    return Section(title, "", [*notes, Text(facts), *parts])
 
 
 def _overview(question: dict[str, Any]) -> Section:
@@ -118,14 +119,15 @@ def _progress(question: dict[str, Any], prefix: str) -> Section:
         "in the order of the plan, times in the order of arrival. The population is the best "
         "pop_size configurations trained in full, after each generation.",
         list(drawn),
+        columns=2,
     )
 
 
 def _trade_offs(question: dict[str, Any], prefix: str) -> Section:
     drawn = [
-        charts.scatter(question, method, f"{prefix}scatter-{number}-{metric[:9]}", metric)
-        for metric in ("precision", "num_params")
+        charts.scatter(question, method, f"{prefix}{metric}-{number}".replace("_", "-"), metric)
         for number, method in enumerate(question["methods"], start=1)
+        for metric in ("precision", "num_params")
     ]
     return Section(
         "Trade-offs",
@@ -135,13 +137,15 @@ def _trade_offs(question: dict[str, Any], prefix: str) -> Section:
         "were trained in full: nothing found beats it in both directions. The winner is the "
         "highest green point.",
         list(drawn),
+        columns=2,
     )
 
 
 def _outcomes(question: dict[str, Any], prefix: str) -> Section:
-    limits = list(_runs(question)[0][1]["shares"]["missed"])
+    every = [run["shares"]["missed"] for _, run in _runs(question)]
+    limits = [limit for limit in every[0] if any(missed[limit] for missed in every)]
     columns = ["method", "configurations", "feasible", "infeasible", "not fully trained", "failed"]
-    columns += ["valid share", "sd", *(f"missed {limit}" for limit in limits)]
+    columns += ["valid share", "sd", *(f"missed {words.limit(limit)}" for limit in limits)]
     rows = []
     for method in question["methods"]:
         shares = [run["shares"] for run in method["runs"]]
@@ -161,7 +165,7 @@ def _outcomes(question: dict[str, Any], prefix: str) -> Section:
     return Section(
         "What became of the configurations",
         "Valid share: of those trained in full, the share that meets all limits, mean and "
-        "standard deviation over seeds; limits known before training are never missed. Time is "
+        "standard deviation over seeds; a limit without a column was missed by none of them. Time is "
         "that of all workers together; waiting is what training leaves over, with the workers "
         "seen in the journal taken to be there all the time.",
         [

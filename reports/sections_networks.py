@@ -48,7 +48,7 @@ def hyperparameters(question: dict[str, Any], prefix: str) -> Section:
 
 
 def winners(question: dict[str, Any], prefix: str) -> Section:
-    """Each run's winner; the best of all is open, the others open on demand."""
+    """Each run's winner, the best first; the others open on demand."""
     found = [(m, run) for m in question["methods"] for run in m["runs"] if run["winner"]]
 
     def rank(one: tuple[dict[str, Any], dict[str, Any]]) -> tuple[bool, bool, float]:
@@ -56,16 +56,14 @@ def winners(question: dict[str, Any], prefix: str) -> Section:
         value = next((r["mean"] for r in best["metrics"] if r["name"] == question["objective"]), 0)
         return not best["feasible"], not best["fully_trained"], -question["sign"] * value
 
-    first = min(found, key=rank, default=None)
+    found.sort(key=rank)
     parts = [
-        _winner(question, method, run, f"{prefix}winner-{number}", (method, run) is not first)
-        for number, (method, run) in enumerate(found, start=1)
+        _winner(question, method, run, f"{prefix}winner-{place}", folded=place > 1)
+        for place, (method, run) in enumerate(found, start=1)
     ]
-    for part, pair in zip(parts, found, strict=True):
-        part.folded = pair is not first
     return Section(
         "The winner" if len(found) == 1 else "The winners",
-        "What each search hands over. Intervals are 95 % by Student's t over the folds; folds "
+        "What each search hands over, the best first. Intervals are 95 % by Student's t over the folds; folds "
         "share training images, so they are rough, and the winner was chosen on these folds, which "
         "flatters it. In the confusion matrix the diagonal is right, and each row adds up to the "
         "test images of its class. The lineage goes from the winner back to the samples it came "
@@ -75,7 +73,7 @@ def winners(question: dict[str, Any], prefix: str) -> Section:
 
 
 def _winner(
-    question: dict[str, Any], method: dict[str, Any], run: dict[str, Any], name: str, _: bool
+    question: dict[str, Any], method: dict[str, Any], run: dict[str, Any], name: str, folded: bool
 ) -> Section:
     best, objective = run["winner"], question["objective"]
     value = next((row["mean"] for row in best["metrics"] if row["name"] == objective), None)
@@ -89,7 +87,7 @@ def _winner(
     )
     configuration = [[key, words.setting(one)] for key, one in sorted(best["config"].items())]
     limits = [
-        [one["text"], _value(one["value"]), "met" if one["met"] else "missed"]
+        [words.limit(one["text"]), _value(one["value"]), "met" if one["met"] else "missed"]
         for one in best["constraints"]
     ]
     blocks: list[Any] = [
@@ -104,7 +102,7 @@ def _winner(
     if not best["tests"]:
         blocks.append(Text("There is no result on the test split beside it (main.py -t True)."))
     blocks.append(_lineage(run["lineage"], objective))
-    return Section(title, "", blocks, folded=True)
+    return Section(title, "", blocks, folded)
 
 
 def _value(value: float | None) -> str:

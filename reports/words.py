@@ -1,5 +1,6 @@
 """Numbers as a report writes them."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,12 @@ def setting(value: Any) -> str:
     if value is None:
         return NONE
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def limit(text: str) -> str:
+    """num_params ≤ 100,000 for 'num_params <= 100000'."""
+    signs = text.replace("<=", "≤").replace(">=", "≥")
+    return re.sub(r"(?<=[≤≥] )\d{5,}", lambda found: f"{int(found[0]):,}", signs)
 
 
 def duration(seconds: float) -> str:
