@@ -23,12 +23,17 @@ def page(document: Section, drawings: Mapping[str, str], shown: Mapping[str, Any
     known = known.replace("<", "\\u003c")
     style, script = ((HERE / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     body = _section(document, drawings, 1)
+    parts = [part for part in document.blocks if isinstance(part, Section)]
+    if len(parts) == 1:
+        parts = [part for part in parts[0].blocks if isinstance(part, Section)]
+    links = "\n".join(f'<a href="#{_anchor(part)}">{escape(part.title)}</a>' for part in parts)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'
         f"<title>{escape(document.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-        f'<main>\n{body}\n</main>\n<div id="tip" role="status" hidden></div>\n'
+        f"<nav>\n{links}\n</nav>\n<main>\n{body}\n</main>\n"
+        '<div id="tip" role="status" hidden></div>\n'
         f'<script type="application/json" id="known">{known}</script>\n'
         f"<script>\n{script}</script>\n</body>\n</html>\n"
     )
@@ -51,7 +56,11 @@ def _section(section: Section, drawings: Mapping[str, str], level: int) -> str:
     if section.folded:
         return f"<details>\n<summary>{title}</summary>\n{inner}\n</details>"
     tag = f"h{min(level, 6)}"
-    return f"<section>\n<{tag}>{title}</{tag}>\n{inner}\n</section>"
+    return f'<section>\n<{tag} id="{_anchor(section)}">{title}</{tag}>\n{inner}\n</section>'
+
+
+def _anchor(section: Section) -> str:
+    return re.sub(r"\W+", "-", section.title)
 
 
 def _chart(chart: Chart, svg: str) -> str:

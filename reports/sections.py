@@ -9,6 +9,8 @@ from reports.progress import AXES, QUANTITIES
 from reports.sections_halving import hyperband
 from reports.sections_networks import hyperparameters, winners
 
+METHOD_COLUMNS = ["method", "seeds", "configurations", "epochs", "time", "valid share"]
+
 
 def document(summary: dict[str, Any]) -> Section:
     """The whole report; its sections are the questions."""
@@ -18,9 +20,27 @@ def document(summary: dict[str, Any]) -> Section:
         _question(question, f"{number}-" if number > 1 else "")
         for number, question in enumerate(summary["questions"], start=1)
     ]
+    if len(parts) > 1:
+        parts.insert(0, _comparison(summary["questions"]))
     reading = "Point at, tap, or focus a chart to see the configuration behind a point; with the "
     reading += "keyboard, the arrows go from point to point."
     return Section(title, reading, parts)
+
+
+def _comparison(questions: list[dict[str, Any]]) -> Section:
+    """One table over all questions."""
+    rows = [
+        [words.limit(question["title"]), *_method_row(method, question)]
+        for question in questions
+        for method in question["methods"]
+    ]
+    columns = ["limits", *METHOD_COLUMNS, "best objective", "precision", "parameters"]
+    return Section(
+        "All limits side by side",
+        "A row a method within its limits, read as the overviews below. Values under different "
+        "limits answer different questions: tighter limits leave less room.",
+        [Table([*columns, "test objective"], rows)],
+    )
 
 
 def _question(question: dict[str, Any], prefix: str) -> Section:
@@ -41,8 +61,8 @@ def _question(question: dict[str, Any], prefix: str) -> Section:
 
 def _overview(question: dict[str, Any]) -> Section:
     objective, precision = question["objective"], question["precision"].replace("_", " ")
-    columns = ["method", "seeds", "configurations", "epochs", "time", "valid share"]
-    columns += [f"best {objective}", precision, "parameters", f"test {objective}"]
+    columns = [*METHOD_COLUMNS, f"best {objective}", precision, "parameters"]
+    columns.append(f"test {objective}")
     rows = [_method_row(method, question) for method in question["methods"]]
     per_run = ["run", "method", "seed", "ended", "configurations", "epochs", "time"]
     per_run += [objective, precision, "parameters", "feasible"]
@@ -165,7 +185,7 @@ def _outcomes(question: dict[str, Any], prefix: str) -> Section:
     return Section(
         "What became of the configurations",
         "Valid share: of those trained in full, the share that meets all limits, mean and "
-        "standard deviation over seeds; a limit without a column was missed by none of them. Time is "
+        "standard deviation over seeds; a limit without a column was missed by none. Time is "
         "that of all workers together; waiting is what training leaves over, with the workers "
         "seen in the journal taken to be there all the time.",
         [

@@ -52,11 +52,11 @@ def _correlations(question: dict[str, Any], prefix: str) -> Section:
     known = any(row[2] != words.NONE for row in rows)
     few = f"Fewer than {MIN_TRIALS} configurations of a run were trained in full at once."
     reading = (
-        "1 means that a rung ranks as the full budget does, 0 that it says nothing. Computed among "
+        "1 means that a rung ranks as the full budget does, 0 that it says nothing. Taken among "
         "configurations trained in full at once (generation 0 and bracket 0), by run, then mean "
-        "and range over the seeds. Those that came through rungs were chosen by them, which biases "
-        "the correlation; it is given beside it, over all that reached the full budget. The order "
-        "of promotion puts limits first, as the search does. A dash: fewer than "
+        "and range over the seeds. Those that came through rungs were chosen by them, which "
+        "biases the correlation; it is given beside it, over all that reached the full budget. "
+        "The order of promotion puts limits first, as the search does. A dash: fewer than "
         f"{MIN_TRIALS} configurations."
     )
     if not rows:

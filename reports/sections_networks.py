@@ -38,7 +38,7 @@ def hyperparameters(question: dict[str, Any], prefix: str) -> Section:
     parallel = charts_networks.parallel_coordinates(question, f"{prefix}parallel-coordinates")
     reading = (
         "The longer a bar, the worse a random forest predicts held-out configurations when that "
-        "hyperparameter is shuffled; a bar at or below 0 means no effect that could be learned. R² "
+        "hyperparameter is shuffled; at or below 0 there is no effect that could be learned. R² "
         "says how far to trust it: 1 is perfect, 0 no better than the mean. Over "
         f"{found['trials']} different configurations trained in full, of all methods: where the "
         "search looked, not the whole space. In the parallel coordinates a line is a "
@@ -63,11 +63,11 @@ def winners(question: dict[str, Any], prefix: str) -> Section:
     ]
     return Section(
         "The winner" if len(found) == 1 else "The winners",
-        "What each search hands over, the best first. Intervals are 95 % by Student's t over the folds; folds "
-        "share training images, so they are rough, and the winner was chosen on these folds, which "
-        "flatters it. In the confusion matrix the diagonal is right, and each row adds up to the "
-        "test images of its class. The lineage goes from the winner back to the samples it came "
-        "from: what changed is compared with the first parent.",
+        "What each search hands over, the best first. Intervals are 95 % by Student's t over the "
+        "folds; folds share training images, so they are rough, and the winner was chosen on "
+        "these folds, which flatters it. In the confusion matrix the diagonal is right, and each "
+        "row adds up to the test images of its class. The lineage goes from the winner back to "
+        "the samples it came from: what changed is compared with the first parent.",
         list(parts) or [Text("Nothing was trained to a usable result yet.")],
     )
 

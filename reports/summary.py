@@ -66,12 +66,13 @@ def _question(question: Question, results: Sequence[dict[str, Any]]) -> dict[str
 
 def _method(method: Method, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     runs = [_run(run, results) for run in method.runs]
+    begun = [run for run in runs if run["points"]]
     return {
         "label": method.label,
         "runs": runs,
         "curves": {
             axis: {
-                quantity: progress.aggregate([run["curves"][axis][quantity] for run in runs])
+                quantity: progress.aggregate([run["curves"][axis][quantity] for run in begun])
                 for quantity in progress.QUANTITIES
             }
             for axis in progress.AXES

@@ -1,4 +1,4 @@
-"""The best configuration of a run: what it is, how sure its metrics are, what the test split says."""
+"""The best configuration of a run: what it is, and how sure its metrics are."""
 
 import math
 from collections.abc import Sequence

@@ -255,7 +255,12 @@ def test_shares_failures_and_time():
         trial(4, None, status="timeout", error="over 2.5 s", observed={"elapsed": 7.0}),
     )
     shares = outcomes.shares(run)
-    assert [shares[kind] for kind in ("feasible", "infeasible", "partial", "failed")] == [1, 1, 1, 2]
+    assert [shares[kind] for kind in ("feasible", "infeasible", "partial", "failed")] == [
+        1,
+        1,
+        1,
+        2,
+    ]
     assert shares["valid_share"] == 0.5 and shares["missed"] == {"precision >= 0.3": 1}
     assert outcomes.failures([run]) == [{"status": "timeout", "error": "over # s", "count": 2}]
     spent = outcomes.time_spent(run)
