@@ -75,14 +75,14 @@ def _methods(runs: Sequence[Run]) -> list[Method]:
         variants.setdefault((run.method, canonical_json(others)), []).append(run)
     methods = []
     for name in METHODS.values():
-        same = [group for (method, _), group in variants.items() if method == name]
-        settings = [asdict(group[0].settings) for group in same]
+        same = [found for (method, _), found in variants.items() if method == name]
+        settings = [asdict(found[0].settings) for found in same]
         differing = [
             key
             for key in (settings[0] if settings else {})
             if key not in _NO_METHOD and len({str(one[key]) for one in settings}) > 1
         ]
-        for group, values in zip(same, settings, strict=True):
+        for found, values in zip(same, settings, strict=True):
             label = ", ".join([name, *(f"{key} {values[key]}" for key in differing)])
-            methods.append(Method(label, group))
+            methods.append(Method(label, sorted(found, key=lambda run: run.settings.seed)))
     return methods

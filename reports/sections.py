@@ -194,6 +194,7 @@ def _outcomes(question: dict[str, Any], prefix: str) -> Section:
             Table(columns, rows, "Counts are sums over the seeds."),
             _failures(question),
         ],
+        columns=2,
     )
 
 

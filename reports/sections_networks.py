@@ -16,13 +16,10 @@ def hyperparameters(question: dict[str, Any], prefix: str) -> Section:
     for target, metric in metrics.items():
         forest = found[target]
         if forest is None:
-            blocks.append(
-                Text(
-                    f"Importance for {metric.replace('_', ' ')}: {found['trials']} different "
-                    f"configurations trained in full are too few or have no spread; it takes "
-                    f"{MIN_TRIALS}."
-                )
-            )
+            few = found["trials"] < MIN_TRIALS
+            why = f"are too few; it takes {MIN_TRIALS}" if few else "do not differ in it"
+            what = f"Importance for {metric.replace('_', ' ')}: {found['trials']} different"
+            blocks.append(Text(f"{what} configurations trained in full {why}."))
             continue
         if forest["r2"] < RELIABLE:
             blocks.append(
@@ -145,14 +142,15 @@ def _layers(best: dict[str, Any]) -> Table | Text:
 
 def _test(test: dict[str, Any], name: str) -> Section:
     metrics = ", ".join(f"{key} {words.number(one)}" for key, one in test["metrics"].items())
-    seeds = ", ".join(map(str, test["seeds"] or []))
-    facts = f"After {test['epochs']} epochs, training seeds {seeds}: {metrics}."
+    seeds = ", ".join(map(str, test["seeds"] or [])) or "not recorded"
+    facts = f"After {test['epochs']} epochs, training seed {seeds}: {metrics}."
     blocks: list[Any] = [Text(facts)]
     if test["confusion"] is None:
         blocks.append(Text("Its predictions are not there any more: no confusion matrix."))
     else:
         caption = "Confusion matrix on the test split"
-        caption += f", sum over {len(test['confusion'])} seeds." if len(seeds) > 1 else "."
+        count = len(test["confusion"])
+        caption += f", sum over {count} seeds." if count > 1 else "."
         blocks.append(charts_networks.confusion(test, name, caption))
         rows = [
             [

@@ -25,12 +25,12 @@ def share(value: float | None) -> str:
 
 
 def spread(values: Sequence[float | None], write: Any = number) -> str:
-    """The mean, and in brackets the lowest and the highest of those there are."""
+    """The mean, and in brackets the lowest and the highest if they differ, of those there are."""
     known = [value for value in values if value is not None]
     if not known:
         return NONE
-    mean = write(sum(known) / len(known))
-    return mean if len(known) == 1 else f"{mean} ({write(min(known))} to {write(max(known))})"
+    low, high = write(min(known)), write(max(known))
+    return low if low == high else f"{write(sum(known) / len(known))} ({low} to {high})"
 
 
 def setting(value: Any) -> str:
