@@ -1,29 +1,30 @@
-"""Exports a run for other viewers.
+"""Explains searches: what they found, how, and at what cost, from their run folders alone.
 
-python -m reports runs/NAME --export optuna && optuna-dashboard NAME.optuna.jsonl
-python -m reports runs/NAME --export csv
+    python -m reports RUN [RUN...] --output DIR
+    python -m reports RUN --export optuna && optuna-dashboard NAME.optuna.jsonl
+    python -m reports RUN --export csv
+
+RUN is a run folder, or the name of one in runs/; a search may be under way in it. Writes
+DIR/report.html (one file that needs nothing else), DIR/report.md and DIR/figures/ (SVG, PNG);
+or a file of one run for other viewers.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from engine.arguments import Parser
-from reports.export import export_csv, export_optuna
+from reports.reading import find_run
 from utils import InputError
 
-EXPORTS = {"optuna": (export_optuna, ".optuna.jsonl"), "csv": (export_csv, ".csv")}
+EXPORTS = {"optuna": ".optuna.jsonl", "csv": ".csv"}  # viewer -> how the file is called
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = Parser(__doc__)
-    parser.add_argument("run", metavar="RUN", help="folder of a run, finished or not")
-    parser.add_argument("--export", required=True, choices=EXPORTS, help="for which viewer")
-    parser.add_argument("--output", metavar="FILE", help="where to write [NAME.optuna.jsonl]")
     try:
-        given = parser.parse_strictly(argv)
-        print(export(Path(given["run"]), given["export"], given["output"]))
+        run(arguments(argv))
     except InputError as error:
         print(f"reports: {error}", file=sys.stderr)
         return 2
@@ -33,10 +34,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
+    """What was given on the command line."""
+    parser = Parser(__doc__)
+    parser.prog = "python -m reports"
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or names in runs/")
+    parser.add_argument(
+        "--output", help="folder for the report [report], or file for --export [NAME.KIND]"
+    )
+    parser.add_argument("--export", choices=EXPORTS, help="for which viewer")
+    parser.add_argument(
+        "--results",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="results of main.py on the test split that lie elsewhere than beside the runs",
+    )
+    return parser.parse_strictly(argv)
+
+
+def run(given: dict[str, Any]) -> None:
+    """Reads, counts, draws, writes."""
+    if given["export"] is not None:
+        if len(given["runs"]) > 1:
+            raise InputError(f"--export takes one run, not {len(given['runs'])}")
+        print(export(find_run(given["runs"][0]), given["export"], given["output"]))
+        return
+    from reports.summary import summarize
+    from reports.writing import write
+
+    summary = summarize(given["runs"], given["results"])
+    for path in summary["unused"]:
+        words = "is no result on the test split of any of these runs' winners, and left out"
+        print(f"reports: {path} {words}", file=sys.stderr)
+    print(f"report: {write(summary, Path(given['output'] or 'report'))}")
+
+
 def export(run_folder: Path, kind: str, output: str | None) -> str:
-    """Exports a run (see EXPORTS), by default into the current folder; says what is where."""
-    write, ending = EXPORTS[kind]
-    path = Path(output or run_folder.resolve().name + ending)
+    """Exports a run, by default into the current folder; says what is where."""
+    from reports.export import export_csv, export_optuna
+
+    write = {"optuna": export_optuna, "csv": export_csv}[kind]
+    path = Path(output or run_folder.resolve().name + EXPORTS[kind])
     count = write(run_folder, path)
     words = f"{path}: {count} {'configurations' if kind == 'optuna' else 'rows'}"
     return f"{words}; optuna-dashboard {path} shows them" if kind == "optuna" else words

@@ -1,0 +1,85 @@
+"""Which hyperparameters matter: permutation importance in random forests, with its reliability.
+
+Breiman, "Random Forests", Machine Learning 45 (2001), section 10. Measured on held-out
+configurations only: how much worse a forest predicts when one hyperparameter is shuffled.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from reports.reading import Run
+from search.trial import canonical
+from utils import derive_rng, derive_seed
+
+MIN_TRIALS = 40  # below, a forest of a dozen hyperparameters learns nothing that holds
+MAX_TRIALS = 600  # for the time it takes; drawn at random from more
+RELIABLE = 0.3  # R2 below which the order of the hyperparameters should not be believed
+TREES, FOLDS, REPEATS = 40, 3, 3
+
+
+def importance(runs: Sequence[Run]) -> dict[str, Any]:
+    """{"trials", "names", "objective": {"r2", "values"} or None, "precision": the same}.
+
+    Over configurations trained in full, each once a seed (methods of one seed share their initial
+    population). values: mean loss of R2 on held-out configurations by hyperparameter, in the order
+    of names; r2: of the unshuffled forest, mean over the parts. None with fewer than MIN_TRIALS,
+    or without spread.
+    """
+    unique = {
+        (run.settings.seed, canonical(trial.config)): (run, trial)
+        for run in runs
+        for trial in run.full
+    }
+    rows = [unique[key] for key in sorted(unique)]
+    if len(rows) > MAX_TRIALS:
+        chosen = derive_rng("importance", len(rows)).choice(len(rows), MAX_TRIALS, replace=False)
+        rows = [rows[i] for i in sorted(chosen)]
+    names = sorted({name for _, trial in rows for name in trial.config})
+    features = encode([trial.config for _, trial in rows], names)
+    targets = {
+        "objective": [trial.metrics.get(run.ranking.metric) for run, trial in rows],
+        "precision": [trial.metrics.get(run.precision) for run, trial in rows],
+    }
+    found = {target: _forest(features, values, target) for target, values in targets.items()}
+    return {"trials": len(rows), "names": names, **found}
+
+
+def encode(configs: Sequence[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
+    """(configurations, hyperparameters) of numbers. Words by their order in the alphabet; below
+    the smallest where not active. Forests look at the order only, so no logarithms are taken.
+    """
+    columns = []
+    for name in names:
+        values = [config.get(name) for config in configs]
+        words = sorted({value for value in values if isinstance(value, str)})
+        numbers = [words.index(v) if isinstance(v, str) else v for v in values]
+        known = [float(number) for number in numbers if number is not None]
+        absent = min(known) - max(1.0, max(known) - min(known))
+        columns.append([absent if number is None else float(number) for number in numbers])
+    return np.array(columns).T
+
+
+def _forest(
+    features: np.ndarray, values: Sequence[float | None], purpose: str
+) -> dict[str, Any] | None:
+    usable = [i for i, value in enumerate(values) if value is not None]
+    y = np.array([values[i] for i in usable])
+    if len(y) < MIN_TRIALS or np.ptp(y) == 0:
+        return None
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+    from sklearn.model_selection import KFold
+
+    seed = derive_seed("forest", purpose) % 2**32
+    x, scores, losses = features[usable], [], []
+    for train, test in KFold(FOLDS, shuffle=True, random_state=seed).split(x):
+        forest = RandomForestRegressor(TREES, min_samples_leaf=2, n_jobs=1, random_state=seed)
+        forest.fit(x[train], y[train])
+        scores.append(forest.score(x[test], y[test]))
+        shuffled = permutation_importance(
+            forest, x[test], y[test], n_repeats=REPEATS, n_jobs=1, random_state=seed
+        )
+        losses.append(shuffled.importances_mean)
+    return {"r2": float(np.mean(scores)), "values": np.mean(losses, axis=0).tolist()}

@@ -1,0 +1,169 @@
+"""A run folder as it stands: finished, killed, old, or being written at this moment.
+
+Nothing is locked, made or mended here: a search that is under way does not notice its reader.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from engine.journal import read_trials, used_seconds
+from engine.settings import FIELDS, Settings, resolve
+from search.constraints import Ranking
+from search.generation import incumbent
+from search.trial import Trial
+from utils import InputError, nearest, read_json
+
+METHODS = {  # (sampler, hyperband) -> name; in the order in which reports list them
+    ("evolution", True): "evolution + Hyperband",
+    ("evolution", False): "evolution",
+    ("random", True): "Hyperband",
+    ("random", False): "random search",
+}
+KINDS = ("feasible", "infeasible", "partial", "failed")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its folder told when it was read."""
+
+    path: Path
+    record: dict[str, Any]  # run.json
+    settings: Settings
+    trials: list[Trial]  # in order of arrival
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def method(self) -> str:
+        return METHODS[self.settings.sampler, self.settings.hyperband]
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """Objective and constraints."""
+        return self.settings.ranking()
+
+    @property
+    def precision(self) -> str:
+        """The metric that a constraint on precision means in this run."""
+        return "precision" if self.settings.precision == "macro" else "precision_per_batch"
+
+    @property
+    def status(self) -> str:
+        """Why the last session ended, in words."""
+        sessions = self.record.get("sessions") or [{}]
+        reason = sessions[-1].get("reason")
+        return reason or "not ended: running, or killed"
+
+    @cached_property
+    def ordered(self) -> list[Trial]:
+        """In the order of the search's plan, which does not depend on workers."""
+        return sorted(
+            self.trials, key=lambda one: (one.generation, one.rung, -one.bracket, one.trial)
+        )
+
+    @cached_property
+    def lasts(self) -> list[Trial]:
+        """The last line of each configuration: where it was trained the longest; by id."""
+        return list({trial.trial: trial for trial in sorted(self.ordered, key=_reach)}.values())
+
+    @cached_property
+    def full(self) -> list[Trial]:
+        """Those trained in full, with success; by id."""
+        return [one for one in self.lasts if self.kind(one) in ("feasible", "infeasible")]
+
+    @cached_property
+    def best(self) -> Trial | None:
+        """The winner so far, as the search itself would name it."""
+        return incumbent(self.trials, self.ranking)
+
+    @cached_property
+    def curves(self) -> dict[int, dict[int, dict[str, Any]]]:
+        """{trial: {epochs: metrics}}, wherever it was measured: means over the folds."""
+        found: dict[int, dict[int, dict[str, Any]]] = {}
+        for trial in self.ordered:
+            if trial.status == "ok":
+                points = found.setdefault(trial.trial, {})
+                points.update(learning_curve(trial))
+                points[trial.epochs] = trial.metrics
+        return found
+
+    @property
+    def used_seconds(self) -> float:
+        return used_seconds(self.trials)
+
+    def kind(self, trial: Trial) -> str:
+        """One of KINDS; 'partial' was not trained in full (yet), 'infeasible' misses a limit."""
+        if trial.status != "ok":
+            return "failed"
+        if trial.epochs < self.settings.epochs:
+            return "partial"
+        return "feasible" if self.ranking.feasible(trial) else "infeasible"
+
+    def notes(self) -> list[str]:
+        """What has to be said wherever results of this run are shown."""
+        data = self.record.get("data") or {}
+        notes = []
+        if data.get("note"):
+            notes.append(data["note"])
+        elif data.get("kind") == "synthetic":
+            notes.append("The images are drawn flowers: results say nothing about photographs.")
+        return notes + [
+            f"{self.name} was resumed inexactly, {words}"
+            for words in self.record.get("inexact") or []
+        ]
+
+
+def _reach(trial: Trial) -> tuple[int, int]:
+    return trial.trial, trial.epochs
+
+
+def learning_curve(trial: Trial) -> dict[int, dict[str, float]]:
+    """{epochs: means over the folds} from the curves of the folds; {} if they have none."""
+    folds = [{at["epochs"]: at for at in fold.get("curve") or []} for fold in trial.folds]
+    common = sorted(set.intersection(*map(set, folds))) if folds else []
+    return {epochs: _means([fold[epochs] for fold in folds]) for epochs in common}
+
+
+def _means(points: Sequence[dict[str, Any]]) -> dict[str, float]:
+    columns = {name: [point.get(name) for point in points] for name in points[0]}
+    return {
+        name: sum(values) / len(values)
+        for name, values in columns.items()
+        if name != "epochs" and None not in values
+    }
+
+
+def find_run(name: str | Path, runs_dir: str | Path = "runs") -> Path:
+    """The folder of the run at a path, or of that name in `runs_dir`; InputError without one."""
+    places = [Path(name), Path(runs_dir) / name]
+    path = next((place for place in places if (place / "run.json").is_file()), None)
+    if path is None:
+        known = [found.parent.name for found in Path(runs_dir).glob("*/run.json")]
+        raise InputError(
+            f"there is no run {name}: allowed is a folder with a run.json, or the name of one in "
+            f"{runs_dir}{nearest(Path(name).name, known)}"
+        )
+    return path
+
+
+def read_run(name: str | Path, runs_dir: str | Path = "runs") -> Run:
+    """The run that `find_run` finds."""
+    path = find_run(name, runs_dir)
+    record = read_json(path / "run.json")
+    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
+        raise InputError(f"{path / 'run.json'} holds no settings of a search")
+    known_settings = {key: value for key, value in record["settings"].items() if key in FIELDS}
+    journal = path / "trials.jsonl"
+    trials, _ = read_trials(journal) if journal.is_file() else ([], False)
+    return Run(path, record, resolve(known_settings), trials)
+
+
+def read_runs(names: Iterable[str | Path], runs_dir: str | Path = "runs") -> list[Run]:
+    """Each run once, however often it is named."""
+    runs = [read_run(name, runs_dir) for name in names]
+    return list({run.path.resolve(): run for run in runs}.values())

@@ -1,0 +1,135 @@
+"""All numbers of a report as plain data: dicts, lists, numbers and words.
+
+from reports.summary import summarize
+summary = summarize(["runs/a", "runs/b"])
+summary["questions"][0]["methods"][0]["runs"][0]["winner"]["config"]
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reports import halving, outcomes, progress
+from reports.evaluation import read_results
+from reports.grouping import Method, Question, group
+from reports.importance import importance
+from reports.lineage import lineage
+from reports.reading import Run, read_runs
+from reports.winner import winner
+from search.generation import total_charged
+
+
+def summarize(
+    names: Iterable[str | Path], results: Iterable[str | Path] = (), runs_dir: str | Path = "runs"
+) -> dict[str, Any]:
+    """Of the runs (paths, or names in `runs_dir`), with result files of `main.py` that belong to
+    them: {"questions": [...], "unused": named result files that belong to no winner}.
+
+    Runs under the same constraints on the same data are one question; a question has methods, a
+    method has runs that differ in their seeds. InputError if a run cannot be read.
+    """
+    named = list(results)
+    runs = read_runs(names, runs_dir)
+    found = read_results(runs, named)
+    questions = [_question(question, found) for question in group(runs)]
+    every = [run for one in questions for method in one["methods"] for run in method["runs"]]
+    for number, run in enumerate(every):
+        run["number"] = number
+    winners = [run.best.config for run in runs if run.best is not None]
+    used = {one["path"] for one in found if one["config"] in winners}
+    unused = [str(path) for path in named if Path(path) not in used]
+    return {"questions": questions, "unused": unused}
+
+
+def _question(question: Question, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    runs = question.runs
+    first = runs[0]
+    return {
+        "title": question.title,
+        "data": (first.record.get("data") or {}).get("name", "unknown data"),
+        "objective": first.ranking.metric,
+        "sign": first.ranking.sign,
+        "precision": first.precision,
+        "constraints": [
+            {"metric": limit.metric, "sense": limit.sense, "bound": limit.bound}
+            for limit in first.ranking.constraints
+        ],
+        "epochs": first.settings.epochs,
+        "folds": first.settings.folds,
+        "notes": list(dict.fromkeys(note for run in runs for note in run.notes())),
+        "methods": [_method(method, results) for method in question.methods],
+        "importance": importance(runs),
+    }
+
+
+def _method(method: Method, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    runs = [_run(run, results) for run in method.runs]
+    begun = [run for run in runs if run["points"]]
+    return {
+        "label": method.label,
+        "runs": runs,
+        "curves": {
+            axis: {
+                quantity: progress.aggregate([run["curves"][axis][quantity] for run in begun])
+                for quantity in progress.QUANTITIES
+            }
+            for axis in progress.AXES
+        },
+        "valid_share": spread([run["shares"]["valid_share"] for run in runs]),
+        "failures": outcomes.failures(method.runs),
+    }
+
+
+def _run(run: Run, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    points = [outcomes.point(run, trial) for trial in run.lasts]
+    sign = run.ranking.sign
+    return {
+        "name": run.name,
+        "seed": run.settings.seed,
+        "status": run.status,
+        "inexact": list(run.record.get("inexact") or []),
+        "epochs_charged": total_charged(run.trials),
+        "seconds": run.used_seconds,
+        "shares": outcomes.shares(run),
+        "time": outcomes.time_spent(run),
+        "curves": progress.curves(run),
+        "points": points,
+        "fronts": {
+            "precision": outcomes.pareto(points, "precision", maximize=True, sign=sign),
+            "num_params": outcomes.pareto(points, "num_params", maximize=False, sign=sign),
+        },
+        "correlations": halving.rank_correlations(run),
+        "halving": _halving(run),
+        "winner": winner(run, results),
+        "lineage": lineage(run, run.best.trial) if run.best is not None else [],
+    }
+
+
+def _halving(run: Run) -> dict[str, Any] | None:
+    """None for a run without Hyperband."""
+    if not run.settings.hyperband:
+        return None
+    return {
+        "levels": halving.levels(run),
+        "curves": halving.bracket_curves(run),
+        "audit": halving.audit(run),
+        "brackets": halving.brackets_as_run(run),
+    }
+
+
+def spread(values: Sequence[float | None]) -> dict[str, Any]:
+    """{"mean", "sd", "low", "high", "runs"} of the runs that have a value; sd of a sample, None
+    for one run.
+    """
+    known = [value for value in values if value is not None]
+    if not known:
+        return {"mean": None, "sd": None, "low": None, "high": None, "runs": 0}
+    return {
+        "mean": float(np.mean(known)),
+        "sd": float(np.std(known, ddof=1)) if len(known) > 1 else None,
+        "low": min(known),
+        "high": max(known),
+        "runs": len(known),
+    }

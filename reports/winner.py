@@ -1,0 +1,69 @@
+"""The best configuration of a run: what it is, and how sure its metrics are."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from reports.evaluation import results_of
+from reports.reading import Run
+from search.trial import Trial
+
+
+def winner(run: Run, results: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """None before anything was trained to a usable result."""
+    best = run.best
+    if best is None:
+        return None
+    recorded = run.record.get("winner") or {}
+    same = recorded.get("config") == best.config
+    return {
+        "trial": best.trial,
+        "generation": best.generation,
+        "epochs": best.epochs,
+        "fully_trained": best.epochs >= run.settings.epochs,
+        "feasible": run.ranking.feasible(best),
+        "config": best.config,
+        "num_params": best.metrics.get("num_params"),
+        "macs": best.metrics.get("macs"),
+        "metrics": _over_folds(best),
+        "constraints": [
+            {
+                "text": str(limit),
+                "value": best.metrics.get(limit.metric),
+                "met": limit.miss(best.metrics) <= 0,
+            }
+            for limit in run.ranking.constraints
+        ],
+        "layers": recorded.get("layers") if same else None,
+        "tests": results_of(run, results),
+    }
+
+
+def _over_folds(trial: Trial) -> list[dict[str, Any]]:
+    """What was measured in each fold: [{"name", "mean", "low", "high", "folds"}]."""
+    rows = []
+    for name in trial.folds[0] if trial.folds else ():
+        values = [fold.get(name) for fold in trial.folds]
+        if all(isinstance(value, int | float) for value in values):
+            mean, low, high = interval(values)
+            if len(set(values)) > 1 or name not in ("num_params", "macs"):
+                rows.append(
+                    {"name": name, "mean": mean, "low": low, "high": high, "folds": values}
+                )
+    return rows
+
+
+def interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Mean and its 95 % interval by Student's t; no interval for one value.
+
+    Folds share training images, so that theirs is a rough one.
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, None, None
+    from scipy.stats import t
+
+    half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    return mean, mean - float(half), mean + float(half)
