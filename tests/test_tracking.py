@@ -268,7 +268,7 @@ def test_what_is_logged_survives_a_kill_and_no_process_does(tmp_path):
 
 
 def transaction_logs(folder):
-    return sorted((folder / "wandb").glob("*run-*/*.wandb"))
+    return sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
 
 
 def started(folder):
