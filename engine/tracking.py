@@ -92,16 +92,16 @@ class Tracker(Observer):
 
     def generation_complete(self, row: dict[str, Any], trials: Sequence[Trial]) -> None:
         """See Observer."""
-        values = generation_values(row, trials, self.ranking, self.settings.epochs)
-        media = len(trials) >= GROWTH * self._shown
+        known = list(trials)
+        media = len(known) >= GROWTH * self._shown
         if media:
-            self._shown = len(trials)
-        known = list(trials) if media else []
+            self._shown = len(known)
 
         def send(run: Any) -> None:
             # On a resume each generation is told again; offline, that makes the new file complete.
-            if values["generation"] > run.summary.get("generation", -1):
-                run.log({**values, **self._media(known)})
+            if row["step"] > run.summary.get("generation", -1):
+                values = generation_values(row, known, self.ranking, self.settings.epochs)
+                run.log({**values, **self._media(known if media else [])})
 
         self._calls.put(send)
 
