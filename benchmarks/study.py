@@ -167,18 +167,20 @@ def ended(folder: Path) -> bool:
 
 def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> None:
     """Measures the winners and the default network on the test split, each once a seed."""
-    epochs, seeds = preset["evaluation"]["epochs"], preset["evaluation"]["seeds"]
-    settings = preset["settings"]
-    words = ["-t", "True", "-e", str(epochs), "--seeds", *map(str, seeds)]
+    evaluation, settings = preset["evaluation"], preset["settings"]
+    words = ["-t", "True", "-e", str(evaluation["epochs"])]
     for name in ("dataset", "image_size", "device"):
         if name in settings:
             words += [f"--{name}", str(settings[name])]
-    waiting = [(unit.folder / "opt_cfg.json", unit.folder) for unit in units(preset, out)]
-    waiting.append((ROOT / "configs" / "default.json", out / "default"))
+    default = ROOT / "configs" / "default.json"  # a hundred times the work of a small winner
+    waiting = [(default, out / "default", evaluation["default_seeds"])]
+    for unit in units(preset, out):
+        waiting.append((unit.folder / "opt_cfg.json", unit.folder, evaluation["seeds"]))
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        for config, folder in waiting:
+        for config, folder, seeds in waiting:
             if config.exists() and not (folder / "result_test.json").exists():
-                pool.submit(call, "main.py", "-c", str(config), *words, "--output", str(folder))
+                place = ["--seeds", *map(str, seeds), "--output", str(folder)]
+                pool.submit(call, "main.py", "-c", str(config), *words, *place)
 
 
 def conclude(preset: Mapping[str, Any], bound: float, out: Path) -> None:
