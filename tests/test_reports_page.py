@@ -75,6 +75,7 @@ def test_the_command_as_a_user_runs_it(tmp_path):
     assert done.stderr == ""
     text = (tmp_path / "out" / "report.md").read_text()
     assert "evolution + Hyperband, seed 5: top3 0.453" in text.replace("\\", "")
+    assert "5 different configurations trained in full are too few; it takes 40" in text
     words = [sys.executable, "-m", "reports", "nothing"]
     done = subprocess.run(
         words, cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}
@@ -99,7 +100,7 @@ def test_all_sections_and_what_must_be_said_are_there(report):
         *("Overview", "Progress", "Trade-offs", "Hyperband", "Rungs and the full budget"),
         *("Audit: what early", "What became of", "Hyperparameters", "The winners", "Lineage"),
         *("was resumed inexactly, today: device", "not ended", "conv_0", "Confusion matrix"),
-        *("are too few; it takes 40", "evolution1 (inexact)"),
+        *("Importance for top3; the forest explains", "evolution1 (inexact)"),
     ):
         assert words in page, words
         assert words in text.replace("\\", ""), words
