@@ -383,7 +383,8 @@ def test_what_wandb_refuses_costs_a_warning(tmp_path, how):
         said = track(folder, {"max_generations": 1, "wandb": "offline"})
         assert "warning: W&B is off, the search goes on: " in said
     else:
-        said = track(folder, {"max_generations": 1}, WANDB_API_KEY="too short")
+        given = {"max_generations": 1, "pause": 0.5}
+        said = track(folder, given, WANDB_API_KEY="too short")
         assert "warning: W&B goes on offline: AuthenticationError" in said
         assert "too short" not in said
     assert {trial.generation for trial in on_disk(folder)} == {0, 1}
