@@ -177,10 +177,16 @@ def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> None:
     for unit in units(preset, out):
         waiting.append((unit.folder / "opt_cfg.json", unit.folder, evaluation["seeds"]))
     with ThreadPoolExecutor(max_workers=jobs) as pool:
+        futures = []
         for config, folder, seeds in waiting:
             if config.exists() and not (folder / "result_test.json").exists():
                 place = ["--seeds", *map(str, seeds), "--output", str(folder)]
-                pool.submit(call, "main.py", "-c", str(config), *words, *place)
+                futures.append(pool.submit(call, "main.py", "-c", str(config), *words, *place))
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nothing more begins
 
 
 def conclude(preset: Mapping[str, Any], bound: float, out: Path) -> None:
