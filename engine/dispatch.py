@@ -168,13 +168,13 @@ class Dispatcher:
             trace = outcome.pop("traceback", None)
             outcome["observed"]["elapsed"] = round(self.clock.used(), 3)
             trial = Trial(**asdict(job), **outcome)
-            self.journal.append(trial)
+            kept = self.journal.append(trial)
             self._tell(trial, trace)
             self.watch.tell(Observer.recorded, trial)
             if self.folder and job.bracket:
                 self.folder.cap_states(job.trial, int(self.settings.max_checkpoint_gb * 1e9))
             course.fresh = True
-            self._finish(course, trial)
+            self._finish(course, kept)
 
     def _tell(self, trial: Trial, trace: str | None) -> None:
         if trial.status == "ok":

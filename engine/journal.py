@@ -38,26 +38,27 @@ class Journal:
         """The trial of a job that was done already."""
         return self._by_key.get(key)
 
-    def append(self, trial: Trial) -> None:
-        """Records a trial; when this returns, it is on disk."""
+    def append(self, trial: Trial) -> Trial:
+        """Records a trial; when this returns, it is on disk. Returns what is kept in memory."""
         if self._file is not None:
             self._file.write(trial.to_line() + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
             if os.fstat(self._file.fileno()).st_nlink == 0:  # it would be written into the void
                 raise FileNotFoundError(errno.ENOENT, "it was removed", self._file.name)
-        self._remember(trial)
+        return self._remember(trial)
 
     def close(self) -> None:
         """Closes the file."""
         if self._file is not None:
             self._file.close()
 
-    def _remember(self, trial: Trial) -> None:
+    def _remember(self, trial: Trial) -> Trial:
         if self._keeps_no_folds:
             trial = replace(trial, folds=[])
         self.trials.append(trial)
         self._by_key[trial.key] = trial
+        return trial
 
 
 def read_trials(path: Path) -> tuple[list[Trial], bool]:

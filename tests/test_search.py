@@ -24,6 +24,7 @@ from stubs import (
 
 import optimizer
 from engine.dispatch import WATCHED_JOBS
+from engine.observers import Observer
 from engine.run import RunFolder
 from engine.settings import Settings, resolve
 from engine.stopping import Stop
@@ -497,7 +498,7 @@ def test_a_signal_between_trainings_waits_for_the_journal(space, tmp_path, monke
     def append_with_signal(journal, trial):
         if len(journal.trials) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        append(journal, trial)
+        return append(journal, trial)
 
     monkeypatch.setattr(optimizer.Journal, "append", append_with_signal)
     result = search(space, StubTarget(), small(), tmp_path / "run")
@@ -547,3 +548,14 @@ def test_the_stub_counts_parameters_as_the_default_network_has_them(space):
         + [27 * (38 + 1), 17 * (27 + 1), 17 * (17 + 1)]
     )
     assert make_trial(3).trial == 3
+
+
+def test_folds_that_are_on_disk_do_not_fill_the_memory(space, tmp_path):
+    class Memory(Observer):
+        def generation_complete(self, row, trials):
+            assert trials and not any(trial.folds for trial in trials)
+            counts.append(len(trials))
+
+    counts = []
+    search(space, StubTarget(), small(), tmp_path / "run", [Memory()])
+    assert counts and all(trial.folds for trial in on_disk(tmp_path / "run"))
