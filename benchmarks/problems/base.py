@@ -16,15 +16,15 @@ Config = Mapping[str, Any]
 class Problem:
     """A target whose trainings are formulas, with a known best value.
 
-    `metrics` is the truth: a pure function of (configuration, epochs). `evaluate` adds noise to the
-    objective, and nothing but the objective: whether a configuration is feasible is never a
-    matter of luck. The objective lies in [0, 1].
+    `metrics` is the truth: a pure function of (configuration, epochs). `evaluate` adds noise to
+    the objective, and to nothing else: whether a configuration is feasible is never luck.
     """
 
     name: str
     epochs = 50  # of a full training
     min_epochs = 3
     objective = "maximize top3"
+    objective_range = (0.0, 1.0)
     constraints: tuple[str, ...]
     optimum: float  # best noiseless objective at full epochs under the constraints
     best: dict[str, Any]  # a configuration that reaches it
@@ -59,7 +59,8 @@ class Problem:
         jitter = derive_rng(self.name, seed, epochs).normal()
         name = self.ranking.metric
         noisy = measured[name] + self.noise * (offset + 0.3 * jitter)
-        return {**measured, name: min(max(noisy, 0.0), 1.0)}
+        low, high = self.objective_range
+        return {**measured, name: min(max(noisy, low), high)}
 
     def violation(self, config: Config) -> float:
         """The noiseless violation at full epochs: 0 if feasible."""
@@ -82,7 +83,7 @@ class Problem:
 
 
 class Scale:
-    """From a value of a hyperparameter to [0, 1] (ConfigSpace's own does as much in 5 to 20 us)."""
+    """From a value of a hyperparameter to [0, 1]; ConfigSpace's own takes 5 to 20 us."""
 
     def __init__(self, hyperparameter: Any):
         self.places: dict[Any, float] = {}

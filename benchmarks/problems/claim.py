@@ -65,7 +65,7 @@ class Valley(Problem):
         names = "rate", "decay", "smoothing"
         rate, decay, smoothing = (self.unit(config, name) for name in names)
         drift = abs(decay - self._middle(rate))
-        # The ripple over the rate is 0 at the best one, 0.85: each of its troughs is a place to stay.
+        # The ripple over the rate is 0 at the best one, 0.85; its other troughs are traps.
         ripple = math.sin(10 * math.pi * (rate - 0.85)) ** 2
         raw = 0.3 + 1.5 * (rate - 0.85) ** 2 + 0.05 * ripple - min(drift, 0.2)
         raw += 0.5 * (smoothing - 0.4) ** 2 + 0.05 * abs(math.log2(config["width"] / 128))

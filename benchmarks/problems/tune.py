@@ -1,7 +1,6 @@
 """The half on which schedules and operators may be tuned."""
 
 import math
-from typing import Any
 
 from ConfigSpace import (
     Categorical,
