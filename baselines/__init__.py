@@ -1,6 +1,6 @@
 """Other people's optimizers, and our own methods, on the same target under one account.
 
-`run` is the seam. The packages are needed only by the methods that use them: requirements-peers.txt.
+`run` is the seam. Packages (requirements-peers.txt) are needed only by the methods that use them.
 """
 
 import contextlib
@@ -40,8 +40,8 @@ def run(
     """The trials of a method on a problem, in the order in which they ended.
 
     A problem is a target (`cheap`, `evaluate`) with `space`, `objective`, `objective_range`,
-    `constraints`, `epochs` and `min_epochs`. With `run_dir` the trials are written there, as those of
-    a search are. InputError if there is no such method or its package is not installed.
+    `constraints`, `epochs` and `min_epochs`. With `run_dir` the trials are written there, as those
+    of a search are. InputError if there is no such method or its package is not installed.
     """
     if method not in METHODS:
         known = ", ".join(METHODS)
@@ -62,9 +62,8 @@ def run(
         recorder.journal.close()
         trials = recorder.journal.trials
         if folder:
-            folder.save_winner(
-                incumbent(trials, recorder.ranking), recorder.ranking, problem.epochs
-            )
+            best = incumbent(trials, recorder.ranking)
+            folder.save_winner(best, recorder.ranking, problem.epochs)
             folder.delete_all_states()
         return trials
 

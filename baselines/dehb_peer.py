@@ -1,7 +1,7 @@
 """DEHB (Awad, Mallik, Hutter 2021) at the package's defaults: eta 3.
 
-It knows no constraints: it minimises `Recorder.loss`. Its fidelities are rounded to whole epochs. A
-configuration that it promotes unchanged goes on from where it was.
+It knows no constraints: it minimises `Recorder.loss`. Its fidelities are rounded to whole epochs.
+A configuration that it promotes unchanged goes on from where it was.
 """
 
 import tempfile

@@ -2,9 +2,9 @@
 
 All at the package's defaults. Constraints are told as such (`Trial.set_constraint`, which took the
 place of `constraints_func` in version 5): violations as shares of the bound. What breaks a limit
-known before training is told with that violation alone, and the penalty of `Recorder` for a value.
-The pruner knows no constraints: it sees the objective with that penalty, at the epochs of its rungs.
-Optuna resumes a trial that it does not prune, so that only epochs really trained are charged.
+known before training is told with that violation alone, and with `Recorder.penalty` for a value.
+The pruner knows no constraints: at the epochs of its rungs it is told `Recorder.loss`. A trial
+that it does not prune goes on, so that only epochs really trained are charged.
 """
 
 from collections.abc import Iterator
@@ -98,7 +98,7 @@ def _levels(low: int, high: int) -> Iterator[int]:
 
 
 def suggest(space: Space, trial: Any) -> dict[str, Any] | None:
-    """Asks for each hyperparameter that is active, in the order of the space; None if forbidden."""
+    """Asks for each active hyperparameter, in the order of the space; None if forbidden."""
     config: dict[str, Any] = {}
     for name in space.names:
         values = {other: config.get(other, NotSet) for other in space.names}

@@ -1,8 +1,8 @@
 """The account that is the same for every method: what is trained, charged and recorded.
 
-A configuration that breaks a limit known before training is never trained and costs nothing. One that
-was trained to fewer epochs before goes on from there and is charged the difference, whether or not the
-package knows of it. The same training again is free: it is in the journal.
+A configuration that breaks a limit known before training is never trained and costs nothing. One
+that was trained to fewer epochs before goes on from there and is charged the difference, whether
+or not the package knows of it. The same training again is free: it is in the journal.
 """
 
 import math
@@ -28,7 +28,7 @@ class Spent(Exception):
 class Recorder:
     """Trains for a method, and keeps its journal: in memory, and in a run folder if there is one.
 
-    problem: a target with `space`, and `objective_range`, the least and greatest value of the objective.
+    problem: a target with `space`, and `objective_range`: the objective's least and greatest value.
     """
 
     def __init__(self, problem: Any, settings: Settings, folder: RunFolder | None = None):
@@ -79,7 +79,7 @@ class Recorder:
         return trial
 
     def loss(self, trial: Trial) -> float:
-        """What a method without constraints minimises: Deb's order (2000, section 3) in one number.
+        """What a method without constraints minimises: Deb's order (2000, section 3) in a number.
 
         Feasible: the objective, to be minimised. Infeasible: its worst value plus
         range * v / (1 + v) for a violation v, so that less violation is better, and everything

@@ -1,7 +1,7 @@
 """One epoch, then the best few in full: what somebody does who has no search.
 
-Rounds of as many random configurations as a full training has epochs, each trained for one epoch; the
-best `FEW` of a round, by feasibility and objective as in the search, go on to the end.
+Rounds of as many random configurations as a full training has epochs, each trained for one epoch;
+the best `FEW` of a round, by feasibility and objective as in the search, go on to the end.
 """
 
 from baselines.recorder import Recorder
