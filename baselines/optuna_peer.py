@@ -83,10 +83,8 @@ def _tell(recorder: Recorder, study: Any, trial: Any, levels: list[int]) -> None
     elif pruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     else:
-        value = done.metrics[recorder.ranking.metric]
-        study.tell(
-            trial, recorder.loss(done) if len(levels) > 1 else -recorder.ranking.sign * value
-        )
+        objective = recorder.ranking.key(done)[2]
+        study.tell(trial, recorder.loss(done) if len(levels) > 1 else objective)
 
 
 def _levels(low: int, high: int) -> Iterator[int]:

@@ -28,7 +28,7 @@ class Spent(Exception):
 class Recorder:
     """Trains for a method, and keeps its journal: in memory, and in a run folder if there is one.
 
-    problem: a target with `space`, and `objective_range`: the objective's least and greatest value.
+    problem: a target with `space`, and `objective_range`, the objective's least and greatest.
     """
 
     def __init__(self, problem: Any, settings: Settings, folder: RunFolder | None = None):

@@ -1,4 +1,4 @@
-"""SMAC3 (Lindauer et al. 2022): its Hyperband and multi-fidelity facades at their defaults (eta 3).
+"""SMAC3 (Lindauer et al. 2022): Hyperband and multi-fidelity facade at their defaults (eta 3).
 
 It knows no constraints: it minimises `Recorder.loss`. Its budgets are rounded to whole epochs. A
 configuration that it promotes goes on from where it was. `n_trials`, from which it takes the size
