@@ -68,7 +68,7 @@ def quartiles(regrets: Sequence[float]) -> tuple[float, float, float]:
     def quantile(share: float) -> float:
         place = share * (len(ordered) - 1)
         below, part = ordered[int(place)], place % 1
-        return below + part * (ordered[int(place) + 1] - below) if part else below
+        return (1 - part) * below + part * ordered[int(place) + 1] if part else below
 
     return quantile(0.25), quantile(0.5), quantile(0.75)
 
