@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import dataclasses
 import importlib
 from importlib import metadata
 from pathlib import Path
@@ -49,6 +50,8 @@ def run(
     settings = settings_of(method, problem, seed, max_total_epochs)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(contextlib.closing(RunFolder(run_dir))) if run_dir else None
+        if folder:
+            folder.save(method=method, settings=dataclasses.asdict(settings))
         if method in ours.METHODS:
             return ours.searched(problem, settings, folder)
         module, function, package = PEERS[method]

@@ -50,9 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         data = Path(given.output)
         left = [unit for unit in units if unit not in finished(data)]
         for result in results(left, given.jobs):
-            data.parent.mkdir(parents=True, exist_ok=True)
-            with data.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(result, allow_nan=False) + "\n")
+            append(data, result)
             at_end = result["path"][-1][1] if result["path"] else None
             words = result["problem"], result["method"], result["seed"], result["seconds"], at_end
             print("{}, {}, seed {}: {:.0f} s, regret {}".format(*words), file=sys.stderr)
@@ -100,6 +98,15 @@ def chosen(given: argparse.Namespace) -> list[Unit]:
         for problem in dict.fromkeys(problems)
         for method in dict.fromkeys(given.methods)
     ]
+
+
+def append(data: Path, result: dict[str, Any]) -> None:
+    """Adds a line; one that a crash cut off before stays a line of its own."""
+    data.parent.mkdir(parents=True, exist_ok=True)
+    with data.open("a+b") as file:
+        if file.tell() and data.read_bytes()[-1:] != b"\n":
+            file.write(b"\n")
+        file.write(json.dumps(result, allow_nan=False).encode() + b"\n")
 
 
 def finished(data: Path) -> dict[Unit, dict[str, Any]]:

@@ -199,9 +199,8 @@ def test_a_comparison_goes_on_where_it_was(tmp_path, capsys):
     data.write_text(first + '{"torn')
     assert compare.main([*words, "--seeds", "1"]) == 0
     assert data.read_text() == first + '{"torn', "nothing was done twice"
-    data.write_text(first)
     assert compare.main([*words, "--seeds", "2", "--figure", str(drawing)]) == 0
-    units = [json.loads(text) for text in data.read_text().splitlines()]
+    units = [json.loads(text) for text in data.read_text().splitlines() if text != '{"torn']
     assert [(unit["method"], unit["seed"]) for unit in units] == [
         *(("random", 0), ("hyperband", 0), ("random", 1), ("hyperband", 1))
     ]

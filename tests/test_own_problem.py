@@ -192,7 +192,7 @@ def test_a_run_folder_and_workers_for_a_foreign_target(tmp_path):
 
 
 def test_the_example_runs_and_finds_a_spring_within_its_limits():
-    command = [sys.executable, "examples/own_problem.py"]
+    command = [sys.executable, "-m", "examples.own_problem"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, done.stderr
     assert "feasible: True" in done.stdout and "'stiffness'" in done.stdout

@@ -11,7 +11,7 @@ from search.constraints import Constraint
 from search.trial import canonical
 from utils import InputError, derive_rng
 
-SAMPLES = 1500
+SAMPLES = 1000
 each_problem = pytest.mark.parametrize("name", PROBLEMS)
 # Shares of random configurations: feasible, and within the limits known before training.
 FEASIBLE = {"sliver": 0.012, "crossing": 0.14, "noisy": 0.055, "widths": 0.03, "nested": 0.52}
@@ -26,7 +26,7 @@ def drawn():
     def draw(name):
         if name not in found:
             problem, rng = by_name(name), derive_rng("test", name)
-            count = SAMPLES if name != "many" else SAMPLES // 3  # sixty draws each
+            count = SAMPLES if name != "many" else SAMPLES // 2  # sixty draws each
             found[name] = problem, [problem.space.sample(rng) for _ in range(count)]
         return found[name]
 
