@@ -188,6 +188,7 @@ def test_a_run_folder_and_workers_for_a_foreign_target(tmp_path):
     half = search(rich_space(), Any(), settings(max_generations=1), tmp_path / "run")
     assert len(half.trials) < len(whole.trials)
     result = search(rich_space(), Any(), settings(workers="2"), tmp_path / "run")
+    assert result.reason == "generation limit"
     assert bare(result.trials) == bare(whole.trials) == bare(on_disk(tmp_path / "run"))
 
 
