@@ -1,0 +1,37 @@
+"""DEHB (Awad, Mallik, Hutter 2021) at the package's defaults: eta 3.
+
+It knows no constraints: it minimises `Recorder.loss`. Its fidelities are rounded to whole epochs.
+A configuration that it promotes unchanged goes on from where it was.
+"""
+
+import tempfile
+
+from dehb import DEHB
+
+from baselines.recorder import Recorder
+from utils import derive_seed, without_nan
+
+
+def dehb(recorder: Recorder) -> None:
+    """Until the budget is spent."""
+    problem = recorder.problem
+    with tempfile.TemporaryDirectory() as output:
+        optimizer = DEHB(
+            cs=problem.space.configspace,
+            min_fidelity=problem.min_epochs,
+            max_fidelity=problem.epochs,
+            n_workers=1,
+            seed=derive_seed(recorder.settings.seed, "dehb") % 2**31,
+            output_path=output,
+            log_level="ERROR",
+            save_freq="end",
+        )
+        while True:
+            job = optimizer.ask()
+            config = without_nan(dict(job["config"]))
+            violation = recorder.cheap_violation(config)
+            if violation > 0:
+                optimizer.tell(job, {"fitness": recorder.penalty(violation), "cost": 0})
+                continue
+            trial = recorder.train(config, max(1, round(job["fidelity"])))
+            optimizer.tell(job, {"fitness": recorder.loss(trial), "cost": trial.charged})

@@ -1,0 +1,24 @@
+"""One epoch, then the best few in full: what somebody does who has no search.
+
+Rounds of as many random configurations as a full training has epochs, each trained for one epoch;
+the best `FEW` of a round, by feasibility and objective as in the search, go on to the end.
+"""
+
+from baselines.recorder import Recorder
+from utils import derive_rng
+
+FEW = 3
+
+
+def one_epoch_first(recorder: Recorder) -> None:
+    """Until the budget is spent."""
+    problem, number = recorder.problem, 0
+    while True:
+        trials = []
+        while len(trials) < problem.epochs:
+            rng = derive_rng(recorder.settings.seed, "one epoch first", number)
+            config, number = problem.space.sample(rng), number + 1
+            if recorder.cheap_violation(config) <= 0:
+                trials.append(recorder.train(config, 1))
+        for trial in sorted(trials, key=recorder.ranking.key)[:FEW]:
+            recorder.train(trial.config, problem.epochs)

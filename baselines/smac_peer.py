@@ -1,0 +1,58 @@
+"""SMAC3 (Lindauer et al. 2022): Hyperband and multi-fidelity facade at their defaults (eta 3).
+
+It knows no constraints: it minimises `Recorder.loss`. Its budgets are rounded to whole epochs. A
+configuration that it promotes goes on from where it was. `n_trials`, from which it takes the size
+of its initial design, is what Hyperband with eta 3 trains within the epochs.
+"""
+
+import tempfile
+from typing import Any
+
+from smac import HyperbandFacade, MultiFidelityFacade, Scenario
+from smac.runhistory.dataclasses import TrialValue
+
+from baselines.recorder import Recorder
+from search.generation import size
+from search.hyperband import hyperband_brackets
+from utils import derive_seed, without_nan
+
+
+def hyperband(recorder: Recorder) -> None:
+    """Until the budget is spent."""
+    _optimize(recorder, HyperbandFacade)
+
+
+def multi_fidelity(recorder: Recorder) -> None:
+    """Until the budget is spent; a random forest proposes, learning from the highest rung."""
+    _optimize(recorder, MultiFidelityFacade)
+
+
+def _optimize(recorder: Recorder, facade: Any) -> None:
+    problem = recorder.problem
+    with tempfile.TemporaryDirectory() as output:
+        scenario = Scenario(
+            problem.space.configspace,
+            deterministic=True,
+            min_budget=problem.min_epochs,
+            max_budget=problem.epochs,
+            n_trials=_number_of_trials(recorder),
+            seed=derive_seed(recorder.settings.seed, "smac") % 2**31,
+            output_directory=output,
+        )
+        optimizer = facade(scenario, logging_level=False, overwrite=True)
+        while True:
+            info = optimizer.ask()
+            config = without_nan(dict(info.config))
+            violation = recorder.cheap_violation(config)
+            if violation > 0:
+                loss = recorder.penalty(violation)
+            else:
+                loss = recorder.loss(recorder.train(config, max(1, round(info.budget))))
+            optimizer.tell(info, TrialValue(cost=loss), save=False)
+
+
+def _number_of_trials(recorder: Recorder) -> int:
+    brackets = hyperband_brackets(recorder.problem.epochs, recorder.problem.min_epochs, 3)
+    trials = sum(rung.size for bracket in brackets for rung in bracket.rungs)
+    epochs = sum(size([bracket]) * bracket.rungs[0].epochs for bracket in brackets)
+    return max(1, trials * (recorder.settings.max_total_epochs or epochs) // epochs)

@@ -1,0 +1,158 @@
+"""Methods side by side on problems with known optimum, at equal epochs.
+
+    python -m benchmarks.compare --seeds 3
+    python -m benchmarks.compare --problems sliver late --methods random dehb --seeds 20 --jobs 2
+
+A unit is a method on a problem with a seed, within the epochs of 100 full trainings. Each finished
+unit is a line of benchmarks/data/compare.jsonl and is not done again. Then the table of all units
+asked for: median and quartiles over the seeds of the regret after 10, 25, 50 and 100 full
+trainings' worth of epochs, and the average ranks. The regret is that of the noiseless objective of
+the incumbent, which is the best feasible configuration trained in full, as it was measured.
+
+Runs in the environment of requirements-peers.txt; our own methods need requirements.txt only.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib import metadata
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import baselines
+from benchmarks.compare_tables import BUDGETS, figure, regret_path, tables
+from benchmarks.problems import CLAIM, PROBLEMS, TUNE, by_name
+from utils import InputError, nearest
+
+DATA = Path(__file__).resolve().parent / "data" / "compare.jsonl"
+PACKAGES = ("DEHB", "smac", "optuna", "ConfigSpace", "numpy", "scipy", "scikit-learn")
+HALVES = {"tune": list(TUNE), "claim": list(CLAIM)}
+
+
+class Unit(NamedTuple):
+    """What is done in one go."""
+
+    problem: str
+    method: str
+    seed: int
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Does what is left, and prints the tables; the exit code."""
+    given = arguments(argv)
+    try:
+        units = chosen(given)
+        data = Path(given.output)
+        left = [unit for unit in units if unit not in finished(data)]
+        for result in results(left, given.jobs):
+            append(data, result)
+            at_end = result["path"][-1][1] if result["path"] else None
+            words = result["problem"], result["method"], result["seed"], result["seconds"], at_end
+            print("{}, {}, seed {}: {:.0f} s, regret {}".format(*words), file=sys.stderr)
+        done = [line for unit, line in finished(data).items() if unit in set(units)]
+        print(tables(done))
+        if given.figure:
+            figure(done, Path(given.figure))
+    except InputError as error:
+        print(f"compare.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """What was given on the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--problems", nargs="+", default=list(PROBLEMS), help="names, or tune or claim [all]"
+    )
+    parser.add_argument(
+        "--methods", nargs="+", default=baselines.METHODS, help=", ".join(baselines.METHODS)
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to one less [%(default)s]")
+    parser.add_argument("--jobs", type=int, default=1, help="units at a time [%(default)s]")
+    parser.add_argument("--output", default=str(DATA), help="the file of units [%(default)s]")
+    parser.add_argument("--figure", help="a drawing of the regrets, as .svg or .png")
+    return parser.parse_args(argv)
+
+
+def chosen(given: argparse.Namespace) -> list[Unit]:
+    """The units asked for, seed by seed. InputError for an unknown name or a missing package."""
+    if given.seeds < 1 or given.jobs < 1:
+        raise InputError("--seeds and --jobs are whole numbers from 1")
+    problems = [name for word in given.problems for name in HALVES.get(word, [word])]
+    for name, known in [(n, PROBLEMS) for n in problems] + [
+        (n, baselines.METHODS) for n in given.methods
+    ]:
+        if name not in known:
+            raise InputError(f"{name!r} is none of {', '.join(known)}{nearest(name, known)}")
+    return [
+        Unit(problem, method, seed)
+        for seed in range(given.seeds)
+        for problem in dict.fromkeys(problems)
+        for method in dict.fromkeys(given.methods)
+    ]
+
+
+def append(data: Path, result: dict[str, Any]) -> None:
+    """Adds a line; one that a crash cut off before stays a line of its own."""
+    data.parent.mkdir(parents=True, exist_ok=True)
+    with data.open("a+b") as file:
+        if file.tell() and data.read_bytes()[-1:] != b"\n":
+            file.write(b"\n")
+        file.write(json.dumps(result, allow_nan=False).encode() + b"\n")
+
+
+def finished(data: Path) -> dict[Unit, dict[str, Any]]:
+    """The lines of a file of units; one that was cut off by a crash is left out."""
+    lines = {}
+    for text in data.read_text(encoding="utf-8").splitlines() if data.exists() else []:
+        try:
+            line = json.loads(text)
+            lines[Unit(line["problem"], line["method"], line["seed"])] = line
+        except (ValueError, KeyError):
+            print(f"{data}: a damaged line is left out", file=sys.stderr)
+    return lines
+
+
+def results(units: Sequence[Unit], jobs: int) -> Iterator[dict[str, Any]]:
+    """The results as they come, `jobs` at a time, each in a fresh process if there are more."""
+    if jobs == 1:
+        yield from map(measure, units)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=20) as pool:
+        for future in as_completed([pool.submit(measure, unit) for unit in units]):
+            yield future.result()
+
+
+def measure(unit: Unit) -> dict[str, Any]:
+    """Runs a unit. `path` holds [epochs charged, regret] wherever the incumbent changed."""
+    problem, started = by_name(unit.problem), time.monotonic()
+    trials = baselines.run(unit.method, problem, unit.seed, BUDGETS[-1] * problem.epochs)
+    path = [
+        [epochs, None if math.isinf(regret) else regret]
+        for epochs, regret in regret_path(trials, problem)
+    ]
+    return {
+        "v": 1,
+        **unit._asdict(),
+        "full_epochs": problem.epochs,
+        "path": path,
+        "charged": sum(trial.charged for trial in trials),
+        "configurations": len({trial.trial for trial in trials}),
+        "fully_trained": sum(trial.epochs == problem.epochs for trial in trials),
+        "seconds": round(time.monotonic() - started, 1),
+        "versions": {
+            name: metadata.version(name) for name in PACKAGES if baselines.installed(name)
+        },
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

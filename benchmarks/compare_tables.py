@@ -1,0 +1,144 @@
+"""Regrets and ranks from the units of benchmarks/compare.py: pure functions, and a figure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search.trial import Trial
+
+BUDGETS = (10, 25, 50, 100)  # in full trainings' worth of epochs
+Line = Mapping[str, Any]  # of the file of units
+
+
+def regret_path(trials: Sequence[Trial], problem: Any) -> list[tuple[int, float]]:
+    """(epochs charged so far, regret of the incumbent) wherever the incumbent changes.
+
+    The incumbent is the best feasible one trained in full, as it was measured.
+    """
+    path, spent, best = [], 0, None
+    for trial in trials:
+        spent += trial.charged
+        if trial.epochs < problem.epochs or not problem.ranking.feasible(trial):
+            continue
+        key = problem.ranking.key(trial)
+        if best is None or key < best:
+            best = key
+            path.append((spent, problem.regret(trial.config)))
+    return path
+
+
+def regret_at(line: Line, budget: float) -> float:
+    """The regret of a unit after the epochs of `budget` full trainings; inf if not feasible."""
+    known = [regret for spent, regret in line["path"] if spent <= budget * line["full_epochs"]]
+    return known[-1] if known and known[-1] is not None else math.inf
+
+
+def ranks(regrets: Mapping[str, float]) -> dict[str, float]:
+    """Method -> rank, 1 for the least regret; equals share the mean of their ranks.
+
+    Without a feasible point the rank is the worst, the number of methods.
+    """
+    ranked = {}
+    for method, regret in regrets.items():
+        below = sum(other < regret for other in regrets.values())
+        equal = sum(other == regret for other in regrets.values())
+        ranked[method] = float(len(regrets)) if math.isinf(regret) else below + (equal + 1) / 2
+    return ranked
+
+
+def average_ranks(lines: Sequence[Line], budget: float) -> tuple[dict[str, float], int]:
+    """Method -> mean rank, and over how many (problem, seed): those where all methods are done."""
+    methods = {line["method"] for line in lines}
+    cells: dict[tuple[str, int], dict[str, float]] = {}
+    for line in lines:
+        cell = cells.setdefault((line["problem"], line["seed"]), {})
+        cell[line["method"]] = regret_at(line, budget)
+    complete = [ranks(cell) for cell in cells.values() if set(cell) == methods]
+    means = {m: float(np.mean([cell[m] for cell in complete])) for m in methods if complete}
+    return means, len(complete)
+
+
+def quartiles(regrets: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile; numpy's own make NaN of infinite regrets."""
+    ordered = sorted(regrets)
+
+    def quantile(share: float) -> float:
+        place = share * (len(ordered) - 1)
+        below, part = ordered[int(place)], place % 1
+        return (1 - part) * below + part * ordered[int(place) + 1] if part else below
+
+    return quantile(0.25), quantile(0.5), quantile(0.75)
+
+
+def tables(lines: Sequence[Line]) -> str:
+    """A table for each problem, and the average ranks, as Markdown."""
+    methods = list(dict.fromkeys(line["method"] for line in lines))
+    head = "".join(f" {budget} |" for budget in BUDGETS)
+    rule = "| --- |" + " --- |" * len(BUDGETS)
+    text = ["Regret: median [quartiles] over seeds after so many full trainings' worth of epochs."]
+    for problem in dict.fromkeys(line["problem"] for line in lines):
+        text += ["", f"| {problem} |{head}", rule]
+        for method in methods:
+            of = [li for li in lines if (li["problem"], li["method"]) == (problem, method)]
+            if of:
+                cells = [cell([regret_at(line, budget) for line in of]) for budget in BUDGETS]
+                text.append(f"| {method} ({len(of)}) | {' | '.join(cells)} |")
+    averaged = [average_ranks(lines, budget) for budget in BUDGETS]
+    count = averaged[0][1]
+    words = f"average rank of {len(methods)} ({count} problems x seeds)"
+    text += ["", f"| {words} |{head}", rule]
+    for method in (
+        sorted(methods, key=lambda name: averaged[-1][0].get(name, 0.0)) if count else ()
+    ):
+        text.append(f"| {method} | {' | '.join(f'{mean[method]:.2f}' for mean, _ in averaged)} |")
+    return "\n".join(text)
+
+
+def cell(regrets: Sequence[float]) -> str:
+    """'0.031 [0.020, 0.055]'; a dash where nothing was feasible."""
+    low, middle, high = ("-" if math.isinf(x) else f"{x:.3f}" for x in quartiles(regrets))
+    return f"{middle} [{low}, {high}]"
+
+
+def figure(lines: Sequence[Line], path: Path) -> None:
+    """Draws median regrets against epochs, a panel for each problem, and the average ranks."""
+    from matplotlib.figure import Figure
+
+    problems = list(dict.fromkeys(line["problem"] for line in lines))
+    methods = list(dict.fromkeys(line["method"] for line in lines))
+    columns = min(4, len(problems) + 1)
+    rows = -(-(len(problems) + 1) // columns)
+    drawing = Figure(figsize=(3.6 * columns, 2.8 * rows), layout="constrained")
+    axes = drawing.subplots(rows, columns, squeeze=False).ravel()
+    budgets = np.arange(2, BUDGETS[-1] + 1, 2)
+    # Two of each colour, so that twenty methods can be told apart.
+    styles = {
+        m: {"color": f"C{i % 10}", "ls": "-" if i < 10 else "--"} for i, m in enumerate(methods)
+    }
+    for axis, problem in zip(axes, problems, strict=False):
+        for method in methods:
+            of = [li for li in lines if (li["problem"], li["method"]) == (problem, method)]
+            medians = [
+                quartiles([regret_at(li, b) for li in of])[1] if of else math.inf for b in budgets
+            ]
+            axis.plot(budgets, np.where(np.isinf(medians), np.nan, medians), **styles[method])
+        axis.set(title=problem, yscale="log")
+    averaged = [average_ranks(lines, budget)[0] for budget in budgets]
+    last = axes[len(problems)]
+    for method in methods:
+        last.plot(
+            budgets,
+            [mean.get(method, np.nan) for mean in averaged],
+            label=method,
+            **styles[method],
+        )
+    last.set(title="average rank")
+    for axis in axes[len(problems) + 1 :]:
+        axis.set_axis_off()
+    drawing.supxlabel("full trainings' worth of epochs")
+    drawing.supylabel("median regret")
+    drawing.legend(loc="outside lower center", ncols=4, fontsize="small")
+    drawing.savefig(path)

@@ -1,0 +1,54 @@
+"""The search on a problem of your own: the lightest coil spring that is stiff enough.
+
+    python -m examples.own_problem
+
+A problem is a ConfigSpace space and a target: an object that says what is known of a configuration
+before training (`cheap`), and what a training measures (`evaluate`). See docs/own_problem.md.
+"""
+
+import math
+
+from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
+
+from engine.settings import Settings
+from optimizer import search
+from search.space import Space
+from utils import derive_rng
+
+MATERIALS = {"steel": (79e3, 7.85e-3), "bronze": (45e3, 8.8e-3)}  # MPa, g/mm^3
+
+
+class Spring:
+    """A spring; to "train" it is to measure its stiffness, more exactly the more epochs."""
+
+    def cheap(self, config):
+        """Known at once: the outer diameter in mm."""
+        return {"width": config["coil"] + config["wire"]}
+
+    def evaluate(self, config, epochs, seed, state=None):
+        """The metrics after `epochs` in all; what is random in them derives from the seed."""
+        modulus, density = MATERIALS[config["material"]]
+        wire, coil, turns = config["wire"], config["coil"], config["turns"]
+        weight = math.pi**2 / 4 * density * wire**2 * coil * turns  # g
+        stiffness = modulus * wire**4 / (8 * coil**3 * turns)  # N/mm
+        error = derive_rng(seed, epochs).normal(0, 0.05 / epochs)
+        return {"weight": weight, "stiffness": stiffness * (1 + error), **self.cheap(config)}
+
+
+if __name__ == "__main__":
+    space = ConfigurationSpace()
+    space.add(Float("wire", (0.5, 5.0), log=True), Float("coil", (10.0, 50.0), log=True))
+    space.add(Integer("turns", (3, 20)), Categorical("material", list(MATERIALS)))
+    settings = Settings(
+        objective="minimize weight",
+        constraints=("width >= 25", "stiffness >= 10", "stiffness <= 12"),
+        epochs=27,
+        min_epochs=3,
+        eta=3,
+        pop_size=20,
+        max_generations=12,
+        workers="0",
+    )
+    result = search(Space(space), Spring(), settings)
+    print(f"{len(result.trials)} trials, {result.reason}; feasible: {result.feasible}")
+    print(result.best.config, result.best.metrics)

@@ -1,0 +1,214 @@
+"""Accounts, regrets and ranks on data made by hand; a small comparison; peers where installed."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+from stubs import StubTarget, make_trial, on_disk, small_space
+
+import baselines
+from baselines.recorder import FREE_PROPOSALS, Recorder, Spent
+from benchmarks import compare
+from benchmarks.compare_tables import (
+    average_ranks,
+    cell,
+    quartiles,
+    ranks,
+    regret_at,
+    regret_path,
+    tables,
+)
+from benchmarks.problems import by_name
+from search.constraints import Ranking
+from search.trial import canonical
+from utils import InputError
+
+OURS = ["ea-hyperband", "ea", "hyperband", "random", "one-epoch-first"]
+PEERS = [name for name in baselines.METHODS if name not in OURS]
+
+
+def line(problem="p", method="m", seed=0, path=(), full=50):
+    return {"problem": problem, "method": method, "seed": seed, "full_epochs": full, "path": path}
+
+
+def trial(number, epochs, top3, precision=1.0, charged=None):
+    metrics = {"top3": top3, "precision": precision}
+    charged = epochs if charged is None else charged
+    return make_trial(number, epochs=epochs, charged=charged, metrics=metrics)
+
+
+class Tiny(StubTarget):
+    """Six configurations, `x` is known before training."""
+
+    objective, constraints = "maximize top3", ("x <= 4", "precision >= 0.1")
+    objective_range = (0.0, 1.0)
+    epochs, min_epochs = 9, 1
+
+    def __init__(self):
+        super().__init__(cheap=lambda config: {"x": config["x"]})
+        self.space = small_space()
+
+
+def recorder(limit=100):
+    problem = Tiny()
+    return Recorder(problem, baselines.settings_of("dehb", problem, 1, limit))
+
+
+def test_the_regret_of_the_incumbent_by_hand():
+    problem = SimpleNamespace(
+        epochs=50,
+        ranking=Ranking.parse("maximize top3", ["precision >= 0.5"]),
+        regret=lambda config: {1: 0.4, 3: 0.5, 5: 0.1}[config["x"]],
+    )
+    trials = [
+        trial(0, 3, 0.9),  # not trained in full
+        trial(1, 50, 0.5),
+        trial(2, 50, 0.8, precision=0.4),  # not feasible
+        trial(3, 50, 0.6),  # better as measured, though not in truth
+        trial(4, 50, 0.55),
+        trial(5, 50, 0.7, charged=25),  # went on from 25
+    ]
+    path = regret_path(trials, problem)
+    assert path == [(53, 0.4), (153, 0.5), (228, 0.1)]
+    assert regret_path(trials[:1], problem) == []
+
+
+def test_the_regret_at_a_budget():
+    unit = line(path=[[500, None], [600, 0.3], [1250, 0.1]])
+    assert [regret_at(unit, budget) for budget in (9, 10, 12, 24, 25, 100)] == [
+        *(math.inf, math.inf, 0.3, 0.3, 0.1, 0.1)
+    ]
+
+
+def test_ranks_share_ties_and_put_infeasible_last():
+    assert ranks({"a": 0.2, "b": 0.1, "c": 0.2, "d": 0.5}) == {"a": 2.5, "b": 1, "c": 2.5, "d": 4}
+    inf = math.inf
+    assert ranks({"a": inf, "b": 0.1, "c": inf, "d": 0.5}) == {"a": 4, "b": 1, "c": 4, "d": 2}
+    assert ranks({"a": inf}) == {"a": 1}
+
+
+def test_average_ranks_take_only_what_all_methods_did():
+    lines = [
+        line(method="a", path=[[50, 0.1]]),
+        line(method="b", path=[[50, 0.2]]),
+        line(method="a", seed=1, path=[]),
+        line(method="b", seed=1, path=[[50, 0.2]]),
+        line(method="a", seed=2, path=[[50, 0.1]]),  # b is missing
+    ]
+    assert average_ranks(lines, 10) == ({"a": 1.5, "b": 1.5}, 2)
+    text = tables(lines)
+    assert "| a (3) | 0.100 [0.100, -] |" in text and "(2 problems x seeds)" in text
+
+
+def test_quartiles_with_infinite_regrets():
+    assert quartiles([3.0, 1.0, 2.0, 4.0]) == (1.75, 2.5, 3.25)
+    assert quartiles([1.0, math.inf, math.inf]) == (math.inf, math.inf, math.inf)
+    assert quartiles([math.inf, 1.0, 2.0, 3.0, 4.0]) == (2.0, 3.0, 4.0)
+    assert cell([1.0, 2.0, math.inf]) == "2.000 [1.500, -]"
+
+
+def test_training_goes_on_and_only_the_difference_is_charged():
+    account = recorder()
+    first = account.train({"x": 1}, 3)
+    again = account.train({"x": 1}, 9)
+    assert (first.trial, first.charged) == (0, 3) and (again.trial, again.charged) == (0, 6)
+    assert account.train({"x": 1}, 9) is again and account.spent == 9, "in the journal: free"
+    shorter = account.train({"x": 1}, 5)  # a longer training does not go back
+    assert shorter.charged == 5 and account.spent == 14
+    assert account.train({"x": 2}, 3).trial == 1
+
+
+def test_the_budget_is_never_exceeded():
+    account = recorder(limit=10)
+    account.train({"x": 1}, 9)
+    with pytest.raises(Spent):
+        account.train({"x": 2}, 3)
+    assert account.spent == 9 and len(account.journal.trials) == 1
+
+
+def test_what_costs_nothing_cannot_go_on_for_ever():
+    account = recorder()
+    for _ in range(FREE_PROPOSALS - 1):
+        assert account.cheap_violation({"x": 6}) == 0.5
+    assert account.cheap_violation({"x": 1}) == 0, "within the limits: not counted"
+    with pytest.raises(Spent):
+        account.cheap_violation({"x": 6})
+
+
+@pytest.mark.parametrize("objective", ["maximize top3", "minimize loss"])
+def test_the_penalty_keeps_the_order_of_the_search(objective):
+    account = recorder()
+    account.ranking = Ranking.parse(objective, ["precision >= 0.5"])
+    values = [(0.9, 0.6), (0.0, 0.7), (1.0, 0.49), (0.5, 0.3), (0.2, 0.5), (0.3, 0.0)]
+    trials = [
+        make_trial(i, metrics={"top3": value, "loss": value, "precision": precision})
+        for i, (value, precision) in enumerate(values)
+    ]
+    trials.append(make_trial(9, status="failed", metrics={}))
+    by_loss = sorted(trials, key=account.loss)
+    assert by_loss == sorted(trials, key=account.ranking.key)
+    assert max(map(account.loss, trials)) <= 2
+
+
+@pytest.mark.parametrize("method", OURS)
+def test_our_methods_behind_the_seam(method, tmp_path):
+    problem = Tiny()
+    trials = baselines.run(method, problem, 3, 90)
+    assert 9 <= sum(trial.charged for trial in trials) <= 90
+    assert all(trial.config["x"] <= 4 for trial in trials), "trained within the cheap limits only"
+    assert any(trial.epochs == 9 for trial in trials)
+    again = baselines.run(method, Tiny(), 3, 90, tmp_path / "run")
+    assert [one.key for one in again] == [one.key for one in trials]
+    assert [one.key for one in on_disk(tmp_path / "run")] == [one.key for one in trials]
+    assert (tmp_path / "run" / "opt_cfg.json").exists()
+
+
+@pytest.mark.parametrize("method", PEERS)
+@pytest.mark.parametrize("name", ["nested", "network"])
+def test_peers_behind_the_seam(method, name):
+    package = baselines.PEERS[method][2]
+    if not baselines.installed(package):
+        pytest.skip(f"{package} is not installed: requirements-peers.txt")
+    problem = by_name(name)
+    trials = baselines.run(method, problem, 3, 8 * problem.epochs)
+    assert 0 < sum(trial.charged for trial in trials) <= 8 * problem.epochs
+    limits = problem.ranking.cheap(problem.cheap(problem.space.default()))
+    longest: dict[str, int] = {}
+    for one in trials:
+        assert problem.space.adopt(one.config) == (one.config, []), "a legal configuration"
+        assert all(limit.violation(problem.cheap(one.config)) == 0 for limit in limits)
+        key = canonical(one.config)
+        assert one.charged in (one.epochs, one.epochs - longest.get(key, 0))
+        longest[key] = max(one.epochs, longest.get(key, 0))
+
+
+def test_a_missing_package_and_unknown_names_are_told(monkeypatch):
+    monkeypatch.setattr(baselines, "installed", lambda package: False)
+    with pytest.raises(InputError, match="dehb needs DEHB: .*requirements-peers.txt"):
+        baselines.run("dehb", Tiny(), 0, 9)
+    with pytest.raises(InputError, match="did you mean random"):
+        baselines.run("randm", Tiny(), 0, 9)
+
+
+def test_a_comparison_goes_on_where_it_was(tmp_path, capsys):
+    data, drawing = tmp_path / "units.jsonl", tmp_path / "regret.svg"
+    words = ["--problems", "nested", "--methods", "random", "hyperband", "--output", str(data)]
+    assert compare.main([*words, "--seeds", "1"]) == 0
+    first = data.read_text()
+    data.write_text(first + '{"torn')
+    assert compare.main([*words, "--seeds", "1"]) == 0
+    assert data.read_text() == first + '{"torn', "nothing was done twice"
+    assert compare.main([*words, "--seeds", "2", "--figure", str(drawing)]) == 0
+    units = [json.loads(text) for text in data.read_text().splitlines() if text != '{"torn']
+    assert [(unit["method"], unit["seed"]) for unit in units] == [
+        *(("random", 0), ("hyperband", 0), ("random", 1), ("hyperband", 1))
+    ]
+    assert all(unit["charged"] <= 5000 and unit["versions"]["ConfigSpace"] for unit in units)
+    assert "| random (2) |" in capsys.readouterr().out
+    assert "<svg" in drawing.read_text()
+
+
+def test_a_wrong_word_on_the_command_line(capsys):
+    assert compare.main(["--methods", "dhb"]) == 2
+    assert "did you mean dehb" in capsys.readouterr().err

@@ -1,0 +1,199 @@
+"""The search on any space and any target: kinds of hyperparameters, sizes, budgets, directions."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ConfigSpace import (
+    Categorical,
+    Configuration,
+    ConfigurationSpace,
+    Constant,
+    Float,
+    Integer,
+    OrdinalHyperparameter,
+)
+from stubs import bare, on_disk, rich_space
+
+from engine.settings import Settings, resolve
+from optimizer import search
+from search.hyperband import budget_levels
+from search.space import Space
+from search.trial import canonical
+from utils import InputError, derive_seed
+
+ROOT = Path(__file__).resolve().parent.parent
+METHODS = [(sampler, hb) for sampler in ("evolution", "random") for hb in (True, False)]
+each_method = pytest.mark.parametrize(("sampler", "hyperband"), METHODS)
+
+
+class Any:
+    """Metrics out of the configuration's hash: defined on every space, better with epochs.
+
+    `size` is known before training if `knows_size`, else by training only.
+    """
+
+    def __init__(self, knows_size=True):
+        self.knows_size = knows_size
+
+    def cheap(self, config):
+        size = {"size": derive_seed("size", canonical(config)) / 2**63}
+        return size if self.knows_size else {}
+
+    def evaluate(self, config, epochs, seed, state=None):
+        quality = derive_seed("quality", canonical(config)) / 2**63
+        score = quality * epochs / (epochs + 5)
+        known = Any().cheap(config)
+        return {"score": score, "loss": 1 - score, "recall": 1 - quality / 2, **known}
+
+
+def settings(**given) -> Settings:
+    small = {"workers": "0", "pop_size": 8, "num_children": 5, "epochs": 8, "min_epochs": 1}
+    small |= {"objective": "maximize score", "constraints": [], "max_generations": 3}
+    return resolve({**small, **given})
+
+
+def made_of(*hyperparameters) -> Space:
+    space = ConfigurationSpace()
+    space.add(*hyperparameters)
+    return Space(space)
+
+
+def sixty() -> Space:
+    kinds = [
+        lambda i: Float(f"h{i}", (-1.0, 1.0)),
+        lambda i: Float(f"h{i}", (1e-6, 1.0), log=True),
+        lambda i: Integer(f"h{i}", (-5, 5)),
+        lambda i: Integer(f"h{i}", (1, 4096), log=True),
+        lambda i: Categorical(f"h{i}", ["a", "b", "c"]),
+        lambda i: OrdinalHyperparameter(f"h{i}", [1, 2, 4]),
+    ]
+    return made_of(*(kinds[i % len(kinds)](i) for i in range(60)))
+
+
+def assert_legal(space: Space, trials) -> None:
+    for trial in trials:
+        assert Configuration(space.configspace, values=trial.config)  # also forbidden clauses
+        assert list(trial.config) == [name for name in space.names if name in trial.config]
+        assert all(type(value) in (int, float, str, bool) for value in trial.config.values())
+
+
+@each_method
+def test_every_kind_of_hyperparameter(sampler, hyperband):
+    space = rich_space()
+    given = {"sampler": sampler, "hyperband": hyperband, "constraints": ["size <= 0.5"]}
+    given |= {"pop_size": 40, "num_children": 30}
+    result = search(space, Any(), settings(**given))
+    assert result.reason == "generation limit" and result.feasible
+    assert_legal(space, result.trials)
+    assert {name for trial in result.trials for name in trial.config} == set(space.names)
+    kinds = {(trial.config["z_kind"], trial.config["switch"]) for trial in result.trials}
+    assert ("x", True) in kinds and ("x", False) not in kinds
+
+
+@each_method
+def test_sixty_hyperparameters(sampler, hyperband):
+    space = sixty()
+    given = {"sampler": sampler, "hyperband": hyperband, "pop_size": 4, "max_generations": 1}
+    result = search(space, Any(), settings(**given, epochs=4))
+    assert result.reason == "generation limit"
+    assert_legal(space, result.trials)
+    assert all(len(trial.config) == 60 for trial in result.trials)
+
+
+@each_method
+@pytest.mark.parametrize(
+    ("one", "count"),
+    [
+        (Float("x", (0.0, 1.0)), None),
+        (Float("x", (1e-5, 1.0), log=True), None),
+        (Integer("x", (1, 1000000), log=True), None),
+        (Integer("x", (-2, 1)), 4),
+        (Categorical("x", [True, False]), 2),
+        (OrdinalHyperparameter("x", ["low", "middle", "high"]), 3),
+        (Constant("x", 7), 1),
+    ],
+    ids=lambda value: type(value).__name__ if hasattr(value, "name") else str(value),
+)
+def test_one_hyperparameter(one, count, sampler, hyperband):
+    given = {"sampler": sampler, "hyperband": hyperband, "constraints": ["recall >= 0"]}
+    space = made_of(one)
+    result = search(space, Any(), settings(**given))
+    found = {canonical(trial.config) for trial in result.trials}
+    assert_legal(space, result.trials)
+    if count is None:
+        assert result.reason == "generation limit"
+    else:
+        assert result.reason == "space exhausted" and len(found) == count
+        assert result.best is not None and result.best.epochs == 8
+
+
+@each_method
+@pytest.mark.parametrize(
+    ("low", "full", "eta"), [(1, 1, 2), (3, 200, 2), (1, 243, 3), (200, 200, 3), (1, 2, 2)]
+)
+def test_budgets_of_any_size(low, full, eta, sampler, hyperband):
+    given = {"sampler": sampler, "hyperband": hyperband, "eta": eta, "pop_size": 4}
+    given |= {"min_epochs": low, "epochs": full, "max_total_epochs": 30 * full}
+    result = search(rich_space(), Any(), settings(**given, max_generations=None))
+    assert result.reason == "epoch limit"
+    assert sum(trial.charged for trial in result.trials) <= 30 * full
+    levels = budget_levels(full, low, eta) if hyperband else [full]
+    assert {trial.epochs for trial in result.trials} == set(levels)
+    assert result.best is not None and result.best.epochs == full
+
+
+@each_method
+@pytest.mark.parametrize("objective", ["maximize score", "minimize loss", "maximize loss"])
+@pytest.mark.parametrize("knows_size", [True, False])
+@pytest.mark.parametrize("limits", [("size <= 0.4", "recall >= 0.7"), ("size >= 0.6",)])
+def test_objective_and_limits_in_either_direction(
+    objective, knows_size, limits, sampler, hyperband
+):
+    given = {"sampler": sampler, "hyperband": hyperband, "objective": objective}
+    options = settings(**given, constraints=list(limits))
+    result = search(rich_space(), Any(knows_size), options)
+    sense, metric = objective.split()
+    full = [trial for trial in result.trials if trial.epochs == 8]
+
+    def meets(trial, texts):
+        values = trial.metrics
+        return all(
+            values[name] <= float(bound) if sign == "<=" else values[name] >= float(bound)
+            for name, sign, bound in map(str.split, texts)
+        )
+
+    feasible = [trial for trial in full if meets(trial, limits)]
+    assert feasible and result.feasible, "a quarter or more of the configurations are"
+    choose = max if sense == "maximize" else min
+    best = choose(trial.metrics[metric] for trial in feasible)
+    assert result.best.metrics[metric] == best and meets(result.best, limits)
+    # Only what is known before training keeps a configuration from being trained.
+    broken = [trial for trial in result.trials if not meets(trial, limits[:1])]
+    assert bool(broken) == (not knows_size)
+
+
+def test_a_limit_that_the_whole_space_breaks():
+    with pytest.raises(InputError, match="size <= -1"):
+        search(rich_space(), Any(), settings(constraints=["size <= -1"]))
+    result = search(rich_space(), Any(knows_size=False), settings(constraints=["size <= -1"]))
+    assert result.reason == "generation limit" and not result.feasible
+    smallest = min(trial.metrics["size"] for trial in result.trials if trial.epochs == 8)
+    assert result.best.metrics["size"] == smallest
+
+
+def test_a_run_folder_and_workers_for_a_foreign_target(tmp_path):
+    whole = search(rich_space(), Any(), settings())
+    half = search(rich_space(), Any(), settings(max_generations=1), tmp_path / "run")
+    assert len(half.trials) < len(whole.trials)
+    result = search(rich_space(), Any(), settings(workers="2"), tmp_path / "run")
+    assert result.reason == "generation limit"
+    assert bare(result.trials) == bare(whole.trials) == bare(on_disk(tmp_path / "run"))
+
+
+def test_the_example_runs_and_finds_a_spring_within_its_limits():
+    command = [sys.executable, "-m", "examples.own_problem"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert "feasible: True" in done.stdout and "'stiffness'" in done.stdout
