@@ -197,11 +197,15 @@ def conclude(preset: Mapping[str, Any], bound: float, out: Path) -> None:
     write_text(out / "study.md", text)
     print(text)
     folders = [str(unit.folder) for unit in units(preset, out) if ended(unit.folder)]
-    measured = sorted(str(path) for path in (out / "runs").glob("*/result_test.json"))
     for limits in preset["limits"]:
-        here = [path for path in measured if Path(path).parent.name.startswith(f"{limits}_")]
-        if len(here) > 1:
-            call("main.py", "--compare", *here)
+        for seed in preset["seeds"]:  # the methods of one seed, as more pairs would say less
+            here = [
+                unit for unit in units(preset, out) if (unit.limits, unit.seed) == (limits, seed)
+            ]
+            results = [unit.folder / "result_test.json" for unit in here]
+            compared = [str(path) for path in results if path.exists()]
+            if len(compared) > 1:
+                call("main.py", "--compare", *compared)
     call("-m", "reports", *folders, "--output", str(out / "report"))
 
 
