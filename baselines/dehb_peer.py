@@ -1,11 +1,15 @@
 """DEHB (Awad, Mallik, Hutter 2021) at the package's defaults: eta 3.
 
 It knows no constraints: it minimises `Recorder.loss`. Its fidelities are rounded to whole epochs.
-A configuration that it promotes unchanged goes on from where it was.
+A configuration that it promotes unchanged goes on from where it was. It raises where a clause of
+the space forbids what it draws, so it gets the space without clauses, and what they forbid has the
+worst loss there is.
 """
 
+import math
 import tempfile
 
+from ConfigSpace import ConfigurationSpace
 from dehb import DEHB
 
 from baselines.recorder import Recorder
@@ -17,7 +21,7 @@ def dehb(recorder: Recorder) -> None:
     problem = recorder.problem
     with tempfile.TemporaryDirectory() as output:
         optimizer = DEHB(
-            cs=problem.space.configspace,
+            cs=without_clauses(problem.space.configspace),
             min_fidelity=problem.min_epochs,
             max_fidelity=problem.epochs,
             n_workers=1,
@@ -30,8 +34,18 @@ def dehb(recorder: Recorder) -> None:
             job = optimizer.ask()
             config = without_nan(dict(job["config"]))
             violation = recorder.cheap_violation(config)
+            if recorder.forbidden(config):
+                violation = math.inf
             if violation > 0:
                 optimizer.tell(job, {"fitness": recorder.penalty(violation), "cost": 0})
                 continue
             trial = recorder.train(config, max(1, round(job["fidelity"])))
             optimizer.tell(job, {"fitness": recorder.loss(trial), "cost": trial.charged})
+
+
+def without_clauses(space: ConfigurationSpace) -> ConfigurationSpace:
+    """The same hyperparameters and conditions; nothing is forbidden."""
+    free = ConfigurationSpace()
+    free.add(*space.values())
+    free.add(*space.conditions)
+    return free

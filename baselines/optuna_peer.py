@@ -4,15 +4,15 @@ All at the package's defaults. Constraints are told as such (`Trial.set_constrai
 place of `constraints_func` in version 5): violations as shares of the bound. What breaks a limit
 known before training is told with that violation alone, and with `Recorder.penalty` for a value.
 The pruner knows no constraints: at the epochs of its rungs it is told `Recorder.loss`. A trial
-that it does not prune goes on, so that only epochs really trained are charged.
+that it does not prune goes on, so that only epochs really trained are charged. What a
+clause of the space forbids is told as failed.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 import optuna
-from ConfigSpace import CategoricalHyperparameter, Configuration, Constant, OrdinalHyperparameter
-from ConfigSpace.exceptions import ForbiddenValueError
+from ConfigSpace import CategoricalHyperparameter, Constant, OrdinalHyperparameter
 from ConfigSpace.types import NotSet
 
 from baselines.recorder import Recorder
@@ -61,9 +61,8 @@ def _tell(recorder: Recorder, study: Any, trial: Any, levels: list[int]) -> None
     """Trains what Optuna proposes up to the last level, or until it is pruned."""
     space = recorder.problem.space
     config = suggest(space, trial)
-    if config is None:  # the space of Optuna has no forbidden clauses
+    if recorder.forbidden(config):
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        recorder.count_free()
         return
     violation = recorder.cheap_violation(config)
     if violation > 0:
@@ -95,18 +94,14 @@ def _levels(low: int, high: int) -> Iterator[int]:
     yield high
 
 
-def suggest(space: Space, trial: Any) -> dict[str, Any] | None:
-    """Asks for each active hyperparameter, in the order of the space; None if forbidden."""
+def suggest(space: Space, trial: Any) -> dict[str, Any]:
+    """Asks for each active hyperparameter, in the order of the space."""
     config: dict[str, Any] = {}
     for name in space.names:
         values = {other: config.get(other, NotSet) for other in space.names}
         conditions = space.configspace.parent_conditions_of[name]
         if all(condition.satisfied_by_value(values) for condition in conditions):
             config[name] = _suggest_one(space.configspace[name], trial)
-    try:
-        Configuration(space.configspace, values=config)
-    except ForbiddenValueError:
-        return None
     return config
 
 

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from ConfigSpace import Configuration
+from ConfigSpace.exceptions import ForbiddenValueError
+
 from engine.executor import evaluate
 from engine.journal import Journal
 from engine.run import RunFolder
@@ -40,6 +43,15 @@ class Recorder:
             raise InputError(f"{folder and folder.path} holds a run already")
         self._latest: dict[str, Trial] = {}  # of each configuration, the longest training
         self._free, self.spent = 0, 0
+
+    def forbidden(self, config: Mapping[str, Any]) -> bool:
+        """Whether a clause of the space forbids it: for packages that know no such clauses."""
+        try:
+            Configuration(self.problem.space.configspace, values=dict(config))
+        except ForbiddenValueError:
+            self.count_free()
+            return True
+        return False
 
     def cheap_violation(self, config: Mapping[str, Any]) -> float:
         """Of the limits known before training; a proposal that breaks them has no other cost."""

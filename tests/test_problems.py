@@ -8,10 +8,9 @@ import pytest
 from benchmarks.problems import CLAIM, PROBLEMS, TUNE, by_name
 from benchmarks.problems.base import least_cost, nearest_point, share
 from search.constraints import Constraint
-from search.trial import canonical
 from utils import InputError, derive_rng
 
-SAMPLES = 1000
+SAMPLES = 500
 each_problem = pytest.mark.parametrize("name", PROBLEMS)
 # Shares of random configurations: feasible, and within the limits known before training.
 FEASIBLE = {"sliver": 0.012, "crossing": 0.14, "noisy": 0.055, "widths": 0.03, "nested": 0.52}
@@ -71,6 +70,13 @@ def test_nothing_beats_the_optimum(name, drawn):
     assert min(regrets) >= -1e-9
     # Random search is far from it: these are no problems that chance solves.
     assert min(regrets[: len(configs)]) > 0.01
+
+
+@pytest.mark.slow
+@each_problem
+def test_nothing_beats_the_optimum_among_thousands(name):
+    problem, rng = by_name(name), derive_rng("thousands", name)
+    assert min(problem.regret(problem.space.sample(rng)) for _ in range(5000)) >= 0.01
 
 
 @each_problem
@@ -168,9 +174,9 @@ def test_the_trap_of_deceptive_is_wide(drawn):
     problem, configs = drawn("deceptive")
     finals = [problem.metrics(config, problem.epochs)["top3"] for config in configs]
     assert len({round(value, 9) for value in finals}) < 40, "steps"
-    good = [c for c, value in zip(configs, finals, strict=True) if value > 0.74]
-    trapped = [c for c in good if min(c["x0"], c["x1"], c["x2"]) > 0.4]
-    assert len(trapped) > 3 * (len(good) - len(trapped))
+    good = [c for c, value in zip(configs, finals, strict=True) if value > 0.7]
+    near = [max(abs(c[f"x{i}"] - problem.centre[i]) for i in range(3)) < 0.25 for c in good]
+    assert 0 < sum(near) < len(good) / 3, "most of the good ones are in the trap"
 
 
 def test_the_halves_are_apart_and_whole():
@@ -178,12 +184,6 @@ def test_the_halves_are_apart_and_whole():
     assert all(kind.name == name for name, kind in PROBLEMS.items())
     with pytest.raises(InputError, match="did you mean sliver"):
         by_name("silver")
-
-
-def test_a_draw_is_never_twice_the_same(drawn):
-    for name in PROBLEMS:
-        _, configs = drawn(name)
-        assert len({canonical(config) for config in configs}) == len(configs)
 
 
 def test_least_cost_against_a_fine_grid():
