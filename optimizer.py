@@ -241,7 +241,7 @@ def run_in(folder: RunFolder, settings: Settings, must_match: bool) -> int:
     device = choose_device(settings.device)
     source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
     images, fingerprint = open_train(source)
-    rungs = budget_levels(settings.epochs, min(settings.min_epochs, settings.epochs), settings.eta)
+    rungs = budget_levels(settings.epochs, settings.min_epochs, settings.eta)
     every = range(1, settings.epochs + 1)
     target = cross_validation(
         images,

@@ -1,15 +1,17 @@
-"""Process plumbing without domain nouns: derived generators, atomic JSON files, words for errors.
+"""Process plumbing without domain nouns: derived generators, atomic files, words for errors.
 
 A function may live here only if two modules use it, it needs nothing else of this project, and no
 domain noun (trial, configuration, rung, fold, image, network) is in its name or its arguments.
 """
 
+import csv
 import difflib
 import hashlib
+import io
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,15 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a table with a head atomically (see `write_text`); empty where a row has no value."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path, value: Any) -> None:

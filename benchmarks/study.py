@@ -23,18 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from baselines.ours import METHODS
 from benchmarks import study_tables
 from engine.stopping import RESUMABLE
 from utils import InputError, nearest, read_json, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ROOT / "benchmarks" / "studies"
-METHODS: dict[str, dict[str, Any]] = {
-    "ea-hyperband": {"hyperband": True, "sampler": "evolution"},
-    "ea": {"hyperband": False, "sampler": "evolution"},
-    "hyperband": {"hyperband": True, "sampler": "random"},
-    "random": {"hyperband": False, "sampler": "random"},
-}
 SHARE = 0.03  # of fully trained random networks that are to meet the bound on precision
 
 

@@ -7,25 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.settings import resolve
-from search.constraints import Ranking
+from reports.reading import Run, read_run
+from search.generation import total_charged
 from search.trial import Trial
 from utils import read_json
 
 PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text())["results"]
 
 
-def trials_of(folder: Path) -> list[Trial]:
-    """The journal of a run that has ended."""
-    lines = (folder / "trials.jsonl").read_text().splitlines()
-    return [Trial.from_line(line) for line in lines]
-
-
 def precisions(folder: Path) -> list[float]:
     """Macro precision of all networks of a run that were trained in full; 0 if that failed."""
-    epochs = read_json(folder / "run.json")["settings"]["epochs"]
-    full = [trial for trial in trials_of(folder) if trial.epochs == epochs]
-    return [trial.metrics.get("precision") or 0.0 for trial in full]
+    return [trial.metrics.get("precision") or 0.0 for trial in _full(read_run(folder))]
+
+
+def _full(run: Run) -> list[Trial]:
+    """All that had the epochs of a full training: a failure is no valid network either."""
+    return [trial for trial in run.trials if trial.epochs == run.settings.epochs]
 
 
 def bound_met_by(share: float, values: Sequence[float]) -> float:
@@ -58,17 +55,15 @@ def rows(units: Iterable[Any], default: Path) -> list[dict[str, Any]]:
 
 def _searched(folder: Path) -> dict[str, Any]:
     """What a run's journal says: its winner, and the share of valid ones of the fully trained."""
-    record = read_json(folder / "run.json")
-    ranking: Ranking = resolve(record["settings"]).ranking()
-    trials, winner = trials_of(folder), record["winner"]
-    full = [trial for trial in trials if trial.epochs == record["settings"]["epochs"]]
-    valid = [trial for trial in full if ranking.feasible(trial)]
+    run = read_run(folder)
+    winner, full = run.record["winner"], _full(run)
+    valid = [trial for trial in full if run.ranking.feasible(trial)]
     return {
-        "constraints": [str(limit) for limit in ranking.constraints],
+        "constraints": [str(limit) for limit in run.ranking.constraints],
         "feasible": winner["feasible"],
         "metrics": winner["metrics"],
         "num_params": winner["metrics"]["num_params"],
-        "epochs": sum(trial.charged for trial in trials),
+        "epochs": total_charged(run.trials),
         "fully_trained": len(full),
         "valid": len(valid) / len(full) if full else 0.0,
     }

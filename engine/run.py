@@ -8,10 +8,8 @@ log.txt          what was printed
 checkpoints/     states of children between two rungs (gone at the end)
 """
 
-import csv
 import dataclasses
 import fcntl
-import io
 import itertools
 import logging
 import re
@@ -27,7 +25,7 @@ from engine.settings import Settings
 from engine.stopping import Stop
 from search.constraints import Ranking
 from search.trial import Trial
-from utils import InputError, nearest, read_json, write_json, write_text
+from utils import InputError, nearest, read_json, write_csv, write_json
 
 RUN_VERSION = 1
 MIN_FREE_BYTES = 50 * 10**6  # journal, results and log of a long search
@@ -221,11 +219,7 @@ class RunFolder:
 
     def save_population(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes population.csv."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, POPULATION_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.population_csv, text.getvalue())
+        write_csv(self.population_csv, POPULATION_COLUMNS, rows)
 
 
 def data_place(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from reports import drawing
 from reports.document import Chart
 from reports.drawing import DASHES, GREEN, GREY, INK, RED, SERIES, YELLOW, Panel, short
+from reports.reading import IN_FULL
 
 QUANTITY_WORDS = {
     "best": "best feasible {objective}",
@@ -180,7 +181,7 @@ def learning_curves(
     lines: dict[str, list[tuple[list[float], list[float], str]]] = {name: [] for name in looks}
     for run in method["runs"]:
         for curve in run["halving"]["curves"].get(bracket, []):
-            kind = "trained in full" if curve["kind"] in ("feasible", "infeasible") else "dropped"
+            kind = "trained in full" if curve["kind"] in IN_FULL else "dropped"
             lines[kind].append((curve["x"], curve["y"], key(run, curve["trial"])))
     for kind, (colour, width, alpha) in looks.items():
         panel.lines([(x, y) for x, y, _ in lines[kind]], colour, width, alpha)
@@ -244,13 +245,13 @@ def valid_shares(question: dict[str, Any], name: str) -> Chart:
             dots = panel.axes.plot(x, [row] * len(x), "o", ms=6, color=colour, alpha=0.7, mew=0)
             words = [f"{run['name']}: {value:.0%}" for run, value in zip(runs, x, strict=True)]
             panel.mark(dots[0], words)
-    _rows(panel, [method["label"] for method in methods])
+    label_rows(panel, [method["label"] for method in methods])
     panel.axes.set(xlim=(-0.03, 1.03), xlabel="share that meets all limits")
     panel.axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     return panel.chart
 
 
-def _rows(panel: Panel, labels: Sequence[str]) -> None:
+def label_rows(panel: Panel, labels: Sequence[str]) -> None:
     """One row a label, the first on top."""
     panel.axes.set_yticks(range(len(labels)), labels)
     panel.axes.set_ylim(len(labels) - 0.4, -0.6)
@@ -272,7 +273,7 @@ def time_bars(question: dict[str, Any], name: str) -> Chart:
         width = np.array([run["time"][fate] for _, run in runs]) / unit
         panel.axes.barh(range(len(runs)), width, 0.7, begin, color=colour, label=fate)
         begin += width
-    _rows(panel, [f"{method['label']}, {run['seed']}" for method, run in runs])
+    label_rows(panel, [f"{method['label']}, {run['seed']}" for method, run in runs])
     panel.axes.set_xlabel(label.replace(" used", " of workers"))
     panel.axes.xaxis.set_major_locator(MaxNLocator(5))
     panel.legend()

@@ -7,9 +7,10 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import LogNorm, Normalize
 
-from reports.charts import key
+from reports.charts import key, label_rows
 from reports.document import Chart
 from reports.drawing import BLUE, INK, Panel, short
+from reports.reading import IN_FULL
 
 MAX_LINES = 250  # of parallel coordinates; the best are kept, the rest thinned out evenly
 WIDE = 30.0  # from the smallest to the largest value: an axis of factors instead of steps
@@ -23,10 +24,7 @@ def importance_bars(found: dict[str, Any], names: Sequence[str], metric: str, na
     panel = Panel(name, caption, 62 + 21 * len(names), left=140)
     values = [found["values"][i] for i in order]
     panel.axes.barh(range(len(names)), values, 0.7, color=BLUE)
-    panel.axes.set_yticks(range(len(names)), [names[i] for i in order])
-    panel.axes.set_ylim(len(names) - 0.4, -0.6)
-    panel.axes.tick_params(axis="y", length=0)
-    panel.axes.grid(False, axis="y")
+    label_rows(panel, [names[i] for i in order])
     panel.axes.axvline(0, color=INK, linewidth=0.8)
     panel.axes.set_xlabel(f"loss of R² for {words}")
     return panel.chart
@@ -42,7 +40,7 @@ def parallel_coordinates(question: dict[str, Any], name: str) -> Chart | None:
         for method in question["methods"]
         for run in method["runs"]
         for point in run["points"]
-        if point["kind"] in ("feasible", "infeasible") and point["objective"] is not None
+        if point["kind"] in IN_FULL and point["objective"] is not None
     ]
     if not chosen:
         return None

@@ -18,7 +18,7 @@ def read_results(runs: Sequence[Run], named: Iterable[str | Path] = ()) -> list[
     found: dict[Path, dict[str, Any]] = {}
     for path in map(Path, named):
         result = read_json(path)
-        if not isinstance(result, dict) or not {"config", "metrics", "split"} <= set(result):
+        if not _is_result(result):
             raise InputError(f"--results: {path} is no result file of main.py")
         found[path.resolve()] = {**result, "path": path}
     for folder in dict.fromkeys(place for run in runs for place in (run.path, run.path.parent)):
@@ -27,9 +27,13 @@ def read_results(runs: Sequence[Run], named: Iterable[str | Path] = ()) -> list[
                 result = read_json(path)
             except InputError:  # half a file of somebody else is no reason for no report
                 continue
-            if isinstance(result, dict) and {"config", "metrics", "split"} <= set(result):
+            if _is_result(result):
                 found.setdefault(path.resolve(), {**result, "path": path})
     return [result for result in found.values() if result["split"] == "test"]
+
+
+def _is_result(content: Any) -> bool:
+    return isinstance(content, dict) and {"config", "metrics", "split"} <= set(content)
 
 
 def results_of(run: Run, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

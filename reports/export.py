@@ -3,9 +3,7 @@
 Only reads the run folder, so that a running search can be exported, too.
 """
 
-import csv
 import datetime
-import io
 import math
 import os
 import tempfile
@@ -21,12 +19,12 @@ from ConfigSpace import (
     UniformIntegerHyperparameter,
 )
 
-from engine.journal import read_trials
-from engine.settings import FIELDS, Settings, resolve
+from engine.settings import Settings
+from reports.reading import Run, read_run
 from search.constraints import Constraint
 from search.space import Space
 from search.trial import Trial
-from utils import InputError, read_json, without_nan, write_text
+from utils import InputError, without_nan, write_csv
 
 DEFAULT_SPACE = Path(__file__).resolve().parent.parent / "configs" / "space.json"
 LINEAGE = ("trial", "generation", "bracket", "rung", "epochs", "charged", "repeat", "operator")
@@ -38,7 +36,7 @@ def export_csv(run_folder: Path, path: Path) -> int:
     Columns: where it comes from, `config.*`, `metrics.*`, seconds of its training, seconds of the
     run at its end. Empty where there is no value.
     """
-    _, trials = _read(run_folder)
+    trials = _read(run_folder).trials
     rows = [
         {
             **{name: getattr(trial, name) for name in LINEAGE},
@@ -55,11 +53,7 @@ def export_csv(run_folder: Path, path: Path) -> int:
     found = dict.fromkeys(name for row in rows for name in row)
     groups = [[n for n in found if n.startswith(group)] for group in ("config.", "metrics.")]
     order = [*LINEAGE, "parents", "status", "error", *groups[0], *groups[1], "seconds", "elapsed"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, order, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_csv(path, order, rows)
     return len(rows)
 
 
@@ -79,18 +73,19 @@ def export_optuna(run_folder: Path, path: Path) -> int:
         raise InputError(
             "--export optuna needs Optuna: pip install -r requirements-viewers.txt"
         ) from None
-    record, trials = _read(run_folder)
-    settings = _settings(record, run_folder)
-    ranking = settings.ranking()
+    run = _read(run_folder)
+    settings, ranking, sessions = run.settings, run.ranking, run.record.get("sessions")
+    if not sessions:
+        raise InputError(f"{run_folder / 'run.json'} says nothing of how the run was made")
     seconds = [limit for limit in ranking.constraints if limit.metric != ranking.metric][:1]
     directions = ["maximize" if ranking.sign > 0 else "minimize"]
     directions += ["minimize" if limit.sense == "<=" else "maximize" for limit in seconds]
     names = [ranking.metric, *(limit.metric for limit in seconds)]
     rungs: dict[int, list[Trial]] = {}
-    for trial in sorted(trials, key=lambda trial: trial.key):
+    for trial in sorted(run.trials, key=lambda trial: trial.key):
         rungs.setdefault(trial.trial, []).append(trial)
     ranges = _distributions(settings, [first.config for first, *_ in rungs.values()])
-    start = datetime.datetime.fromisoformat(record["sessions"][0]["start"]).replace(tzinfo=None)
+    start = datetime.datetime.fromisoformat(sessions[0]["start"]).replace(tzinfo=None)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
         file = Path(scratch) / path.name
@@ -213,18 +208,9 @@ def _holds(distribution: Any, values: Sequence[Any]) -> bool:
     return True
 
 
-def _read(run_folder: Path) -> tuple[dict[str, Any], list[Trial]]:
-    """run.json and the journal of a run, which may be going on; InputError if it is none."""
-    record, journal = read_json(run_folder / "run.json"), run_folder / "trials.jsonl"
+def _read(run_folder: Path) -> Run:
+    """A run, which may be going on; InputError if it is none or has no journal."""
+    run, journal = read_run(run_folder), run_folder / "trials.jsonl"
     if not journal.is_file():
         raise InputError(f"{run_folder} is no run folder: there is no {journal}")
-    trials, _ = read_trials(journal)
-    return record, trials
-
-
-def _settings(record: Mapping[str, Any], run_folder: Path) -> Settings:
-    """The settings of a run; those that its version did not have are the defaults."""
-    kept = record.get("settings") if isinstance(record, dict) else None
-    if not isinstance(kept, dict) or not record.get("sessions"):
-        raise InputError(f"{run_folder / 'run.json'} says nothing of how the run was made")
-    return resolve({name: value for name, value in kept.items() if name in FIELDS})
+    return run

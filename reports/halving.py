@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.reading import Run
+from reports.reading import IN_FULL, Run
 from search.constraints import RankKey
 from search.hyperband import Bracket, Child, budget_levels, hyperband_brackets, successive_halving
 from search.trial import Trial
@@ -24,8 +24,7 @@ DRAWS = 200  # of imagined brackets
 
 def levels(run: Run) -> list[int]:
     """The epochs at which rungs stand, ascending; the last is the full budget."""
-    settings = run.settings
-    return budget_levels(settings.epochs, min(settings.min_epochs, settings.epochs), settings.eta)
+    return budget_levels(run.settings.epochs, run.settings.min_epochs, run.settings.eta)
 
 
 def bracket_curves(run: Run) -> dict[int, list[dict[str, Any]]]:
@@ -205,7 +204,7 @@ def brackets_as_run(run: Run) -> list[dict[str, Any]]:
 
 def _place(run: Run, lines: Sequence[Trial]) -> tuple[int, int] | None:
     """Of the eventual best in the first rung of its bracket: (place from 1, of how many)."""
-    full = [one for one in lines if run.kind(one) in ("feasible", "infeasible")]
+    full = [one for one in lines if run.kind(one) in IN_FULL]
     if not full:
         return None
     best = min(full, key=run.ranking.key)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.reading import KINDS, Run
+from reports.reading import IN_FULL, KINDS, Run
 from search.trial import Trial
 
 # Where the time of a run goes; seconds of workers.
@@ -39,7 +39,7 @@ def pareto(
     usable = [
         (point[metric] if maximize else -point[metric], sign * point["objective"], index)
         for index, point in enumerate(points)
-        if point["kind"] in ("feasible", "infeasible")
+        if point["kind"] in IN_FULL
         and point[metric] is not None
         and point["objective"] is not None
     ]

@@ -23,6 +23,7 @@ METHODS = {  # (sampler, hyperband) -> name; in the order in which reports list 
     ("random", False): "random search",
 }
 KINDS = ("feasible", "infeasible", "partial", "failed")
+IN_FULL = KINDS[:2]  # trained in full, with success
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Run:
     @cached_property
     def full(self) -> list[Trial]:
         """Those trained in full, with success; by id."""
-        return [one for one in self.lasts if self.kind(one) in ("feasible", "infeasible")]
+        return [one for one in self.lasts if self.kind(one) in IN_FULL]
 
     @cached_property
     def best(self) -> Trial | None:
