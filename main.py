@@ -5,9 +5,10 @@
     python main.py --compare A_result_test.json B_result_test.json
 
 Prints one table with 95 % intervals and the verdict on each limit, then tests of all pairs, and
-writes result_test.json (or result_cv.json) and the predictions beside the configuration. A
-configuration that a search has found is measured by the limits and on the data of that search,
-unless flags say otherwise. --compare trains nothing.
+writes result_test.json (or result_cv.json; with several configurations NAME_result_test.json) and
+the predictions beside the configuration. A configuration that a search has found is measured by
+the limits and on the data of that search, unless flags say otherwise; one from elsewhere by those
+of the first that a search has found. --compare trains nothing.
 """
 
 import logging
@@ -20,7 +21,8 @@ import numpy as np
 
 from engine import results, telling
 from engine.arguments import Parser, to_int
-from engine.candidates import Candidate, check_size, read_candidates, search_behind
+from engine.candidates import Candidate, check_size, read_candidates, search_behind, taken_over
+from engine.command import command
 from engine.settings import SHORTHANDS, Settings, resolve
 from reports import comparison
 from reports.statistics import Outcomes
@@ -37,18 +39,8 @@ SETTINGS += ("image_size", "split", "space", "device", "threads", "verbosity", *
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    try:
-        run(arguments(argv))
-    except InputError as error:
-        print(f"main.py: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"main.py: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("main.py: interrupted; what was not finished is not written", file=sys.stderr)
-        return 130
-    return 0
+    words = "interrupted; what was not finished is not written"
+    return command("main.py", lambda: run(arguments(argv)), words)
 
 
 def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
@@ -96,11 +88,10 @@ def run(given: dict[str, Any]) -> None:
     output, on_test = given.pop("output", None), given.pop("test", False)
     seeds = chosen_seeds(given)
     check_flags(paths, epochs, seeds, model, on_test)
-    origin, inherited = search_behind(paths, given)
+    telling.set_up_logging(resolve({"verbosity": given.get("verbosity", "INFO")}).verbosity)
+    origins = [search_behind(path) for path in paths]
+    inherited = taken_over([origin for origin in origins if origin], given)
     settings = resolve({"optimizer": "adamw"}, inherited, given)
-    telling.set_up_logging(settings.verbosity)
-    if origin:
-        log.info("limits and data are those of the search that found it: %s", origin)
     space = Space.load(settings.space or HERE / "configs" / "space.json")
     candidates = read_candidates(paths, epochs, space)
     target, names, dataset = open_target(settings, on_test)
@@ -108,17 +99,18 @@ def run(given: dict[str, Any]) -> None:
         check_size(candidate, target)
     places = results.places(paths, output, on_test, seeds)
     done = []
-    for candidate, (file, files) in zip(candidates, places, strict=True):
+    for candidate, origin, (file, files) in zip(candidates, origins, places, strict=True):
         parts, stored = [], []
         for seed, predictions in zip(seeds, files, strict=True):
             by_fold, scores, learner = evaluate(target, candidate, seed)
             parts.append(by_fold)
             stored.append(results.predictions_of(target, scores, names, seed))
             np.savez_compressed(predictions, **stored[-1])
-        result = results.summary(candidate, target, seeds, parts, [path.name for path in files])
+        result = results.summary(candidate, target, seeds, parts, files)
         result |= {"optimizer": settings.optimizer, "split": "test" if on_test else "cv"}
-        result["dataset"] = dataset
-        limits = settings.ranking().constraints
+        result |= {"dataset": dataset, "found_by": origin.identity if origin else None}
+        own = {"constraints": origin.settings["constraints"]} if origin else {}
+        limits = resolve(inherited, own, given).ranking().constraints
         done.append(with_intervals(candidate.path, result, stored, map(str, limits)))
         write_json(file, done[-1].result)
         if model is not None:
@@ -170,9 +162,10 @@ def check_flags(
     if not paths:
         raise InputError("no configuration: name one or more, such as -c runs/opt_cfg.json")
     if len(epochs) not in (1, len(paths)):
+        allowed = "one" if len(paths) == 1 else f"one for all, or {len(paths)}"
         raise InputError(
-            f"-e has {len(epochs)} numbers for {len(paths)} configurations; "
-            f"allowed is 1 or {len(paths)}"
+            f"-e has {len(epochs)} numbers for {telling.counted(len(paths), 'configuration')}; "
+            f"allowed is {allowed}"
         )
     for count in epochs:
         if not 1 <= count <= 1_000_000:
@@ -181,8 +174,12 @@ def check_flags(
         raise InputError(
             "-m saves one network: give one configuration and one seed with it, and -t True"
         )
+    twice = [path for path in paths if paths.count(path) > 1]
+    if twice:
+        raise InputError(f"{twice[0]} is named more than once; allowed is each configuration once")
     if model is not None:
         results.check_file(Path(model), "-m ")
+        results.check_not_read(Path(model), paths, "-m ")
 
 
 def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict[str, Any]]:
@@ -219,7 +216,7 @@ def evaluate(
     config, epochs = candidate.config, candidate.epochs
     guess = telling.in_words(target.estimate_seconds(config, epochs))
     where = f"{candidate.path}, seed {run_seed}"
-    log.info("%s: training for %d epochs, about %s", where, epochs, guess)
+    log.info("%s: training for %s, about %s", where, telling.counted(epochs, "epoch"), guess)
     seed = evaluation_seed(run_seed, config)
     parts, scores, learner = [], [], None
     for fold in range(len(target.folds)):

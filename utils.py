@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -64,11 +64,15 @@ def without_nan(value: Any) -> Any:
 def write_text(path: Path, text: str) -> None:
     """Replaces the file whole or not at all: a reader or a crash never sees half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:  # about the file that was asked for, not one that nobody knows of
+        temporary.unlink(missing_ok=True)
+        raise type(error)(error.errno, error.strerror, str(path)) from None
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -91,7 +95,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Reads a JSON file; InputError in one sentence if it is missing, unreadable or not JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=no_number)
     except FileNotFoundError:
         raise InputError(f"there is no file {path}{_sibling_hint(Path(path))}") from None
     except json.JSONDecodeError as error:
@@ -101,6 +105,11 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not JSON that can be read: {error}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def no_number(name: str) -> NoReturn:
+    """For `json.loads`: NaN and infinity are no JSON, although Python takes them."""
+    raise ValueError(f"{name} is no number of JSON; what is not finite is null")
 
 
 def _sibling_hint(path: Path) -> str:

@@ -25,6 +25,7 @@ from typing import Any
 
 from baselines.ours import METHODS
 from benchmarks import study_tables
+from engine.command import command
 from engine.stopping import RESUMABLE
 from utils import InputError, nearest, read_json, write_json, write_text
 
@@ -44,25 +45,23 @@ class Unit:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Does what is left of a study; the exit code."""
-    given = arguments(argv)
-    try:
-        preset = read_json(chosen(given.preset))
-        out = Path(given.output or ROOT / "runs" / f"study_{Path(given.preset).stem}")
-        out.mkdir(parents=True, exist_ok=True)
-        if given.plan:
-            print("\n".join(f"{unit.folder}" for unit in units(preset, out)))
-            return 0
-        bound = find_bound(preset, out)
-        failed = [unit for unit in units(preset, out) if not run_search(preset, unit, bound, out)]
-        evaluate(preset, out, given.jobs)
-        conclude(preset, bound, out)
-    except InputError as error:
-        print(f"study: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("study: interrupted; the same command goes on", file=sys.stderr)
-        return 130
+    """The command line; the exit code."""
+    words = "interrupted; the same command goes on"
+    return command("study", lambda: run(arguments(argv)), words)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Does what is left of a study; 1 if a search did not end in order."""
+    preset = read_json(chosen(given.preset))
+    out = Path(given.output or ROOT / "runs" / f"study_{Path(given.preset).stem}")
+    out.mkdir(parents=True, exist_ok=True)
+    if given.plan:
+        print("\n".join(f"{unit.folder}" for unit in units(preset, out)))
+        return 0
+    bound = find_bound(preset, out)
+    failed = [unit for unit in units(preset, out) if not run_search(preset, unit, bound, out)]
+    evaluate(preset, out, given.jobs)
+    conclude(preset, bound, out)
     for unit in failed:
         print(f"study: {unit.folder} did not end in order; its log.txt says why", file=sys.stderr)
     return 1 if failed else 0

@@ -90,7 +90,7 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _by_method(here: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Means and standard deviations over seeds, a row a method."""
+    """Means and standard deviations over the seeds that found something feasible, by method."""
     table = [
         "| method | seeds | best feasible top-3 on the folds | its precision | valid, % "
         "| test top-3 | test precision |",
@@ -98,8 +98,9 @@ def _by_method(here: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     for method in dict.fromkeys(row["method"] for row in here):
         mine = [row for row in here if row["method"] == method]
-        found = [row["metrics"] for row in mine if row["feasible"]]
-        tests = [row["test"] for row in mine if row["test"]]
+        feasible = [row for row in mine if row["feasible"]]  # what is not is no solution
+        found = [row["metrics"] for row in feasible]
+        tests = [row["test"] for row in feasible if row["test"]]
         cells = [
             method,
             f"{len(found)} feasible of {len(mine)}",

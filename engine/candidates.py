@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.run import data_place
+from engine.run import data_place, identity
 from search.space import Config, Space
 from utils import InputError, read_json
 
@@ -24,6 +24,31 @@ class Candidate:
     path: Path
     config: Config
     epochs: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The search that found a configuration."""
+
+    config: Path
+    run_json: Path
+    record: Mapping[str, Any]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All settings of the search."""
+        return self.record["settings"]
+
+    @property
+    def images(self) -> Any:
+        """What tells its data set from others."""
+        data = self.record.get("data") or {}
+        return f"{data.get('name')} ({str(data.get('fingerprint'))[:8]})"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See `engine.run.identity`."""
+        return identity(self.record)
 
 
 def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) -> list[Candidate]:
@@ -44,26 +69,46 @@ def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) 
     return candidates
 
 
-def search_behind(
-    paths: Sequence[Path], given: Mapping[str, Any]
-) -> tuple[Path | None, dict[str, Any]]:
-    """The run.json of the search that found the first of them that was found by one; its settings.
+def search_behind(path: Path) -> Origin | None:
+    """The search that found a configuration: by the run.json beside it, if that is its winner."""
+    try:
+        record = read_json(path.parent / "run.json")
+        found = record["winner"]["config"] == _read(path)
+        if found and {*FROM_SEARCH} <= set(record["settings"]):
+            return Origin(path, path.parent / "run.json", record)
+    except (InputError, KeyError, TypeError):  # none there, or not one of a search's
+        pass
+    return None
 
-    A run.json beside a configuration is only taken if that configuration is its winner.
+
+def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the searches behind the configurations, but for those that were given.
+
+    The constraints are the first one's; all else they have to agree on, as everything is measured
+    on the same images in the same way. InputError if they do not.
     """
-    for path in paths:
-        run_json = path.parent / "run.json"
-        try:
-            record = read_json(run_json)
-            winner, kept = record["winner"]["config"], record["settings"]
-            inherited = {name: kept[name] for name in FROM_SEARCH if name not in given}
-        except (InputError, KeyError, TypeError):  # none there, or not one of a search's
-            continue
-        if winner == _read(path):
-            if "dataset" not in given and "data_dir" not in given:
-                inherited |= data_place(record)
-            return run_json, inherited
-    return None, {}
+    if not origins:
+        return {}
+    first, *others = origins
+    names = [name for name in FROM_SEARCH if name not in given]
+    on_its_data = "dataset" not in given and "data_dir" not in given
+    for other in others:
+        pairs = {n: (first.settings[n], other.settings[n]) for n in names if n != "constraints"}
+        if on_its_data:
+            pairs["dataset"] = first.images, other.images
+        for name, (one, another) in pairs.items():
+            if one != another:
+                raise InputError(
+                    f"{first.config} was found with {name} {one}, {other.config} with {name} "
+                    f"{another}: evaluate them apart, or say which by --{name}"
+                )
+    kept = {name: first.settings[name] for name in names}
+    for origin in origins:
+        words = ["limits"] * ("constraints" in kept) + ["data"] * on_its_data
+        if words:
+            those = f"{' and '.join(words)} of {origin.config}"
+            log.info("%s: those of the search that found it, %s", those, origin.run_json)
+    return {**kept, **(data_place(first.record) if on_its_data else {})}
 
 
 def check_size(candidate: Candidate, target: Any) -> None:

@@ -11,7 +11,7 @@ from engine.journal import used_seconds
 from engine.observers import Observer
 from engine.settings import Settings
 from engine.stopping import Clock
-from engine.telling import in_words, number_words, verdicts
+from engine.telling import counted, in_words, number_words, verdicts
 from search.generation import total_charged
 from search.hyperband import Bracket
 from search.trial import Trial
@@ -126,14 +126,14 @@ class Progress(Observer):
         lines = []
         for place, trial in enumerate(ranked, start=1):
             if trial.trial in going_on:
-                verdict = f"goes on to {following[0].epochs} epochs"
+                verdict = f"goes on to {counted(following[0].epochs, 'epoch')}"
             elif not following:
                 verdict = "is fully trained"
             elif place <= following[0].size:
                 verdict = "would go on, but for the limit on epochs"
             else:
                 verdict = f"is dropped, the best {following[0].size} go on"
-            rank = f"rank {place} of {len(trials)} at {trial.epochs} epochs"
+            rank = f"rank {place} of {len(trials)} at {counted(trial.epochs, 'epoch')}"
             value = f"{self.ranking.metric} {number_words(trial.metrics[self.ranking.metric])}"
             origin = f"{trial.operator} of {list(trial.parents)}"
             why = ", ".join([value, *verdicts(trial.metrics, self.ranking)])
@@ -191,7 +191,7 @@ class Display(Progress):
             outcome = self.described(trial)
             if trial.status != "ok":
                 outcome = f"trial {trial.trial}: {trial.status}, {trial.error}"
-            self._events.append(f"{outcome}, at {trial.epochs} epochs")
+            self._events.append(f"{outcome}, at {counted(trial.epochs, 'epoch')}")
 
     def rung_line(self, trials: Sequence[Trial]) -> str:
         """What has been trained; the display says the rest."""
@@ -211,7 +211,7 @@ class Display(Progress):
 
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="bold", no_wrap=True)
-        grid.add_column(no_wrap=True, overflow="ellipsis")
+        grid.add_column(overflow="fold")
         with self._lock:
             for bracket in self.brackets:
                 grid.add_row(f"bracket {bracket.s}", Text(self.rungs_words(bracket)))
@@ -241,6 +241,6 @@ def rung_words(trials: Sequence[Trial]) -> str:
     seconds = sum(trial.observed.get("seconds", 0.0) for trial in trials)
     return (
         f"generation {first.generation}, bracket {first.bracket}, rung {first.rung}: "
-        f"{len(trials)} trained to {first.epochs} epochs in {seconds:.0f} s"
+        f"{len(trials)} trained to {counted(first.epochs, 'epoch')} in {seconds:.0f} s of training"
         + (f", {failed} failed" if failed else "")
     )

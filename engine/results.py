@@ -1,5 +1,7 @@
 """What `main.py` writes and reads again: result files, and the predictions beside them."""
 
+import hashlib
+import itertools
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -15,6 +17,7 @@ NEEDED = (
     *("config", "seeds", "split", "epochs", "metrics", "constraints", "num_params", "macs"),
     *("optimizer", "dataset", "predictions"),
 )
+NOT_ITS_OWN = "its predictions are not those of this result; evaluate again"
 Predictions = Mapping[str, np.ndarray]  # see `predictions_of`
 
 
@@ -25,6 +28,8 @@ def places(
 
     Makes the folders, so that a place that cannot be written is told before anything is trained.
     """
+    if output == "":
+        raise InputError("--output is empty; allowed is a file or a folder")
     several, split = len(configs) > 1, "test" if on_test else "cv"
     found: list[tuple[Path, list[Path]]] = []
     for config in configs:
@@ -40,6 +45,7 @@ def places(
         except OSError as error:
             raise InputError(f"results cannot go to {output}: {error.strerror}") from None
         check_file(file)
+        check_not_read(file, configs, "--output ")
         if file in [other for other, _ in found]:
             raise InputError(f"{config}: the result of another {config.name} would be overwritten")
         ends = [f"_seed_{seed}" for seed in seeds] if len(seeds) > 1 else [""]
@@ -52,6 +58,13 @@ def check_file(path: Path, flag: str = "") -> None:
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         reason = "is a folder" if path.is_dir() else f"folder {path.parent} cannot be written"
         raise InputError(f"{flag}{path}: {reason}; name a file in a folder that can be written")
+
+
+def check_not_read(path: Path, configs: Sequence[Path], flag: str) -> None:
+    """InputError if writing there would overwrite a configuration, or the record of a search."""
+    read = [*configs, *(config.parent / "run.json" for config in configs)]
+    if path.resolve() in [one.resolve() for one in read]:
+        raise InputError(f"{flag}{path} would overwrite what is read; name another file")
 
 
 def predictions_of(
@@ -75,12 +88,13 @@ def summary(
     target: Any,
     seeds: Sequence[int],
     parts: Sequence[Sequence[Mapping[str, float]]],
-    predictions: Sequence[str],
+    predictions: Sequence[Path],
 ) -> dict[str, Any]:
     """What a result file says of a configuration; metrics are means over folds and seeds.
 
-    parts: metrics by seed and fold.
+    parts: metrics by seed and fold. predictions: a file a seed, which is there already.
     """
+    names = [file.name for file in predictions]
     by_seed = [_mean(by_fold) for by_fold in parts]
     folds = [_mean(by_seed_of_fold) for by_seed_of_fold in zip(*parts, strict=True)]
     return {
@@ -91,10 +105,10 @@ def summary(
         **target.cheap(candidate.config),
         **({"folds": folds} if len(folds) > 1 else {}),
         "by_seed": [
-            {"seed": seed, "metrics": metrics, "predictions": file}
+            {"seed": seed, "metrics": metrics, "predictions": file.name, "sha256": _digest(file)}
             for seed, metrics, file in zip(seeds, by_seed, predictions, strict=True)
         ],
-        "predictions": list(predictions) if len(seeds) > 1 else predictions[0],
+        "predictions": names if len(names) > 1 else names[0],
         "layers": target.layers(candidate.config),
     }
 
@@ -113,9 +127,7 @@ def read_result(path: Path) -> tuple[dict[str, Any], list[Predictions]]:
     missing = [name for name in NEEDED if not isinstance(result, dict) or name not in result]
     if missing:
         raise InputError(f"{path} is no result of main.py: it has no {missing[0]!r}")
-    listed = result["predictions"]  # one name for one seed, as ever
-    files = listed if isinstance(listed, list) else [listed]
-    stored = [_read_predictions(path.parent / str(file), path) for file in files]
+    stored = read_predictions(result, path)
     try:
         seeds = [int(part["seed"]) for part in stored]
         shape = len(stored[0]["labels"]), len(result["dataset"]["class_names"])
@@ -123,18 +135,40 @@ def read_result(path: Path) -> tuple[dict[str, Any], list[Predictions]]:
     except (LookupError, TypeError, ValueError):
         fits, seeds = False, []
     if not fits or seeds != result["seeds"]:
-        raise InputError(f"{path}: its predictions are not those of this result; evaluate again")
+        raise InputError(f"{path}: {NOT_ITS_OWN}")
     return result, stored
 
 
-def _read_predictions(file: Path, result: Path) -> Predictions:
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
-        raise InputError(f"{result}: its predictions {file} are not there") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{result}: its predictions {file} cannot be read: {error}") from None
+def read_predictions(result: Mapping[str, Any], path: Path) -> list[Predictions]:
+    """The predictions beside the result file `path`, one for each of its seeds.
+
+    InputError if they are not there, damaged, or not those that were written with it.
+    """
+    listed = result.get("predictions") or []  # one name for one seed, as ever
+    files = [
+        path.parent / str(name) for name in (listed if isinstance(listed, list) else [listed])
+    ]
+    digests = [part.get("sha256") for part in result.get("by_seed") or []]
+    if not files:
+        raise InputError(f"{path} names no predictions")
+    stored: list[Predictions] = []
+    for file, digest in itertools.zip_longest(files, digests[: len(files)]):
+        try:
+            if digest not in (None, _digest(file)):  # early results have none
+                raise InputError(f"{path}: {NOT_ITS_OWN}")
+            with np.load(file, allow_pickle=False) as part:
+                stored.append({name: part[name] for name in part.files})
+        except FileNotFoundError:
+            raise InputError(f"{path}: its predictions {file} are not there") from None
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path}: its predictions {file} cannot be read: {error}") from None
+    return stored
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def check_same_images(

@@ -64,7 +64,9 @@ class RunFolder:
             raise InputError(f"run folder {path} is in use by another process") from None
         for torn in self.checkpoints.glob(".*.tmp"):  # of a process that was killed in mid-write
             torn.unlink(missing_ok=True)
-        self.record: dict[str, Any] = read_json(self.run_json) if self.run_json.exists() else {}
+        self.record: dict[str, Any] = {}
+        if self.run_json.exists():
+            self.record = read_record(self.run_json)
 
     @classmethod
     def create(cls, settings: Settings) -> "RunFolder":
@@ -129,6 +131,7 @@ class RunFolder:
             {"start": now(), "end": None, "reason": None},
         ]
         self.save(
+            name=self.record.get("name", self.path.resolve().name),
             settings=dataclasses.asdict(settings),
             arguments=sys.argv[1:],
             **facts,
@@ -220,6 +223,24 @@ class RunFolder:
     def save_population(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes population.csv."""
         write_csv(self.population_csv, POPULATION_COLUMNS, rows)
+
+
+def identity(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a run from all others, wherever its folder or its winner is moved."""
+    sessions = record.get("sessions") or [{}]
+    return {"name": record.get("name"), "begun": sessions[0].get("start")}
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A run.json; InputError if it is none, or one of another version."""
+    record = read_json(path)
+    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
+        raise InputError(f"{path} holds no settings of a search")
+    if record.get("v") != RUN_VERSION:
+        raise InputError(
+            f"{path} is of version {record.get('v')!r}; this program reads version {RUN_VERSION}"
+        )
+    return record
 
 
 def data_place(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ log = logging.getLogger("nas")
 
 def describe(trial: Trial, ranking: Ranking) -> str:
     """A trial's objective and limits in one line."""
-    value = f"{ranking.metric} {trial.metrics[ranking.metric]:.4f} after {trial.epochs} epochs"
+    trained = counted(trial.epochs, "epoch")
+    value = f"{ranking.metric} {trial.metrics[ranking.metric]:.4f} after {trained}"
     return ", ".join([value, *verdicts(trial.metrics, ranking)])
 
 
@@ -97,7 +98,7 @@ def summary(
         for name in dict.fromkeys((ranking.metric, "top1", "precision", "recall"))
         if best.metrics.get(name) is not None
     ]
-    found = f"trial {best.trial}, mean over the folds after {best.epochs} epochs"
+    found = f"trial {best.trial}, mean over the folds after {counted(best.epochs, 'epoch')}"
     config = latest / "opt_cfg.json"
     lines += [
         f"Found:   {found}: {', '.join(known)}",
@@ -118,7 +119,12 @@ def in_words(seconds: float) -> str:
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
+    return counted(round(seconds), "second")
+
+
+def counted(count: int, noun: str) -> str:
+    """1 epoch, 2 epochs, 12,000 epochs."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 class _Console(logging.StreamHandler):

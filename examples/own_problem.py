@@ -1,14 +1,18 @@
 """The search on a problem of your own: the lightest coil spring that is stiff enough.
 
-    python -m examples.own_problem
+    python examples/own_problem.py
 
 A problem is a ConfigSpace space and a target: an object that says what is known of a configuration
 before training (`cheap`), and what a training measures (`evaluate`). See docs/own_problem.md.
 """
 
 import math
+import sys
+from pathlib import Path
 
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # started from anywhere
 
 from engine.settings import Settings
 from optimizer import search

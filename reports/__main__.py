@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.arguments import Parser
+from engine.command import command
+from engine.results import check_file
 from reports.reading import find_run
 from utils import InputError
 
@@ -23,15 +25,7 @@ EXPORTS = {"optuna": ".optuna.jsonl", "csv": ".csv"}  # viewer -> how the file i
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    try:
-        run(arguments(argv))
-    except InputError as error:
-        print(f"reports: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"reports: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
-        return 2
-    return 0
+    return command("reports", lambda: run(arguments(argv)))
 
 
 def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
@@ -55,7 +49,11 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
 
 def run(given: dict[str, Any]) -> None:
     """Reads, counts, draws, writes."""
+    if given["output"] == "":
+        raise InputError("--output is empty; allowed is a folder, or a file for --export")
     if given["export"] is not None:
+        if given["results"]:
+            raise InputError("--results is for a report; it cannot go with --export")
         if len(given["runs"]) > 1:
             raise InputError(f"--export takes one run, not {len(given['runs'])}")
         print(export(find_run(given["runs"][0]), given["export"], given["output"]))
@@ -64,10 +62,14 @@ def run(given: dict[str, Any]) -> None:
     from reports.writing import write
 
     summary = summarize(given["runs"], given["results"])
-    for path in summary["unused"]:
-        words = "is no result on the test split of any of these runs' winners, and left out"
-        print(f"reports: {path} {words}", file=sys.stderr)
-    print(f"report: {write(summary, Path(given['output'] or 'report'))}")
+    for words in summary["left_out"]:
+        print(f"reports: {words}", file=sys.stderr)
+    folder = Path(given["output"] or "report")
+    if (folder / "trials.jsonl").exists():
+        raise InputError(
+            f"--output {folder} is the folder of a run; allowed is any other, as {folder}/report"
+        )
+    print(f"report: {write(summary, folder)}")
 
 
 def export(run_folder: Path, kind: str, output: str | None) -> str:
@@ -76,6 +78,9 @@ def export(run_folder: Path, kind: str, output: str | None) -> str:
 
     write = {"optuna": export_optuna, "csv": export_csv}[kind]
     path = Path(output or run_folder.resolve().name + EXPORTS[kind])
+    check_file(path, "--output ")
+    if path.resolve().parent == run_folder.resolve():
+        raise InputError(f"--output {path} is in the folder of the run; allowed is any other")
     count = write(run_folder, path)
     words = f"{path}: {count} {'configurations' if kind == 'optuna' else 'rows'}"
     return f"{words}; optuna-dashboard {path} shows them" if kind == "optuna" else words

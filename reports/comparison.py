@@ -130,9 +130,9 @@ def pairs(done: Sequence[Measured]) -> str:
         "",
         f"Pairs, on the same {images} images: difference of the means over seeds, with p of the "
         "paired permutation",
-        f"test over images, corrected for {len(both)} pair(s) (Holm); below, McNemar's "
-        "test of the two networks of each",
-        "seed: b images only the first has right, c only the second.",
+        f"test over images, corrected for {telling.counted(len(both), 'pair')} (Holm); below, "
+        "McNemar's test of the two networks",
+        "of each seed: b images only the first has right, c only the second.",
     ]
     for number, (one, other) in enumerate(both):
         lines.append(f"{one.name} and {other.name}:")

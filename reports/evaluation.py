@@ -1,79 +1,128 @@
 """Result files of `main.py` that belong to a run: what its winner reaches on the test split."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from engine.results import NEEDED, read_predictions
+from engine.run import identity
 from reports.reading import Run
 from utils import InputError, read_json
 
 
-def read_results(runs: Sequence[Run], named: Iterable[str | Path] = ()) -> list[dict[str, Any]]:
-    """Results on the test split: those named, and those in the folders of the runs and above.
+def read_results(
+    runs: Sequence[Run], named: Iterable[str | Path] = ()
+) -> tuple[list[list[dict[str, Any]]], list[str]]:
+    """Results on the test split by run, as plain data, and what was left out and why, in words.
 
-    Each with its `path`. InputError if a named file is no result.
+    Looked at are the files that are named, those in the folder of a run, and those beside it, in
+    this order. A result belongs to the run that it says has found its configuration; if it does
+    not say (one from elsewhere does not), to the run in whose folder it is, or to all that have
+    this winner if it was named. InputError if a named file is no result.
     """
-    found: dict[Path, dict[str, Any]] = {}
-    for path in map(Path, named):
-        result = read_json(path)
-        if not _is_result(result):
-            raise InputError(f"--results: {path} is no result file of main.py")
-        found[path.resolve()] = {**result, "path": path}
-    for folder in dict.fromkeys(place for run in runs for place in (run.path, run.path.parent)):
-        for path in sorted(folder.glob("*result_test*.json")):
-            try:
-                result = read_json(path)
-            except InputError:  # half a file of somebody else is no reason for no report
-                continue
-            if _is_result(result):
-                found.setdefault(path.resolve(), {**result, "path": path})
-    return [result for result in found.values() if result["split"] == "test"]
+    found: list[list[dict[str, Any]]] = [[] for _ in runs]
+    left_out: list[str] = []
+    for path, home in _places(runs, [Path(name) for name in named]):
+        try:
+            result = _read(path)
+        except InputError as error:
+            if home is None:
+                raise
+            left_out.append(f"{error}; it is left out")
+            continue
+        owners = [run for run in runs if _is_of(result, run, home)]
+        for run in owners:
+            reason = _unfit(result, run)
+            if reason is None:
+                found[runs.index(run)].append(_plain(result, path))
+            else:
+                left_out.append(f"{path} {reason}; it is left out of {run.name}")
+        if not owners and home is None:
+            left_out.append(f"{path} is a result of none of these runs; it is left out")
+    return found, left_out
 
 
-def _is_result(content: Any) -> bool:
-    return isinstance(content, dict) and {"config", "metrics", "split"} <= set(content)
+def _places(runs: Sequence[Run], named: Sequence[Path]) -> Iterator[tuple[Path, Path | None]]:
+    """Each file once, with the folder where it was found; None for those that were named."""
+    seen = set()
+    folders = [*(run.path for run in runs), *(run.path.parent for run in runs)]
+    for path, home in [
+        *((path, None) for path in named),
+        *(
+            (path, folder)
+            for folder in folders
+            # main.py's own name for it comes before others
+            for path in sorted(folder.glob("*result_test*.json"), key=lambda p: (len(p.name), p))
+        ),
+    ]:
+        if path.resolve() not in seen:
+            seen.add(path.resolve())
+            yield path, home
 
 
-def results_of(run: Run, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of the run's best configuration, as plain data."""
-    if run.best is None:
-        return []
-    return [_plain(one) for one in results if one["config"] == run.best.config]
+def _read(path: Path) -> dict[str, Any]:
+    result = read_json(path)
+    if not isinstance(result, dict) or not {*NEEDED} <= set(result):
+        raise InputError(f"{path} is no result file of main.py")
+    return result
 
 
-def _plain(result: dict[str, Any]) -> dict[str, Any]:
-    kept = ("epochs", "optimizer", "seeds", "metrics", "constraints", "layers")
-    names = (result.get("dataset") or {}).get("class_names") or []
-    matrix = confusion(result, len(names))
+def _is_of(result: dict[str, Any], run: Run, home: Path | None) -> bool:
+    """Whether a result, found in that folder or named, is about this run."""
+    says = result.get("found_by")
+    if says is not None:
+        return says == identity(run.record)
+    if home is None:
+        return run.best is not None and result["config"] == run.best.config
+    return home == run.path
+
+
+def _unfit(result: dict[str, Any], run: Run) -> str | None:
+    """Why a result says nothing about the run's winner on the test split; None if it does."""
+    if result["split"] != "test":
+        return "was measured on the folds"
+    if run.best is None or result["config"] != run.best.config:
+        return "is not of the best configuration of the run"
+    ours, its = run.record.get("data") or {}, result["dataset"]
+    if its.get("fingerprint") != ours.get("fingerprint"):
+        return f"was measured on other images ({its.get('name')})"
+    return None
+
+
+def _plain(result: dict[str, Any], path: Path) -> dict[str, Any]:
+    kept = ("epochs", "optimizer", "seeds", "metrics", "constraints", "layers", "dataset")
+    names = result["dataset"].get("class_names") or []
+    try:
+        matrix, unread = confusion(result, path), None
+    except InputError as error:
+        matrix, unread = None, str(error)
     return {
-        "file": str(result["path"]),
+        "file": str(path),
         **{key: result.get(key) for key in kept},
         "class_names": names,
         "confusion": None if matrix is None else matrix.tolist(),
         "classes": None if matrix is None else per_class(matrix),
+        "unread": unread,
     }
 
 
-def confusion(result: dict[str, Any], classes: int) -> np.ndarray | None:
+def confusion(result: dict[str, Any], path: Path) -> np.ndarray:
     """(seeds, classes, classes): images of a class (row) predicted as a class (column).
 
-    None if the file of the predictions is not there any more.
+    InputError if the predictions beside the result file `path` cannot be used.
     """
-    named = result.get("predictions") or []
-    files = [named] if isinstance(named, str) else named
+    classes = len(result["dataset"].get("class_names") or [])
     counts = []
-    for name in files:
-        path = result["path"].parent / name
-        if not path.is_file():
-            return None
-        with np.load(path, allow_pickle=False) as saved:
-            labels, scores = saved["labels"], saved["scores"]
+    for stored in read_predictions(result, path):
         count = np.zeros((classes, classes), dtype=int)
-        np.add.at(count, (labels, scores.argmax(axis=1)), 1)
+        try:
+            np.add.at(count, (stored["labels"], stored["scores"].argmax(axis=1)), 1)
+        except (LookupError, TypeError, ValueError):
+            raise InputError(f"{path}: its predictions do not fit its classes") from None
         counts.append(count)
-    return np.array(counts) if counts and classes else None
+    return np.array(counts)
 
 
 def per_class(matrix: np.ndarray) -> list[dict[str, float]]:

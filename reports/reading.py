@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from engine.journal import read_trials, used_seconds
+from engine.run import read_record
 from engine.settings import FIELDS, Settings, resolve
 from search.constraints import Ranking
 from search.generation import incumbent
 from search.trial import Trial
-from utils import InputError, nearest, read_json
+from utils import InputError, nearest
 
 METHODS = {  # (sampler, hyperband) -> name; in the order in which reports list them
     ("evolution", True): "evolution + Hyperband",
@@ -149,15 +150,16 @@ def find_run(name: str | Path, runs_dir: str | Path = "runs") -> Path:
             f"there is no run {name}: allowed is a folder with a run.json, or the name of one in "
             f"{runs_dir}{nearest(Path(name).name, known)}"
         )
+    inside = sorted(found.parent for found in path.glob("*/run.json"))
+    if inside and not (path / "trials.jsonl").is_file():
+        raise InputError(f"{path} is a folder of runs: name one of them or more, as {inside[-1]}")
     return path
 
 
 def read_run(name: str | Path, runs_dir: str | Path = "runs") -> Run:
     """The run that `find_run` finds."""
     path = find_run(name, runs_dir)
-    record = read_json(path / "run.json")
-    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
-        raise InputError(f"{path / 'run.json'} holds no settings of a search")
+    record = read_record(path / "run.json")
     known_settings = {key: value for key, value in record["settings"].items() if key in FIELDS}
     journal = path / "trials.jsonl"
     trials, _ = read_trials(journal) if journal.is_file() else ([], False)

@@ -71,7 +71,8 @@ def _overview(question: dict[str, Any]) -> Section:
         "A row a method: means over its seeds, in brackets the lowest and the highest. Best is "
         "the best feasible configuration that was trained in full; valid share counts among "
         "those trained in full. Values on the folds chose the winner and so flatter it; those on "
-        "the test split do not.",
+        "the test split do not. They are of the same configurations, one result file a run: of "
+        "several the first that the winner's section shows.",
         [
             Table(columns, rows),
             Table(per_run, [_run_row(m, run) for m, run in _runs(question)], "Each run."),
@@ -88,7 +89,7 @@ def _method_row(method: dict[str, Any], question: dict[str, Any]) -> list[str]:
     best = [run["winner"] for run in runs if run["winner"]]
     best = [one for one in best if one["feasible"] and one["fully_trained"]]
     values = [{row["name"]: row["mean"] for row in one["metrics"]} for one in best]
-    tests = [test["metrics"].get(question["objective"]) for one in best for test in one["tests"]]
+    tests = [one["tests"][0]["metrics"].get(question["objective"]) for one in best if one["tests"]]
     missing = f"; {len(runs) - len(best)} without" if len(best) < len(runs) else ""
     return [
         method["label"],

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from engine.telling import counted
 from reports import charts_networks, words
 from reports.document import Section, Table, Text
 from reports.importance import MIN_TRIALS, RELIABLE
@@ -143,10 +144,11 @@ def _layers(best: dict[str, Any]) -> Table | Text:
 def _test(test: dict[str, Any], name: str) -> Section:
     metrics = ", ".join(f"{key} {words.number(one)}" for key, one in test["metrics"].items())
     seeds = ", ".join(map(str, test["seeds"] or [])) or "not recorded"
-    facts = f"After {test['epochs']} epochs, training seed {seeds}: {metrics}."
+    trained = counted(test["epochs"], "epoch")
+    facts = f"{test['file']}: after {trained}, training seed {seeds}: {metrics}."
     blocks: list[Any] = [Text(facts)]
     if test["confusion"] is None:
-        blocks.append(Text("Its predictions are not there any more: no confusion matrix."))
+        blocks.append(Text(f"No confusion matrix: {test['unread']}."))
     else:
         caption = "Confusion matrix on the test split"
         count = len(test["confusion"])

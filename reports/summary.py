@@ -5,7 +5,7 @@ summary = summarize(["runs/a", "runs/b"])
 summary["questions"][0]["methods"][0]["runs"][0]["winner"]["config"]
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +19,36 @@ from reports.lineage import lineage
 from reports.reading import Run, read_runs
 from reports.winner import winner
 from search.generation import total_charged
+from utils import InputError
+
+Tests = Mapping[Path, Sequence[dict[str, Any]]]  # by run folder: see `read_results`
 
 
 def summarize(
     names: Iterable[str | Path], results: Iterable[str | Path] = (), runs_dir: str | Path = "runs"
 ) -> dict[str, Any]:
     """Of the runs (paths, or names in `runs_dir`), with result files of `main.py` that belong to
-    them: {"questions": [...], "unused": named result files that belong to no winner}.
+    them: {"questions": [...], "left_out": results that are not used and why, in words}.
 
     Runs under the same constraints on the same data are one question; a question has methods, a
     method has runs that differ in their seeds. InputError if a run cannot be read.
     """
-    named = list(results)
-    runs = read_runs(names, runs_dir)
-    found = read_results(runs, named)
-    questions = [_question(question, found) for question in group(runs)]
+    named = [names] if isinstance(names, str | Path) else list(names)
+    if not named:
+        raise InputError("no run is named; allowed are run folders, or names in runs/")
+    runs = read_runs(named, runs_dir)
+    found, left_out = read_results(runs, results)
+    tests = {run.path: by_run for run, by_run in zip(runs, found, strict=True)}
+    questions = [_question(question, tests) for question in group(runs)]
     every = [run for one in questions for method in one["methods"] for run in method["runs"]]
     for number, run in enumerate(every):
         run["number"] = number
-    winners = [run.best.config for run in runs if run.best is not None]
-    used = {one["path"] for one in found if one["config"] in winners}
-    unused = [str(path) for path in named if Path(path) not in used]
-    return {"questions": questions, "unused": unused}
+    return {"questions": questions, "left_out": left_out}
 
 
-def _question(question: Question, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _question(question: Question, tests: Tests) -> dict[str, Any]:
     runs = question.runs
+    measured = [tests[run.path][0] for run in runs if tests[run.path]]
     first = runs[0]
     return {
         "title": question.title,
@@ -58,14 +62,25 @@ def _question(question: Question, results: Sequence[dict[str, Any]]) -> dict[str
         ],
         "epochs": first.settings.epochs,
         "folds": first.settings.folds,
-        "notes": list(dict.fromkeys(note for run in runs for note in run.notes())),
-        "methods": [_method(method, results) for method in question.methods],
+        "notes": [
+            *dict.fromkeys(note for run in runs for note in run.notes()),
+            *_unlike(measured),
+        ],
+        "methods": [_method(method, tests) for method in question.methods],
         "importance": importance(runs),
     }
 
 
-def _method(method: Method, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    runs = [_run(run, results) for run in method.runs]
+def _unlike(measured: Sequence[dict[str, Any]]) -> list[str]:
+    """Says so if results on the test split were not made in the same way."""
+    kinds = ("epochs", "optimizer", "seeds")
+    unlike = [kind for kind in kinds if len({str(one[kind]) for one in measured}) > 1]
+    words = "The winners were trained for the test split with different"
+    return [f"{words} {' and '.join(unlike)}: no fair comparison."] if unlike else []
+
+
+def _method(method: Method, tests: Tests) -> dict[str, Any]:
+    runs = [_run(run, tests[run.path]) for run in method.runs]
     begun = [run for run in runs if run["points"]]
     return {
         "label": method.label,
@@ -82,7 +97,7 @@ def _method(method: Method, results: Sequence[dict[str, Any]]) -> dict[str, Any]
     }
 
 
-def _run(run: Run, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _run(run: Run, tests: Sequence[dict[str, Any]]) -> dict[str, Any]:
     points = [outcomes.point(run, trial) for trial in run.lasts]
     sign = run.ranking.sign
     return {
@@ -102,7 +117,7 @@ def _run(run: Run, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         },
         "correlations": halving.rank_correlations(run),
         "halving": _halving(run),
-        "winner": winner(run, results),
+        "winner": winner(run, tests),
         "lineage": lineage(run, run.best.trial) if run.best is not None else [],
     }
 

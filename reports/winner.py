@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from reports.evaluation import results_of
 from reports.reading import Run
 from search.trial import Trial
 
 
-def winner(run: Run, results: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """None before anything was trained to a usable result."""
+def winner(run: Run, tests: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """None before anything was trained to a usable result. tests: see `read_results`."""
     best = run.best
     if best is None:
         return None
@@ -37,7 +36,7 @@ def winner(run: Run, results: Sequence[dict[str, Any]]) -> dict[str, Any] | None
             for limit in run.ranking.constraints
         ],
         "layers": recorded.get("layers") if same else None,
-        "tests": results_of(run, results),
+        "tests": list(tests),
     }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from utils import canonical_json, derive_seed, without_nan
+from utils import canonical_json, derive_seed, no_number, without_nan
 
 JOURNAL_VERSION = 1
 STATUSES = ("ok", "failed", "out_of_memory", "timeout", "diverged")
@@ -68,7 +68,7 @@ class Trial(Job):
     @classmethod
     def from_line(cls, line: str) -> "Trial":
         """Reads `to_line`. ValueError if the line is not a record of this version."""
-        record = json.loads(line)
+        record = json.loads(line, parse_constant=no_number)
         if not isinstance(record, dict) or record.pop("v", None) != JOURNAL_VERSION:
             raise ValueError(f"not a record of version {JOURNAL_VERSION}")
         if set(record) != {item.name for item in fields(cls)} or record["status"] not in STATUSES:

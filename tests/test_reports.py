@@ -13,7 +13,6 @@ import optimizer
 from engine.run import RunFolder
 from engine.settings import resolve
 from reports import halving, outcomes, progress
-from reports.evaluation import confusion, per_class, read_results, results_of
 from reports.grouping import group
 from reports.importance import encode, importance
 from reports.lineage import lineage
@@ -399,52 +398,6 @@ def test_intervals_are_those_of_scipy():
     mean, low, high = interval(values)
     assert (low, high) == pytest.approx(t.interval(0.95, 2, mean, sem(values)))
     assert interval([0.5]) == (0.5, None, None)
-
-
-def write_result(folder, config, scores, labels, seeds=1, name="result_test.json"):
-    """A result of main.py and its predictions, one file of these a seed."""
-    files = [f"{name[:-5]}_{seed}.npz" for seed in range(seeds)]
-    for file in files:
-        np.savez(folder / file, scores=np.array(scores), labels=np.array(labels))
-    result = {
-        **{"config": config, "seeds": list(range(seeds)), "epochs": 4, "optimizer": "adamw"},
-        **{"metrics": {"top3": 0.75, "precision": 0.5}, "split": "test", "constraints": []},
-        "dataset": {"name": "stubs", "class_names": ["<b>rose & co</b>", "lily"]},
-        "predictions": files if seeds > 1 else files[0],
-    }
-    write_json(folder / name, result)
-    return folder / name
-
-
-SCORES, LABELS = [[2, 1], [0, 1], [0, 3], [5, 4]], [0, 0, 1, 1]  # predicted: 0, 1, 1, 0
-
-
-def test_test_results_are_found_beside_a_run_above_it_and_where_they_are_named(space, tmp_path):
-    runs, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
-    run = read_run(stub_run(space, runs, "a"))
-    elsewhere.mkdir()
-    named = write_result(elsewhere, run.best.config, SCORES, LABELS, seeds=2)
-    write_result(run.path, run.best.config, SCORES, LABELS)
-    write_result(runs, {"x": "another"}, SCORES, LABELS)
-    found = results_of(run, read_results([run], [named]))
-    assert [len(one["confusion"]) for one in found] == [2, 1]
-    assert found[1]["confusion"] == [[[1, 1], [1, 1]]]
-    assert found[0]["classes"][1] == {"precision": 0.5, "recall": 0.5, "images": 2}
-    (run.path / "result_test_0.npz").unlink()
-    assert results_of(run, read_results([run], []))[0]["confusion"] is None
-    summary = summarize([run.path], [named, runs / "result_test.json"])
-    assert summary["unused"] == [str(runs / "result_test.json")]
-    with pytest.raises(InputError, match="no result file"):
-        read_results([run], [run.path / "run.json"])
-
-
-def test_precision_and_recall_of_classes():
-    matrix = np.array([[[3, 1, 0], [0, 2, 0], [1, 1, 0]]])
-    classes = per_class(matrix)
-    assert classes[0] == {"precision": 0.75, "recall": 0.75, "images": 4}
-    assert classes[1] == {"precision": 0.5, "recall": 1.0, "images": 2}
-    assert classes[2] == {"precision": 0.0, "recall": 0.0, "images": 2}  # never predicted
-    assert confusion({"predictions": None}, 3) is None
 
 
 def test_a_summary_is_plain_data(space, tmp_path):

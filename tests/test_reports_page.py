@@ -15,15 +15,8 @@ from reports.document import Section, Table, Text
 from reports.drawing import slim
 from reports.markdown import markdown
 from reports.reading import read_run
-from tests.test_reports import (
-    LABELS,
-    ROOT,
-    SCORES,
-    VERSION_1,
-    snapshot,
-    stub_run,
-    write_result,
-)
+from tests.test_evaluation import write_result
+from tests.test_reports import ROOT, VERSION_1, snapshot, stub_run
 from utils import write_json
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -46,7 +39,7 @@ def runs(space, tmp_path_factory):
     layer = {"name": "conv_0", "output": [16, 8, 8], "parameters": 448, "macs": 27648}
     record["winner"]["layers"] = [layer, {**layer, "name": "classifier"}]
     write_json(made[0] / "run.json", {**record, "inexact": ["today: device was a and is b now"]})
-    write_result(made[0], read_run(made[0]).best.config, SCORES, LABELS)
+    write_result(made[0], read_run(made[0]).best.config)
     killed = json.loads((made[3] / "run.json").read_text())
     write_json(made[3] / "run.json", {**killed, "sessions": [{"end": None, "reason": None}]})
     journal = made[3] / "trials.jsonl"
