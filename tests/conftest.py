@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from search.space import Space
+from tests.command_line import SMALL, make_folder, save
+from vision import data, download
 
 ROOT = Path(__file__).resolve().parent.parent
 GUARDED = (ROOT, ROOT / "runs", ROOT / "configs", ROOT / "data", ROOT / "data" / "cache")
@@ -61,3 +63,23 @@ def logging_as_before():
 def space() -> Space:
     """The space of the search: configs/space.json."""
     return Space.load(ROOT / "configs" / "space.json")
+
+
+@pytest.fixture
+def no_flowers(monkeypatch, tmp_path):
+    """No photographs, no network, and caches that no other test sees."""
+    monkeypatch.delenv("FLOWERS17_DIR", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(download, "BASE_URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(data, "DEFAULT_CACHE", tmp_path / "data" / "cache")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_folder(tmp_path / "woods")
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "given").mkdir()
+    return save(tmp_path / "given" / "small.json", SMALL)

@@ -1,0 +1,107 @@
+"""What tests of the commands share: tiny budgets and images, reading what was written."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import main
+import optimizer
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMITS = ["num_params <= 3e4", "macs <= 1.5e5", "precision >= 0.01"]
+BUDGET = "--workers 0 --image_size 8 --pop_size 2 --epochs 2 --min_epochs 1 --folds 2 "
+BUDGET += "--max_generations 1"
+TINY = ["--dataset", "synthetic", *BUDGET.split(), "--seed", "5", "--constraints", *LIMITS]
+JOBS = 7  # 2 of the population; 2 and 1 of the first bracket; 2 of the second
+SMALL = {"n_conv_layers": 1, "n_channels_conv_0": 16, "kernel_size": 3, "use_BN": True}
+SMALL |= {"global_avg_pooling": True, "n_fc_layers": 1, "n_channels_fc_0": 8}
+SMALL |= {"dropout_rate": 0.1, "batch_size": 100, "learning_rate_init": 0.01}
+METRICS = {"top3", "top1", "precision", "recall", "loss"}
+
+
+def environment():
+    return {k: v for k, v in os.environ.items() if k != "FLOWERS17_DIR"} | {"no_proxy": "*"}
+
+
+def command(script, *arguments, cwd):
+    """Starts a command as a user does, from another folder."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process, seconds=300):
+    """(exit code, standard output, standard error)."""
+    try:
+        out, err = process.communicate(timeout=seconds)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def search(runs, *more, name="tiny"):
+    return optimizer.main([*TINY, "--runs_dir", str(runs), "--run_name", name, *map(str, more)])
+
+
+def lines_of(run):
+    return [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
+
+
+def decided(run):
+    """The journal without what may differ between identical runs."""
+    return [{k: v for k, v in line.items() if k != "observed"} for line in lines_of(run)]
+
+
+def read(path):
+    return json.loads(Path(path).read_text())
+
+
+def save(path, value):
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def complaint(capsys, entry, arguments):
+    """The one sentence that a mistake is answered with."""
+    capsys.readouterr()
+    code = entry.main([str(word) for word in arguments])
+    err = capsys.readouterr().err
+    assert code == 2, err
+    assert "Traceback" not in err
+    assert err.endswith("\n") and err.count("\n") == 1, f"not one line: {err!r}"
+    assert err.startswith(f"{entry.__name__}.py: ") and 20 < len(err) < 600
+    return err
+
+
+def check_complaint(capsys, runs, arguments, *words):
+    err = complaint(capsys, optimizer, ["--runs_dir", runs, *arguments])
+    for word in words:
+        assert word in err, err
+    assert not runs.exists() or not list(runs.iterdir()), "something was left behind"
+
+
+def make_folder(root, test=True, contrast=190):
+    """Three classes of coloured noise, easy to tell apart (unless they lie close)."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 6), *([("test", 3)] if test else [])):
+        for label, name in enumerate(("alder", "birch", "cedar")):
+            (root / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 60, (8, 8, 3)) + contrast * (np.arange(3) == label)
+                path = root / part / name / f"{number}.png"
+                Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return root
+
+
+def evaluate(*arguments):
+    return main.main([str(word) for word in (*arguments, "--image_size", 8, "--folds", 2)])

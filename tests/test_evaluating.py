@@ -1,0 +1,556 @@
+"""`main.py` as users run it: mistakes, results, several seeds, comparisons."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+import main
+from cnn import assemble
+from engine.settings import Settings
+from search.space import Space
+from tests.command_line import (
+    METRICS,
+    ROOT,
+    SMALL,
+    command,
+    complaint,
+    evaluate,
+    finish,
+    make_folder,
+    read,
+    save,
+)
+from vision.metrics import macro_precision, top_k_accuracy
+
+pytestmark = pytest.mark.usefixtures("no_flowers")
+
+
+def test_a_missing_configuration_in_a_process_of_its_own(tmp_path):
+    process = command("main.py", "-c", "missing.json", cwd=tmp_path)
+    code, out, err = finish(process)
+    assert (code, out) == (2, "") and err.count("\n") == 1 and "missing.json" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+CONFIGS = {
+    "broken": ('{"kernel_size": 3,', "line 1"),
+    "empty": ("", "JSON"),
+    "a list": ([SMALL], "list"),
+    "a number": ("3", "int"),
+    "wrong type": ({**SMALL, "n_conv_layers": "two"}, "n_conv_layers", "'two'"),
+    "truth as number": ({**SMALL, "use_BN": 1}, "use_BN", "1"),
+    "number as truth": ({**SMALL, "n_conv_layers": True}, "n_conv_layers", "True"),
+    "a fraction": ({**SMALL, "batch_size": 10.5}, "batch_size", "10.5"),
+    "unknown key": ({**SMALL, "kernel_siez": 3}, "kernel_siez", "kernel_size"),
+    "missing key": ({k: v for k, v in SMALL.items() if k != "batch_size"}, "batch_size"),
+    "active but missing": ({**SMALL, "n_conv_layers": 2}, "n_channels_conv_1"),
+    "active but null": ({**SMALL, "dropout_rate": None}, "dropout_rate"),
+    "not a number": (json.dumps({**SMALL, "dropout_rate": float("nan")}), "NaN"),
+    "too many digits": ({**SMALL, "batch_size": 10**400}, "batch_size"),
+    "no channels": ({**SMALL, "n_channels_conv_0": 0}, "n_channels_conv_0"),
+    "less than none": ({**SMALL, "batch_size": -4}, "batch_size"),
+    "even kernel": ({**SMALL, "kernel_size": 4}, "kernel_size", "odd"),
+    "all dropped": ({**SMALL, "dropout_rate": 1.0}, "dropout_rate"),
+    "too large": ({**SMALL, "n_channels_fc_0": 10**9}, "parameters"),
+    "no such layer": ({**SMALL, "n_conv_layers": 4, "n_channels_conv_1": 4}, "n_channels_conv_2"),
+}
+
+
+@pytest.mark.parametrize("what", CONFIGS)
+def test_mistakes_in_a_configuration(tmp_path, folder, config, capsys, what):
+    content, *words = CONFIGS[what]
+    save(config, content)
+    flags = ["--dataset", folder, "--image_size", 8, "-t"]
+    err = complaint(capsys, main, ["-c", config, *flags])
+    for word in (str(config), *words):
+        assert word in err, err
+    assert [path.name for path in config.parent.iterdir()] == ["small.json"]
+
+
+def test_a_configuration_that_is_a_folder_or_no_text(tmp_path, config, capsys):
+    assert str(tmp_path) in complaint(capsys, main, ["-c", tmp_path])
+    config.write_bytes(b"\x80\x81")
+    assert str(config) in complaint(capsys, main, ["-c", config, "--dataset", "synthetic"])
+    near = config.with_name("smal.json")
+    assert f"did you mean {config}" in complaint(capsys, main, ["-c", near])
+
+
+def test_flags_that_do_not_fit_together(tmp_path, config, capsys):
+    assert "-c" in complaint(capsys, main, [])
+    assert "-e" in complaint(capsys, main, ["-c", config, "-e", 1, 2])
+    others = [save(config.with_name(f"{n}.json"), SMALL) for n in ("b", "c")]
+    assert "one for all, or 3" in complaint(capsys, main, ["-c", config, *others, "-e", 1, 2])
+    assert "more than once" in complaint(capsys, main, ["-c", config, config])
+    assert "-e" in complaint(capsys, main, ["-c", config, "-e", 0])
+    assert "-e" in complaint(capsys, main, ["-c", config, "-e", "many"])
+    model = tmp_path / "net.safetensors"
+    assert "-m" in complaint(capsys, main, ["-c", config, "-m", model])
+    assert "-m" in complaint(capsys, main, ["-c", config, others[0], "-t", "-m", model])
+    assert "-m" in complaint(
+        capsys, main, ["-c", config, "-t", "-m", tmp_path / "no" / "net.safetensors"]
+    )
+    assert "--sede" in complaint(capsys, main, ["-c", config, "--sede", 1])
+    assert "--seed" in complaint(capsys, main, ["-c", config, "--seed", "x"])
+    assert not model.exists()
+
+
+@pytest.mark.parametrize("flag", ["-m", "--output"])
+def test_places_that_cannot_be_written_are_told_before_training(
+    tmp_path, folder, config, monkeypatch, capsys, flag
+):
+    def train(*_):
+        raise AssertionError("it was trained in vain")
+
+    monkeypatch.setattr(main, "evaluate", train)
+    file = save(tmp_path / "file", "of somebody")
+    place = {"-m": tmp_path, "--output": file}[flag]
+    arguments = ["-c", config, "-t", "-e", 1, "--dataset", folder, flag, place]
+    assert str(place) in complaint(capsys, main, arguments)
+    assert file.read_text() == "of somebody"
+
+
+def test_the_place_beside_a_configuration_may_not_be_writable(folder, config, monkeypatch, capsys):
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(main, "write_json", refuse)
+    arguments = ["-c", config, "-t", "-e", 1, "--dataset", folder]
+    assert str(config.parent) in complaint(capsys, main, arguments)
+
+
+# ------------------------------------------------------------------------------- the evaluation
+
+
+def test_an_evaluation_is_written_beside_its_configuration(folder, config, capsys):
+    assert evaluate("-c", config, "-t", "-e", 8, "--dataset", folder, "-p", "0.5", "-s", "1") == 0
+    assert capsys.readouterr().err == ""
+    names = ["predictions_test.npz", "result_test.json", "small.json"]
+    assert sorted(path.name for path in config.parent.iterdir()) == names
+    result = read(config.parent / "result_test.json")
+    assert result["config"] == SMALL and result["dataset"]["kind"] == "folder"
+    limits = {limit["text"]: limit["met"] for limit in result["constraints"]}
+    assert limits["num_params <= 1"] is False and "precision >= 0.5" in limits
+    stored = np.load(config.parent / "predictions_test.npz")
+    assert stored["names"].tolist()[:4] == [
+        "alder/0.png",
+        "alder/1.png",
+        "alder/2.png",
+        "birch/0.png",
+    ]
+    assert stored["labels"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_an_evaluation_is_the_same_each_time_and_differs_by_seed(tmp_path, folder, config):
+    results = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        arguments = ["--dataset", folder, "--seed", seed, "--output", tmp_path / f"{name}.json"]
+        assert evaluate("-c", config, "-t", "-e", 2, *arguments) == 0
+        results.append(read(tmp_path / f"{name}.json"))
+        assert (tmp_path / f"{name}_predictions.npz").exists()
+    first, second, other = results
+    assert first["metrics"] == second["metrics"] != other["metrics"]
+    assert [path.name for path in config.parent.iterdir()] == ["small.json"]
+
+
+@pytest.mark.parametrize(
+    "flags", [["-t", "TRUE"], ["-t"], ["--use_teset_data", "true"], ["--test=1"]]
+)
+def test_ways_to_ask_for_the_test_split(folder, config, flags):
+    assert evaluate("-c", config, "-e", 1, "--dataset", folder, *flags) == 0
+    assert read(config.parent / "result_test.json")["split"] == "test"
+
+
+@pytest.mark.parametrize("flags", [[], ["-t", "False"], ["--use-teset-data", "no"]])
+def test_ways_to_ask_for_the_folds(folder, config, flags):
+    assert evaluate("-c", config, "-e", 1, "--dataset", folder, *flags) == 0
+    result = read(config.parent / "result_cv.json")
+    assert result["split"] == "cv" and len(result["folds"]) == 2
+    for name in METRICS:
+        mean = np.mean([fold[name] for fold in result["folds"]])
+        assert result["metrics"][name] == pytest.approx(mean)
+
+
+def test_the_figure_per_batch_is_written_if_asked_for(folder, config, capsys):
+    flags = ["-t", "-e", 1, "--dataset", folder, "--precision", "per_batch"]
+    assert evaluate("-c", config, *flags) == 0
+    result = read(config.parent / "result_test.json")
+    assert set(result["metrics"]) == METRICS | {"precision_per_batch"}
+    assert "precision_per_batch" in capsys.readouterr().out
+    assert "precision_per_batch >= 0.39" in [limit["text"] for limit in result["constraints"]]
+
+
+def test_several_configurations_share_a_table(tmp_path, folder, config, capsys):
+    other = save(config.with_name("other.json"), {**SMALL, "kernel_size": 5})
+    assert evaluate("-c", config, other, "-t", "-e", 1, 3, "--dataset", folder) == 0
+    out = capsys.readouterr().out
+    assert out.count(str(config)) >= 2 and out.count(str(other)) >= 2
+    first, second = (
+        read(config.parent / f"{name}_result_test.json") for name in ("small", "other")
+    )
+    assert (first["epochs"], second["epochs"]) == (1, 3)
+    assert (first["predictions"], second["predictions"]) == (
+        *("small_predictions_test.npz", "other_predictions_test.npz"),
+    )
+    assert second["config"]["kernel_size"] == 5 and first["config"] == SMALL
+
+
+def test_configurations_of_one_name_do_not_overwrite_each_other(tmp_path, folder, config, capsys):
+    (tmp_path / "second").mkdir()
+    other = save(tmp_path / "second" / config.name, {**SMALL, "kernel_size": 5})
+    arguments = ["-t", "-e", "1", "--dataset", str(folder), "--output", str(tmp_path / "out")]
+    code = main.main(["-c", str(config), str(other), *arguments])
+    files = list((tmp_path / "out").glob("*result_test.json")) if code == 0 else []
+    assert code == 2 or {read(file)["config"]["kernel_size"] for file in files} == {3, 5}
+
+
+def test_what_lies_outside_the_space_is_evaluated_with_a_warning(folder, config, capsys):
+    save(config, {**SMALL, "n_channels_conv_0": 6, "n_channels_fc_2": 9, "n_channels_fc_1": None})
+    assert evaluate("-c", config, "-t", "-e", 1, "--dataset", folder) == 0
+    text = "".join(capsys.readouterr())
+    for name in ("n_channels_conv_0", "n_channels_fc_2", "n_channels_fc_1"):
+        (warning,) = (line for line in text.splitlines() if name in line)
+        assert "warning" in warning
+    result = read(config.parent / "result_test.json")
+    assert result["config"] == {**SMALL, "n_channels_conv_0": 6}
+
+
+def test_a_diverged_evaluation_is_a_result(folder, config, capsys):
+    save(config, {**SMALL, "learning_rate_init": 1e30})
+    assert evaluate("-c", config, "-t", "-e", 2, "--dataset", folder) == 0
+    out, err = capsys.readouterr()
+    assert "MISSED (not measured)" in out and "Traceback" not in err
+    result = read(config.parent / "result_test.json")
+    assert result["metrics"]["top3"] is None
+    verdicts = {limit["text"]: limit for limit in result["constraints"]}
+    assert verdicts["precision >= 0.39"]["met"] is False
+    assert verdicts["precision >= 0.39"]["value"] is None
+
+
+def test_the_default_network_and_the_space_are_at_hand(tmp_path):
+    space = Space.load(ROOT / "configs" / "space.json")
+    for name in ("default.json",):
+        config, warnings = space.adopt(read(ROOT / "configs" / name))
+        assert warnings == [] and config == read(ROOT / "configs" / name)
+    for entry in read(ROOT / "benchmarks" / "published.json")["results"]:
+        assert space.adopt(entry["config"])[1] == []
+
+
+def test_a_saved_network_gives_the_same_scores(tmp_path, folder, config):
+    model = tmp_path / "net.safetensors"
+    assert evaluate("-c", config, "-t", "-e", 2, "--dataset", folder, "-m", model) == 0
+    with safe_open(model, "pt") as file:
+        facts = file.metadata()
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert json.loads(facts["config"]) == SMALL and facts["image_size"] == "8"
+    assert json.loads(facts["classes"]) == ["alder", "birch", "cedar"]
+    network = assemble(SMALL, 8, 3).to_empty(device="cpu").eval()
+    places = {name: name.partition(".") for name in weights}  # the first layer standardises
+    network.load_state_dict(
+        {f"{int(i) - 1}.{rest}": weights[n] for n, (i, _, rest) in places.items() if i != "0"}
+    )
+    stored = np.load(config.parent / "predictions_test.npz")
+    pixels = np.stack([np.array(Image.open(folder / "test" / n)) for n in stored["names"]])
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        scores = network((x - weights["0.mean"]) / weights["0.std"])
+    assert np.allclose(scores.numpy(), stored["scores"], atol=1e-5)
+
+
+def test_different_epochs_are_said_to_be_no_fair_comparison(tmp_path, folder, config, capsys):
+    other = save(tmp_path / "other.json", {**SMALL, "kernel_size": 5})
+    common = ["--dataset", folder, "--output", tmp_path / "out", "-t", "-e", 1]
+    assert evaluate("-c", config, other, *common) == 0
+    assert "no fair comparison" not in capsys.readouterr().out
+    assert evaluate("-c", config, other, *common, 2) == 0
+    assert "no fair comparison" in capsys.readouterr().out
+
+
+# --------------------------------------------------------------------- several seeds, compared
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """Three configurations, two seeds, on the test split: (folder of results, what was printed).
+
+    The classes lie so close that no network is right always.
+    """
+    home = tmp_path_factory.mktemp("compared")
+    make_folder(home / "woods", contrast=12)
+    channels = {"small": 16, "other": 24, "wide": 48}
+    files = [
+        save(home / f"{n}.json", {**SMALL, "n_channels_conv_0": c}) for n, c in channels.items()
+    ]
+    arguments = ["-t", "True", "--seeds", 7, 3, "-e", 3, "--dataset", home / "woods", "-p", 0.4]
+    place = ["--output", home / "out", "--image_size", 8]
+    process = command("main.py", "-c", *files, *arguments, *place, cwd=home)
+    code, out, err = finish(process)
+    assert (code, err) == (0, "")
+    return home / "out", out
+
+
+def result_files(home):
+    return [home / f"{name}_result_test.json" for name in ("small", "other", "wide")]
+
+
+def test_each_seed_is_trained_and_kept(compared):
+    for file in result_files(compared[0]):
+        result = read(file)
+        assert result["seeds"] == [7, 3] == [one["seed"] for one in result["by_seed"]]
+        assert result["predictions"] == [one["predictions"] for one in result["by_seed"]]
+        for one in result["by_seed"]:
+            stored = np.load(file.parent / one["predictions"])
+            assert stored["seed"] == one["seed"]
+            scores, labels = stored["scores"], stored["labels"]
+            assert one["metrics"]["top1"] == top_k_accuracy(scores, labels, 1)
+            assert one["metrics"]["precision"] == macro_precision(scores.argmax(1), labels, 3)
+        for name, value in result["metrics"].items():
+            assert value == np.mean([one["metrics"][name] for one in result["by_seed"]])
+            low, high = result["intervals"][name]
+            assert low <= value <= high
+        first, second = (one["metrics"] for one in result["by_seed"])
+        assert first["loss"] != second["loss"]
+
+
+def test_a_seed_among_several_gives_what_it_gives_alone(compared, tmp_path):
+    home = compared[0].parent
+    arguments = ["-t", "-e", 3, "--seed", 3, "--dataset", home / "woods", "--image_size", 8]
+    arguments += ["-c", home / "wide.json", "--output", tmp_path / "alone.json"]
+    assert main.main([str(word) for word in arguments]) == 0
+    among = read(compared[0] / "wide_result_test.json")["by_seed"][1]
+    assert read(tmp_path / "alone.json")["metrics"] == among["metrics"]
+
+
+def pair_lines(text):
+    return text[text.index("Pairs, on the same") :].splitlines()
+
+
+def test_pairs_are_told_in_words(compared):
+    home, out = compared
+    lines = pair_lines(out)
+    assert "corrected for 3 pairs (Holm)" in out and "95 % interval" in out
+    assert sum(" and " in line and line.endswith(".json:") for line in lines) == 3
+    first, second = (
+        [np.load(home / f) for f in read(file)["predictions"]] for file in result_files(home)[:2]
+    )
+    for one, other, seed in zip(first, second, (7, 3), strict=True):
+        right = [part["scores"].argmax(1) == part["labels"] for part in (one, other)]
+        b, c = (right[0] & ~right[1]).sum(), (right[1] & ~right[0]).sum()
+        (start,) = (
+            i for i, line in enumerate(lines) if "small.json and" in line and "other" in line
+        )
+        block = lines[start + 4 : start + 7]  # top-1, after three lines of top-3
+        assert block[0].startswith("    top-1 ")
+        assert any(f"seed {seed}: b {b}, c {c}, p " in line for line in block)
+
+
+def test_results_are_compared_without_training(compared, capsys, monkeypatch):
+    """The same tables, whoever was in which row; no data set is opened."""
+    home, out = compared
+    monkeypatch.setattr(main, "open_target", None)
+    assert main.main(["--compare", *map(str, result_files(home))]) == 0
+    again = capsys.readouterr().out
+    for file in result_files(home):
+        name = file.name.removesuffix("_result_test.json")
+        again = again.replace(str(file), str(home.parent / f"{name}.json"))
+    assert pair_lines(again) == pair_lines(out)
+    numbers = [line.split()[1:] for line in out.splitlines() if "95 % interval" in line]
+    assert numbers == [line.split()[1:] for line in again.splitlines() if "95 % inter" in line]
+    assert out.count("% of the resamples") == again.count("% of the resamples") == 3
+
+
+def test_probabilities_are_shares_of_resamples(compared):
+    for file in result_files(compared[0]):
+        limits = {limit["text"]: limit for limit in read(file)["constraints"]}
+        assert limits["num_params <= 20000000"]["probability"] == 1.0
+        assert 0.0 < limits["precision >= 0.4"]["probability"] <= 1.0
+
+
+def test_old_result_files_are_read(compared, tmp_path, capsys):
+    """Of the version before this one: one seed, no intervals, no layers."""
+    files = []
+    for name in ("small", "other"):
+        result = read(compared[0] / f"{name}_result_test.json")
+        for key in ("by_seed", "intervals", "layers"):
+            del result[key]
+        for limit in result["constraints"]:
+            del limit["probability"]
+        (tmp_path / f"{name}.npz").write_bytes(
+            (compared[0] / result["predictions"][0]).read_bytes()
+        )
+        old = {**result, "seeds": [7], "predictions": f"{name}.npz"}
+        files.append(save(tmp_path / f"{name}.json", old))
+    assert main.main(["--compare", *map(str, files)]) == 0
+    out = capsys.readouterr().out
+    assert "seed 7: b " in out and "seed 3" not in out and "95 % interval" in out
+    mixed = [str(files[0]), str(compared[0] / "other_result_test.json")]
+    assert main.main(["--compare", *mixed]) == 0
+    out = capsys.readouterr().out
+    assert "seed 7: b " in out and "seed 3" not in out and "different seeds" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"split": "cv"}, ("folds", "test split")),
+        ({"dataset": {"test_fingerprint": "sha256:0"}}, ("different images",)),
+        ({"seeds": [7, 4]}, ("predictions", "not those")),
+        ({"predictions": ["gone.npz", "gone.npz"]}, ("gone.npz", "not there")),
+        ({"predictions": ["wide_predictions_test_seed_7.npz"] * 2}, ("predictions", "not those")),
+        ({"predictions": 3}, ("predictions",)),
+        ({"metrics": None}, ("metrics",)),
+    ],
+)
+def test_results_that_do_not_compare(compared, tmp_path, capsys, change, words):
+    for path in compared[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    result = read(tmp_path / "other_result_test.json")
+    if isinstance(change.get("dataset"), dict):
+        change = {"dataset": {**result["dataset"], **change["dataset"]}}
+    changed = {k: v for k, v in {**result, **change}.items() if v is not None}
+    save(tmp_path / "other_result_test.json", changed)
+    err = complaint(capsys, main, ["--compare", *result_files(tmp_path)])
+    for word in (*words, "other_result_test.json"):
+        assert word in err, err
+
+
+def test_other_differences_of_results_are_noted(compared, tmp_path, capsys):
+    for path in compared[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    result = read(tmp_path / "other_result_test.json")
+    data = {"dataset": {**result["dataset"], "image_size": 9}}
+    save(tmp_path / "other_result_test.json", {**result, "epochs": 9, "optimizer": "adam"} | data)
+    assert main.main(["--compare", *map(str, result_files(tmp_path))]) == 0
+    out = capsys.readouterr().out
+    assert "no fair comparison" in out and "different optimizers" in out
+    assert "at different sizes" in out and "on other images" not in out
+    assert "different seeds" not in out
+
+
+def test_seeds_on_the_folds_share_the_folds(tmp_path, folder, config, capsys):
+    other = save(config.with_name("other.json"), {**SMALL, "kernel_size": 5})
+    assert evaluate("-c", config, other, "-e", 1, "--seeds", 1, 2, "--dataset", folder) == 0
+    assert "on the same 18 images" in capsys.readouterr().out
+    result = read(config.parent / "small_result_cv.json")
+    one, two = (np.load(config.parent / name) for name in result["predictions"])
+    for name in ("names", "labels", "fold"):
+        assert np.array_equal(one[name], two[name])
+    for name in METRICS:
+        by_fold = [fold[name] for fold in result["folds"]]
+        assert result["metrics"][name] == pytest.approx(np.mean(by_fold))
+    alone = config.parent / "alone.json"
+    common = ["-e", 1, "--dataset", folder, "--output", alone]
+    assert evaluate("-c", config, "--seed", 2, *common) == 0  # other folds
+    err = complaint(capsys, main, ["--compare", config.parent / "small_result_cv.json", alone])
+    assert "folds differ" in err
+
+
+def test_a_diverged_training_got_nothing_right(tmp_path, folder, config, capsys):
+    wild = save(config.with_name("wild.json"), {**SMALL, "learning_rate_init": 1e30})
+    arguments = ["-t", "-e", 4, "--seeds", 1, 2, "--dataset", folder]
+    assert evaluate("-c", config, wild, *arguments) == 0
+    out = capsys.readouterr().out
+    right = read(config.parent / "small_result_test.json")["metrics"]["top1"]
+    assert f"top-1 {right:+.4f}" in out and "nan..nan" in out
+    result = read(config.parent / "wild_result_test.json")
+    assert result["intervals"]["top3"] == [None, None]
+    assert {limit["probability"] for limit in result["constraints"]} == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--seeds", 1, 2, "--seed", 3], ("--seed", "--seeds")),
+        (["--seeds", 1, 1], ("more than once",)),
+        (["--seeds", 1, -1], ("seed cannot be -1",)),
+        (["--seeds", "x"], ("--seeds", "whole number")),
+        (["--seeds", 1, 2, "-t", "-m", "net"], ("-m", "one seed")),
+    ],
+)
+def test_mistakes_about_seeds(config, capsys, arguments, words):
+    err = complaint(capsys, main, ["-c", config, *arguments])
+    for word in words:
+        assert word in err, err
+
+
+def test_comparing_trains_nothing(compared, config, capsys):
+    file = result_files(compared[0])[0]
+    assert "two or more" in complaint(capsys, main, ["--compare", file])
+    assert "--config" in complaint(capsys, main, ["--compare", file, file, "-c", config])
+    assert "--epochs" in complaint(capsys, main, ["--compare", file, file, "-e", 3])
+    assert "no result" in complaint(capsys, main, ["--compare", file, config])
+    gone = compared[0] / "smal_result_test.json"
+    assert f"did you mean {file}" in complaint(capsys, main, ["--compare", file, gone])
+
+
+# ------------------------------------------------------------------- what searches have found
+
+
+@pytest.fixture
+def winners(tmp_path, folder):
+    """Two searches with different limits that found different networks: their opt_cfg.json."""
+    made = []
+    for name, kernel, limits in (("a", 3, ["num_params <= 1"]), ("b", 5, ["precision >= 0.5"])):
+        here = tmp_path / "runs" / name
+        here.mkdir(parents=True)
+        config = {**SMALL, "kernel_size": kernel}
+        settings = asdict(Settings(image_size=8, folds=2, constraints=tuple(limits)))
+        settings["dataset"] = str(folder)
+        facts = {"kind": "folder", "root": str(folder), "name": "woods", "fingerprint": "f"}
+        record = {"v": 1, "name": name, "settings": settings, "winner": {"config": config}}
+        save(here / "run.json", {**record, "sessions": [{"start": "today"}], "data": facts})
+        made.append(save(here / "opt_cfg.json", config))
+    return made
+
+
+def limits_in(file):
+    return [limit["text"] for limit in read(file)["constraints"]]
+
+
+def test_each_winner_is_measured_by_the_limits_of_its_own_search(
+    winners, config, tmp_path, capsys
+):
+    files = [winners[0].rename(winners[0].with_name("first.json")), winners[1], config]
+    out = tmp_path / "out"
+    assert main.main(["-c", *map(str, files), "-t", "-e", "1", "--output", str(out)]) == 0
+    assert limits_in(out / "first_result_test.json") == ["num_params <= 1"]
+    assert limits_in(out / "opt_cfg_result_test.json") == ["precision >= 0.5"]
+    assert limits_in(out / "small_result_test.json") == ["num_params <= 1"]  # the first one's
+    assert read(out / "first_result_test.json")["found_by"] == {"name": "a", "begun": "today"}
+    assert read(out / "small_result_test.json")["found_by"] is None
+    assert "limits and data of " in capsys.readouterr().out
+
+
+def test_flags_come_before_what_the_search_had(winners, capsys):
+    words = ["-c", str(winners[0]), "-t", "-e", "1", "-p", "0.25"]
+    assert main.main([*words, "--constraints", "precision >= 0.25"]) == 0
+    assert limits_in(winners[0].parent / "result_test.json") == ["precision >= 0.25"]
+    assert "data of " in (out := capsys.readouterr().out) and "limits and data of" not in out
+
+
+@pytest.mark.parametrize("what", ["image_size", "images"])
+def test_searches_that_cannot_be_measured_together(winners, capsys, what):
+    record = read(winners[1].parent / "run.json")
+    record["settings"]["image_size"] = 16 if what == "image_size" else 8
+    record["data"]["fingerprint"] = "g" if what == "images" else "f"
+    save(winners[1].parent / "run.json", record)
+    err = complaint(capsys, main, ["-c", *winners, "-t", "-e", 1])
+    assert (
+        "evaluate them apart" in err and ("image_size" if what == "image_size" else "woods") in err
+    )
+
+
+def test_nothing_that_is_read_is_overwritten(winners, folder, config, capsys):
+    before = config.read_text(), winners[0].read_text()
+    where = ["-t", "-e", 1, "--dataset", folder]
+    err = complaint(capsys, main, ["-c", config, *where, "--output", config])
+    assert "overwrite what is read" in err
+    record = winners[0].parent / "run.json"
+    assert "overwrite" in complaint(capsys, main, ["-c", winners[0], *where, "--output", record])
+    assert "overwrite" in complaint(capsys, main, ["-c", config, *where, "-m", config])
+    assert "empty" in complaint(capsys, main, ["-c", config, *where, "--output", ""])
+    assert (config.read_text(), winners[0].read_text()) == before
