@@ -101,7 +101,7 @@ def test_engine_and_search_know_no_network_even_by_string():
 
 def test_nobody_imports_main():
     for path in [*MODULES.values(), *(ROOT / "tests").glob("*.py")]:
-        if path.name != "test_commands.py":
+        if path.name not in ("command_line.py", "test_commands.py", "test_evaluating.py"):
             assert "main" not in packages(ast.parse(path.read_text())), path
 
 
@@ -138,6 +138,8 @@ def test_deciding_has_no_clock_no_output_and_writes_nothing(name):
 def test_printing_is_for_the_commands():
     for prefix in ("engine/", "vision/", "cnn.py", "target.py", "utils.py"):
         for name, tree in by_name(prefix).items():
+            if name == "engine/command.py":  # the end of every command
+                continue
             assert "print" not in {dotted(call.func) for call in calls(tree)}, name
 
 
@@ -213,7 +215,8 @@ def is_property(method):
     return any(dotted(decorator) == "property" for decorator in method.decorator_list)
 
 
-@pytest.mark.parametrize("name", MODULES)
+# An example is a script, which says where the packages are before it imports them.
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("examples/")])
 def test_nothing_happens_at_import_time(name):
     for node in TREES[name].body:
         main = isinstance(node, ast.If) and "__main__" in ast.dump(node.test)

@@ -144,6 +144,7 @@ def test_the_result_on_the_test_split(finished):
     assert set(result) == {
         *("config", "seeds", "split", "epochs", "optimizer", "metrics", "constraints"),
         *("num_params", "macs", "dataset", "predictions", "by_seed", "intervals", "layers"),
+        "found_by",
     }
     assert result["config"] == read(finished["runs"] / "opt_cfg.json")
     assert (result["split"], result["epochs"], result["seeds"]) == ("test", 2, [123])
@@ -154,6 +155,7 @@ def test_the_result_on_the_test_split(finished):
     assert result["layers"] == read(finished["run"] / "run.json")["winner"]["layers"]
     (alone,) = result["by_seed"]
     kept = {"metrics": result["metrics"], "predictions": result["predictions"]}
+    assert len(alone.pop("sha256")) == 64
     assert alone == {"seed": 123, **kept} and kept["predictions"] == "predictions_test.npz"
     for name, (low, high) in result["intervals"].items():
         assert low < result["metrics"][name] < high, name
@@ -213,7 +215,7 @@ def test_the_table_has_every_verdict(finished):
     for limit in result["constraints"]:
         assert f"{limit['text']} {'met' if limit['met'] else 'MISSED'}" in table
     assert f"{result['num_params']:,}" in table and "result_test.json" in table
-    assert "limits and data are those of the search" in table
+    assert "limits and data of runs/opt_cfg.json: those of the search" in table
 
 
 def test_measuring_on_the_folds_repeats_the_search_to_the_last_bit(finished, tmp_path, capsys):
@@ -479,7 +481,7 @@ PRESETS = {
     "null": ({"seed": None}, "seed", "None"),
     "huge": ('{"seed": ' + "9" * 400 + "}", "seed"),
     "huger": ('{"seed": ' + "9" * 5000 + "}", "preset.json"),
-    "not a number": ('{"max_time": NaN}', "max_time"),
+    "not a number": ('{"max_time": NaN}', "NaN"),
     "broken": ('{"pop_size": 3,', "preset.json", "line 1"),
     "empty": ("", "preset.json"),
     "a list": ([1], "preset.json", "object"),
