@@ -63,6 +63,7 @@ def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) 
             config, warnings = space.adopt(values)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
+        _check_values(path, config)
         for warning in warnings:
             log.warning("warning: %s: %s", path, warning)
         candidates.append(Candidate(path, config, count))
@@ -114,6 +115,18 @@ def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str,
 def check_size(candidate: Candidate, target: Any) -> None:
     """Refuses in words what cannot be built or is too large for any machine."""
     config, path = candidate.config, candidate.path
+    try:
+        parameters = target.cheap(config)["num_params"]
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    if parameters > MAX_PARAMETERS:
+        raise InputError(
+            f"{path}: this network has {parameters:,} parameters; allowed are {MAX_PARAMETERS:,}"
+        )
+
+
+def _check_values(path: Path, config: Config) -> None:
+    """InputError for values that no network can have, whatever the space."""
     for name, value in config.items():
         if not isinstance(value, bool) and isinstance(value, int | float) and value <= 0:
             raise InputError(f"{path}: {name} cannot be {value}; allowed is a number above 0")
@@ -124,14 +137,6 @@ def check_size(candidate: Candidate, target: Any) -> None:
     if config["dropout_rate"] >= 1:
         raise InputError(
             f"{path}: dropout_rate cannot be {config['dropout_rate']}; allowed is below 1"
-        )
-    try:
-        parameters = target.cheap(config)["num_params"]
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
-    if parameters > MAX_PARAMETERS:
-        raise InputError(
-            f"{path}: this network has {parameters:,} parameters; allowed are {MAX_PARAMETERS:,}"
         )
 
 

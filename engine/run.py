@@ -234,11 +234,11 @@ def identity(record: Mapping[str, Any]) -> dict[str, Any]:
 def read_record(path: Path) -> dict[str, Any]:
     """A run.json; InputError if it is none, or one of another version."""
     record = read_json(path)
-    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
-        raise InputError(f"{path} holds no settings of a search")
-    if record.get("v") != RUN_VERSION:
+    if not isinstance(record, dict) or "v" not in record:
+        raise InputError(f"{path} is no record of a run")
+    if record["v"] != RUN_VERSION:
         raise InputError(
-            f"{path} is of version {record.get('v')!r}; this program reads version {RUN_VERSION}"
+            f"{path} is of version {record['v']!r}; this program reads version {RUN_VERSION}"
         )
     return record
 

@@ -283,6 +283,8 @@ def read_preset(path: str) -> Mapping[str, Any]:
 
 def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
     """The settings of the run with this run.json, with new limits; InputError for any other."""
+    if not isinstance(record.get("settings"), dict):
+        raise InputError("--resume: the run.json of this run has no settings")
     began = {**record["settings"], "allow_inexact": False}  # a consent is for one session
     kept, settings = resolve(began), resolve(began, given)
     allowed_now = MAY_DIFFER + (INEXACTLY if settings.allow_inexact else ())

@@ -160,6 +160,8 @@ def read_run(name: str | Path, runs_dir: str | Path = "runs") -> Run:
     """The run that `find_run` finds."""
     path = find_run(name, runs_dir)
     record = read_record(path / "run.json")
+    if not isinstance(record.get("settings"), dict):
+        raise InputError(f"{path / 'run.json'} holds no settings of a search")
     known_settings = {key: value for key, value in record["settings"].items() if key in FIELDS}
     journal = path / "trials.jsonl"
     trials, _ = read_trials(journal) if journal.is_file() else ([], False)

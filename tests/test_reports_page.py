@@ -15,8 +15,8 @@ from reports.document import Section, Table, Text
 from reports.drawing import slim
 from reports.markdown import markdown
 from reports.reading import read_run
-from tests.test_evaluation import write_result
 from tests.test_reports import ROOT, VERSION_1, snapshot, stub_run
+from tests.test_results import write_result
 from utils import write_json
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
