@@ -24,6 +24,7 @@ from engine.arguments import Parser, to_int
 from engine.candidates import Candidate, check_size, read_candidates, search_behind, taken_over
 from engine.command import command
 from engine.settings import SHORTHANDS, Settings, resolve
+from engine.stopping import not_swallowed
 from reports import comparison
 from reports.statistics import Outcomes
 from search.space import Space
@@ -184,9 +185,10 @@ def check_flags(
 
 def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict[str, Any]]:
     """The target over the test split or the folds, its images' names, and what the data set is."""
-    from target import cross_validation, train_test  # torch takes seconds: after the arguments
-    from vision.data import open_data, open_test, open_train
-    from vision.training import choose_device
+    with not_swallowed():  # torch takes seconds: after the arguments
+        from target import cross_validation, train_test
+        from vision.data import open_data, open_test, open_train
+        from vision.training import choose_device
 
     device = choose_device(settings.device)
     source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)

@@ -30,7 +30,7 @@ from engine.observers import Observer, Observers
 from engine.progress import progress
 from engine.run import RunFolder, data_place
 from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, resumed
-from engine.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals
+from engine.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals, not_swallowed
 from engine.tracking import tracking
 from search.evolution import survivors
 from search.generation import Nursery, halvings, size
@@ -233,9 +233,10 @@ def run(given: dict[str, Any]) -> int:
 
 def run_in(folder: RunFolder, settings: Settings, must_match: bool) -> int:
     """Opens data and space, searches in that folder, and prints the summary."""
-    from target import cross_validation  # torch takes seconds: not before arguments are right
-    from vision.data import open_data, open_train
-    from vision.training import choose_device
+    with not_swallowed():
+        from target import cross_validation  # torch takes seconds: not before arguments are right
+        from vision.data import open_data, open_train
+        from vision.training import choose_device
 
     space = Space.load(settings.space or HERE / "configs" / "space.json")
     device = choose_device(settings.device)

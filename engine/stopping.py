@@ -90,3 +90,29 @@ class StopSignals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
+
+
+@contextmanager
+def not_swallowed() -> Iterator[None]:
+    """For imports of large libraries: some catch everything at their start, Ctrl-C as well.
+
+    A SIGINT within is a KeyboardInterrupt at the end at the latest.
+    """
+    came = False
+
+    def on_signal(*_: object) -> None:
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt
+
+    try:
+        previous = signal.signal(signal.SIGINT, on_signal)
+    except ValueError:  # not the main thread, where no signal comes
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if came:
+        raise KeyboardInterrupt

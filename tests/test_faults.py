@@ -18,11 +18,11 @@ import optimizer
 from engine import run as run_module
 from engine.candidates import read_candidates, search_behind
 from engine.journal import Journal
-from engine.run import RunFolder
+from engine.run import RunFolder, read_record
 from engine.settings import read_preset, resolve, resumed
 from optimizer import search
 from search.space import Space
-from utils import InputError, read_json
+from utils import InputError
 from vision.data import open_data, open_train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -172,13 +172,17 @@ def test_presets_load_or_are_refused(content):
     loads_or_says(lambda: resolve(read_preset(str(folder / "a.json"))))
 
 
-@given(damaged({"settings": PRESET, "data": {"kind": "synthetic", "root": None}, "winner": None}))
+@given(
+    damaged(
+        {"v": 1, "settings": PRESET, "data": {"kind": "synthetic", "root": None}, "winner": None}
+    )
+)
 def test_records_of_runs_load_or_are_refused(content):
     folder = Path(os.environ["FUZZ"])
     (folder / "run.json").write_bytes(content)
     (folder / "b.json").write_text(json.dumps(GOOD))
-    loads_or_says(lambda: resumed(read_json(folder / "run.json"), {}))
-    loads_or_says(lambda: search_behind([folder / "b.json"], {}))
+    loads_or_says(lambda: resumed(read_record(folder / "run.json"), {}))
+    loads_or_says(lambda: search_behind(folder / "b.json"))
 
 
 @given(damaged(json.loads(make_trial(3).to_line())), st.booleans())
