@@ -1,0 +1,26 @@
+"""Ctrl-C while large libraries are imported."""
+
+import contextlib
+import os
+import signal
+
+import pytest
+
+from engine.stopping import not_swallowed
+
+
+def test_a_ctrl_c_that_a_library_catches_is_not_lost():
+    before = signal.getsignal(signal.SIGINT)
+    after = []
+    with pytest.raises(KeyboardInterrupt), not_swallowed():
+        with contextlib.suppress(BaseException):  # as an import with a bare except does
+            os.kill(os.getpid(), signal.SIGINT)
+        after.append("the import goes on")
+    assert after and signal.getsignal(signal.SIGINT) is before
+
+
+def test_without_a_signal_nothing_happens():
+    before = signal.getsignal(signal.SIGINT)
+    with not_swallowed():
+        pass
+    assert signal.getsignal(signal.SIGINT) is before
