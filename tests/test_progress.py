@@ -181,7 +181,7 @@ def test_a_terminal_shows_a_display_below_the_lines(tmp_path):
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", frames[-1])
     for words in (
         r"bracket 2 +4/4 at 1   2/2 at 2   1/1 at 4",
-        r"time +\d+ seconds of 24.0 hours, about \d+ seconds? left",
+        r"time +\d+ seconds? of 24.0 hours, about \d+ seconds? left",
         r"epochs +44 of 44, [\d.]+ a second",
         r"best feasible +trial \d+: top3 0\.\d{4}, num_params [\d,]+, precision 0\.\d{4}",
         r"feasible +\d+ of 9 fully trained \(\d+%\)",
