@@ -14,8 +14,8 @@ run: install  ## search with configs/quick.json, then measure what it found (ten
 	$(BIN)/python optimizer.py --config configs/quick.json --max_time 450 --grace 5
 	$(BIN)/python main.py -c runs/opt_cfg.json configs/default.json -t True -e 50 2 --output runs/quick
 
-test: install-dev  ## the test suite, without the slow tests
-	$(BIN)/python -m pytest
+test: install-dev  ## the test suite, without the slow tests, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install-dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

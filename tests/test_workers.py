@@ -356,10 +356,10 @@ def test_any_limit_of_time_can_be_waited_for(space, undisturbed):
 def test_after_the_grace_a_training_is_abandoned_and_not_recorded(space, undisturbed, tmp_path):
     slow = next(trial for trial in undisturbed.trials if trial.generation == 0)
     target = Misbehaving({canonical(slow.config): "hang"})
-    settings = resolve({**STUB, "workers": "2", "max_time": 4, "grace": 1, "max_generations": 1})
+    settings = resolve({**STUB, "workers": "2", "max_time": 10, "grace": 1, "max_generations": 1})
     started = time.monotonic()
     result = search(space, target, settings, tmp_path / "run")
-    assert result.reason == "time limit" and time.monotonic() - started < 30
+    assert result.reason == "time limit" and time.monotonic() - started < 60
     assert result.trials and slow.trial not in {trial.trial for trial in result.trials}
     on = resolve({**STUB, "workers": "0", "max_time": 1e6, "max_generations": 1})
     again = search(space, StubTarget(), on, tmp_path / "run")
