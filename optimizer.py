@@ -42,9 +42,11 @@ from search.hyperband import (
     plain_bracket,
     shrink,
 )
+from search.features import Features
 from search.space import Space
+from search.surrogate import Surrogate
 from search.trial import Trial
-from utils import InputError
+from utils import InputError, derive_seed
 
 log = logging.getLogger("nas")
 HERE = Path(__file__).resolve().parent
@@ -115,21 +117,26 @@ def evolve(
     """The loop: generation after generation, until a Stop."""
     ranking, watch = settings.ranking(), dispatcher.watch
     evolving = settings.sampler == "evolution"
-    breeding = (settings.tournament_size, settings.mutation_rate)
+    breeding = (settings.tournament_size, settings.mutation_rate, settings.local_mutation, settings.immigrants, settings.proposals)
     nursery = Nursery(space, ranking, target.cheap, settings.seed, *breeding)
+    surrogate = Surrogate(Features(space), ranking, nursery.limits, settings.epochs)
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
     population: list[Trial] = []
 
-    for generation in range(0 if evolving else 1, last + 1):
+    for generation in range(0 if evolving and settings.initial == 'trained' else 1, last + 1):
         planned = plan(settings, generation)
-        children = nursery.draw(population if evolving else [], size(planned))
+        model = None
+        if settings.proposals > 1 or settings.promotion == "predicted":
+            seed = derive_seed(settings.seed, "surrogate", generation) % 2**32
+            model = surrogate if surrogate.learn(history.trials, seed) else None
+        children = nursery.draw(population if evolving else [], size(planned), model)
         if not history.journal.trials:
             second, workers = plan(settings, 1), dispatcher.pool.workers
             telling.estimate(target, children, planned, second, settings, workers)
         left = (settings.max_total_epochs or sys.maxsize) - history.epochs
         brackets, limited = cut(shrink(planned, len(children)), left)
         watch.tell(Observer.generation_begins, generation, brackets)
-        trials = dispatcher.run(halvings(brackets, children, generation, ranking))
+        trials = dispatcher.run(halvings(brackets, children, generation, ranking, model if settings.promotion == 'predicted' else None))
         if limited and not trials:
             raise Stop("epoch limit")
         full = [trial for trial in trials if trial.epochs == settings.epochs]
@@ -169,7 +176,10 @@ def plan(settings: Settings, generation: int) -> list[Bracket]:
     if generation == 0:
         return [plain_bracket(settings.pop_size, settings.epochs)]
     if settings.hyperband:
-        return hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta)
+        brackets = hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta)
+        if settings.brackets == "single":
+            return [brackets[(generation - 1) % len(brackets)]]
+        return brackets
     return [plain_bracket(settings.num_children, settings.epochs)]
 
 

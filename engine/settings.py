@@ -71,6 +71,12 @@ class Settings:
     mutation_rate: float = _setting(
         0.5, "share of children made by mutation, the rest by recombination", low=0, high=1
     )
+    initial: str = _setting("trained", "x", choices=("trained", "halved"))
+    brackets: str = _setting("together", "x", choices=("together", "single"))
+    local_mutation: float = _setting(0.0, "x", low=0, high=1)
+    immigrants: float = _setting(0.0, "x", low=0, high=1)
+    proposals: int = _setting(1, "x", low=1, high=10_000)
+    promotion: str = _setting("measured", "x", choices=("measured", "predicted"))
     epochs: int = _setting(50, "epochs of a full training", low=1, high=MAX_COUNT, flags=("-e",))
     min_epochs: int = _setting(3, "least epochs of a rung", low=1, high=MAX_COUNT)
     eta: int = _setting(2, "one in eta children goes on to the next rung", low=2, high=1000)

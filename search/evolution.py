@@ -40,6 +40,8 @@ def propose(
     key: Key,
     tournament_size: int,
     mutation_rate: float,
+    local_mutation: float,
+    immigrants: float,
     rng: np.random.Generator,
 ) -> Proposal:
     """A child as (configuration, parents' trial ids, operator).
@@ -47,10 +49,12 @@ def propose(
     With probability `mutation_rate` one parent, mutated; else two parents, both winners of
     tournaments, recombined. Without a population: a sample of the space.
     """
-    if not population:
+    if not population or (immigrants and rng.random() < immigrants):
         return space.sample(rng), (), "sample"
     first = tournament(population, key, tournament_size, rng)
     if rng.random() < mutation_rate:
+        if local_mutation and rng.random() < local_mutation:
+            return space.perturb(first.config, rng), (first.trial,), "perturb"
         return space.mutate(first.config, rng), (first.trial,), "mutate"
     second = tournament(population, key, tournament_size, rng)
     return (

@@ -35,13 +35,16 @@ class Nursery:
     run_seed: int
     tournament_size: int = 2
     mutation_rate: float = 0.5
+    local_mutation: float = 0.0
+    immigrants: float = 0.0
+    proposals: int = 1
     limits: tuple[Constraint, ...] = ()
     seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.limits = self.ranking.cheap(self.cheap(self.space.default()))
 
-    def draw(self, population: Sequence[Trial], count: int) -> list[Child]:
+    def draw(self, population: Sequence[Trial], count: int, model=None) -> list[Child]:
         """Children of the population as it stands, or samples of the space if there is none.
 
         Fewer than `count` if no new ones are to be found. InputError if no configuration is
@@ -49,7 +52,7 @@ class Nursery:
         """
 
         def breed(rng: np.random.Generator) -> Proposal:
-            breeding = (self.ranking.key, self.tournament_size, self.mutation_rate, rng)
+            breeding = (self.ranking.key, self.tournament_size, self.mutation_rate, self.local_mutation, self.immigrants, rng)
             return propose(self.space, population, *breeding)
 
         children: list[Child] = []
@@ -62,6 +65,15 @@ class Nursery:
                 raise InputError(self._unreachable(error.nearest)) from None
             if drawn is None:
                 break
+            if model is not None and self.proposals > 1:
+                more = [drawn]
+                for _ in range(self.proposals - 1):
+                    other = draw_child(self.space, breed, self.violation, self.seen, rng)
+                    if other is None:
+                        break
+                    more.append(other)
+                scores = model.scores([p[0] for p in more])
+                drawn = more[int(np.argmax(scores))]
             self.seen.add(canonical(drawn[0]))
             children.append(Child(number, *drawn))
         return children
@@ -78,13 +90,13 @@ class Nursery:
 
 
 def halvings(
-    brackets: Sequence[Bracket], children: Sequence[Child], generation: int, ranking: Ranking
+    brackets: Sequence[Bracket], children: Sequence[Child], generation: int, ranking: Ranking, model=None
 ) -> list[Generator[list[Job], list[Trial], None]]:
     """Hands the children to the brackets in order; each bracket then goes its own way."""
     sizes = [bracket.rungs[0].size for bracket in brackets]
     starts = itertools.accumulate(sizes, initial=0)
     return [
-        successive_halving(bracket, children[start : start + count], generation, ranking.key)
+        successive_halving(bracket, children[start : start + count], generation, ranking.key, model)
         for bracket, start, count in zip(brackets, starts, sizes, strict=False)
     ]
 

@@ -120,7 +120,7 @@ def _with_runs(bracket: Bracket, runs: Sequence[int]) -> Bracket:
 
 
 def successive_halving(
-    bracket: Bracket, children: Sequence[Child], generation: int, key: Callable[[Trial], Any]
+    bracket: Bracket, children: Sequence[Child], generation: int, key: Callable[[Trial], Any], model=None
 ) -> Generator[list[Job], list[Trial], None]:
     """Yields the jobs of each rung, by trial id, and is sent their trials.
 
@@ -149,6 +149,9 @@ def successive_halving(
         ]
         if position + 1 < len(bracket.rungs):
             ranked = sorted((trial for trial in trials if trial.status == "ok"), key=key)
+            if model is not None:
+                keys = model.keys(ranked)
+                ranked = sorted(ranked, key=lambda t: keys[t.trial])
             alive = {
                 trial.trial: alive[trial.trial]
                 for trial in ranked[: bracket.rungs[position + 1].size]

@@ -24,6 +24,8 @@ from utils import InputError, nearest
 Config = dict[str, Any]
 FORBIDDEN_TRIES = 100  # draws of an operator before forbidden clauses are taken to leave no child
 REPAIR_STEPS = 500
+WIDTHS = (-2.0, -0.5)
+SEVERAL = 1.5
 MAX_REAL = 1e300  # a longer whole number has no float
 MAX_WHOLE = 2**62  # ConfigSpace's own checks hold whole numbers in 64 bits
 
@@ -75,6 +77,40 @@ class Space:
             if child is not None:
                 return child
         return dict(config)
+
+    def perturb(self, config: Mapping[str, Any], rng: np.random.Generator) -> Config:
+        names = [name for name in config if not isinstance(self.configspace[name], Constant)]
+        for _ in range(FORBIDDEN_TRIES if names else 0):
+            sigma = 10 ** rng.uniform(*WIDTHS)
+            changed = rng.random(len(names)) < SEVERAL / len(names)
+            changed[rng.integers(len(names))] = True
+            values = dict(config)
+            for name in (n for n, c in zip(names, changed) if c):
+                values[name] = self._near(name, values[name], sigma, rng)
+            child = self.complete(values, rng)
+            if child is not None:
+                return child
+        return dict(config)
+
+    def _near(self, name: str, value: Any, sigma: float, rng: np.random.Generator) -> Any:
+        hyperparameter = self.configspace[name]
+        if isinstance(hyperparameter, CategoricalHyperparameter):
+            others = [c for c in map(_native_value, hyperparameter.choices) if c != value]
+            return others[rng.integers(len(others))] if others else value
+        step = sigma * rng.normal()
+        if isinstance(hyperparameter, OrdinalHyperparameter):
+            sequence = list(map(_native_value, hyperparameter.sequence))
+            place = sequence.index(value)
+            step = round(step * len(sequence)) or (1 if step > 0 else -1)
+            return sequence[min(max(place + step, 0), len(sequence) - 1)]
+        position = float(hyperparameter.to_vector(value)) + step
+        position = abs(position) % 2
+        position = min(position, 2 - position)
+        new = _native_value(hyperparameter.to_value(position))
+        if new == value and isinstance(hyperparameter, IntegerHyperparameter):
+            new = value + (1 if step > 0 else -1)
+            new = min(max(new, hyperparameter.lower), hyperparameter.upper)
+        return new
 
     def recombine(
         self, first: Mapping[str, Any], second: Mapping[str, Any], rng: np.random.Generator
