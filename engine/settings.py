@@ -71,12 +71,32 @@ class Settings:
     mutation_rate: float = _setting(
         0.5, "share of children made by mutation, the rest by recombination", low=0, high=1
     )
-    initial: str = _setting("trained", "x", choices=("trained", "halved"))
-    brackets: str = _setting("together", "x", choices=("together", "single"))
-    local_mutation: float = _setting(0.0, "x", low=0, high=1)
-    immigrants: float = _setting(0.0, "x", low=0, high=1)
-    proposals: int = _setting(1, "x", low=1, high=10_000)
-    promotion: str = _setting("measured", "x", choices=("measured", "predicted"))
+    initial: str = _setting(
+        "full",
+        "the first population: trained in full, or what comes out of the first brackets",
+        choices=("full", "brackets"),
+    )
+    generation: str = _setting(
+        "round",
+        "what a generation is: a round of all brackets, or one bracket after the other, so that "
+        "each learns from the one before",
+        choices=("round", "bracket"),
+    )
+    local_mutation: float = _setting(
+        0.0, "share of mutations that step to near values, several at once", low=0, high=1
+    )
+    immigrants: float = _setting(
+        0.0, "share of children that are samples of the space", low=0, high=1
+    )
+    proposals: int = _setting(
+        1, "proposals for each child, of which a model of all trials picks one", low=1, high=1000
+    )
+    promotion: str = _setting(
+        "measured",
+        "who goes on to the next rung: the best as measured there, or those of which the model "
+        "expects most when trained in full",
+        choices=("measured", "predicted"),
+    )
     epochs: int = _setting(50, "epochs of a full training", low=1, high=MAX_COUNT, flags=("-e",))
     min_epochs: int = _setting(3, "least epochs of a rung", low=1, high=MAX_COUNT)
     eta: int = _setting(2, "one in eta children goes on to the next rung", low=2, high=1000)
@@ -168,6 +188,12 @@ class Settings:
                 f"1024{nearest(self.workers, ['auto'])}"
             )
         self.ranking()  # a mistake in objective or constraints is told at once
+
+    def learns(self) -> bool:
+        """Whether a model of the trials decides anything."""
+        return self.sampler == "evolution" and (
+            self.proposals > 1 or self.promotion == "predicted"
+        )
 
     def ranking(self) -> Ranking:
         """Objective and constraints; per_batch decides what a constraint on precision means."""

@@ -11,8 +11,12 @@ from search.constraints import Constraint, Ranking, total_violation
 from search.evolution import LimitsUnreachable, Proposal, draw_child, propose
 from search.hyperband import Bracket, Child, successive_halving
 from search.space import Config, Space
+from search.surrogate import Model
 from search.trial import Job, Trial, canonical
 from utils import InputError, derive_rng
+
+Breed = Callable[[np.random.Generator], Proposal]
+CLIMBS = 4  # rounds of steps from the best proposal
 
 
 def size(brackets: Sequence[Bracket]) -> int:
@@ -44,7 +48,7 @@ class Nursery:
     def __post_init__(self) -> None:
         self.limits = self.ranking.cheap(self.cheap(self.space.default()))
 
-    def draw(self, population: Sequence[Trial], count: int, model=None) -> list[Child]:
+    def draw(self, population: Sequence[Trial], count: int, model: Model | None = None) -> list[Child]:
         """Children of the population as it stands, or samples of the space if there is none.
 
         Fewer than `count` if no new ones are to be found. InputError if no configuration is
@@ -52,31 +56,47 @@ class Nursery:
         """
 
         def breed(rng: np.random.Generator) -> Proposal:
-            breeding = (self.ranking.key, self.tournament_size, self.mutation_rate, self.local_mutation, self.immigrants, rng)
-            return propose(self.space, population, *breeding)
+            breeding = (self.ranking.key, self.tournament_size, self.mutation_rate, rng)
+            more = (self.local_mutation, self.immigrants)
+            return propose(self.space, population, *breeding, *more)
 
         children: list[Child] = []
         while len(children) < count:
             number = len(self.seen)
             rng = derive_rng(self.run_seed, "child", number)
             try:
-                drawn = draw_child(self.space, breed, self.violation, self.seen, rng)
+                drawn = self._draw(breed, rng)
+                if model and drawn:
+                    drawn = self._screened(drawn, breed, model, rng)
+                    model = model.believing(drawn[0])
             except LimitsUnreachable as error:
                 raise InputError(self._unreachable(error.nearest)) from None
             if drawn is None:
                 break
-            if model is not None and self.proposals > 1:
-                more = [drawn]
-                for _ in range(self.proposals - 1):
-                    other = draw_child(self.space, breed, self.violation, self.seen, rng)
-                    if other is None:
-                        break
-                    more.append(other)
-                scores = model.scores([p[0] for p in more])
-                drawn = more[int(np.argmax(scores))]
             self.seen.add(canonical(drawn[0]))
             children.append(Child(number, *drawn))
         return children
+
+    def _draw(self, breed: Breed, rng: np.random.Generator) -> Proposal | None:
+        return draw_child(self.space, breed, self.violation, self.seen, rng)
+
+    def _screened(
+        self, first: Proposal, breed: Breed, model: Model, rng: np.random.Generator
+    ) -> Proposal:
+        """The best of `proposals` by the model: half are bred, half are steps from the best."""
+
+        def step(rng: np.random.Generator) -> Proposal:
+            return self.space.perturb(best[0], rng), best[1], best[2]
+
+        best, most = first, model.worth([first[0]])[0]
+        rounds = [(breed, self.proposals // 2), *CLIMBS * [(step, self.proposals // 2 // CLIMBS)]]
+        for propose_one, count in rounds:
+            drawn = [self._draw(propose_one, rng) for _ in range(count)]
+            known = [proposal for proposal in drawn if proposal]
+            worth = model.worth([config for config, _, _ in known]) if known else np.array([])
+            if known and worth.max() > most:
+                best, most = known[int(worth.argmax())], worth.max()
+        return best
 
     def violation(self, config: Config) -> float:
         """Of the limits that are known before training."""
@@ -90,13 +110,21 @@ class Nursery:
 
 
 def halvings(
-    brackets: Sequence[Bracket], children: Sequence[Child], generation: int, ranking: Ranking, model=None
+    brackets: Sequence[Bracket],
+    children: Sequence[Child],
+    generation: int,
+    ranking: Ranking,
+    model: Model | None = None,
 ) -> list[Generator[list[Job], list[Trial], None]]:
-    """Hands the children to the brackets in order; each bracket then goes its own way."""
+    """Hands the children to the brackets in order; each bracket then goes its own way.
+
+    With a model, what it expects decides who goes on.
+    """
+    promising = model.promising if model else None
     sizes = [bracket.rungs[0].size for bracket in brackets]
     starts = itertools.accumulate(sizes, initial=0)
     return [
-        successive_halving(bracket, children[start : start + count], generation, ranking.key, model)
+        successive_halving(bracket, children[start : start + count], generation, ranking.key, promising)
         for bracket, start, count in zip(brackets, starts, sizes, strict=False)
     ]
 

@@ -1,119 +1,170 @@
-"""What the journal lets expect of a configuration: a model of objective and constraints."""
+"""What the journal lets expect of a configuration when it is trained in full.
+
+A Gaussian process for the objective and one for each expensive constraint learn from all rungs;
+epochs are a column like the others. What a full training is worth is the expected improvement
+times the probability of being feasible (Gardner et al. 2014, "Bayesian Optimization with Inequality
+Constraints"), or that probability alone while nothing is feasible.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from search.constraints import Ranking
+from search import gaussian
+from search.constraints import Constraint, Ranking
 from search.features import Features
+from search.space import Config
 from search.trial import Trial
 
-LEAST = 8
-MOST = 500
-TREES = 30
-import os
-X_KIND = os.environ.get("X_KIND", "extra")
-X_LEAF = int(os.environ.get("X_LEAF", "1"))
+LEAST = 8  # trials before anything is expected
+MOST = 500  # the latest ones count
+MOST_FOR_PARAMETERS = 256
+OUTLYING = 2.0  # ranges (of the middle 90 %) beyond which an outcome is as good as at the end of it
+
+
+@dataclass(frozen=True)
+class Model:
+    """After some trials. Outcomes, least is best: minus the objective, then the misses."""
+
+    surrogate: "Surrogate"
+    x: np.ndarray  # (trials, columns)
+    y: np.ndarray  # (trials, outcomes), each with mean 0 and standard deviation 1
+    middle: np.ndarray
+    spread: np.ndarray
+    processes: tuple[gaussian.Process, ...]
+    best: float | None  # what a feasible configuration, fully trained, is expected to have
+
+    def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Means and standard deviations of the outcomes: (rows, outcomes) each."""
+        mean, deviation = zip(*(process.predict(x) for process in self.processes), strict=True)
+        return (
+            np.column_stack(mean) * self.spread + self.middle,
+            np.column_stack(deviation) * self.spread,
+        )
+
+    def worth(self, configs: Sequence[Config]) -> np.ndarray:
+        """Of training each in full, as a logarithm: the more the better."""
+        from scipy.special import log_ndtr, ndtr
+
+        mean, deviation = self.predict(self.surrogate.inputs(configs))
+        worth = log_ndtr(-mean[:, 1:] / deviation[:, 1:]).sum(axis=1)
+        if self.best is None:
+            return worth
+        z = (self.best - mean[:, 0]) / deviation[:, 0]
+        density = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+        gain = deviation[:, 0] * (density + z * ndtr(z))
+        return worth + np.log(np.maximum(gain, 1e-300))
+
+    def believing(self, config: Config) -> "Model":
+        """As if the configuration had been trained in full, to what is expected of it."""
+        x = self.surrogate.inputs([config])
+        mean, best = self.predict(x)[0][0], self.best
+        if (mean[1:] <= 0).all() and (best is None or mean[0] < best):
+            best = float(mean[0])
+        processes = tuple(process.believing(x) for process in self.processes)
+        return replace(self, processes=processes, best=best)
+
+    def promising(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
+        """The trials of a rung by what it is worth to go on, best first.
+
+        bracket: all trials of their bracket so far, from which is learned, too.
+        """
+        new = [trial for trial in bracket if self.surrogate.usable(trial)]
+        model = self.surrogate.model(
+            np.vstack([self.x, self.surrogate.inputs_of(new)]),
+            np.vstack([self.y, (self.surrogate.outcomes(new) - self.middle) / self.spread]),
+            *(self.middle, self.spread, self.best),
+        )
+        worth = dict(
+            zip(
+                (trial.trial for trial in rung),
+                model.worth([trial.config for trial in rung]),
+                strict=True,
+            )
+        )
+        key = self.surrogate.ranking.key
+        return sorted(rung, key=lambda trial: (-worth[trial.trial], key(trial)))
 
 
 class Surrogate:
-    def __init__(self, features: Features, ranking: Ranking, cheap, epochs: int):
+    """Learns from the trials of a search, in their fixed order.
+
+    The parameters of the processes are searched for whenever the number of trials has doubled: they
+    depend on the first 2, 4, 8, ... trials only.
+    """
+
+    def __init__(
+        self, features: Features, ranking: Ranking, cheap: Sequence[Constraint], epochs: int
+    ):
         self.features, self.ranking, self.epochs = features, ranking, epochs
-        self.limits = [c for c in ranking.constraints if c not in cheap]
-        self.best = None
-        self.power = 0
+        self.limits = [limit for limit in ranking.constraints if limit not in cheap]
+        self.parameters: list[np.ndarray] = []
+        self._known = 0  # trials behind the parameters
 
-    def learn(self, trials: Sequence[Trial], seed: int) -> bool:
-        usable = [t for t in trials if not math.isinf(self.ranking.key(t)[1])]
-        full = [t for t in usable if t.epochs == self.epochs]
-        if len(usable) < LEAST or len(full) < 2:
-            return False
-        self.total = len(usable)
+    def learn(self, trials: Sequence[Trial]) -> Model | None:
+        """A model, or None while there is too little to learn from."""
+        usable = [trial for trial in trials if self.usable(trial)]
+        if len(usable) < LEAST or usable[-1].epochs > self.epochs:
+            return None
+        power = 1 << (len(usable).bit_length() - 1)
+        if power != self._known:
+            first = usable[:power][-MOST_FOR_PARAMETERS:]
+            x, y = self.inputs_of(first), _normal(self.outcomes(first))[0]
+            self.parameters, self._known = [gaussian.fit(x, one) for one in y.T], power
         usable = usable[-MOST:]
-        Y = np.array([self.outcome(t.metrics) for t in usable])
-        self.low, self.high = np.quantile(Y, [0.02, 0.98], axis=0)
-        self.middle, self.spread = Y.mean(0), Y.std(0) + 1e-9
-        X = self.inputs([t.config for t in usable], [t.epochs for t in usable])
-        self.fit(X, (Y - self.middle) / self.spread, seed)
-        feasible = [self.outcome(t.metrics)[0] for t in full if self.ranking.feasible(t)]
-        self.best = min(feasible, default=None)
-        return True
+        x, (y, middle, spread) = self.inputs_of(usable), _normal(self.outcomes(usable))
+        model = self.model(x, y, middle, spread, None)
+        full = [t for t in usable if t.epochs == self.epochs and self.ranking.feasible(t)]
+        if not full:
+            return model
+        # Not the best as measured, which was lucky, too.
+        return replace(model, best=float(model.predict(self.inputs_of(full))[0][:, 0].min()))
 
-    def outcome(self, metrics: Mapping[str, Any]) -> list[float]:
-        return [-self.ranking.sign * metrics[self.ranking.metric]] + [
-            c.miss(metrics) / (abs(c.bound) or 1.0) for c in self.limits
-        ]
+    def model(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        middle: np.ndarray,
+        spread: np.ndarray,
+        best: float | None,
+    ) -> Model:
+        """After these inputs and outcomes, with the parameters of now."""
+        pairs = zip(y.T, self.parameters, strict=True)
+        processes = tuple(gaussian.Process.of(x, one, theta) for one, theta in pairs)
+        return Model(self, x, y, middle, spread, processes, best)
 
-    def inputs(self, configs, epochs) -> np.ndarray:
-        X = self.features.encode(configs)
-        e = np.log(np.asarray(epochs, float)) / math.log(max(self.epochs, 2))
-        return np.column_stack([X, e])
+    def usable(self, trial: Trial) -> bool:
+        """Whether the trial has an objective and a value for each constraint."""
+        return math.isfinite(self.ranking.key(trial)[1])
 
-    def fit(self, X, Y, seed):
-        if X_KIND == "gp":
-            from search.gaussian import Process, fit
-            power = 2 ** int(math.log2(self.total))
-            if power != self.power:
-                self.power = power
-                upto = len(X) - (self.total - power)
-                sel = slice(max(0, upto - 256), upto)
-                if upto >= 8:
-                    self.theta = [fit(X[sel], (y[sel]-y[sel].mean())) for y in Y.T]
-            self.gps = [Process(X, y, t) for y, t in zip(Y.T, self.theta)]
-            return
-        from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
+    def inputs(self, configs: Sequence[Config], epochs: Sequence[int] | None = None) -> np.ndarray:
+        """(configurations, columns), each in [0, 1]; epochs are those of a full training."""
+        reached = np.array(epochs or [self.epochs] * len(configs), float)
+        share = np.log(reached) / math.log(max(self.epochs, 2))
+        return np.column_stack([self.features.encode(configs), share])
 
-        kind = ExtraTreesRegressor if X_KIND == "extra" else RandomForestRegressor
-        self.forest = kind(
-            TREES, min_samples_leaf=X_LEAF, bootstrap=True, max_features=float(os.environ.get("X_MF", "0.8")), random_state=seed, n_jobs=1
-        ).fit(X, Y)
+    def inputs_of(self, trials: Sequence[Trial]) -> np.ndarray:
+        """As `inputs`."""
+        return self.inputs([t.config for t in trials], [t.epochs for t in trials])
 
-    def predict(self, X):
-        if X_KIND == "gp":
-            both = [g.predict(X) for g in self.gps]
-            mean, sd = (np.column_stack(x) for x in zip(*both))
-            return mean * self.spread + self.middle, sd * self.spread
-        each = np.stack([t.predict(X) for t in self.forest.estimators_])
-        if each.ndim == 2:
-            each = each[:, :, None]
-        return (
-            each.mean(0) * self.spread + self.middle,
-            (each.std(0) + 0.01) * self.spread,
-        )
+    def outcomes(self, trials: Sequence[Trial]) -> np.ndarray:
+        """(trials, 1 + constraints), least is best."""
+        rows = [self._outcome(trial.metrics) for trial in trials]
+        return np.array(rows, float).reshape(len(trials), 1 + len(self.limits))
 
-    def scores(self, configs) -> np.ndarray:
-        from scipy.special import log_ndtr, ndtr
+    def _outcome(self, metrics: Mapping[str, Any]) -> list[float]:
+        misses = [limit.miss(metrics) / (abs(limit.bound) or 1.0) for limit in self.limits]
+        return [-self.ranking.sign * metrics[self.ranking.metric], *misses]
 
-        mean, sd = self.predict(self.inputs(configs, [self.epochs] * len(configs)))
-        score = log_ndtr(-mean[:, 1:] / sd[:, 1:]).sum(axis=1)
-        if self.best is not None:
-            z = (self.best - mean[:, 0]) / sd[:, 0]
-            ei = sd[:, 0] * (np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi) + z * ndtr(z))
-            score = score + np.log(np.maximum(ei, 1e-30))
-        return score
 
-    def keys(self, trials: Sequence[Trial]):
-        """promotion keys"""
-        ok = [t for t in trials if not math.isinf(self.ranking.key(t)[1])]
-        keys = {t.trial: (True, math.inf, math.inf, t.trial) for t in trials}
-        if ok:
-            configs = [t.config for t in ok]
-            now, _ = self.predict(self.inputs(configs, [t.epochs for t in ok]))
-            end, sd = self.predict(self.inputs(configs, [self.epochs] * len(ok)))
-            Y = np.array([self.outcome(t.metrics) for t in ok]) + end - now
-            mode = os.environ.get("X_PROMO", "mean")
-            for t, y, s in zip(ok, Y, sd):
-                if mode == "ei":
-                    from scipy.special import log_ndtr, ndtr
-                    score = log_ndtr(-y[1:] / s[1:]).sum()
-                    if self.best is not None:
-                        z = (self.best - y[0]) / s[0]
-                        ei = s[0] * (np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi) + z * ndtr(z))
-                        score = score + np.log(max(ei, 1e-30))
-                    keys[t.trial] = (False, -score, 0.0, t.trial)
-                else:
-                    v = float(np.maximum(y[1:], 0).sum())
-                    keys[t.trial] = (v > 0, v, float(y[0]), t.trial)
-        return keys
+def _normal(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """With mean 0 and standard deviation 1, what diverged cut off; the mean, and the deviation."""
+    low, high = np.quantile(outcomes, [0.05, 0.95], axis=0)
+    reach = OUTLYING * (high - low)
+    clipped = np.clip(outcomes, low - reach, high + reach)
+    middle, spread = clipped.mean(axis=0), clipped.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    return (clipped - middle) / spread, middle, spread
