@@ -119,6 +119,7 @@ def evolve(
     evolving = settings.sampler == "evolution"
     breeding = (settings.tournament_size, settings.mutation_rate)
     breeding += (settings.local_mutation, settings.immigrants, settings.proposals)
+    learning = evolving and (settings.proposals > 1 or settings.promotion == "predicted")
     nursery = Nursery(space, ranking, target.cheap, settings.seed, *breeding)
     surrogate = Surrogate(Features(space), ranking, nursery.limits, settings.epochs)
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
@@ -126,7 +127,7 @@ def evolve(
 
     for generation in range(first_generation(settings), last + 1):
         planned = plan(settings, generation)
-        model = surrogate.learn(history.trials) if settings.learns() else None
+        model = surrogate.learn(history.trials) if learning else None
         screen = model if settings.proposals > 1 else None
         children = nursery.draw(population if evolving else [], size(planned), screen)
         if not history.journal.trials:

@@ -14,8 +14,10 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 import json, os
+
 if "X_METHODS" in os.environ:
     METHODS |= json.loads(open(os.environ["X_METHODS"]).read())
+
 
 def searched(problem: Any, settings: Settings, folder: Any) -> list[Trial]:
     """The trials of a search in this process."""

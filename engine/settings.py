@@ -72,15 +72,10 @@ class Settings:
         0.5, "share of children made by mutation, the rest by recombination", low=0, high=1
     )
     initial: str = _setting(
-        "full",
-        "the first population: trained in full, or what comes out of the first brackets",
-        choices=("full", "brackets"),
+        "full", "how the first population is trained", choices=("full", "brackets")
     )
     generation: str = _setting(
-        "round",
-        "what a generation is: a round of all brackets, or one bracket after the other, so that "
-        "each learns from the one before",
-        choices=("round", "bracket"),
+        "round", "a generation: all brackets, or the next one", choices=("round", "bracket")
     )
     local_mutation: float = _setting(
         0.0, "share of mutations that step to near values, several at once", low=0, high=1
@@ -92,10 +87,7 @@ class Settings:
         1, "proposals for each child, of which a model of all trials picks one", low=1, high=1000
     )
     promotion: str = _setting(
-        "measured",
-        "who goes on to the next rung: the best as measured there, or those of which the model "
-        "expects most when trained in full",
-        choices=("measured", "predicted"),
+        "measured", "by what trials go on to the next rung", choices=("measured", "predicted")
     )
     epochs: int = _setting(50, "epochs of a full training", low=1, high=MAX_COUNT, flags=("-e",))
     min_epochs: int = _setting(3, "least epochs of a rung", low=1, high=MAX_COUNT)
@@ -188,12 +180,6 @@ class Settings:
                 f"1024{nearest(self.workers, ['auto'])}"
             )
         self.ranking()  # a mistake in objective or constraints is told at once
-
-    def learns(self) -> bool:
-        """Whether a model of the trials decides anything."""
-        return self.sampler == "evolution" and (
-            self.proposals > 1 or self.promotion == "predicted"
-        )
 
     def ranking(self) -> Ranking:
         """Objective and constraints; per_batch decides what a constraint on precision means."""

@@ -1,9 +1,9 @@
 """Regression with a Gaussian process: Matern 5/2, a length scale for each column, noise.
 
 Rasmussen and Williams, "Gaussian Processes for Machine Learning" (2006): prediction by equations
-2.25 and 2.26, the kernel by 4.17, its parameters by the marginal likelihood (5.8 and 5.9), in which
-the amplitude is at its optimum. A prior keeps the length scales of many columns long (Hvarfner et
-al. 2024, "Vanilla Bayesian Optimization Performs Great in High Dimensions").
+2.25 and 2.26, the kernel by 4.17, its parameters by the marginal likelihood (5.8 and 5.9), in
+which the amplitude is at its optimum. A prior keeps the length scales of many columns long
+(Hvarfner et al. 2024, "Vanilla Bayesian Optimization Performs Great in High Dimensions").
 """
 
 import math
@@ -110,7 +110,9 @@ class Process:
         n = len(self.x)
         factor = np.zeros((n + 1, n + 1))
         factor[:n, :n], factor[n, :n] = self.factor, left[:, 0]
-        factor[n, n] = math.sqrt(max(1 + _nugget(self.theta) - float(left[:, 0] @ left[:, 0]), JITTER))
+        factor[n, n] = math.sqrt(
+            max(1 + _nugget(self.theta) - float(left[:, 0] @ left[:, 0]), JITTER)
+        )
         seen = np.vstack([self.x, x])
         return Process(seen, self.theta, factor, np.append(self.alpha, 0.0), self.amplitude)
 

@@ -48,7 +48,9 @@ class Nursery:
     def __post_init__(self) -> None:
         self.limits = self.ranking.cheap(self.cheap(self.space.default()))
 
-    def draw(self, population: Sequence[Trial], count: int, model: Model | None = None) -> list[Child]:
+    def draw(
+        self, population: Sequence[Trial], count: int, model: Model | None = None
+    ) -> list[Child]:
         """Children of the population as it stands, or samples of the space if there is none.
 
         Fewer than `count` if no new ones are to be found. InputError if no configuration is
@@ -124,7 +126,9 @@ def halvings(
     sizes = [bracket.rungs[0].size for bracket in brackets]
     starts = itertools.accumulate(sizes, initial=0)
     return [
-        successive_halving(bracket, children[start : start + count], generation, ranking.key, promising)
+        successive_halving(
+            bracket, children[start : start + count], generation, ranking.key, promising
+        )
         for bracket, start, count in zip(brackets, starts, sizes, strict=False)
     ]
 

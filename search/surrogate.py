@@ -22,7 +22,9 @@ from search.trial import Trial
 LEAST = 8  # trials before anything is expected
 MOST = 500  # the latest ones count
 MOST_FOR_PARAMETERS = 256
-OUTLYING = 2.0  # ranges (of the middle 90 %) beyond which an outcome is as good as at the end of it
+OUTLYING = (
+    2.0  # ranges (of the middle 90 %) beyond which an outcome is as good as at the end of it
+)
 
 
 @dataclass(frozen=True)
