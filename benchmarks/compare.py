@@ -73,7 +73,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--problems", nargs="+", default=list(PROBLEMS), help="names, or tune or claim [all]"
     )
     parser.add_argument(
-        "--methods", nargs="+", default=baselines.METHODS, help=", ".join(baselines.METHODS)
+        "--methods", nargs="+", default=baselines.METHODS, help=", ".join(baselines.KNOWN)
     )
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to one less [%(default)s]")
     parser.add_argument("--jobs", type=int, default=1, help="units at a time [%(default)s]")
@@ -88,7 +88,7 @@ def chosen(given: argparse.Namespace) -> list[Unit]:
         raise InputError("--seeds and --jobs are whole numbers from 1")
     problems = [name for word in given.problems for name in HALVES.get(word, [word])]
     for name, known in [(n, PROBLEMS) for n in problems] + [
-        (n, baselines.METHODS) for n in given.methods
+        (n, baselines.KNOWN) for n in given.methods
     ]:
         if name not in known:
             raise InputError(f"{name!r} is none of {', '.join(known)}{nearest(name, known)}")

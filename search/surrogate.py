@@ -2,8 +2,8 @@
 
 A Gaussian process for the objective and one for each expensive constraint learn from all rungs;
 epochs are a column like the others. What a full training is worth is the expected improvement
-times the probability of being feasible (Gardner et al. 2014, "Bayesian Optimization with Inequality
-Constraints"), or that probability alone while nothing is feasible.
+times the probability of being feasible (Gardner et al. 2014, "Bayesian Optimization with
+Inequality Constraints"), or that probability alone while nothing is feasible.
 """
 
 import math
@@ -22,9 +22,7 @@ from search.trial import Trial
 LEAST = 8  # trials before anything is expected
 MOST = 500  # the latest ones count
 MOST_FOR_PARAMETERS = 256
-OUTLYING = (
-    2.0  # ranges (of the middle 90 %) beyond which an outcome is as good as at the end of it
-)
+OUTLYING = 2.0  # outcomes are cut off so many widths of the middle 90 % beside it
 
 
 @dataclass(frozen=True)
@@ -94,8 +92,8 @@ class Model:
 class Surrogate:
     """Learns from the trials of a search, in their fixed order.
 
-    The parameters of the processes are searched for whenever the number of trials has doubled: they
-    depend on the first 2, 4, 8, ... trials only.
+    The parameters of the processes are searched for whenever the number of trials has doubled:
+    they depend on the first 2, 4, 8, ... trials only.
     """
 
     def __init__(
@@ -109,7 +107,7 @@ class Surrogate:
     def learn(self, trials: Sequence[Trial]) -> Model | None:
         """A model, or None while there is too little to learn from."""
         usable = [trial for trial in trials if self.usable(trial)]
-        if len(usable) < LEAST or usable[-1].epochs > self.epochs:
+        if len(usable) < LEAST:
             return None
         power = 1 << (len(usable).bit_length() - 1)
         if power != self._known:
