@@ -96,7 +96,7 @@ class Process:
         covariance = matern(squared_distances(x, x, np.exp(theta[:-1])))
         factor = cholesky(covariance + _nugget(theta) * np.eye(len(x)), lower=True)
         alpha = cho_solve((factor, True), y)
-        return cls(x, theta, factor, alpha, float(y @ alpha) / len(y))
+        return cls(x, theta, factor, alpha, float(y @ alpha) / len(y) + JITTER)
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation, without noise, at x (m, d): (m,) and (m,)."""
