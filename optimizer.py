@@ -88,6 +88,7 @@ def search(
         StopSignals() as signals,
         open_executor(target, settings, name) as workers,
         Observers(observers) as watch,
+        one_thread() if learns(settings) else contextlib.nullcontext(),
     ):
         doing = workers, settings, journal, folder, signals
         dispatcher = Dispatcher(*doing, cost_by(target), watch)
@@ -119,7 +120,6 @@ def evolve(
     evolving = settings.sampler == "evolution"
     breeding = (settings.tournament_size, settings.mutation_rate)
     breeding += (settings.local_mutation, settings.immigrants, settings.proposals)
-    learning = evolving and (settings.proposals > 1 or settings.promotion == "predicted")
     nursery = Nursery(space, ranking, target.cheap, settings.seed, *breeding)
     surrogate = Surrogate(Features(space), ranking, nursery.limits, settings.epochs)
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
@@ -127,7 +127,7 @@ def evolve(
 
     for generation in range(first_generation(settings), last + 1):
         planned = plan(settings, generation)
-        model = surrogate.learn(history.trials) if learning else None
+        model = surrogate.learn(history.trials) if learns(settings) else None
         screen = model if settings.proposals > 1 else None
         children = nursery.draw(population if evolving else [], size(planned), screen)
         if not history.journal.trials:
@@ -150,6 +150,20 @@ def evolve(
         if len(children) < size(planned):
             raise Stop("space exhausted")
     raise Stop("generation limit")
+
+
+def learns(settings: Settings) -> bool:
+    """Whether a model of the trials decides anything."""
+    modelled = settings.proposals > 1 or settings.promotion == "predicted"
+    return modelled and settings.sampler == "evolution"
+
+
+def one_thread() -> contextlib.AbstractContextManager:
+    """Linear algebra by one thread: how sums are split among threads changes their last bits."""
+    import scipy.linalg  # noqa: F401  What is not loaded yet would not be limited.
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, "blas")
 
 
 def epoch_limit(settings: Settings) -> int | None:

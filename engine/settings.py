@@ -20,8 +20,7 @@ SHORTHANDS = {
     "constraint_max_model_size": ("num_params <= ", "upper limit of the number of parameters"),
     "constraint_min_precision": ("precision >= ", "lower limit of the precision"),
 }
-# What may change when a run goes on: everything else would change its results. The images may lie
-# elsewhere (dataset, data_dir): their fingerprint decides.
+# What may change when a run goes on; else its results would. A fingerprint knows the images.
 MAY_DIFFER = (
     *("max_time", "grace", "max_total_epochs", "max_generations", "verbosity", "workers"),
     *("scheduler", "trial_timeout", "max_memory_gb", "max_checkpoint_gb", "dataset"),
