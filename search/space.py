@@ -96,6 +96,8 @@ class Space:
                 for name, changes in zip(names, chosen, strict=True)
                 if changes
             }
+            if not self.configspace.forbidden_clauses:  # then each value is legal by itself
+                return self._with_active({**config, **near}, rng)
             child = self.complete({**config, **near}, rng)
             if child is not None:
                 return child
@@ -127,16 +129,18 @@ class Space:
 
         Returns None if a forbidden clause rules the result out.
         """
-        config: Config = {}
-        for name in self.names:
-            if self._active(name, config):
-                config[name] = values[name] if name in values else self._draw(name, rng)
-        if not self.configspace.forbidden_clauses:  # each value is legal by itself
-            return config
+        config = self._with_active(values, rng)
         try:
             return self._native(Configuration(self.configspace, values=config))
         except ValueError:
             return None
+
+    def _with_active(self, values: Mapping[str, Any], rng: np.random.Generator) -> Config:
+        config: Config = {}
+        for name in self.names:
+            if self._active(name, config):
+                config[name] = values[name] if name in values else self._draw(name, rng)
+        return config
 
     def repair(
         self,
