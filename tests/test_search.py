@@ -1,9 +1,11 @@
 """The whole search on a target that trains nothing: methods, limits, resume, failures."""
 
 import csv
+import hashlib
 import json
 import logging
 import os
+import platform
 import signal
 from collections import Counter
 from pathlib import Path
@@ -667,3 +669,21 @@ def test_the_stronger_search_ends_where_nothing_new_is_left():
     )
     assert result.reason == "space exhausted"
     assert {trial.config["x"] for trial in result.trials} == set(range(1, 10))
+
+
+GOLDEN = {  # of the search before there was a stronger one, on x86-64
+    ("evolution", True): "321e8a7c136c9dcf",
+    ("evolution", False): "194c77296777c07a",
+    ("random", True): "1bbaf131c079ed83",
+    ("random", False): "27c61d8136a21100",
+}
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the last bits may differ")
+@each_method
+def test_the_search_by_default_is_the_same_to_the_last_bit(space, sampler, hyperband):
+    given = {"workers": "0", "pop_size": 8, "max_generations": 3}
+    settings = resolve({**given, "sampler": sampler, "hyperband": hyperband})
+    journal = "\n".join(sorted(lines(search(space, StubTarget(), settings).trials)))
+    digest = hashlib.sha256(journal.encode()).hexdigest()
+    assert digest[:16] == GOLDEN[sampler, hyperband]
