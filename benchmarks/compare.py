@@ -18,7 +18,6 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
@@ -126,9 +125,9 @@ def results(units: Sequence[Unit], jobs: int) -> Iterator[dict[str, Any]]:
     if jobs == 1:
         yield from map(measure, units)
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=20) as pool:
-        for future in as_completed([pool.submit(measure, unit) for unit in units]):
-            yield future.result()
+    # ProcessPoolExecutor with max_tasks_per_child hangs in Python 3.11 once all have reached it.
+    with get_context("spawn").Pool(jobs, maxtasksperchild=20) as pool:
+        yield from pool.imap_unordered(measure, units)
 
 
 def measure(unit: Unit) -> dict[str, Any]:

@@ -85,7 +85,10 @@ class Nursery:
     def _screened(
         self, first: Proposal, breed: Breed, model: Model, rng: np.random.Generator
     ) -> Proposal:
-        """The best of `proposals` by the model: half are bred, half are steps from the best."""
+        """The best of `proposals` by the model: half are bred, half are steps from the best.
+
+        The steps keep the parents and the operator of the proposal from which they began.
+        """
 
         def step(rng: np.random.Generator) -> Proposal:
             return self.space.perturb(best[0], rng), best[1], best[2]
