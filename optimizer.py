@@ -33,6 +33,7 @@ from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, 
 from engine.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals, not_swallowed
 from engine.tracking import tracking
 from search.evolution import survivors
+from search.features import Features
 from search.generation import Nursery, halvings, size
 from search.hyperband import (
     Bracket,
@@ -43,6 +44,7 @@ from search.hyperband import (
     shrink,
 )
 from search.space import Space
+from search.surrogate import Surrogate
 from search.trial import Trial
 from utils import InputError
 
@@ -86,6 +88,7 @@ def search(
         StopSignals() as signals,
         open_executor(target, settings, name) as workers,
         Observers(observers) as watch,
+        one_thread() if learns(settings) else contextlib.nullcontext(),
     ):
         doing = workers, settings, journal, folder, signals
         dispatcher = Dispatcher(*doing, cost_by(target), watch)
@@ -116,20 +119,25 @@ def evolve(
     ranking, watch = settings.ranking(), dispatcher.watch
     evolving = settings.sampler == "evolution"
     breeding = (settings.tournament_size, settings.mutation_rate)
+    breeding += (settings.local_mutation, settings.immigrants, settings.proposals)
     nursery = Nursery(space, ranking, target.cheap, settings.seed, *breeding)
+    surrogate = Surrogate(Features(space), ranking, nursery.limits, settings.epochs)
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
     population: list[Trial] = []
 
-    for generation in range(0 if evolving else 1, last + 1):
+    for generation in range(first_generation(settings), last + 1):
         planned = plan(settings, generation)
-        children = nursery.draw(population if evolving else [], size(planned))
+        model = surrogate.learn(history.trials) if learns(settings) else None
+        screen = model if settings.proposals > 1 else None
+        children = nursery.draw(population if evolving else [], size(planned), screen)
         if not history.journal.trials:
             second, workers = plan(settings, 1), dispatcher.pool.workers
             telling.estimate(target, children, planned, second, settings, workers)
         left = (settings.max_total_epochs or sys.maxsize) - history.epochs
         brackets, limited = cut(shrink(planned, len(children)), left)
         watch.tell(Observer.generation_begins, generation, brackets)
-        trials = dispatcher.run(halvings(brackets, children, generation, ranking))
+        judge = model if settings.promotion == "predicted" else None
+        trials = dispatcher.run(halvings(brackets, children, generation, ranking, judge))
         if limited and not trials:
             raise Stop("epoch limit")
         full = [trial for trial in trials if trial.epochs == settings.epochs]
@@ -144,13 +152,29 @@ def evolve(
     raise Stop("generation limit")
 
 
+def learns(settings: Settings) -> bool:
+    """Whether a model of the trials decides anything."""
+    modelled = settings.proposals > 1 or settings.promotion == "predicted"
+    return modelled and settings.sampler == "evolution"
+
+
+def one_thread() -> contextlib.AbstractContextManager:
+    """Linear algebra by one thread: how sums are split among threads changes their last bits."""
+    import scipy.linalg  # noqa: F401  What is not loaded yet would not be limited.
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, "blas")
+
+
 def epoch_limit(settings: Settings) -> int | None:
     """Epochs charged in all when the search ends by its limits, if these say it."""
     limits = [settings.max_total_epochs] if settings.max_total_epochs is not None else []
     if settings.max_generations is not None:
-        first = telling.total_epochs(plan(settings, 0)) if settings.sampler == "evolution" else 0
-        each = telling.total_epochs(plan(settings, 1))
-        limits.append(first + settings.max_generations * each)
+        first = 0 if first_generation(settings) else telling.total_epochs(plan(settings, 0))
+        cycle = len(hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta))
+        costs = [telling.total_epochs(plan(settings, 1 + i)) for i in range(cycle)]
+        rounds, rest = divmod(settings.max_generations, cycle)
+        limits.append(first + rounds * sum(costs) + sum(costs[:rest]))
     return min(limits, default=None)
 
 
@@ -164,12 +188,20 @@ def cost_by(target: Any) -> Callable[[Mapping[str, Any]], float]:
     return cost
 
 
+def first_generation(settings: Settings) -> int:
+    """0 if there is an initial population that is trained in full."""
+    return 0 if settings.sampler == "evolution" and settings.initial == "full" else 1
+
+
 def plan(settings: Settings, generation: int) -> list[Bracket]:
     """The brackets of a generation; generation 0 is the initial population, trained in full."""
     if generation == 0:
         return [plain_bracket(settings.pop_size, settings.epochs)]
     if settings.hyperband:
-        return hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta)
+        brackets = hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta)
+        if settings.generation == "bracket":
+            return [brackets[(generation - 1) % len(brackets)]]
+        return brackets
     return [plain_bracket(settings.num_children, settings.epochs)]
 
 

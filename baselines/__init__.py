@@ -29,6 +29,7 @@ PEERS: dict[str, tuple[str, str, str | None]] = {
     "optuna-tpe-hyperband": ("optuna_peer", "tpe_hyperband", "optuna"),
 }
 METHODS = [*ours.METHODS, *PEERS]
+KNOWN = [*METHODS, *ours.ABLATIONS]
 
 
 def run(
@@ -44,15 +45,15 @@ def run(
     `constraints`, `epochs` and `min_epochs`. With `run_dir` the trials are written there, as those
     of a search are. InputError if there is no such method or its package is not installed.
     """
-    if method not in METHODS:
-        known = ", ".join(METHODS)
-        raise InputError(f"there is no method {method!r}, but {known}{nearest(method, METHODS)}")
+    if method not in KNOWN:
+        known = ", ".join(KNOWN)
+        raise InputError(f"there is no method {method!r}, but {known}{nearest(method, KNOWN)}")
     settings = settings_of(method, problem, seed, max_total_epochs)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(contextlib.closing(RunFolder(run_dir))) if run_dir else None
         if folder:
             folder.save(method=method, settings=dataclasses.asdict(settings))
-        if method in ours.METHODS:
+        if method not in PEERS:
             return ours.searched(problem, settings, folder)
         module, function, package = PEERS[method]
         if package and not installed(package):
@@ -84,7 +85,7 @@ def settings_of(method: str, problem: Any, seed: int, max_total_epochs: int) -> 
             "max_time": 1e9,
             "workers": "0",
         },
-        ours.METHODS.get(method, {}),
+        *ours.layers(method),
     )
 
 

@@ -18,7 +18,6 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
@@ -73,7 +72,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--problems", nargs="+", default=list(PROBLEMS), help="names, or tune or claim [all]"
     )
     parser.add_argument(
-        "--methods", nargs="+", default=baselines.METHODS, help=", ".join(baselines.METHODS)
+        "--methods", nargs="+", default=baselines.METHODS, help=", ".join(baselines.KNOWN)
     )
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to one less [%(default)s]")
     parser.add_argument("--jobs", type=int, default=1, help="units at a time [%(default)s]")
@@ -88,7 +87,7 @@ def chosen(given: argparse.Namespace) -> list[Unit]:
         raise InputError("--seeds and --jobs are whole numbers from 1")
     problems = [name for word in given.problems for name in HALVES.get(word, [word])]
     for name, known in [(n, PROBLEMS) for n in problems] + [
-        (n, baselines.METHODS) for n in given.methods
+        (n, baselines.KNOWN) for n in given.methods
     ]:
         if name not in known:
             raise InputError(f"{name!r} is none of {', '.join(known)}{nearest(name, known)}")
@@ -126,9 +125,9 @@ def results(units: Sequence[Unit], jobs: int) -> Iterator[dict[str, Any]]:
     if jobs == 1:
         yield from map(measure, units)
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=20) as pool:
-        for future in as_completed([pool.submit(measure, unit) for unit in units]):
-            yield future.result()
+    # ProcessPoolExecutor with max_tasks_per_child hangs in Python 3.11 once all have reached it.
+    with get_context("spawn").Pool(jobs, maxtasksperchild=20) as pool:
+        yield from pool.imap_unordered(measure, units)
 
 
 def measure(unit: Unit) -> dict[str, Any]:

@@ -20,8 +20,7 @@ SHORTHANDS = {
     "constraint_max_model_size": ("num_params <= ", "upper limit of the number of parameters"),
     "constraint_min_precision": ("precision >= ", "lower limit of the precision"),
 }
-# What may change when a run goes on: everything else would change its results. The images may lie
-# elsewhere (dataset, data_dir): their fingerprint decides.
+# What may change when a run goes on; else its results would. A fingerprint knows the images.
 MAY_DIFFER = (
     *("max_time", "grace", "max_total_epochs", "max_generations", "verbosity", "workers"),
     *("scheduler", "trial_timeout", "max_memory_gb", "max_checkpoint_gb", "dataset"),
@@ -70,6 +69,24 @@ class Settings:
     )
     mutation_rate: float = _setting(
         0.5, "share of children made by mutation, the rest by recombination", low=0, high=1
+    )
+    initial: str = _setting(
+        "full", "how the first population is trained", choices=("full", "brackets")
+    )
+    generation: str = _setting(
+        "round", "a generation: all brackets, or the next one", choices=("round", "bracket")
+    )
+    local_mutation: float = _setting(
+        0.0, "share of mutations that step to near values, several at once", low=0, high=1
+    )
+    immigrants: float = _setting(
+        0.0, "share of children that are samples of the space", low=0, high=1
+    )
+    proposals: int = _setting(
+        1, "proposals for each child, of which a model of all trials picks one", low=1, high=1000
+    )
+    promotion: str = _setting(
+        "measured", "by what trials go on to the next rung", choices=("measured", "predicted")
     )
     epochs: int = _setting(50, "epochs of a full training", low=1, high=MAX_COUNT, flags=("-e",))
     min_epochs: int = _setting(3, "least epochs of a rung", low=1, high=MAX_COUNT)

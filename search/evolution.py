@@ -41,16 +41,21 @@ def propose(
     tournament_size: int,
     mutation_rate: float,
     rng: np.random.Generator,
+    local_mutation: float = 0.0,
+    immigrants: float = 0.0,
 ) -> Proposal:
     """A child as (configuration, parents' trial ids, operator).
 
     With probability `mutation_rate` one parent, mutated; else two parents, both winners of
-    tournaments, recombined. Without a population: a sample of the space.
+    tournaments, recombined. A share `local_mutation` of the mutations are steps to near values.
+    Without a population, and in a share `immigrants` of all: a sample of the space.
     """
-    if not population:
+    if not population or (immigrants > 0 and rng.random() < immigrants):
         return space.sample(rng), (), "sample"
     first = tournament(population, key, tournament_size, rng)
     if rng.random() < mutation_rate:
+        if local_mutation > 0 and rng.random() < local_mutation:
+            return space.perturb(first.config, rng), (first.trial,), "perturb"
         return space.mutate(first.config, rng), (first.trial,), "mutate"
     second = tournament(population, key, tournament_size, rng)
     return (

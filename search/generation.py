@@ -11,8 +11,12 @@ from search.constraints import Constraint, Ranking, total_violation
 from search.evolution import LimitsUnreachable, Proposal, draw_child, propose
 from search.hyperband import Bracket, Child, successive_halving
 from search.space import Config, Space
+from search.surrogate import Model
 from search.trial import Job, Trial, canonical
 from utils import InputError, derive_rng
+
+Breed = Callable[[np.random.Generator], Proposal]
+CLIMBS = 4  # rounds of steps from the best proposal
 
 
 def size(brackets: Sequence[Bracket]) -> int:
@@ -35,13 +39,18 @@ class Nursery:
     run_seed: int
     tournament_size: int = 2
     mutation_rate: float = 0.5
+    local_mutation: float = 0.0
+    immigrants: float = 0.0
+    proposals: int = 1
     limits: tuple[Constraint, ...] = ()
     seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.limits = self.ranking.cheap(self.cheap(self.space.default()))
 
-    def draw(self, population: Sequence[Trial], count: int) -> list[Child]:
+    def draw(
+        self, population: Sequence[Trial], count: int, model: Model | None = None
+    ) -> list[Child]:
         """Children of the population as it stands, or samples of the space if there is none.
 
         Fewer than `count` if no new ones are to be found. InputError if no configuration is
@@ -50,14 +59,18 @@ class Nursery:
 
         def breed(rng: np.random.Generator) -> Proposal:
             breeding = (self.ranking.key, self.tournament_size, self.mutation_rate, rng)
-            return propose(self.space, population, *breeding)
+            more = (self.local_mutation, self.immigrants)
+            return propose(self.space, population, *breeding, *more)
 
         children: list[Child] = []
         while len(children) < count:
             number = len(self.seen)
             rng = derive_rng(self.run_seed, "child", number)
             try:
-                drawn = draw_child(self.space, breed, self.violation, self.seen, rng)
+                drawn = self._draw(breed, rng)
+                if model and drawn:
+                    drawn = self._screened(drawn, breed, model, rng)
+                    model = model.believing(drawn[0])
             except LimitsUnreachable as error:
                 raise InputError(self._unreachable(error.nearest)) from None
             if drawn is None:
@@ -65,6 +78,30 @@ class Nursery:
             self.seen.add(canonical(drawn[0]))
             children.append(Child(number, *drawn))
         return children
+
+    def _draw(self, breed: Breed, rng: np.random.Generator) -> Proposal | None:
+        return draw_child(self.space, breed, self.violation, self.seen, rng)
+
+    def _screened(
+        self, first: Proposal, breed: Breed, model: Model, rng: np.random.Generator
+    ) -> Proposal:
+        """The best of `proposals` by the model: half are bred, half are steps from the best.
+
+        The steps keep the parents and the operator of the proposal from which they began.
+        """
+
+        def step(rng: np.random.Generator) -> Proposal:
+            return self.space.perturb(best[0], rng), best[1], best[2]
+
+        best, most = first, model.worth([first[0]])[0]
+        rounds = [(breed, self.proposals // 2), *CLIMBS * [(step, self.proposals // 2 // CLIMBS)]]
+        for propose_one, count in rounds:
+            drawn = [self._draw(propose_one, rng) for _ in range(count)]
+            known = [proposal for proposal in drawn if proposal]
+            worth = model.worth([config for config, _, _ in known]) if known else np.array([])
+            if known and worth.max() > most:
+                best, most = known[int(worth.argmax())], worth.max()
+        return best
 
     def violation(self, config: Config) -> float:
         """Of the limits that are known before training."""
@@ -78,13 +115,23 @@ class Nursery:
 
 
 def halvings(
-    brackets: Sequence[Bracket], children: Sequence[Child], generation: int, ranking: Ranking
+    brackets: Sequence[Bracket],
+    children: Sequence[Child],
+    generation: int,
+    ranking: Ranking,
+    model: Model | None = None,
 ) -> list[Generator[list[Job], list[Trial], None]]:
-    """Hands the children to the brackets in order; each bracket then goes its own way."""
+    """Hands the children to the brackets in order; each bracket then goes its own way.
+
+    With a model, what it expects decides who goes on.
+    """
+    promising = model.promising if model else None
     sizes = [bracket.rungs[0].size for bracket in brackets]
     starts = itertools.accumulate(sizes, initial=0)
     return [
-        successive_halving(bracket, children[start : start + count], generation, ranking.key)
+        successive_halving(
+            bracket, children[start : start + count], generation, ranking.key, promising
+        )
         for bracket, start, count in zip(brackets, starts, sizes, strict=False)
     ]
 

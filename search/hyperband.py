@@ -120,15 +120,21 @@ def _with_runs(bracket: Bracket, runs: Sequence[int]) -> Bracket:
 
 
 def successive_halving(
-    bracket: Bracket, children: Sequence[Child], generation: int, key: Callable[[Trial], Any]
+    bracket: Bracket,
+    children: Sequence[Child],
+    generation: int,
+    key: Callable[[Trial], Any],
+    promising: Callable[[Sequence[Trial], Sequence[Trial]], list[Trial]] | None = None,
 ) -> Generator[list[Job], list[Trial], None]:
     """Yields the jobs of each rung, by trial id, and is sent their trials.
 
-    The best by `key` go on to the next.
+    The best by `key` go on to the next, or the first of `promising(rung, bracket)`: trials of the
+    rung that succeeded, and all of the bracket so far.
 
     Failed and diverged children are out; the next best take their places while there are any.
     """
     alive, done = {child.trial: child for child in children}, 0
+    so_far: list[Trial] = []
     for position, rung in enumerate(bracket.rungs):
         runnable = sorted(alive)[: rung.run]
         if not runnable:
@@ -149,6 +155,9 @@ def successive_halving(
         ]
         if position + 1 < len(bracket.rungs):
             ranked = sorted((trial for trial in trials if trial.status == "ok"), key=key)
+            so_far += trials
+            if promising is not None and ranked:
+                ranked = promising(ranked, so_far)
             alive = {
                 trial.trial: alive[trial.trial]
                 for trial in ranked[: bracket.rungs[position + 1].size]

@@ -4,6 +4,7 @@ ConfigSpace objects say what is legal. Outside this module a configuration is a 
 native Python values that holds the active hyperparameters only, in the order of the space.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from utils import InputError, nearest
 Config = dict[str, Any]
 FORBIDDEN_TRIES = 100  # draws of an operator before forbidden clauses are taken to leave no child
 REPAIR_STEPS = 500
+WIDTHS = (0.01, 0.3)  # of steps to near values, as shares of a range
+MORE = 1.5  # hyperparameters that are changed besides the first, on average
 MAX_REAL = 1e300  # a longer whole number has no float
 MAX_WHOLE = 2**62  # ConfigSpace's own checks hold whole numbers in 64 bits
 
@@ -34,6 +37,7 @@ class Space:
     def __init__(self, configspace: ConfigurationSpace):
         self.configspace = configspace
         self.names = list(configspace)  # parents of conditions come before their children
+        self._conditions = {name: configspace.parent_conditions_of[name] for name in self.names}
 
     @classmethod
     def load(cls, path: str | Path) -> "Space":
@@ -76,6 +80,29 @@ class Space:
                 return child
         return dict(config)
 
+    def perturb(self, config: Mapping[str, Any], rng: np.random.Generator) -> Config:
+        """Steps to near values: of one active hyperparameter, often of some more.
+
+        Numbers take a normal step on the scale of the space, its deviation drawn from `WIDTHS` for
+        all of them, so that steps are now wide and now fine; categories take another one.
+        """
+        names = [name for name in config if not isinstance(self.configspace[name], Constant)]
+        for _ in range(FORBIDDEN_TRIES if names else 0):
+            width = math.exp(rng.uniform(*np.log(WIDTHS)))
+            chosen = rng.random(len(names)) < MORE / len(names)
+            chosen[rng.integers(len(names))] = True
+            near = {
+                name: self._near(name, config[name], width * rng.normal(), rng)
+                for name, changes in zip(names, chosen, strict=True)
+                if changes
+            }
+            if not self.configspace.forbidden_clauses:  # then each value is legal by itself
+                return self._with_active({**config, **near}, rng)
+            child = self.complete({**config, **near}, rng)
+            if child is not None:
+                return child
+        return dict(config)
+
     def recombine(
         self, first: Mapping[str, Any], second: Mapping[str, Any], rng: np.random.Generator
     ) -> Config:
@@ -102,14 +129,18 @@ class Space:
 
         Returns None if a forbidden clause rules the result out.
         """
-        config: Config = {}
-        for name in self.names:
-            if self._active(name, config):
-                config[name] = values[name] if name in values else self._draw(name, rng)
+        config = self._with_active(values, rng)
         try:
             return self._native(Configuration(self.configspace, values=config))
         except ValueError:
             return None
+
+    def _with_active(self, values: Mapping[str, Any], rng: np.random.Generator) -> Config:
+        config: Config = {}
+        for name in self.names:
+            if self._active(name, config):
+                config[name] = values[name] if name in values else self._draw(name, rng)
+        return config
 
     def repair(
         self,
@@ -186,11 +217,12 @@ class Space:
         return config, warnings
 
     def _active(self, name: str, config: Mapping[str, Any]) -> bool:
+        if not self._conditions[name]:
+            return True
         values = {other: config.get(other, NotSet) for other in self.names}
         try:
             return all(
-                condition.satisfied_by_value(values)
-                for condition in self.configspace.parent_conditions_of[name]
+                condition.satisfied_by_value(values) for condition in self._conditions[name]
             )
         except KeyError:  # an ordinal parent has a value outside the space, which has no order
             return False
@@ -222,6 +254,23 @@ class Space:
                 halfway if halfway != value else _native_value(hyperparameter.to_value(end))
             )
         return [step for step in steps if step != value]
+
+    def _near(self, name: str, value: Any, step: float, rng: np.random.Generator) -> Any:
+        """A value so far away on the unit scale; at the ends of a range it is reflected."""
+        hyperparameter = self.configspace[name]
+        if isinstance(hyperparameter, CategoricalHyperparameter):
+            others = self._steps(name, value)
+            return others[rng.integers(len(others))] if others else value
+        least = 1 if step > 0 else -1
+        if isinstance(hyperparameter, OrdinalHyperparameter):
+            sequence = [_native_value(one) for one in hyperparameter.sequence]
+            moved = sequence.index(value) + (round(step * len(sequence)) or least)
+            return sequence[min(max(moved, 0), len(sequence) - 1)]
+        position = abs(float(hyperparameter.to_vector(value)) + step) % 2
+        near = _native_value(hyperparameter.to_value(min(position, 2 - position)))
+        if near == value and isinstance(hyperparameter, IntegerHyperparameter):
+            near = int(min(max(value + least, hyperparameter.lower), hyperparameter.upper))
+        return near
 
     def _cast(self, name: str, value: Any) -> Any:
         """The value in the declared type of its hyperparameter.

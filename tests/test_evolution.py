@@ -84,6 +84,15 @@ def test_the_mutation_rate_chooses_the_operator(space):
             assert all(0 <= parent < 6 for parent in parents)
 
 
+def test_immigrants_and_near_steps_take_their_shares(space):
+    population = make_population(space)
+    drawn = [propose(space, population, by_id, 2, 0.5, rng(i), 0.7, 0.2)[2] for i in range(300)]
+    counts = {operator: drawn.count(operator) for operator in set(drawn)}
+    assert counts.keys() == {"sample", "recombine", "perturb", "mutate"}
+    assert 35 < counts["sample"] < 85 and 85 < counts["recombine"] < 155
+    assert counts["perturb"] > counts["mutate"] > 10
+
+
 def test_partners_are_drawn_apart(space):
     population = make_population(space)
     pairs = [propose(space, population, by_id, 2, 0.0, rng(i))[1] for i in range(60)]

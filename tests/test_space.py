@@ -1,6 +1,7 @@
 """The search space: what every operator keeps to, and what is said of foreign configurations."""
 
 import json
+import math
 import random
 from pathlib import Path
 
@@ -358,3 +359,34 @@ def test_a_space_survives_its_file(tmp_path):
     rich_space().configspace.to_json(path)
     loaded = Space.load(path)
     assert draw_all(loaded, 3) == draw_all(SPACES["rich"], 3)
+
+
+@given(st.integers(0, 2**32))
+def test_a_step_is_legal_and_often_near(seed):
+    space, generator = rich_space(), rng(seed)
+    config = space.sample(generator)
+    for _ in range(5):
+        near = space.perturb(config, generator)
+        assert space.adopt(near) == (near, [])
+        assert {type(value) for value in near.values()} <= {int, float, bool, str}
+        config = near
+
+
+def test_steps_are_wide_and_fine_and_change_several_at_once(space):
+    config, generator = space.default(), rng(1)
+    children = [space.perturb(config, generator) for _ in range(300)]
+    counts = [sum(child.get(n) != config[n] for n in config) for child in children]
+    assert min(counts) >= 1 and counts.count(1) > 30 and 2 < sum(counts) / len(counts) < 3.5
+    moved = [child["n_channels_conv_0"] for child in children]
+    factors = sorted(abs(math.log(m / config["n_channels_conv_0"])) for m in moved if m != 457)
+    assert len(factors) > 20 and factors[len(factors) // 4] < 0.15 and factors[-1] > 0.7
+
+
+def test_whole_numbers_step_by_one_at_least_and_orders_to_a_neighbour(space):
+    config, generator = space.default(), rng(2)
+    for _ in range(200):
+        child = space.perturb(config, generator)
+        assert child["n_fc_layers"] in (1, 2, 3)
+        assert child["kernel_size"] in (3, 5, 7)
+    trials = {space.perturb(config, generator)["kernel_size"] for _ in range(200)}
+    assert trials == {3, 5, 7}

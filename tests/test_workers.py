@@ -23,7 +23,7 @@ from engine.journal import Journal
 from engine.machine import usable_cores, usable_memory
 from engine.observers import Observers
 from engine.pool import RETRIES, ProcessPool
-from engine.settings import resolve
+from engine.settings import read_preset, resolve
 from engine.stopping import Stop, StopSignals
 from optimizer import plan, search
 from search.generation import Nursery, halvings
@@ -86,6 +86,19 @@ def test_the_limit_of_epochs_cuts_the_same_jobs(space):
     assert alone.reason == many.reason == "epoch limit"
     assert lines(alone.trials) == lines(many.trials)
     assert alone.best.config == many.best.config
+
+
+@pytest.mark.parametrize("generation", ["bracket", "round"])
+def test_the_stronger_search_is_the_same_with_workers(space, generation):
+    preset = read_preset(str(ROOT / "configs" / "strong.json"))
+    given = {**STUB, **preset, "generation": generation, "max_generations": 6}
+    given |= {"proposals": 8, "max_total_epochs": 150}
+    alone = search(space, StubTarget(), resolve({**given, "workers": "0"}))
+    assert len({trial.generation for trial in alone.trials}) > 1
+    for workers in ("1", "2"):
+        many = search(space, Misbehaving({}), resolve({**given, "workers": workers}))
+        assert lines(alone.trials) == lines(many.trials)
+        assert alone.best.config == many.best.config
 
 
 def test_brackets_run_side_by_side(space):

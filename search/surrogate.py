@@ -1,0 +1,170 @@
+"""What the journal lets expect of a configuration when it is trained in full.
+
+A Gaussian process for the objective and one for each expensive constraint learn from all rungs;
+epochs are a column like the others. What a full training is worth is the expected improvement
+times the probability of being feasible (Gardner et al. 2014, "Bayesian Optimization with
+Inequality Constraints"), or that probability alone while nothing is feasible.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from search import gaussian
+from search.constraints import Constraint, Ranking
+from search.features import Features
+from search.space import Config
+from search.trial import Trial
+
+LEAST = 8  # trials before anything is expected
+MOST = 500  # the latest ones count
+MOST_FOR_PARAMETERS = 256
+OUTLYING = 2.0  # outcomes are cut off so many widths of the middle 90 % beside it
+
+
+@dataclass(frozen=True)
+class Model:
+    """After some trials. Outcomes, least is best: minus the objective, then the misses."""
+
+    surrogate: "Surrogate"
+    x: np.ndarray  # (trials, columns)
+    y: np.ndarray  # (trials, outcomes), each with mean 0 and standard deviation 1
+    middle: np.ndarray
+    spread: np.ndarray
+    processes: tuple[gaussian.Process, ...]
+    best: float | None  # what a feasible configuration, fully trained, is expected to have
+
+    def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Means and standard deviations of the outcomes: (rows, outcomes) each."""
+        mean, deviation = zip(*(process.predict(x) for process in self.processes), strict=True)
+        return (
+            np.column_stack(mean) * self.spread + self.middle,
+            np.column_stack(deviation) * self.spread,
+        )
+
+    def worth(self, configs: Sequence[Config]) -> np.ndarray:
+        """Of training each in full, as a logarithm: the more the better."""
+        from scipy.special import log_ndtr, ndtr
+
+        mean, deviation = self.predict(self.surrogate.inputs(configs))
+        worth = log_ndtr(-mean[:, 1:] / deviation[:, 1:]).sum(axis=1)
+        if self.best is None:
+            return worth
+        z = (self.best - mean[:, 0]) / deviation[:, 0]
+        density = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+        gain = deviation[:, 0] * (density + z * ndtr(z))
+        return worth + np.log(np.maximum(gain, 1e-300))
+
+    def believing(self, config: Config) -> "Model":
+        """As if the configuration had been trained in full, to what is expected of it."""
+        x = self.surrogate.inputs([config])
+        mean, best = self.predict(x)[0][0], self.best
+        if (mean[1:] <= 0).all() and (best is None or mean[0] < best):
+            best = float(mean[0])
+        processes = tuple(process.believing(x) for process in self.processes)
+        return replace(self, processes=processes, best=best)
+
+    def promising(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
+        """The trials of a rung by what it is worth to go on, best first.
+
+        bracket: all trials of their bracket so far, from which is learned, too.
+        """
+        new = [trial for trial in bracket if self.surrogate.usable(trial)]
+        model = self.surrogate.model(
+            np.vstack([self.x, self.surrogate.inputs_of(new)]),
+            np.vstack([self.y, (self.surrogate.outcomes(new) - self.middle) / self.spread]),
+            *(self.middle, self.spread, self.best),
+        )
+        worth = dict(
+            zip(
+                (trial.trial for trial in rung),
+                model.worth([trial.config for trial in rung]),
+                strict=True,
+            )
+        )
+        key = self.surrogate.ranking.key
+        return sorted(rung, key=lambda trial: (-worth[trial.trial], key(trial)))
+
+
+class Surrogate:
+    """Learns from the trials of a search, in their fixed order.
+
+    The parameters of the processes are searched for whenever the number of trials has doubled:
+    they depend on the first 2, 4, 8, ... trials only.
+    """
+
+    def __init__(
+        self, features: Features, ranking: Ranking, cheap: Sequence[Constraint], epochs: int
+    ):
+        self.features, self.ranking, self.epochs = features, ranking, epochs
+        self.limits = [limit for limit in ranking.constraints if limit not in cheap]
+        self.parameters: list[np.ndarray] = []
+        self._known = 0  # trials behind the parameters
+
+    def learn(self, trials: Sequence[Trial]) -> Model | None:
+        """A model, or None while there is too little to learn from."""
+        usable = [trial for trial in trials if self.usable(trial)]
+        if len(usable) < LEAST:
+            return None
+        power = 1 << (len(usable).bit_length() - 1)
+        if power != self._known:
+            first = usable[:power][-MOST_FOR_PARAMETERS:]
+            x, y = self.inputs_of(first), _normal(self.outcomes(first))[0]
+            self.parameters, self._known = [gaussian.fit(x, one) for one in y.T], power
+        usable = usable[-MOST:]
+        x, (y, middle, spread) = self.inputs_of(usable), _normal(self.outcomes(usable))
+        model = self.model(x, y, middle, spread, None)
+        full = [t for t in usable if t.epochs == self.epochs and self.ranking.feasible(t)]
+        if not full:
+            return model
+        # Not the best as measured, which was lucky, too.
+        return replace(model, best=float(model.predict(self.inputs_of(full))[0][:, 0].min()))
+
+    def model(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        middle: np.ndarray,
+        spread: np.ndarray,
+        best: float | None,
+    ) -> Model:
+        """After these inputs and outcomes, with the parameters of now."""
+        pairs = zip(y.T, self.parameters, strict=True)
+        processes = tuple(gaussian.Process.of(x, one, theta) for one, theta in pairs)
+        return Model(self, x, y, middle, spread, processes, best)
+
+    def usable(self, trial: Trial) -> bool:
+        """Whether the trial has an objective and a value for each constraint."""
+        return math.isfinite(self.ranking.key(trial)[1])
+
+    def inputs(self, configs: Sequence[Config], epochs: Sequence[int] | None = None) -> np.ndarray:
+        """(configurations, columns), each in [0, 1]; epochs are those of a full training."""
+        reached = np.array(epochs or [self.epochs] * len(configs), float)
+        share = np.log(reached) / math.log(max(self.epochs, 2))
+        return np.column_stack([self.features.encode(configs), share])
+
+    def inputs_of(self, trials: Sequence[Trial]) -> np.ndarray:
+        """As `inputs`."""
+        return self.inputs([t.config for t in trials], [t.epochs for t in trials])
+
+    def outcomes(self, trials: Sequence[Trial]) -> np.ndarray:
+        """(trials, 1 + constraints), least is best."""
+        rows = [self._outcome(trial.metrics) for trial in trials]
+        return np.array(rows, float).reshape(len(trials), 1 + len(self.limits))
+
+    def _outcome(self, metrics: Mapping[str, Any]) -> list[float]:
+        misses = [limit.miss(metrics) / (abs(limit.bound) or 1.0) for limit in self.limits]
+        return [-self.ranking.sign * metrics[self.ranking.metric], *misses]
+
+
+def _normal(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """With mean 0 and standard deviation 1, what diverged cut off; the mean, and the deviation."""
+    low, high = np.quantile(outcomes, [0.05, 0.95], axis=0)
+    reach = OUTLYING * (high - low)
+    clipped = np.clip(outcomes, low - reach, high + reach)
+    middle, spread = clipped.mean(axis=0), clipped.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    return (clipped - middle) / spread, middle, spread

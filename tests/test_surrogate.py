@@ -1,0 +1,218 @@
+"""The model of the trials: features, the Gaussian process, what it expects, who goes on by it."""
+
+import math
+
+import numpy as np
+import pytest
+from ConfigSpace import ConfigurationSpace, Float
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import check_grad
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import Matern, WhiteKernel
+from stubs import make_trial, rich_space
+
+from search import gaussian
+from search.constraints import Ranking
+from search.features import Features
+from search.generation import halvings
+from search.hyperband import Bracket, Child, Rung
+from search.space import Space
+from search.surrogate import LEAST, Surrogate
+from search.trial import Trial, canonical
+
+RICH = rich_space()
+LINE = Space(ConfigurationSpace(space=[Float("x", (0.0, 1.0)), Float("y", (0.0, 1.0))]))
+RANKING = Ranking.parse("maximize top3", ["num_params <= 10", "precision >= 0.5"])
+THETA = np.log([0.3, 0.8, 2.0, 0.01])
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def wave(count=40, seed=0):
+    """Points, and values of which the third column knows nothing."""
+    x = rng(seed).random((count, 3))
+    y = np.sin(4 * x[:, 0]) + x[:, 1] ** 2
+    return x, y - y.mean()
+
+
+# ---------------------------------------------------------------------------------------- features
+
+
+@given(st.integers(0, 2**32))
+def test_features_are_in_the_unit_cube_and_tell_configurations_apart(seed):
+    configs = [RICH.sample(rng(seed)), RICH.sample(rng(seed + 1))]
+    rows = Features(RICH).encode(configs)
+    assert rows.shape == (2, 3 + 2 + 5) and rows.min() >= 0 and rows.max() <= 1
+    assert (rows[0] == rows[1]).all() == (canonical(configs[0]) == canonical(configs[1]))
+
+
+def test_features_by_hand():
+    config = {"z_kind": "y", "m_depth": 9, "a_step": 2, "a_rate": 0.01, "width": 1}
+    config |= {"switch": True, "fixed": "as it is"}
+    columns = Features(RICH).columns
+    known = {name: column.encode(config.get(name)) for name, column in columns.items()}
+    assert known["z_kind"] == [0, 1, 0] and known["switch"] in ([1, 0], [0, 1])
+    assert known["m_depth"] == [1] and known["a_step"] == [0.5] and known["width"] == [0]
+    assert known["a_ratio"] == [0.5], "inactive"
+    assert known["a_rate"] == [pytest.approx(0.5)]
+    assert "fixed" not in known, "a constant tells nothing"
+    row = Features(RICH).encode([config])[0]
+    assert list(row) == [x for values in known.values() for x in values]
+
+
+# ------------------------------------------------------------------------------ the process
+
+
+def test_the_gradient_is_that_of_the_likelihood():
+    x, y = wave()
+    error = check_grad(
+        lambda theta: gaussian.likelihood(theta, x, y)[0],
+        lambda theta: gaussian.likelihood(theta, x, y)[1],
+        THETA,
+    )
+    assert error < 1e-3
+
+
+def test_predictions_are_those_of_scikit_learn():
+    x, y = wave()
+    lengths, noise = np.exp(THETA[:3]), math.exp(THETA[3])
+    kernel = Matern(lengths, "fixed", nu=2.5) + WhiteKernel(noise, "fixed")
+    oracle = GaussianProcessRegressor(kernel, alpha=gaussian.JITTER, optimizer=None).fit(x, y)
+    process = gaussian.Process.of(x, y, THETA)
+    at = rng(1).random((20, 3))
+    mean, deviation = process.predict(at)
+    expected, spread = oracle.predict(at, return_std=True)
+    assert mean == pytest.approx(expected, abs=1e-8)
+    without_noise = np.sqrt(spread**2 - noise)
+    assert deviation == pytest.approx(without_noise * math.sqrt(process.amplitude), abs=1e-5)
+
+
+def test_a_column_that_tells_nothing_gets_the_longest_scale():
+    x, y = wave(60)
+    theta = gaussian.fit(x, y)
+    assert theta[2] == max(theta[:3])
+    mean, _ = gaussian.Process.of(x, y, theta).predict(x)
+    assert np.abs(mean - y).max() < 0.05
+
+
+def test_a_belief_leaves_the_mean_and_is_surer_there():
+    x, y = wave(20)
+    process, at = gaussian.Process.of(x, y, THETA), rng(2).random((9, 3))
+    believed = process.believing(at[:1])
+    before, after = process.predict(at), believed.predict(at)
+    assert after[0] == pytest.approx(before[0])
+    assert (after[1] <= before[1] + 1e-12).all() and after[1][0] < 0.5 * before[1][0]
+    whole = gaussian.Process.of(np.vstack([x, at[:1]]), np.append(y, before[0][0]), THETA)
+    assert believed.factor == pytest.approx(whole.factor)
+    assert believed.alpha == pytest.approx(whole.alpha, abs=1e-5)
+
+
+# ------------------------------------------------------------------------------ what is expected
+
+
+def measured(number, x, y, epochs=50, **changes):
+    """The objective wants x = y = 1; feasible up to x = 0.6. Both grow with the epochs."""
+    done = (epochs / 50) ** 0.3
+    metrics = {"top3": (x + y) / 2 * done, "precision": (1.1 - x) * done, "num_params": 1}
+    given = {"config": {"x": x, "y": y}, "epochs": epochs, "metrics": metrics, **changes}
+    return make_trial(number, **given)
+
+
+def grid(epochs=(50,)):
+    places = [(x, y) for x in (0.1, 0.4, 0.7, 0.95) for y in (0.2, 0.5, 0.8)]
+    return [measured(i, *at, level) for level in epochs for i, at in enumerate(places)]
+
+
+def surrogate():
+    return Surrogate(Features(LINE), RANKING, RANKING.constraints[:1], 50)
+
+
+def test_too_few_trials_teach_nothing():
+    failed = make_trial(99, status="failed", metrics={})
+    assert surrogate().learn([*grid()[: LEAST - 1], failed]) is None
+    assert surrogate().learn(grid()[:LEAST]) is not None
+
+
+def test_worth_wants_feasible_and_better():
+    model = surrogate().learn(grid())
+    feasible, poor, infeasible = (
+        {"x": 0.5, "y": 0.95},
+        {"x": 0.2, "y": 0.3},
+        {"x": 0.9, "y": 0.95},
+    )
+    worth = model.worth([feasible, poor, infeasible])
+    assert worth[0] == max(worth)
+    assert model.best == pytest.approx(-0.6, abs=0.05)  # at (0.4, 0.8), least is best
+
+
+def test_while_nothing_is_feasible_the_nearest_to_it_counts():
+    trials = [trial for trial in grid() if trial.config["x"] > 0.6]
+    trials += [measured(90 + i, 0.8, y) for i, y in enumerate((0.1, 0.4, 0.6))]
+    model = surrogate().learn(trials)
+    assert model.best is None
+    worth = model.worth([{"x": x, "y": 0.5} for x in (0.3, 0.65, 0.9)])
+    assert list(worth) == sorted(worth, reverse=True)
+
+
+def test_a_belief_sends_the_next_child_elsewhere():
+    model = surrogate().learn(grid())
+    config = {"x": 0.5, "y": 0.95}
+    believed = model.believing(config)
+    assert believed.worth([config])[0] < model.worth([config])[0]
+    assert believed.best == pytest.approx(model.predict(model.surrogate.inputs([config]))[0][0, 0])
+
+
+def test_the_same_trials_teach_the_same_and_parameters_wait_for_a_doubling():
+    trials, asked = grid((6, 25, 50)), [{"x": 0.3, "y": 0.9}]
+    one = surrogate()
+    for count in range(LEAST, len(trials)):  # as a search does, generation after generation
+        one.learn(trials[:count])
+    at_once = surrogate().learn(trials)
+    assert one.learn(trials).worth(asked) == at_once.worth(asked)
+    assert at_once.surrogate._known == 32
+
+
+def test_what_diverged_does_not_drown_the_rest():
+    diverged = {"top3": -1e30, "precision": 0.6, "num_params": 1}
+    model = surrogate().learn([*grid(), measured(50, 0.1, 0.1, metrics=diverged)])
+    assert len(model.y) == len(grid()) + 1
+    worth = model.worth([{"x": 0.5, "y": 0.95}, {"x": 0.2, "y": 0.3}])
+    assert worth[0] > worth[1]
+
+
+def test_outcomes_that_never_differ_are_no_trouble():
+    same = {"top3": 0.5, "precision": 0.6, "num_params": 1}
+    trials = [measured(i, 0.1 * i, 0.5, metrics=same) for i in range(9)]
+    assert np.isfinite(surrogate().learn(trials).worth([{"x": 0.2, "y": 0.2}])).all()
+
+
+def crossing(number, x, epochs):
+    """A large x leads early, a small one at the end."""
+    top3 = x if epochs < 50 else 1 - x
+    metrics = {"top3": top3, "precision": 0.9, "num_params": 1}
+    return measured(number, x, 0.5, epochs, metrics=metrics)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_promotion_by_what_is_expected_where_early_ranks_mislead(learned):
+    places = (0.05, 0.2, 0.4, 0.55, 0.8, 0.95)
+    past = [crossing(i, x, level) for level in (25, 50) for i, x in enumerate(places)]
+    model = surrogate().learn(past) if learned else None
+    bracket = Bracket(1, (Rung(3, 25, 3), Rung(1, 50, 1)))
+    children = [Child(20 + i, {"x": x, "y": 0.5}) for i, x in enumerate((0.9, 0.1, 0.5))]
+    (course,) = halvings([bracket], children, 1, RANKING, model)
+    rung = next(course)
+    going_on = course.send([crossing(job.trial, job.config["x"], 25) for job in rung])
+    assert [job.config["x"] for job in going_on] == [0.1 if learned else 0.9]
+
+
+def test_promotion_leaves_out_what_failed_and_ties_break_by_the_key():
+    model = surrogate().learn(grid())
+    rung = [measured(i, 0.3, 0.3, 25) for i in (7, 5, 6)]
+    failed = make_trial(4, status="failed", metrics={}, epochs=25, config={"x": 0.3, "y": 0.3})
+    order = model.promising(rung, [*rung, failed])
+    assert [trial.trial for trial in order] == [5, 6, 7]
+    assert all(isinstance(trial, Trial) for trial in order)
