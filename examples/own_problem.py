@@ -12,9 +12,10 @@ from pathlib import Path
 
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # started from anywhere
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # started from anywhere
 
-from engine.settings import Settings
+from engine.settings import read_preset, resolve
 from optimizer import search
 from search.space import Space
 from utils import derive_rng
@@ -43,16 +44,12 @@ if __name__ == "__main__":
     space = ConfigurationSpace()
     space.add(Float("wire", (0.5, 5.0), log=True), Float("coil", (10.0, 50.0), log=True))
     space.add(Integer("turns", (3, 20)), Categorical("material", list(MATERIALS)))
-    settings = Settings(
-        objective="minimize weight",
-        constraints=("width >= 25", "stiffness >= 10", "stiffness <= 12"),
-        epochs=27,
-        min_epochs=3,
-        eta=3,
-        pop_size=20,
-        max_generations=12,
-        workers="0",
-    )
-    result = search(Space(space), Spring(), settings)
+    settings = {
+        "objective": "minimize weight",
+        "constraints": ["width >= 25", "stiffness >= 10", "stiffness <= 12"],
+        **{"epochs": 27, "min_epochs": 3, "eta": 3, "max_generations": 30, "workers": "0"},
+    }
+    strong = read_preset(str(ROOT / "configs" / "strong.json"))
+    result = search(Space(space), Spring(), resolve(strong, settings))
     print(f"{len(result.trials)} trials, {result.reason}; feasible: {result.feasible}")
     print(result.best.config, result.best.metrics)
