@@ -287,7 +287,13 @@ def compared(tmp_path_factory):
     ]
     arguments = ["-t", "True", "--seeds", 7, 3, "-e", 3, "--dataset", home / "woods", "-p", 0.4]
     place = ["--output", home / "out", "--image_size", 8]
-    process = command("main.py", "-c", *files, *arguments, *place, cwd=home)
+    script = home / "evaluate.py"  # main.py, with a cache that is not that of the user
+    script.write_text(
+        f"import sys; from pathlib import Path; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import main; from vision import data; data.DEFAULT_CACHE = Path('cache')\n"
+        "sys.exit(main.main())"
+    )
+    process = command(script, "-c", *files, *arguments, *place, cwd=home)
     code, out, err = finish(process)
     assert (code, err) == (0, "")
     return home / "out", out
