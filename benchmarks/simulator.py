@@ -4,15 +4,15 @@
     python -m benchmarks.simulator --fit
 
 Without --fit: cross-validation over the recorded configurations. The surrogate of the others
-(benchmarks/surrogate.py) predicts each configuration; printed are, for top3 and precision after 3, 6,
-12, 25 and 50 epochs, the share of the variance explained (R2), the rank correlation (Spearman) and
+(benchmarks/surrogate.py) predicts each configuration. Printed, for top3 and precision after 3, 6,
+12, 25 and 50 epochs: the share of the variance explained (R2), the rank correlation (Spearman) and
 the mean absolute error against the mean of the three folds, which has noise itself; and the
-deviation that the noise of that mean has, as measured between folds and as the simulator draws it.
+deviation of the noise of that mean, as measured between folds and as the simulator draws it.
 
---fit: fits all of benchmarks/data/curves.npz, and sets the problems of benchmarks/problems/simulated.py: for
+--fit: fits all recorded curves, and sets the problems of benchmarks/problems/simulated.py: for
 each limit on parameters the bound on precision that 7 % of random networks within the limits
 meet, and the best noiseless objective that a long search finds. Writes simulator.npz and
-simulator.json beside it. Whoever does that makes new problems, not comparable with the old.
+simulator.json in benchmarks/data/. Who does that makes new problems, not comparable with the old.
 """
 
 import argparse
@@ -97,7 +97,7 @@ def report(curves: Curves) -> str:
 
 
 def cross_validate(curves: Curves) -> tuple[np.ndarray, np.ndarray]:
-    """(noiseless metrics (N, E, 5), noise as drawn (N, seeds, E, 5)) of configurations left out."""
+    """Of configurations left out: noiseless metrics (N, E, 5), and noise (N, seeds, E, 5)."""
     count, _, *shape = curves.curves.shape
     order = derive_rng("simulator", "parts").permutation(count)
     predicted, drawn = np.empty((count, *shape)), np.empty((count, NOISE_SEEDS, *shape))

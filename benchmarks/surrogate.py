@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.curves import METRICS, Curves
+from benchmarks.curves import Curves
 from utils import InputError, derive_rng
 
 FITTED = Path(__file__).resolve().parent / "data" / "simulator.npz"

@@ -30,10 +30,10 @@ def _fitted() -> Surrogate:
 class Simulated(Problem):
     """Top-3 accuracy within a limit on parameters and a bound on precision.
 
-    The bound is met by one in fourteen random networks within the limits. `optimum` is the best
-    noiseless value that a long search has found (benchmarks/simulator.py): the largest value of the
-    surrogate may be slightly above it. Unlike in the constructed problems, all metrics have noise,
-    as between seeds of a real training: whether a network on the bound is feasible is luck, too.
+    7 % of random networks within the cheap limits meet the bound. `optimum` is the best noiseless
+    value that a long search has found (benchmarks/simulator.py); the surrogate's largest may be
+    slightly above it. Unlike in the constructed problems, all that training measures has noise, as
+    between seeds of a real one: whether a network near the bound is feasible is luck, too.
     """
 
     size: float  # limit on parameters
