@@ -15,6 +15,7 @@ peers has neither torch nor this project's scikit-learn, and gets the same numbe
 import io
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -172,13 +173,13 @@ def fold_residuals(scaled: np.ndarray) -> np.ndarray:
     return left * math.sqrt(count * folds / ((count - 1) * (folds - 1)))
 
 
-def fit(curves: Curves) -> Surrogate:
-    """The surrogate of recorded curves; some seconds to a minute."""
+def fit(curves: Curves, parts: int = COMPONENTS) -> Surrogate:
+    """The surrogate of recorded curves, of so many components; some seconds to a minute."""
     scaled = to_scale(curves.curves.astype(float))
     count, folds, epochs, width = scaled.shape
     spread = scaled.std(axis=(0, 1, 2))  # so that no metric outweighs the others
     flat = (scaled.mean(axis=1) / spread).reshape(count, -1)
-    components = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[2][:COMPONENTS]
+    components = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[2][:parts]
     places = (flat - flat.mean(axis=0)) @ components.T
     residuals = (fold_residuals(scaled) / spread).reshape(count, folds, -1)
     loudness = np.log(np.sqrt((residuals**2).mean(axis=(1, 2))) + 1e-6)
@@ -213,12 +214,17 @@ def process(inputs: np.ndarray, values: Sequence[float]) -> tuple[np.ndarray, np
 
     Amplitude, length scales and noise by the largest marginal likelihood.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
     offset, spread = float(np.mean(values)), float(np.std(values)) or 1.0
-    scales = Matern(np.full(inputs.shape[1], 2.0), (0.1, 100.0), nu=2.5)
+    scales = Matern(np.full(inputs.shape[1], 2.0), (0.3, 100.0), nu=2.5)
     kernel = ConstantKernel(1.0, (1e-2, 1e2)) * scales + WhiteKernel(0.1, (1e-4, 2.0))
-    model = GaussianProcessRegressor(kernel).fit(inputs, (np.asarray(values) - offset) / spread)
+    with warnings.catch_warnings():  # at a bound means: an input that does not matter, or no noise
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = GaussianProcessRegressor(kernel).fit(
+            inputs, (np.asarray(values) - offset) / spread
+        )
     amplitude, scales = model.kernel_.k1.k1.constant_value, model.kernel_.k1.k2.length_scale
     return spread * amplitude * model.alpha_.ravel(), scales**-2.0, offset
