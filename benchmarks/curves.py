@@ -4,7 +4,6 @@ An npz of plain arrays, nothing pickled. Metrics are kept as float32 (relative e
 of 340 held-out images has steps of 3e-3), seconds as float32; NaN from where a fold has diverged.
 """
 
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -38,9 +37,8 @@ def pack(trials: Sequence[Trial], path: Path) -> int:
         [[[point[name] for name in METRICS] for point in fold["curve"]] for fold in trial.folds]
         for trial in kept
     ]
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
+    write_arrays(
+        path,
         configs=np.array([json.dumps(trial.config) for trial in kept]),
         operators=np.array([trial.operator for trial in kept]),
         num_params=np.array([trial.metrics["num_params"] for trial in kept], np.int64),
@@ -48,10 +46,15 @@ def pack(trials: Sequence[Trial], path: Path) -> int:
         seconds=np.array([trial.observed["seconds"] for trial in kept], np.float32),
         curves=np.array(curves, np.float32),  # None becomes NaN
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, path)
     return len(kept)
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Replaces an npz whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
+    os.replace(temporary, path)
 
 
 def unpack(path: Path = PACKED) -> Curves:

@@ -12,9 +12,7 @@ What is fitted is kept as plain arrays, and predicting needs numpy only: the env
 peers has neither torch nor this project's scikit-learn, and gets the same numbers.
 """
 
-import io
 import math
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.curves import Curves
+from benchmarks.curves import Curves, write_arrays
 from utils import InputError, derive_rng
 
 FITTED = Path(__file__).resolve().parent / "data" / "simulator.npz"
@@ -129,11 +127,7 @@ class Surrogate:
 
     def save(self, path: Path = FITTED) -> None:
         """Replaces the file whole or not at all."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{name: getattr(self, name) for name in self.NAMES})
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(buffer.getvalue())
-        os.replace(temporary, path)
+        write_arrays(path, **{name: getattr(self, name) for name in self.NAMES})
 
     def outputs(self, config: Config) -> np.ndarray:
         """Means (K,) of the processes at a configuration."""

@@ -15,7 +15,7 @@ from ConfigSpace import ConfigurationSpace
 from benchmarks.curves import METRICS
 from benchmarks.problems.base import Config, Problem
 from benchmarks.surrogate import Surrogate, sizes
-from utils import InputError, read_json
+from utils import read_json
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FACTS = ROOT / "benchmarks" / "data" / "simulator.json"
@@ -39,11 +39,9 @@ class Simulated(Problem):
     size: float  # limit on parameters
 
     def __init__(self) -> None:
-        facts = read_json(FACTS)["problems"]
-        if self.name not in facts:
-            raise InputError(f"{FACTS} knows no {self.name}: python -m benchmarks.simulator --fit")
-        self.optimum, self.best = facts[self.name]["optimum"], facts[self.name]["best"]
-        self.constraints = limits(self.size, facts[self.name]["precision"])
+        facts = read_json(FACTS)["problems"][self.name]
+        self.optimum, self.best = facts["optimum"], facts["best"]
+        self.constraints = limits(self.size, facts["precision"])
         self.surrogate = _fitted()
         super().__init__()
 
