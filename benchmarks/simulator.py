@@ -44,7 +44,7 @@ from utils import InputError, derive_rng, write_json
 
 EPOCHS = (3, 6, 12, 25, 50)
 SHOWN = ("top3", "precision")
-PARTS = 10  # of the cross-validation
+PARTS = 5  # of the cross-validation
 NOISE_SEEDS = 20
 FEASIBLE_SHARE = 0.07
 DRAWN = 20_000  # random networks, for the bounds and as a beginning for the search
