@@ -31,8 +31,14 @@ class Curves(NamedTuple):
 
 
 def pack(trials: Sequence[Trial], path: Path) -> int:
-    """Writes the trainings that were measured, also diverged ones; returns how many."""
+    """Writes the trainings that were measured, also diverged ones; returns how many are there.
+
+    A file that holds more is left as it is: a recording begun anew must not cost an old one.
+    """
     kept = sorted((t for t in trials if t.folds), key=lambda trial: trial.trial)
+    there = len(unpack(path).configs) if path.exists() else 0
+    if there > len(kept):
+        return there
     curves = [
         [[[point[name] for name in METRICS] for point in fold["curve"]] for fold in trial.folds]
         for trial in kept

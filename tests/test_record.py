@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import record
-from benchmarks.curves import METRICS, unpack
+from benchmarks.curves import METRICS, pack, unpack
 from engine.journal import read_trials
 from utils import InputError
 
@@ -38,8 +38,18 @@ def test_a_recording_goes_on_and_is_packed(words, tmp_path, capsys, monkeypatch)
         assert np.allclose(curve[:, -1].mean(axis=0), means, rtol=1e-6)
 
     packed = (tmp_path / "c.npz").read_bytes()
+    assert pack(trials[:3], tmp_path / "c.npz") == 4, "what holds more is kept"
     assert record.main([*words, "--pack"]) == 0
     assert (tmp_path / "c.npz").read_bytes() == packed, "packing is repeatable"
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "results", interrupted)
+        assert record.main([*words, "--configurations", "6"]) == 130
+    told = capsys.readouterr()
+    assert "goes on" in told.err and "4 configurations" in told.out.splitlines()[-1]
 
     assert record.main([*words, "--configurations", "4", "--seed", "5"]) == 2
     assert "drawn by other arguments" in capsys.readouterr().err
