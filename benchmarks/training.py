@@ -1,0 +1,257 @@
+"""How fast the target trains, as ratios taken in one run.
+
+    python -m benchmarks.training
+    python -m benchmarks.training --device cuda
+    python -m benchmarks.training --networks small --pairs 1 --epochs 1
+
+For three networks, on a fold of three:
+
+(a) target.py as a search calls it, for --epochs epochs (3 is the lowest rung of most);
+(b) the plain way: files decoded in each epoch (ImageFolder, DataLoader in the process itself),
+    PyTorch's default memory layout and Adam, images scored after each epoch;
+(c) multiply-adds a second of a large product of float32 matrices, with as many threads.
+
+Prints the median over --pairs interleaved measurements, with the least and the largest, of
+(a)/(b), how many times as many epochs a second; and of the share of (c) that (a) achieves, from
+closed-form multiply-adds: one forward pass an image, two more backward, and one to score.
+Each side lives in a process of its own, as settings of the allocator and of determinism do. On a
+machine that does other work the ratios mean little.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from cnn import Flatten, GlobalAveragePool, assemble, count_macs
+from target import ImageTarget
+from utils import InputError, derive_rng, read_json
+from vision.data import Images, open_data, open_train, stratified_folds
+from vision.training import choose_device
+
+ROOT = Path(__file__).resolve().parent.parent
+MATRIX = 2048  # side of the product's matrices
+PRODUCT_SECONDS = 1.0
+_COMMON = {"global_avg_pooling": True, "use_BN": True, "n_fc_layers": 1, "dropout_rate": 0.05}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "small": {
+        **_COMMON,
+        **{"n_conv_layers": 3, "n_channels_conv_0": 64, "n_channels_conv_1": 128},
+        **{"n_channels_conv_2": 128, "kernel_size": 3, "n_channels_fc_0": 64},
+        **{"batch_size": 64, "learning_rate_init": 1e-3},
+    },
+    "middle": {
+        **_COMMON,
+        **{"n_conv_layers": 2, "n_channels_conv_0": 351, "n_channels_conv_1": 109},
+        **{"kernel_size": 5, "n_channels_fc_0": 226},
+        **{"batch_size": 280, "learning_rate_init": 1.5e-3},
+    },
+    "default": {},  # configs/default.json
+}
+# What is asked of (a)/(b) and of the share of (c), with one thread on a CPU.
+BARS = {"small": (2.5, 0.70), "middle": (1.25, 0.80), "default": (1.1, 0.80)}
+
+
+class Task(NamedTuple):
+    """What both sides train: plain data for another process."""
+
+    images: Images
+    num_classes: int
+    fold: tuple[np.ndarray, np.ndarray]  # training images, held-out images
+    config: dict[str, Any]
+    epochs: int
+    device: str
+    threads: int
+
+
+class Rates(NamedTuple):
+    """A measurement of all three sides."""
+
+    ours: float  # epochs a second
+    plain: float  # epochs a second
+    product: float  # multiply-adds a second
+
+
+def ours(task: Task) -> float:
+    """Seconds of (a)."""
+    target = ImageTarget(
+        task.images.pixels,
+        task.images.labels,
+        task.num_classes,
+        [task.fold],
+        device=task.device,
+        threads=task.threads,
+    )
+    started = time.perf_counter()
+    target.evaluate(task.config, task.epochs, seed=1)
+    return time.perf_counter() - started
+
+
+def plain(task: Task, folder: str) -> float:
+    """Seconds of (b), from image files as `write_files` leaves them."""
+    torch.set_num_threads(task.threads)
+    prepare = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
+    )
+    train, held_out = (
+        datasets.ImageFolder(str(Path(folder) / part), prepare) for part in ("train", "held_out")
+    )
+    order = torch.Generator().manual_seed(1)
+    batches = DataLoader(train, task.config["batch_size"], shuffle=True, generator=order)
+    scored = DataLoader(held_out, task.config["batch_size"])
+    started = time.perf_counter()
+    network = plain_network(task.config, task.images.pixels.shape[1], task.num_classes)
+    network.to(task.device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=task.config["learning_rate_init"])
+    loss_function = nn.CrossEntropyLoss()
+    for _ in range(task.epochs):
+        network.train()
+        for images, labels in batches:
+            images, labels = images.to(task.device), labels.to(task.device)
+            optimizer.zero_grad()
+            loss_function(network(images), labels).backward()
+            optimizer.step()
+        network.eval()
+        right = 0
+        with torch.no_grad():
+            for images, labels in scored:
+                best = network(images.to(task.device)).topk(3).indices
+                right += (best == labels.to(task.device)[:, None]).any(dim=1).sum().item()
+    return time.perf_counter() - started
+
+
+def plain_network(config: Mapping[str, Any], image_size: int, num_classes: int) -> nn.Sequential:
+    """The same layers in PyTorch's own form and layout (dropout apart, which is like its own)."""
+    generator = torch.Generator().manual_seed(1)
+    network = assemble(config, image_size, num_classes, generator).to_empty(device="cpu")
+    layers: list[nn.Module] = []
+    for layer in network:
+        if isinstance(layer, GlobalAveragePool):
+            layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        elif isinstance(layer, Flatten):
+            layers += [nn.Flatten()]
+        else:
+            if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+                layer.reset_parameters()
+            layers += [layer]
+    return nn.Sequential(*layers)
+
+
+def product(device: str, threads: int) -> float:
+    """(c): multiply-adds a second."""
+    torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(1)
+    left = torch.randn(MATRIX, MATRIX, generator=generator).to(device)
+    out = torch.mm(left, left)
+    count, started = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - started) < PRODUCT_SECONDS:
+        torch.mm(left, left, out=out)
+        out[0, 0].item()  # waits for the device
+        count += 1
+    return count * MATRIX**3 / seconds
+
+
+def macs_of(task: Task) -> int:
+    """Closed-form multiply-adds of (a)."""
+    train, held_out = map(len, task.fold)
+    one = count_macs(task.config, task.images.pixels.shape[1], task.num_classes)
+    return (3 * task.epochs * train + held_out) * one
+
+
+def write_files(task: Task, folder: Path) -> None:
+    """The fold's images as JPEG files in a folder a class, as ImageFolder reads them."""
+    for part, members in zip(("train", "held_out"), task.fold, strict=True):
+        for number in members.tolist():
+            place = folder / part / f"{task.images.labels[number]:03}"
+            place.mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(task.images.pixels[number])
+            image.save(place / f"{number}.jpg", quality=95)
+
+
+def own_process() -> Executor:
+    """A process that lives as long as the measurement."""
+    return ProcessPoolExecutor(1, get_context("spawn"))
+
+
+def measure(task: Task, pairs: int) -> list[Rates]:
+    """Interleaved measurements; one before them, of an epoch, is not counted."""
+    found = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        own_process() as first,
+        own_process() as second,
+        own_process() as third,
+    ):
+        write_files(task, Path(folder))
+        for number in range(pairs + 1):
+            now = task if number else task._replace(epochs=1)
+            rate = third.submit(product, task.device, task.threads).result()
+            a = first.submit(ours, now).result()
+            b = second.submit(plain, now, folder).result()
+            if number:
+                found.append(Rates(task.epochs / a, task.epochs / b, rate))
+    return found
+
+
+def row(name: str, task: Task, measured: Sequence[Rates]) -> str:
+    """A line of the table."""
+    per_epoch = macs_of(task) / task.epochs
+    middle = Rates(*(statistics.median(values) for values in zip(*measured, strict=True)))
+    ratios = [one.ours / one.plain for one in measured]
+    shares = [one.ours * per_epoch / one.product for one in measured]
+    cells = [name, f"{middle.ours:.3f}", f"{middle.plain:.3f}", f"{2e-9 * middle.product:.1f}"]
+    for values, bar in zip((ratios, shares), BARS[name], strict=True):
+        cells += [f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"]
+        cells += [f"{bar}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table; the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--pairs", type=int, default=5, help="[%(default)s]")
+    parser.add_argument("--epochs", type=int, default=3, help="of a measurement [%(default)s]")
+    parser.add_argument("--threads", type=int, default=1, help="[%(default)s]")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--dataset", default="auto", help="[%(default)s]")
+    given = parser.parse_args(argv)
+    try:
+        device = choose_device(given.device)
+        source = open_data(given.dataset)
+        images, _ = open_train(source)
+    except InputError as error:
+        print(f"training.py: {error}", file=sys.stderr)
+        return 2
+    held_out = stratified_folds(images.labels, 3, derive_rng(1, "folds"))[0]
+    fold = np.setdiff1d(np.arange(len(images.labels)), held_out), held_out
+    facts = source.name, given.device, given.threads, given.pairs, given.epochs
+    print("{}; {}, {} thread(s), {} pairs of {} epochs".format(*facts))
+    rates = "(a) epochs/s | (b) epochs/s | (c) GFLOP/s"
+    print(f"| network | {rates} | (a)/(b) | bar | share of (c) | bar |")
+    print("| --- " * 8 + "|")
+    for name in given.networks:
+        sizes = given.epochs, str(device), given.threads
+        config = NETWORKS[name] or read_json(ROOT / "configs" / "default.json")
+        task = Task(images, source.num_classes, fold, config, *sizes)
+        print(row(name, task, measure(task, given.pairs)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The benchmark of the target's pace, on the embedded flowers: that it measures what it says."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import training
+from benchmarks.training import Rates, Task, macs_of, plain_network, row
+from cnn import Flatten, GlobalAveragePool, count_macs, count_parameters
+from utils import read_json
+from vision.data import Images, open_data, open_train, stratified_folds
+
+
+@pytest.fixture
+def small():
+    images, labels = np.zeros((30, 16, 16, 3), np.uint8), np.arange(30) % 3
+    fold = np.arange(20), np.arange(20, 30)
+    config = training.NETWORKS["small"]
+    return Task(Images(images, labels, ("",) * 30), 3, fold, config, 2, "cpu", 1)
+
+
+def test_the_three_networks_are_those_of_the_table(space):
+    widths = {
+        name: [config[f"n_channels_conv_{i}"] for i in range(config["n_conv_layers"])]
+        for name, config in training.NETWORKS.items()
+        if config
+    }
+    assert widths == {"small": [64, 128, 128], "middle": [351, 109]}
+    assert set(training.BARS) == set(training.NETWORKS)
+    for config in filter(None, training.NETWORKS.values()):
+        assert space.adopt(config)[1] == []
+
+
+def test_the_plain_network_is_as_large_and_has_no_layer_of_ours():
+    for change in ({}, {"global_avg_pooling": False}):
+        config = {**training.NETWORKS["small"], **change}
+        network = plain_network(config, 16, 17)
+        assert sum(p.numel() for p in network.parameters()) == count_parameters(config)
+        assert not any(isinstance(layer, Flatten | GlobalAveragePool) for layer in network)
+        out = network.eval()(torch.zeros(2, 3, 16, 16))
+        assert out.shape == (2, 17) and torch.isfinite(out).all()
+
+
+def test_multiply_adds_and_ratios_by_hand(small):
+    one = count_macs(small.config, 16, 3)
+    assert macs_of(small) == one * (2 * 20 * 3 + 10)
+    per_epoch = one * 65
+    measured = [Rates(4.0, 2.0, 8.0 * per_epoch), Rates(6.0, 1.0, 8.0 * per_epoch)]
+    assert "| 4.00 [2.00, 6.00] | 2.5 | 0.62 [0.50, 0.75] | 0.7 |" in row("small", small, measured)
+
+
+def test_it_runs_and_prints_the_ratios(monkeypatch, capsys):
+    # Threads in place of processes, a small product: the same path, without their start.
+    monkeypatch.setattr(training, "own_process", lambda: ThreadPoolExecutor(1))
+    monkeypatch.setattr(training, "MATRIX", 64)
+    monkeypatch.setattr(training, "PRODUCT_SECONDS", 0.01)
+    words = ["--networks", "small", "--pairs", "1", "--epochs", "1", "--dataset", "synthetic"]
+    assert training.main(words) == 0
+    cells = capsys.readouterr().out.splitlines()[-1].split("|")
+    assert cells[1].strip() == "small" and all(float(cell.split()[0]) > 0 for cell in cells[2:-1])
+
+
+def test_files_are_the_images_of_the_fold(tmp_path):
+    source = open_data("synthetic", cache_dir=tmp_path / "cache")
+    images, _ = open_train(source)
+    held_out = stratified_folds(images.labels, 3, np.random.default_rng(1))[0]
+    fold = np.setdiff1d(np.arange(len(images.labels)), held_out), held_out
+    config = read_json(training.ROOT / "configs" / "default.json")
+    task = Task(images, 17, fold, config, 1, "cpu", 1)
+    training.write_files(task, tmp_path)
+    written = sorted(int(path.stem) for path in (tmp_path / "held_out").rglob("*.jpg"))
+    assert written == held_out.tolist()
+    assert len(list((tmp_path / "train").rglob("*.jpg"))) == len(fold[0])
