@@ -140,5 +140,5 @@ def figure(lines: Sequence[Line], path: Path) -> None:
         axis.set_axis_off()
     drawing.supxlabel("full trainings' worth of epochs")
     drawing.supylabel("median regret")
-    drawing.legend(loc="outside lower center", ncols=4, fontsize="small")
+    drawing.legend(loc="outside upper center", ncols=6, fontsize="small")
     drawing.savefig(path)
