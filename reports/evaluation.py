@@ -41,6 +41,9 @@ def read_results(
                 left_out.append(f"{path} {reason}; it is left out of {run.name}")
         if not owners and home is None:
             left_out.append(f"{path} is a result of none of these runs; it is left out")
+        elif not owners and result.get("found_by") is None and _is_a_winner(result, runs):
+            words = "does not say which search found its configuration: name it with --results"
+            left_out.append(f"{path} {words}, or evaluate again")
     return found, left_out
 
 
@@ -75,8 +78,12 @@ def _is_of(result: dict[str, Any], run: Run, home: Path | None) -> bool:
     if says is not None:
         return says == identity(run.record)
     if home is None:
-        return run.best is not None and result["config"] == run.best.config
+        return _is_a_winner(result, [run])
     return home == run.path
+
+
+def _is_a_winner(result: dict[str, Any], runs: Sequence[Run]) -> bool:
+    return any(run.best is not None and result["config"] == run.best.config for run in runs)
 
 
 def _unfit(result: dict[str, Any], run: Run) -> str | None:

@@ -60,7 +60,8 @@ def test_a_result_that_says_nothing_belongs_where_it_lies(runs, tmp_path):
     own = write_result(second.path, first.best.config)
     write_result(first.path.parent, first.best.config)  # of no one knows which
     found, left_out = read_results(runs)
-    assert files(found) == [[], [str(own)]] and left_out == []
+    assert files(found) == [[], [str(own)]]
+    assert len(left_out) == 1 and "does not say which search" in left_out[0]
     named = write_result(tmp_path / "x", first.best.config)
     assert files(read_results(runs, [named])[0]) == [[str(named)], [str(named), str(own)]]
 
