@@ -99,8 +99,12 @@ def run(given: dict[str, Any]) -> None:
     for candidate in candidates:
         check_size(candidate, target)
     places = results.places(paths, output, on_test, seeds)
+    own = [{"constraints": one.settings["constraints"]} if one else {} for one in origins]
+    limits = [resolve(inherited, layer, given).ranking().constraints for layer in own]
     done = []
-    for candidate, origin, (file, files) in zip(candidates, origins, places, strict=True):
+    for candidate, origin, bounds, (file, files) in zip(
+        candidates, origins, limits, places, strict=True
+    ):
         parts, stored = [], []
         for seed, predictions in zip(seeds, files, strict=True):
             by_fold, scores, learner = evaluate(target, candidate, seed)
@@ -110,9 +114,7 @@ def run(given: dict[str, Any]) -> None:
         result = results.summary(candidate, target, seeds, parts, files)
         result |= {"optimizer": settings.optimizer, "split": "test" if on_test else "cv"}
         result |= {"dataset": dataset, "found_by": origin.identity if origin else None}
-        own = {"constraints": origin.settings["constraints"]} if origin else {}
-        limits = resolve(inherited, own, given).ranking().constraints
-        done.append(with_intervals(candidate.path, result, stored, map(str, limits)))
+        done.append(with_intervals(candidate.path, result, stored, map(str, bounds)))
         write_json(file, done[-1].result)
         if model is not None:
             save_network(Path(model), learner, candidate, dataset)

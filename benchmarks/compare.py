@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import baselines
 from benchmarks.compare_tables import BUDGETS, figure, regret_path, tables
 from benchmarks.problems import CLAIM, PROBLEMS, TUNE, by_name
+from engine.command import command
 from utils import InputError, nearest
 
 DATA = Path(__file__).resolve().parent / "data" / "compare.jsonl"
@@ -42,25 +43,25 @@ class Unit(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Does what is left, and prints the tables; the exit code."""
+    """The command line; the exit code."""
     given = arguments(argv)
-    try:
-        units = chosen(given)
-        data = Path(given.output)
-        left = [unit for unit in units if unit not in finished(data)]
-        for result in results(left, given.jobs):
-            append(data, result)
-            at_end = result["path"][-1][1] if result["path"] else None
-            words = result["problem"], result["method"], result["seed"], result["seconds"], at_end
-            print("{}, {}, seed {}: {:.0f} s, regret {}".format(*words), file=sys.stderr)
-        done = [line for unit, line in finished(data).items() if unit in set(units)]
-        print(tables(done))
-        if given.figure:
-            figure(done, Path(given.figure))
-    except InputError as error:
-        print(f"compare.py: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command("compare.py", lambda: run(given), "interrupted; the same command goes on")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Does what is left, and prints the tables."""
+    units, data = chosen(given), Path(given.output)
+    known = finished(data)
+    left = [unit for unit in units if unit not in known]
+    for result in results(left, given.jobs):
+        append(data, result)
+        at_end = result["path"][-1][1] if result["path"] else None
+        words = result["problem"], result["method"], result["seed"], result["seconds"], at_end
+        print("{}, {}, seed {}: {:.0f} s, regret {}".format(*words), file=sys.stderr)
+    done = [line for unit, line in finished(data).items() if unit in set(units)]
+    print(tables(done))
+    if given.figure:
+        figure(done, Path(given.figure))
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -1,6 +1,7 @@
 """What `main.py` writes and reads again: result files, and the predictions beside them."""
 
 import hashlib
+import io
 import itertools
 import os
 import zipfile
@@ -105,7 +106,8 @@ def summary(
         **target.cheap(candidate.config),
         **({"folds": folds} if len(folds) > 1 else {}),
         "by_seed": [
-            {"seed": seed, "metrics": metrics, "predictions": file.name, "sha256": _digest(file)}
+            {"seed": seed, "metrics": metrics, "predictions": file.name}
+            | {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
             for seed, metrics, file in zip(seeds, by_seed, predictions, strict=True)
         ],
         "predictions": names if len(names) > 1 else names[0],
@@ -154,21 +156,19 @@ def read_predictions(result: Mapping[str, Any], path: Path) -> list[Predictions]
     stored: list[Predictions] = []
     for file, digest in itertools.zip_longest(files, digests[: len(files)]):
         try:
-            if digest not in (None, _digest(file)):  # early results have none
-                raise InputError(f"{path}: {NOT_ITS_OWN}")
-            with np.load(file, allow_pickle=False) as part:
-                stored.append({name: part[name] for name in part.files})
+            content = file.read_bytes()
         except FileNotFoundError:
             raise InputError(f"{path}: its predictions {file} are not there") from None
+        except OSError as error:
+            raise InputError(f"{path}: its predictions {file} cannot be read: {error}") from None
+        if digest not in (None, hashlib.sha256(content).hexdigest()):  # early results have none
+            raise InputError(f"{path}: {NOT_ITS_OWN}")
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as part:
+                stored.append({name: part[name] for name in part.files})
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            if isinstance(error, InputError):
-                raise
             raise InputError(f"{path}: its predictions {file} cannot be read: {error}") from None
     return stored
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def check_same_images(

@@ -61,14 +61,14 @@ def run(given: dict[str, Any]) -> None:
     from reports.summary import summarize
     from reports.writing import write
 
-    summary = summarize(given["runs"], given["results"])
-    for words in summary["left_out"]:
-        print(f"reports: {words}", file=sys.stderr)
     folder = Path(given["output"] or "report")
     if (folder / "trials.jsonl").exists():
         raise InputError(
             f"--output {folder} is the folder of a run; allowed is any other, as {folder}/report"
         )
+    summary = summarize(given["runs"], given["results"])
+    for words in summary["left_out"]:
+        print(f"reports: {words}", file=sys.stderr)
     print(f"report: {write(summary, folder)}")
 
 
