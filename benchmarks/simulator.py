@@ -28,13 +28,12 @@ from scipy.stats import spearmanr
 from benchmarks.curves import METRICS, PACKED, Curves, unpack
 from benchmarks.problems import simulated
 from benchmarks.surrogate import (
+    CHANCE,
     FITTED,
     Surrogate,
     fit,
     fold_residuals,
-    from_scale,
     sizes,
-    to_scale,
 )
 from search.constraints import Ranking
 from search.evolution import propose, survivors
@@ -77,14 +76,14 @@ def report(curves: Curves) -> str:
     """The table of the cross-validation and of the noise, and the time of an evaluation."""
     started = time.perf_counter()
     predicted, drawn = cross_validate(curves)
-    scaled = to_scale(curves.curves.astype(float))
-    truth = from_scale(scaled.mean(axis=1))
-    residuals = fold_residuals(from_scale(scaled)) / np.sqrt(scaled.shape[1])
+    recorded = np.where(np.isfinite(curves.curves), curves.curves, CHANCE).astype(float)
+    truth = recorded.mean(axis=1)
+    residuals = fold_residuals(recorded) / np.sqrt(recorded.shape[1])
     lines = [f"{len(curves.configs)} configurations; cross-validation in {PARTS} parts"]
     lines += ["| metric | epochs | R2 | rank correlation | mean error | noise measured | drawn |"]
     lines += ["| --- " * 7 + "|"]
     for name in SHOWN:
-        for epochs in (point for point in EPOCHS if point <= scaled.shape[2]):
+        for epochs in (point for point in EPOCHS if point <= recorded.shape[2]):
             at = epochs - 1, METRICS.index(name)
             real, guess = truth[:, *at], predicted[:, *at]
             r2 = 1 - np.mean((real - guess) ** 2) / np.var(real)

@@ -1,12 +1,16 @@
 """A surrogate of recorded learning curves: (configuration, epochs, seed) -> metrics, in no time.
 
 Shares (top3, top1, precision, recall) are taken on the arcsine scale, on which the variance of a
-share does not depend on it (Bartlett 1947), the loss on a log scale. Each configuration's curves,
-mean of its folds, all metrics together, are points on a few principal components; a Gaussian
-process (Matern 5/2, a length scale an input; Rasmussen and Williams 2006, chapters 2, 4, 5) gives
-the place on each component from the configuration. Noise is what is left of a fold after the means
-of its configuration and of its number: components of its own, so that a curve that is high at
-epoch 12 is high at 25, too, with a loudness that another process gives from the configuration.
+share does not depend on it (Bartlett 1947), the loss on a log scale; the means as parts of the
+most that any fold reached by that epoch. So networks crowd below a ceiling, as the recorded ones
+do: without it, the best of many predictions were a tenth above anything recorded.
+
+Each configuration's curves, mean of its folds, all metrics together, are points on a few principal
+components; a Gaussian process (Matern 5/2, a length scale an input; Rasmussen and Williams 2006,
+chapters 2, 4, 5) gives the place on each component from the configuration. Noise is what is left
+of a fold after the means of its configuration and of its number: components of its own, so that a
+curve that is high at epoch 12 is high at 25, too, with a loudness that another process gives from
+the configuration.
 
 What is fitted is kept as plain arrays, and predicting needs numpy only: the environment of the
 peers has neither torch nor this project's scikit-learn, and gets the same numbers.
@@ -87,16 +91,22 @@ def features(config: Config) -> list[float]:
     ]
 
 
-def to_scale(values: np.ndarray) -> np.ndarray:
-    """Metrics (..., 5) on the scale of the model; those of chance where not finite."""
+def highest(curves: np.ndarray) -> np.ndarray:
+    """(E, 4): the most that a fold of (N, F, E, 5) reached of each share, by each epoch."""
+    known = np.where(np.isfinite(curves), curves, CHANCE)[..., :-1]
+    return np.maximum.accumulate(known.max(axis=(0, 1)), axis=0)
+
+
+def to_scale(values: np.ndarray, ceiling: np.ndarray | float = 1.0) -> np.ndarray:
+    """Metrics (..., E, 5) on the scale of the model; those of chance where not finite."""
     values = np.where(np.isfinite(values), values, CHANCE)
-    shares = np.arcsin(np.sqrt(np.clip(values[..., :-1], 0, 1)))
+    shares = np.arcsin(np.sqrt(np.clip(values[..., :-1] / ceiling, 0, 1)))
     return np.concatenate([shares, np.log(np.clip(values[..., -1:], *LOSSES))], axis=-1)
 
 
-def from_scale(scaled: np.ndarray) -> np.ndarray:
-    """Metrics (..., 5) of points on the scale of the model."""
-    shares = np.sin(np.clip(scaled[..., :-1], 0, math.pi / 2)) ** 2
+def from_scale(scaled: np.ndarray, ceiling: np.ndarray | float = 1.0) -> np.ndarray:
+    """Metrics (..., E, 5) of points on the scale of the model."""
+    shares = ceiling * np.sin(np.clip(scaled[..., :-1], 0, math.pi / 2)) ** 2
     losses = np.exp(np.clip(scaled[..., -1:], *np.log(LOSSES)))
     return np.concatenate([shares, losses], axis=-1)
 
@@ -105,11 +115,15 @@ class Surrogate:
     """What was fitted, as arrays. N configurations, D inputs, K outputs, E epochs, 5 metrics.
 
     inputs (N, D); weights (N, K), precisions (D, K), offsets (K,): the processes, of which the
-    last one is the log of the loudness; centre (E, 5), components (K - 1, E, 5): the curves;
+    last one is the log of the loudness; ceiling (E, 4): see `highest`; centre (E, 5), components
+    (K - 1, E, 5): the curves;
     noise (J, E, 5), rest (E, 5): components of the noise, and the deviation of what they leave.
     """
 
-    NAMES = "inputs", "weights", "precisions", "offsets", "centre", "components", "noise", "rest"
+    NAMES = (
+        *("inputs", "weights", "precisions", "offsets"),
+        *("ceiling", "centre", "components", "noise", "rest"),
+    )
 
     def __init__(self, **arrays: np.ndarray):
         for name in self.NAMES:
@@ -137,7 +151,7 @@ class Surrogate:
 
     def mean(self, config: Config, point: int | slice) -> np.ndarray:
         """The noiseless metrics (..., 5); epochs from 0 or a slice of them."""
-        return from_scale(self._place(self.outputs(config), point))
+        return from_scale(self._place(self.outputs(config), point), self.ceiling[point])
 
     def measured(self, config: Config, point: int | slice, seed: int) -> np.ndarray:
         """The metrics with the noise of that seed, which is one draw for a whole curve."""
@@ -145,7 +159,8 @@ class Surrogate:
         draws = derive_rng("simulator", seed).normal(size=len(self.noise) + self.rest.size)
         rest = draws[len(self.noise) :].reshape(self.rest.shape) * self.rest
         error = np.tensordot(draws[: len(self.noise)], self.noise[:, point], 1) + rest[point]
-        return from_scale(self._place(outputs, point) + math.exp(outputs[-1]) * error)
+        mean = from_scale(self._place(outputs, point), self.ceiling[point])
+        return from_scale(to_scale(mean) + math.exp(outputs[-1]) * error)
 
     def _place(self, outputs: np.ndarray, point: int | slice) -> np.ndarray:
         return self.centre[point] + np.tensordot(outputs[:-1], self.components[:, point], 1)
@@ -170,13 +185,15 @@ def fold_residuals(scaled: np.ndarray) -> np.ndarray:
 
 def fit(curves: Curves, parts: int = COMPONENTS) -> Surrogate:
     """The surrogate of recorded curves, of so many components; some seconds to a minute."""
-    scaled = to_scale(curves.curves.astype(float))
+    recorded = curves.curves.astype(float)
+    ceiling = highest(recorded)
+    scaled = to_scale(recorded, ceiling)
     count, folds, epochs, width = scaled.shape
     spread = scaled.std(axis=(0, 1, 2))  # so that no metric outweighs the others
     flat = (scaled.mean(axis=1) / spread).reshape(count, -1)
     components = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[2][:parts]
     places = (flat - flat.mean(axis=0)) @ components.T
-    residuals = (fold_residuals(scaled) / spread).reshape(count, folds, -1)
+    residuals = (fold_residuals(to_scale(recorded)) / spread).reshape(count, folds, -1)
     loudness = np.log(np.sqrt((residuals**2).mean(axis=(1, 2))) + 1e-6)
     inputs = np.array([features(config) for config in curves.configs])
     processes = [process(inputs, values) for values in [*places.T, loudness]]
@@ -197,6 +214,7 @@ def fit(curves: Curves, parts: int = COMPONENTS) -> Surrogate:
         weights=weights,
         precisions=precisions,
         offsets=offsets,
+        ceiling=ceiling,
         centre=flat.mean(axis=0).reshape(shape) * spread,
         components=components.reshape(-1, *shape) * spread,
         noise=noise.reshape(-1, *shape) * spread,

@@ -7,7 +7,15 @@ import pytest
 
 from benchmarks import simulator, surrogate
 from benchmarks.curves import Curves
-from benchmarks.surrogate import CHANCE, Surrogate, features, fold_residuals, from_scale, to_scale
+from benchmarks.surrogate import (
+    CHANCE,
+    Surrogate,
+    features,
+    fold_residuals,
+    from_scale,
+    highest,
+    to_scale,
+)
 from cnn import count_macs, count_parameters
 from utils import InputError, derive_rng
 
@@ -51,9 +59,19 @@ def test_sizes_are_those_of_the_network(space):
 
 
 def test_the_scale_and_back():
-    values = np.array([[0.9, 0.5, 0.0, 1.0, 0.3], [np.nan] * 5])
-    back = from_scale(to_scale(values))
+    values = np.array([[0.8, 0.5, 0.0, 0.7, 0.3], [np.nan] * 5])
+    ceiling = np.array([[0.8, 0.6, 0.5, 0.9], [0.9, 0.6, 0.5, 0.9]])
+    back = from_scale(to_scale(values, ceiling), ceiling)
     assert np.allclose(back[0], values[0]) and np.allclose(back[1], CHANCE)
+    beyond = from_scale(np.full((1, 5), 9.0), ceiling[:1])
+    assert np.allclose(beyond[0, :4], ceiling[0]), "nothing is above what was recorded"
+
+
+def test_the_ceiling_is_what_any_fold_reached_so_far():
+    curves = np.full((2, 1, 3, 5), 0.1)
+    curves[0, 0, :, 0], curves[1, 0, 0, 0] = (0.2, 0.5, 0.3), np.nan
+    assert highest(curves)[:, 0].tolist() == [0.2, 0.5, 0.5]
+    assert highest(curves)[0, 1] == 0.1
 
 
 def test_residuals_have_the_variance_of_a_fold():
