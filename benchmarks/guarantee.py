@@ -9,10 +9,11 @@ random configurations in full, and however wrong early ranks are, Hyperband is n
 wrongly costs a factor of s_max + 1 at most. It holds for distributions, not for each pair of runs.
 
 Both methods run on each problem with each seed. The table has the correlation of the ranks at the
-first rung with those of full trainings, for random configurations; lower and upper quartile and
-median of the regret (see benchmarks/compare.py) of random search with the epochs of `--trainings`
-full ones, of plain Hyperband with s_max + 1 times as many, and of its bracket s = 0 alone; and in
-which bracket the winners of Hyperband were. The exit code is 1 if Hyperband's median is worse.
+first rung with those of full trainings, for random configurations; the regret (see
+benchmarks/compare.py; a dash where nothing was feasible) of random search with the epochs of
+`--trainings` full ones, of plain Hyperband with s_max + 1 times as many, and of its bracket s = 0
+alone; and in which brackets the winners of Hyperband were. The exit code is 1 if Hyperband's
+median is worse.
 """
 
 import argparse
@@ -117,7 +118,9 @@ def early_ranks(problem: Problem, epochs: int) -> float:
 
     def ranks(reached: int) -> np.ndarray:
         measured = (
-            Trial(i, 0, 0, 0, reached, reached, config, metrics=problem.evaluate(config, reached, i))
+            Trial(
+                i, 0, 0, 0, reached, reached, config, metrics=problem.evaluate(config, reached, i)
+            )
             for i, config in enumerate(child.config for child in children)
         )
         return np.argsort([trial.trial for trial in sorted(measured, key=problem.ranking.key)])
