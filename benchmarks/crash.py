@@ -61,7 +61,7 @@ def left_over(pids: set[int], seconds: float = 20) -> set[int]:
 
 
 def crash(runs: Path, words: list[str], kills: int, rng: np.random.Generator) -> dict[str, int]:
-    """The search of these words under attack, until it has ended by itself; what was killed how often."""
+    """The search under attack, until it has ended by itself; what was killed how often."""
     counts, pids, began = {"driver": 0, "worker": 0, "unfinished journal": 0}, set(), False
     journal = runs / "crashed" / "trials.jsonl"
     while True:

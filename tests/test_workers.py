@@ -95,7 +95,10 @@ def test_the_stronger_search_is_the_same_with_workers(space, generation):
     given |= {"proposals": 8, "max_total_epochs": 150}
     alone = search(space, StubTarget(), resolve({**given, "workers": "0"}))
     assert len({trial.generation for trial in alone.trials}) > 1
-    for workers in ("1", "2"):
+    for part in ({"proposals": 1}, {"promotion": "measured"}):
+        without = search(space, StubTarget(), resolve({**given, **part, "workers": "0"}))
+        assert lines(without.trials) != lines(alone.trials), "the model decides"
+    for workers in ("1", "2", "4"):
         many = search(space, Misbehaving({}), resolve({**given, "workers": workers}))
         assert lines(alone.trials) == lines(many.trials)
         assert alone.best.config == many.best.config
