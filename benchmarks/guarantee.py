@@ -5,8 +5,9 @@
 The last of Hyperband's s_max + 1 brackets, s = 0, trains each of its configurations in full: it is
 random search (Li et al., JMLR 18(185), 2018, section 3). No bracket is given more epochs than it.
 So with s_max + 1 times the epochs of a random search, that bracket alone trains as many random
-configurations in full, and however wrong early ranks are, Hyperband is no worse: what they cost is
-a factor of s_max + 1 at most. It holds for distributions, not for each pair of runs.
+configurations in full (to the round, which is s_max + 1 of them), and however wrong early ranks
+are, Hyperband is no worse: what they cost is a factor of s_max + 1 at most. This holds for
+distributions, not for each pair of runs.
 
 Both methods run on each problem with each seed. The table has the correlation of the ranks at the
 first rung with those of full trainings, for random configurations; the regret (see
