@@ -1,6 +1,7 @@
 """Kills a search again and again, and shows that it ends as if nothing had happened.
 
     python benchmarks/crash.py --kills 25
+    python benchmarks/crash.py --kills 25 --config configs/strong.json
 
 Runs a small search on the embedded flowers as the reference, with two workers. Then the same
 search once more, with SIGKILL to the driver at random moments of its life, and to random workers
@@ -23,7 +24,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 SEARCH = "--dataset synthetic --image_size 8 --folds 2 --pop_size 4 --epochs 8 --min_epochs 2"
-SEARCH += " --max_generations 2 --seed 7 --workers 2"
+SEARCH += " --max_total_epochs 144 --seed 7 --workers 2"
 LIMITS = ["--constraints", "num_params <= 1e5", "macs <= 1e6", "precision >= 0.05"]
 
 
@@ -59,13 +60,13 @@ def left_over(pids: set[int], seconds: float = 20) -> set[int]:
     return left
 
 
-def crash(runs: Path, kills: int, rng: np.random.Generator) -> dict[str, int]:
+def crash(runs: Path, words: list[str], kills: int, rng: np.random.Generator) -> dict[str, int]:
     """The search under attack, until it has ended by itself; what was killed how often."""
     counts, pids, began = {"driver": 0, "worker": 0, "unfinished journal": 0}, set(), False
     journal = runs / "crashed" / "trials.jsonl"
     while True:
-        more = ["--resume", "crashed"] if began else [*SEARCH.split(), *LIMITS]
-        driver = command(runs, *more, *([] if began else ["--run_name", "crashed"]))
+        begin = [*words, "--run_name", "crashed"]
+        driver = command(runs, *(["--resume", "crashed"] if began else begin))
         moment = time.monotonic() + rng.uniform(4, 12)
         killed_worker = counts["driver"] >= kills
         while driver.poll() is None:
@@ -107,14 +108,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=25, help="of the driver")
     parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    parser.add_argument("--config", help="a preset, such as configs/strong.json")
     given = parser.parse_args()
+    words = [*SEARCH.split(), *LIMITS]
+    words += ["--config", str(Path(given.config).resolve())] if given.config else []
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
-        reference = command(runs, *SEARCH.split(), *LIMITS, "--run_name", "whole")
+        reference = command(runs, *words, "--run_name", "whole")
         error = reference.communicate()[1].decode()
         if reference.returncode:
             sys.exit(f"the reference ended with {reference.returncode}: {error}")
-        counts = crash(runs, given.kills, np.random.default_rng(given.seed))
+        counts = crash(runs, words, given.kills, np.random.default_rng(given.seed))
         whole, crashed = decided(runs / "whole"), decided(runs / "crashed")
         winners = [(runs / name / "opt_cfg.json").read_text() for name in ("whole", "crashed")]
         checks = {

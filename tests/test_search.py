@@ -8,6 +8,7 @@ import os
 import platform
 import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,12 @@ STRONG = {"pop_size": 4, "initial": "brackets", "generation": "bracket", "local_
 STRONG |= {"immigrants": 0.2, "proposals": 16, "promotion": "predicted", "max_generations": 8}
 ROOT = Path(__file__).resolve().parent.parent
 each_method = pytest.mark.parametrize(("sampler", "hyperband"), METHODS)
+
+
+# The published search and the stronger one, with enough trials that the latter's model decides.
+by_preset = pytest.mark.parametrize(
+    "preset", [{"max_generations": 1}, STRONG], ids=["published", "strong"]
+)
 
 
 def small(**given) -> Settings:
@@ -411,8 +418,9 @@ def test_every_method_can_be_stopped(space, tmp_path, sampler, hyperband):
     assert_resumed(space, settings, tmp_path / "run", 4, False)
 
 
-def test_a_search_whose_journal_is_cut_anywhere_goes_on_to_the_same_end(space, tmp_path):
-    settings = small(max_generations=1)
+@by_preset
+def test_a_search_whose_journal_is_cut_anywhere_goes_on_to_the_same_end(space, tmp_path, preset):
+    settings = small(**preset)
     whole = search(space, StubTarget(), settings, tmp_path / "whole")
     content = (tmp_path / "whole" / "trials.jsonl").read_text().splitlines(keepends=True)
     for count in range(0, len(content), 2):
@@ -426,12 +434,14 @@ def test_a_search_whose_journal_is_cut_anywhere_goes_on_to_the_same_end(space, t
         assert len(target.calls) == len(content) - count
 
 
-def test_the_order_of_a_journal_does_not_matter(space, tmp_path):
-    settings = small(max_generations=1)
+@by_preset
+def test_the_order_of_a_journal_does_not_matter(space, tmp_path, preset):
+    settings = small(**preset)
     whole = search(space, StubTarget(), settings, tmp_path / "run")
     before = lines(on_disk(tmp_path / "run"))
     path = tmp_path / "run" / "trials.jsonl"
-    path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[:12][::-1]))
+    two_thirds = path.read_text().splitlines()[: 2 * len(before) // 3]
+    path.write_text("".join(line + "\n" for line in two_thirds[::-1]))
     result = search(space, StubTarget(), settings, tmp_path / "run")
     assert lines(result.trials) == lines(whole.trials)
     assert lines(on_disk(tmp_path / "run")) == before
@@ -460,10 +470,13 @@ def test_a_run_goes_on_with_a_larger_limit(space, tmp_path, first, more):
     assert longer.best.config == at_once.best.config
 
 
-def test_a_run_goes_on_for_more_generations(space, tmp_path):
-    search(space, StubTarget(), small(max_generations=1), tmp_path / "run")
-    longer = search(space, StubTarget(), small(max_generations=3), tmp_path / "run")
-    at_once = search(space, StubTarget(), small(max_generations=3))
+@by_preset
+def test_a_run_goes_on_for_more_generations(space, tmp_path, preset):
+    first = small(**preset)
+    more = replace(first, max_generations=first.max_generations + 2)
+    search(space, StubTarget(), first, tmp_path / "run")
+    longer = search(space, StubTarget(), more, tmp_path / "run")
+    at_once = search(space, StubTarget(), more)
     assert_same(tmp_path / "run", longer.trials, at_once.trials)
 
 
@@ -484,17 +497,22 @@ def test_population_csv_has_a_row_for_each_generation_with_trials(space, tmp_pat
 @pytest.mark.parametrize(
     ("number", "reason"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
 )
-def test_a_signal_stops_in_training_and_leaves_the_best(space, tmp_path, number, reason):
+@pytest.mark.parametrize("after", [6, 20])
+@by_preset
+def test_a_signal_stops_in_training_and_leaves_the_best(
+    space, tmp_path, number, reason, after, preset
+):
+    settings = small(**preset | {"max_generations": 5})
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     target = StubTarget(
-        lambda *_: os.kill(os.getpid(), number) if len(target.calls) == 6 else None
+        lambda *_: os.kill(os.getpid(), number) if len(target.calls) == after else None
     )
-    result = search(space, target, small(), tmp_path / "run")
-    assert result.reason == reason and len(result.trials) == 6
+    result = search(space, target, settings, tmp_path / "run")
+    assert result.reason == reason and len(result.trials) == after
     assert json.loads((tmp_path / "run" / "opt_cfg.json").read_text()) == result.best.config
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
-    again = search(space, StubTarget(), small(), tmp_path / "run")
-    assert_same(tmp_path / "run", again.trials, search(space, StubTarget(), small()).trials)
+    again = search(space, StubTarget(), settings, tmp_path / "run")
+    assert_same(tmp_path / "run", again.trials, search(space, StubTarget(), settings).trials)
 
 
 def test_a_signal_between_trainings_waits_for_the_journal(space, tmp_path, monkeypatch):
@@ -651,16 +669,35 @@ def test_the_stronger_search_goes_on_with_a_larger_limit(space, tmp_path, first,
     assert_same(tmp_path / "run", longer.trials, at_once.trials)
 
 
-def test_the_stronger_search_on_a_rich_space_with_failures():
-    def act(config, epochs):
-        if fate(config) != "ok":
-            raise ValueError("as it was told")
+@pytest.mark.parametrize("component", [{"proposals": 1}, {"promotion": "measured"}], ids=str)
+def test_each_part_of_the_model_decides_something_in_these_tests(space, component):
+    """So that what holds of them holds of the model."""
+    with_it, without = (
+        lines(search(space, StubTarget(), small(**STRONG | changes)).trials)
+        for changes in ({}, component)
+    )
+    assert with_it & without, "before there is a model they are the same"
+    assert with_it != without
 
-    target = StubTarget(act, cheap=lambda config: {"num_params": config["width"]})
+
+@pytest.mark.parametrize("after", [4, 9])
+def test_the_stronger_search_on_a_rich_space_with_failures(tmp_path, after):
+    """What failed or diverged is None in a journal and NaN in memory; the model sees the same."""
+
+    class Unlucky(Interrupted):
+        def __init__(self, after):
+            super().__init__(after)
+            self.act, self._cheap = unlucky, lambda config: {"num_params": config["width"]}
+
     settings = small(**STRONG, constraints=["num_params <= 500", "precision >= 0.3"])
-    result = search(rich_space(), target, settings)
-    assert result.reason == "generation limit" and result.feasible
-    assert {trial.status for trial in result.trials} == {"ok", "failed"}
+    whole = search(rich_space(), Unlucky(1000), settings)
+    assert whole.reason == "generation limit" and whole.feasible
+    assert {trial.status for trial in whole.trials} == {"ok", "failed", "diverged"}
+    while (
+        found := search(rich_space(), Unlucky(after), settings, tmp_path)
+    ).reason != whole.reason:
+        assert found.reason == "interrupted"
+    assert_same(tmp_path, found.trials, whole.trials)
 
 
 def test_the_stronger_search_ends_where_nothing_new_is_left():

@@ -38,6 +38,8 @@ STUB = {"pop_size": 4, "epochs": 12, "max_generations": 1}
 REAL = {"image_size": 8, "pop_size": 2, "epochs": 2, "min_epochs": 1, "folds": 2, "seed": 5}
 REAL |= {"max_generations": 1}
 REAL |= {"constraints": ["num_params <= 3e4", "macs <= 1.5e5", "precision >= 0.01"]}
+PRESET = read_preset(str(ROOT / "configs" / "strong.json"))
+REAL_STRONG = {**PRESET, **REAL, "max_generations": 7}  # a model from the fifth on
 GIGABYTE = 10**9
 
 
@@ -66,17 +68,37 @@ def flowers():
     return cross_validation(images, source.num_classes, 2, 5, curve_epochs=(1, 2))
 
 
-def test_any_number_of_workers_makes_the_same_search(space, flowers, tmp_path):
-    found = {}
-    for workers in ("0", "1", "2", "4"):
+@pytest.mark.parametrize(
+    ("given", "jobs", "numbers"),
+    [(REAL, 7, ("0", "1", "2", "4")), (REAL_STRONG, 18, ("0", "2"))],
+    ids=["published", "strong"],
+)
+def test_any_number_of_workers_makes_the_same_search(
+    space, flowers, tmp_path, given, jobs, numbers
+):
+    found = []
+    for workers in numbers:
         folder = tmp_path / workers
-        result = search(space, flowers, resolve({**REAL, "workers": workers}), folder)
+        result = search(space, flowers, resolve({**given, "workers": workers}), folder)
         assert result.reason == "generation limit"
         kept = lines(on_disk(folder))
-        assert len(kept) == 7
+        assert len(kept) == jobs
         assert not (folder / "checkpoints").exists()
-        found[workers] = kept, result.best.config
-    assert found["0"] == found["1"] == found["2"] == found["4"]
+        found.append((kept, result.best.config))
+    assert all(one == found[0] for one in found)
+
+
+def differs_without_its_model(space, target, given):
+    """Whether screening and prediction each decide something in a search by these settings."""
+    whole, *others = (
+        lines(search(space, target, resolve({**given, **part, "workers": "0"})).trials)
+        for part in ({}, {"proposals": 1}, {"promotion": "measured"})
+    )
+    return all(other != whole for other in others)
+
+
+def test_the_model_decides_in_these_tests(space, flowers):
+    assert differs_without_its_model(space, flowers, REAL_STRONG)
 
 
 def test_the_limit_of_epochs_cuts_the_same_jobs(space):
@@ -88,14 +110,13 @@ def test_the_limit_of_epochs_cuts_the_same_jobs(space):
     assert alone.best.config == many.best.config
 
 
-@pytest.mark.parametrize("generation", ["bracket", "round"])
-def test_the_stronger_search_is_the_same_with_workers(space, generation):
-    preset = read_preset(str(ROOT / "configs" / "strong.json"))
-    given = {**STUB, **preset, "generation": generation, "max_generations": 6}
-    given |= {"proposals": 8, "max_total_epochs": 150}
+@pytest.mark.parametrize(("generation", "epochs"), [("bracket", 150), ("round", 300)])
+def test_the_stronger_search_is_the_same_with_workers(space, generation, epochs):
+    given = {**STUB, **PRESET, "generation": generation, "max_generations": 6}
+    given |= {"proposals": 8, "max_total_epochs": epochs}
     alone = search(space, StubTarget(), resolve({**given, "workers": "0"}))
-    assert len({trial.generation for trial in alone.trials}) > 1
-    for workers in ("1", "2"):
+    assert differs_without_its_model(space, StubTarget(), given)
+    for workers in ("1", "2", "4"):
         many = search(space, Misbehaving({}), resolve({**given, "workers": workers}))
         assert lines(alone.trials) == lines(many.trials)
         assert alone.best.config == many.best.config
@@ -407,9 +428,10 @@ def cluster():
         yield local.scheduler_address
 
 
-def test_a_cluster_makes_the_same_search(space, flowers, cluster, tmp_path):
-    alone = search(space, flowers, resolve({**REAL, "workers": "0"}), tmp_path / "alone")
-    settings = resolve({**REAL, "scheduler": cluster})
+@pytest.mark.parametrize("given", [REAL, REAL_STRONG], ids=["published", "strong"])
+def test_a_cluster_makes_the_same_search(space, flowers, cluster, tmp_path, given):
+    alone = search(space, flowers, resolve({**given, "workers": "0"}), tmp_path / "alone")
+    settings = resolve({**given, "scheduler": cluster})
     found = search(space, flowers, settings, tmp_path / "cluster")
     assert found.reason == "generation limit" and found.best.config == alone.best.config
     assert lines(on_disk(tmp_path / "cluster")) == lines(on_disk(tmp_path / "alone"))
@@ -439,8 +461,10 @@ def test_a_scheduler_that_is_not_there_is_told(space, monkeypatch):
 
 
 @pytest.mark.slow  # the fast siblings: a killed driver, a killed worker, a journal cut anywhere
-def test_a_search_that_is_killed_again_and_again_ends_as_if_nothing_had_happened():
+@pytest.mark.parametrize("preset", ["paper", "strong"])
+def test_a_search_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(preset):
     words = [sys.executable, str(ROOT / "benchmarks" / "crash.py"), "--kills", "5", "--seed", "3"]
+    words += ["--config", str(ROOT / "configs" / f"{preset}.json")]
     ended = subprocess.run(words, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count(": yes") == 5
