@@ -35,7 +35,8 @@ from vision.metrics import label_ranks, losses
 log = logging.getLogger("nas")
 HERE = Path(__file__).resolve().parent
 SETTINGS = ("seed", "folds", "optimizer", "precision", "constraints", "dataset", "data_dir")
-SETTINGS += ("image_size", "split", "space", "device", "threads", "verbosity", *SHORTHANDS)
+SETTINGS += ("image_size", "split", "space", "device", "arithmetic", "compile", "threads")
+SETTINGS += ("verbosity", *SHORTHANDS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -199,6 +200,8 @@ def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict
     options = {
         "optimizer": settings.optimizer,
         "device": device,
+        "arithmetic": settings.arithmetic,
+        "compiled": settings.compile,
         "threads": settings.threads,
         "per_batch": settings.precision == "per_batch",
     }

@@ -283,6 +283,8 @@ def run_in(folder: RunFolder, settings: Settings, must_match: bool) -> int:
         settings.seed,
         optimizer=settings.optimizer,
         device=device,
+        arithmetic=settings.arithmetic,
+        compiled=settings.compile,
         threads=settings.threads,
         per_batch=settings.precision == "per_batch",
         curve_epochs=every if settings.curve == "epochs" else rungs,

@@ -33,7 +33,7 @@ from vision.training import (
     write_state,
 )
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 BASE_BYTES = 880 * 10**6  # a process with PyTorch and a network of nearly no size
 METRICS = ("top3", "top1", "precision", "recall", "loss")
 
@@ -43,7 +43,8 @@ class ImageTarget:
 
     pixels: uint8 (N, S, S, 3). labels: int64 (N,) in 0..num_classes-1.
     folds: pairs of index arrays (training images, held-out images); one pair makes a plain split.
-    optimizer: 'adam' or 'adamw'. curve_epochs: after these, a fold is also measured on the way.
+    optimizer ('adam' or 'adamw'), arithmetic, compiled: see `Learner`.
+    curve_epochs: after these, a fold is also measured on the way.
     batch_order: an order of all N images; asks for `precision_per_batch` over batches of the
     held-out images in that order.
     """
@@ -56,26 +57,29 @@ class ImageTarget:
         folds: Sequence[tuple[np.ndarray, np.ndarray]],
         *,
         optimizer: str = "adam",
+        arithmetic: str = "float32",
+        compiled: bool = False,
         device: torch.device | str = "cpu",
         threads: int = 1,
         curve_epochs: Collection[int] = (),
         batch_order: np.ndarray | None = None,
     ):
+        self.how = {"optimizer": optimizer, "arithmetic": arithmetic, "compiled": compiled}
         self._made_of = (
             (pixels, labels, num_classes, list(folds)),
             {
-                "optimizer": optimizer,
+                **self.how,
                 "device": str(device),
                 "threads": threads,
                 "curve_epochs": sorted(curve_epochs),
                 "batch_order": batch_order,
             },
         )
-        prepare_torch(threads)
+        prepare_torch(threads, arithmetic)
         self.device = torch.device(device)
         self.image_size, self.num_classes = pixels.shape[1], num_classes
         self.labels, self.folds = labels, list(folds)
-        self.optimizer, self.batch_order = optimizer, batch_order
+        self.batch_order = batch_order
         self.curve_epochs = frozenset(curve_epochs)
         # Resident on the device for good, as (N, S, S, 3) floats.
         self.images = torch.from_numpy(pixels).to(self.device).float().div_(255)
@@ -113,7 +117,7 @@ class ImageTarget:
         `folds`, the same metrics per fold with the `curve` over `curve_epochs`; and `observed`,
         what differs between identical runs. If a logit is not finite, all metrics are NaN.
         """
-        key = canonical_json([STATE_VERSION, seed, dict(config), self.optimizer, self.fingerprint])
+        key = canonical_json([STATE_VERSION, seed, dict(config), self.how, self.fingerprint])
         saved = read_state(state, key, epochs)
         curves, states, seconds = [], [], []
         with out_of_memory_as_memory_error():
@@ -150,8 +154,8 @@ class ImageTarget:
             image_size=self.image_size,
             num_classes=self.num_classes,
             scale=self._scale[fold],
-            optimizer=self.optimizer,
             device=self.device,
+            **self.how,
             seed=derive_seed(seed, "fold", fold),
         )
 

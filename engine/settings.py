@@ -61,9 +61,7 @@ class Settings:
         "evolution", "where children come from", choices=("evolution", "random")
     )
     pop_size: int = _setting(50, "size of the population", low=1, high=100_000)
-    num_children: int = _setting(
-        10, "children a generation, without Hyperband", low=1, high=100_000
-    )
+    num_children: int = _setting(10, "children a generation, without Hyperband", low=1, high=10**5)
     tournament_size: int = _setting(
         2, "members drawn for each tournament of parents", low=1, high=100_000
     )
@@ -124,6 +122,14 @@ class Settings:
         "rungs", "epochs at which each training is measured", choices=("rungs", "epochs")
     )
     device: str = _setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    arithmetic: str = _setting(
+        "float32",
+        "of training; the others are faster on many GPUs, and results differ",
+        choices=("float32", "tf32", "bfloat16"),
+    )
+    compile: bool = _setting(
+        False, "torch.compile each network: pays for long trainings only, and results differ"
+    )
     threads: int = _setting(1, "CPU threads of a training; results depend on it", low=1, high=1024)
     workers: str = _setting(
         "auto",
@@ -207,13 +213,7 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
         for name in layer:
             if name not in FIELDS and name not in SHORTHANDS:
                 raise InputError(f"{name!r} is no setting{nearest(name, [*FIELDS, *SHORTHANDS])}")
-        values.update(
-            {
-                name: _from_json(FIELDS[name], value)
-                for name, value in layer.items()
-                if name in FIELDS
-            }
-        )
+        values |= {k: _from_json(FIELDS[k], value) for k, value in layer.items() if k in FIELDS}
         for name, (prefix, _) in SHORTHANDS.items():
             if name in layer:
                 constraints = values.get("constraints", Settings().constraints)
@@ -292,10 +292,9 @@ def allowed(item: dataclasses.Field) -> str:
 
 def read_preset(path: str) -> Mapping[str, Any]:
     """A preset: a JSON object of settings."""
-    preset = read_json(Path(path))
-    if not isinstance(preset, dict):
-        raise InputError(f"preset {path} is not a JSON object of settings")
-    return preset
+    if isinstance(preset := read_json(Path(path)), dict):
+        return preset
+    raise InputError(f"preset {path} is not a JSON object of settings")
 
 
 def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:

@@ -4,6 +4,7 @@ import copy
 import os
 import pickle
 import random
+import shutil
 import types
 import warnings
 from pathlib import Path
@@ -748,3 +749,41 @@ def test_training_leaves_the_arithmetic_of_the_process_alone():
     make_target().evaluate(CONFIG, 1, 4)
     smallest_normal = float("2.3e-308")
     assert smallest_normal / 10 > 0  # a denormal, not flushed
+
+
+# ---------------------------------------------------------------------------- faster arithmetic
+
+
+def test_a_gpu_rounds_to_tf32_only_where_it_is_asked_for():
+    for arithmetic, precision in (("tf32", "tf32"), ("bfloat16", "ieee"), ("float32", "ieee")):
+        make_target(arithmetic=arithmetic)
+        assert torch.backends.cuda.matmul.fp32_precision == precision
+        assert torch.backends.cudnn.conv.fp32_precision == precision
+
+
+def test_bfloat16_continues_bit_for_bit_and_is_not_float32(tmp_path, at_once):
+    target = make_target(arithmetic="bfloat16")
+    result = target.evaluate(CONFIG, 12, 4)
+    stepped, logits = in_steps(tmp_path / "a.pt", arithmetic="bfloat16")
+    assert bits(stepped) == bits(result) != bits(at_once[0])
+    assert same_logits(logits, target.logits)
+    assert abs(result["loss"] - at_once[0]["loss"]) < 0.2
+    learner = target.learner(CONFIG, 4, 0)
+    target.fit(learner, 0, 1)
+    assert {weight.dtype for weight in learner.network.parameters()} == {torch.float32}
+
+
+def test_a_state_of_another_arithmetic_is_not_taken_over(tmp_path, saved, after_three):
+    path = tmp_path / "three.pt"
+    path.write_bytes(saved)
+    other = make_target(arithmetic="bfloat16").evaluate(CONFIG, 3, 4, path)
+    assert bits(other) != bits(after_three)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_compiled_training_continues_bit_for_bit_and_is_near_the_plain_one(tmp_path, after_three):
+    result = make_target(compiled=True).evaluate(CONFIG, 3, 4)
+    stepped, _ = in_steps(tmp_path / "a.pt", steps=(1, 3), compiled=True)
+    assert bits(stepped) == bits(result)
+    assert result["loss"] == pytest.approx(after_three["loss"], rel=0.02)

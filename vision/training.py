@@ -3,7 +3,7 @@
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,20 @@ def visible_gpus() -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": name.strip()} for name in names]
 
 
-def prepare_torch(threads: int) -> None:
-    """Fixes what results may depend on in this process: algorithms and number of CPU threads."""
+def prepare_torch(threads: int, arithmetic: str = "float32") -> None:
+    """Fixes what results may depend on in this process: algorithms and number of CPU threads.
+
+    And whether a GPU may round the factors of products to TF32 (`Learner`): PyTorch has it do so
+    in convolutions, unless told otherwise.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when CUDA starts
     torch.use_deterministic_algorithms(True)
     # That mode would also fill each new tensor with NaN; nothing here reads memory it did not set.
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
+    precision = "tf32" if arithmetic == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision
     torch.set_num_threads(threads)
     _keep_freed_memory()
 
@@ -114,6 +121,9 @@ class Learner:
     """Weights, optimizer, generators and epochs done: they go on together or not at all.
 
     scale: mean and standard deviation per channel by which the network standardizes images.
+    arithmetic: 'float32', 'tf32' (as float32 where there is no such GPU) or 'bfloat16' (layers
+    that bear it; weights, moments and loss stay float32). compiled: the training step runs as code
+    that torch.compile makes, on a GPU as CUDA graphs; needs a C++ compiler, or Triton for a GPU.
     """
 
     def __init__(
@@ -126,6 +136,8 @@ class Learner:
         optimizer: str,
         device: torch.device,
         seed: int,
+        arithmetic: str = "float32",
+        compiled: bool = False,
     ):
         self.batch_size = int(config["batch_size"])
         self.device = device
@@ -141,6 +153,17 @@ class Learner:
             self.network.parameters(), lr=config["learning_rate_init"], fused=True
         )
         self.loss = nn.CrossEntropyLoss()
+        self.bfloat16 = arithmetic == "bfloat16"
+        self.forward: Callable[[torch.Tensor], torch.Tensor] = self.network
+        if compiled:
+            torch.compiler.reset()  # else code of networks before counts against a limit
+            mode = "reduce-overhead" if device.type == "cuda" else "default"
+            self.forward = torch.compile(self.network, dynamic=False, mode=mode)
+
+    def _reduced(self) -> contextlib.AbstractContextManager[Any]:
+        if self.bfloat16:
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
 
     def train_epoch(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """A pass over images (N, S, S, 3) and labels (N,) in random order, the last batch smaller.
@@ -151,10 +174,11 @@ class Learner:
         order = torch.randperm(len(labels), generator=self.order)
         order = order.to(self.device, non_blocking=True)
         for batch in order.split(self.batch_size):
-            # The transposed view of what was indexed is channels_last without a copy.
-            logits = self.network(images[batch].permute(0, 3, 1, 2))
+            with self._reduced():
+                # The transposed view of what was indexed is channels_last without a copy.
+                logits = self.forward(images[batch].permute(0, 3, 1, 2))
             self.optimizer.zero_grad(set_to_none=True)
-            self.loss(logits, labels[batch]).backward()
+            self.loss(logits.float(), labels[batch]).backward()
             self.optimizer.step()
         self.epochs += 1
 
@@ -163,7 +187,8 @@ class Learner:
         """Logits, float32 (N, K), of images (N, S, S, 3); draws and changes nothing."""
         self.network.eval()
         batches = images.permute(0, 3, 1, 2).split(SCORING_BATCH)
-        return torch.cat([self.network(batch) for batch in batches]).cpu().numpy()
+        with self._reduced():
+            return torch.cat([self.network(batch) for batch in batches]).float().cpu().numpy()
 
     def state(self) -> dict[str, Any]:
         """All that continues the training exactly: tensors and plain types only."""
