@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import baselines
-from benchmarks.compare_tables import BUDGETS, figure, regret_path, tables
+from benchmarks.compare_tables import BUDGETS, duels, figure, regret_path, tables
 from benchmarks.problems import CLAIM, PROBLEMS, TUNE, by_name
 from engine.command import command
 from utils import InputError, nearest
@@ -60,6 +60,8 @@ def run(given: argparse.Namespace) -> None:
         print("{}, {}, seed {}: {:.0f} s, regret {}".format(*words), file=sys.stderr)
     done = [line for unit, line in finished(data).items() if unit in set(units)]
     print(tables(done))
+    if given.against:
+        print(f"\nProblems, by median regret:\n\n{duels(done, given.against)}")
     if given.figure:
         figure(done, Path(given.figure))
 
@@ -78,6 +80,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to one less [%(default)s]")
     parser.add_argument("--jobs", type=int, default=1, help="units at a time [%(default)s]")
     parser.add_argument("--output", default=str(DATA), help="the file of units [%(default)s]")
+    parser.add_argument("--against", help="a method: on how many problems it beats the others")
     parser.add_argument("--figure", help="a drawing of the regrets, as .svg or .png")
     return parser.parse_args(argv)
 
@@ -87,6 +90,9 @@ def chosen(given: argparse.Namespace) -> list[Unit]:
     if given.seeds < 1 or given.jobs < 1:
         raise InputError("--seeds and --jobs are whole numbers from 1")
     problems = [name for word in given.problems for name in HALVES.get(word, [word])]
+    if given.against and given.against not in given.methods:
+        hint = nearest(given.against, given.methods)
+        raise InputError(f"--against {given.against!r} is none of --methods{hint}")
     for name, known in [(n, PROBLEMS) for n in problems] + [
         (n, baselines.KNOWN) for n in given.methods
     ]:

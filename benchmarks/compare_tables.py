@@ -97,6 +97,36 @@ def tables(lines: Sequence[Line]) -> str:
     return "\n".join(text)
 
 
+def duels(lines: Sequence[Line], method: str) -> str:
+    """On how many problems the median regret of a method is below that of each other, in Markdown.
+
+    And on how many it is at most half of it. Two that have nothing feasible in half of their seeds
+    are equal, and neither counts.
+    """
+    medians: dict[tuple[str, str, int], list[float]] = {}
+    for line in lines:
+        for budget in BUDGETS:
+            place = line["problem"], line["method"], budget
+            medians.setdefault(place, []).append(regret_at(line, budget))
+    middle = {place: quartiles(regrets)[1] for place, regrets in medians.items()}
+    head = "".join(f" {budget} |" for budget in BUDGETS)
+    text = [f"| {method} below (at most half of) |{head}", "| --- |" + " --- |" * len(BUDGETS)]
+    for other in dict.fromkeys(line["method"] for line in lines):
+        cells = []
+        for budget in BUDGETS:
+            pairs = [
+                (middle[problem, method, budget], middle[problem, other, budget])
+                for problem in dict.fromkeys(line["problem"] for line in lines)
+                if {(problem, method, budget), (problem, other, budget)} <= middle.keys()
+            ]
+            below = sum(ours < theirs for ours, theirs in pairs)
+            half = sum(ours <= theirs / 2 and ours < theirs for ours, theirs in pairs)
+            cells.append(f"{below} ({half}) of {len(pairs)}")
+        if other != method:
+            text.append(f"| {other} | {' | '.join(cells)} |")
+    return "\n".join(text)
+
+
 def cell(regrets: Sequence[float]) -> str:
     """'0.031 [0.020, 0.055]'; a dash where nothing was feasible."""
     low, middle, high = ("-" if math.isinf(x) else f"{x:.3f}" for x in quartiles(regrets))

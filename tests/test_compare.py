@@ -14,6 +14,7 @@ from benchmarks import compare
 from benchmarks.compare_tables import (
     average_ranks,
     cell,
+    duels,
     quartiles,
     ranks,
     regret_at,
@@ -100,6 +101,22 @@ def test_average_ranks_take_only_what_all_methods_did():
     assert average_ranks(lines, 10) == ({"a": 1.5, "b": 1.5}, 2)
     text = tables(lines)
     assert "| a (3) | 0.100 [0.100, -] |" in text and "(2 problems x seeds)" in text
+
+
+def test_duels_by_median_regret():
+    lines = [
+        line(problem, method, seed, path=[[50, regret]])
+        for seed in (0, 1, 2)
+        for problem, method, regret in (
+            *(("p", "a", 0.1), ("p", "b", 0.2), ("p", "c", 0.1)),
+            *(("q", "a", 0.3 if seed else math.inf), ("q", "b", 0.5)),
+        )
+    ]
+    lines.append(line("r", "a"))  # nothing feasible, and none to compare with
+    rows = duels(lines, "a").splitlines()
+    assert rows[2:] == ["| b |" + " 2 (1) of 2 |" * 4, "| c |" + " 0 (0) of 1 |" * 4]
+    none = duels([line(method="a"), line(method="b")], "a").splitlines()
+    assert none[2:] == ["| b |" + " 0 (0) of 1 |" * 4]
 
 
 def test_quartiles_with_infinite_regrets():
