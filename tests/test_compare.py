@@ -9,7 +9,7 @@ from stubs import StubTarget, make_trial, on_disk, small_space
 
 import baselines
 from baselines import ours
-from baselines.recorder import FREE_PROPOSALS, Recorder, Spent
+from baselines.recorder import FREE_PROPOSALS, Recorder
 from benchmarks import compare
 from benchmarks.compare_tables import (
     average_ranks,
@@ -21,6 +21,7 @@ from benchmarks.compare_tables import (
     tables,
 )
 from benchmarks.problems import by_name
+from engine.stopping import Stop
 from search.constraints import Ranking
 from search.trial import canonical
 from utils import InputError
@@ -53,7 +54,8 @@ class Tiny(StubTarget):
 
 def recorder(limit=100):
     problem = Tiny()
-    return Recorder(problem, baselines.settings_of("dehb", problem, 1, limit))
+    settings = baselines.settings_of("dehb", problem, 1, limit)
+    return Recorder(problem.space, problem, settings, problem.objective_range)
 
 
 def test_the_regret_of_the_incumbent_by_hand():
@@ -123,7 +125,7 @@ def test_training_goes_on_and_only_the_difference_is_charged():
 def test_the_budget_is_never_exceeded():
     account = recorder(limit=10)
     account.train({"x": 1}, 9)
-    with pytest.raises(Spent):
+    with pytest.raises(Stop):
         account.train({"x": 2}, 3)
     assert account.spent == 9 and len(account.journal.trials) == 1
 
@@ -133,7 +135,7 @@ def test_what_costs_nothing_cannot_go_on_for_ever():
     for _ in range(FREE_PROPOSALS - 1):
         assert account.cheap_violation({"x": 6}) == 0.5
     assert account.cheap_violation({"x": 1}) == 0, "within the limits: not counted"
-    with pytest.raises(Spent):
+    with pytest.raises(Stop):
         account.cheap_violation({"x": 6})
 
 
