@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import dataclasses
 import functools
 import importlib
 import logging
@@ -58,7 +59,10 @@ def run(
     searching = optimizer.search
     if method in PEERS:
         searching = functools.partial(search, method, problem.objective_range)
-    return searching(problem.space, problem, settings, run_dir).trials
+    with contextlib.closing(RunFolder(run_dir)) if run_dir else contextlib.nullcontext() as folder:
+        if folder:
+            folder.save(method=method, settings=dataclasses.asdict(settings))
+        return searching(problem.space, problem, settings, folder).trials
 
 
 def search(
@@ -67,17 +71,13 @@ def search(
     space: Space,
     target: Any,
     settings: Settings,
-    run_dir: str | Path | RunFolder | None = None,
+    folder: RunFolder | None = None,
     observers: Sequence[Observer] = (),
 ) -> Result:
     """What `optimizer.search` does, by one of PEERS, in this process and one training at a time.
 
     objective_range: the objective's least and greatest value.
     """
-    if isinstance(run_dir, str | Path):
-        with contextlib.closing(RunFolder(run_dir)) as opened:
-            return search(method, objective_range, space, target, settings, opened, observers)
-    folder, ranking = run_dir, settings.ranking()
     module, function, _ = PEERS[method]
     with StopSignals() as signals, Observers(observers) as watch:
         recorder = Recorder(space, target, settings, objective_range, folder, signals, watch)
@@ -91,7 +91,7 @@ def search(
             reason = stop.reason
             log.info("the search ends: %s", stop)
         best = History(journal, folder, settings, getattr(target, "layers", None)).write()
-        feasible = best is not None and ranking.feasible(best)
+        feasible = best is not None and settings.ranking().feasible(best)
         result = Result(best, feasible, journal.trials, reason)
         watch.tell(Observer.end, result)
     journal.close()
