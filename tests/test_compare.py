@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -50,6 +51,18 @@ class Tiny(StubTarget):
     def __init__(self):
         super().__init__(cheap=lambda config: {"x": config["x"]})
         self.space = small_space()
+
+
+def needs(method):
+    """Skips the test where the package of the method is not installed."""
+    package = baselines.PEERS[method][2]
+    if package and not baselines.installed(package):
+        pytest.skip(f"{package} is not installed: requirements-peers.txt")
+
+
+def decided(one):
+    """What does not differ between identical runs, as the journal in memory has it."""
+    return replace(one, observed={}, folds=[])
 
 
 def recorder(limit=100):
@@ -170,9 +183,7 @@ def test_our_methods_behind_the_seam(method, tmp_path):
 @pytest.mark.parametrize("method", PEERS)
 @pytest.mark.parametrize("name", ["nested", "network"])
 def test_peers_behind_the_seam(method, name):
-    package = baselines.PEERS[method][2]
-    if not baselines.installed(package):
-        pytest.skip(f"{package} is not installed: requirements-peers.txt")
+    needs(method)
     problem = by_name(name)
     trials = baselines.run(method, problem, 3, 8 * problem.epochs)
     assert 0 < sum(trial.charged for trial in trials) <= 8 * problem.epochs
@@ -184,6 +195,37 @@ def test_peers_behind_the_seam(method, name):
         key = canonical(one.config)
         assert one.charged in (one.epochs, one.epochs - longest.get(key, 0))
         longest[key] = max(one.epochs, longest.get(key, 0))
+
+
+@pytest.mark.parametrize("method", ["one-epoch-first", *PEERS])
+def test_a_run_of_a_peer_goes_on_by_replay(method, tmp_path):
+    """Cut in mid-line, and run again: the same journal, and only what was missing is trained."""
+    needs(method)
+    problem = by_name("network")
+    whole = baselines.run(method, problem, 3, 8 * problem.epochs, tmp_path)
+    path = tmp_path / "trials.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    assert len(lines) > 5
+    path.write_text("".join(lines[:5]) + lines[5][:20])
+    calls = []
+    measure = problem.evaluate
+    problem.evaluate = lambda *words: calls.append(words) or measure(*words)
+    again = baselines.run(method, problem, 3, 8 * problem.epochs, tmp_path)
+    assert [decided(one) for one in again] == [decided(one) for one in whole]
+    assert len(calls) == len(whole) - 5
+    assert path.read_text().splitlines(keepends=True)[:5] == lines[:5]
+    with pytest.raises(InputError, match="the run cannot go on: its training number 0 was"):
+        baselines.run(method, problem, 4, 8 * problem.epochs, tmp_path)
+
+
+@pytest.mark.parametrize("method", ["one-epoch-first", "optuna-tpe", "dehb"])
+def test_a_run_of_a_peer_goes_on_with_more_epochs(method, tmp_path):
+    needs(method)
+    problem = by_name("network")
+    baselines.run(method, problem, 3, 5 * problem.epochs, tmp_path)
+    more = baselines.run(method, problem, 3, 8 * problem.epochs, tmp_path)
+    whole = baselines.run(method, problem, 3, 8 * problem.epochs)
+    assert [decided(one) for one in more] == [decided(one) for one in whole]
 
 
 def test_a_missing_package_and_unknown_names_are_told(monkeypatch):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stubs import StubTarget
 
+import baselines
 from baselines import ours
 from benchmarks import study, study_tables
 from engine.settings import resolve
@@ -121,6 +122,31 @@ def test_only_what_has_used_its_budget_has_ended(finished):
         changed = {**record, "settings": settings, "sessions": [{"reason": reason}]}
         write_json(unit.folder / "run.json", changed)
         assert study.ended(unit.folder) == over
+
+
+def test_a_setting_of_the_method_wins_over_one_of_the_preset(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(study, "call", lambda *words: asked.append(words))
+    preset = {**PRESETS["peers"], "seeds": [0]}
+    written = {}
+    for unit in study.units(preset, tmp_path):
+        assert not study.run_search(preset, unit, None), "nothing was trained"
+        written[unit.method] = read_json(unit.folder.with_suffix(".json"))
+    for method, settings in written.items():
+        assert settings["pop_size"] == (12 if method == "strong" else 10)
+        assert (
+            settings["max_total_epochs"] == 800 and "precision >= 0.53" in settings["constraints"]
+        )
+    assert asked[0][:3] == ("-m", "baselines", "optuna-tpe") and asked[2][0] == "optimizer.py"
+    before = PRESETS["small"]  # its searches of the same name are those of this study
+    assert (before["settings"], before["seeds"]) == (preset["settings"], PRESETS["peers"]["seeds"])
+
+
+def test_a_peer_without_its_package_is_told_before_anything_begins(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(baselines, "installed", lambda package: False)
+    assert study.main(["--preset", "peers", "--output", str(tmp_path)]) == 2
+    assert "optuna-tpe needs optuna" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_unknown_preset_is_told(capsys):
