@@ -1,8 +1,6 @@
 """`python -m baselines` on drawn images: its run folder, after a kill too; words for mistakes."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -47,16 +45,14 @@ def test_a_peer_searches_and_its_run_folder_is_ours(tmp_path, capsys):
 
 @pytest.mark.slow  # tests/test_compare.py cuts a journal
 def test_a_killed_run_goes_on_to_the_same_journal(tmp_path):
-    assert (
-        main(["one-epoch-first", *TINY, "--runs_dir", str(tmp_path), "--run_name", "whole"]) == 0
-    )
-    words = [sys.executable, "-m", "baselines", "one-epoch-first", *TINY]
-    words += ["--runs_dir", str(tmp_path), "--run_name", "killed"]
+    words = ["one-epoch-first", *TINY, "--runs_dir", str(tmp_path), "--run_name"]
+    assert main([*words, "whole"]) == 0
+    words = [sys.executable, "-m", "baselines", *words, "killed"]
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
     killed = tmp_path / "killed" / "trials.jsonl"
     while process.poll() is None and not (killed.exists() and killed.stat().st_size):
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
     assert main(["one-epoch-first", "--resume", str(killed.parent)]) == 0
     assert journal(killed.parent) == journal(tmp_path / "whole")
