@@ -208,7 +208,7 @@ def plan(settings: Settings, generation: int) -> list[Bracket]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     try:
-        return run(arguments(argv))
+        return run(parser(__doc__).parse_strictly(argv))
     except InputError as error:
         print(f"optimizer.py: {error}", file=sys.stderr)
         return 2
@@ -222,9 +222,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_CODES["interrupted"]
 
 
-def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
-    """What was given on the command line, by name of setting."""
-    parser = Parser(__doc__)
+def parser(description: str) -> Parser:
+    """The flags of a search: all settings, and where it begins or goes on."""
+    parser = Parser(description)
     for name in [*FIELDS, *SHORTHANDS]:
         parser.add_setting(name)
     parser.add_argument(
@@ -236,25 +236,30 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
         "--resume", metavar="RUN", help="go on with a run: its folder, its name, or 'last'"
     )
     parser.add_completion()
-    return parser.parse_strictly(argv)
+    return parser
 
 
-def run(given: dict[str, Any]) -> int:
-    """Wires a search by what was given on the command line, and tells how it ended."""
+def run(
+    given: dict[str, Any], searching: Callable[..., Result] = search, peer: str | None = None
+) -> int:
+    """Wires a search by what was given on the command line, and tells how it ended.
+
+    searching: takes what `search` takes. peer: the name of its method, if that is not ours.
+    """
     resume, preset = given.pop("resume", None), given.pop("config", None)
     if resume is None:
         settings = resolve(*([read_preset(preset)] if preset is not None else []), given)
-        folder = RunFolder.create(settings)
+        folder = RunFolder.create(settings, peer)
         telling.set_up_logging(settings.verbosity)
         if settings.hyperband and "num_children" in given:
             log.warning("warning: --num_children is ignored with Hyperband: its brackets decide")
     else:
         if preset is not None:
             raise InputError("--config cannot go with --resume: a run keeps its settings")
-        folder = RunFolder.find(resume, given.pop("runs_dir", Settings.runs_dir))
+        folder = RunFolder.find(resume, given.pop("runs_dir", Settings.runs_dir), peer)
         settings = resumed(folder.record, {**data_place(folder.record), **given})
     try:
-        return run_in(folder, settings, must_match=resume is not None)
+        return run_in(folder, settings, resume is not None, searching)
     except (InputError, KeyboardInterrupt):
         if resume is None:
             folder.remove_if_empty()  # a run that could not begin leaves nothing behind
@@ -263,7 +268,9 @@ def run(given: dict[str, Any]) -> int:
         folder.close()
 
 
-def run_in(folder: RunFolder, settings: Settings, must_match: bool) -> int:
+def run_in(
+    folder: RunFolder, settings: Settings, must_match: bool, searching: Callable[..., Result]
+) -> int:
     """Opens data and space, searches in that folder, and prints the summary."""
     with not_swallowed():
         from target import cross_validation  # torch takes seconds: not before arguments are right
@@ -302,7 +309,7 @@ def run_in(folder: RunFolder, settings: Settings, must_match: bool) -> int:
     if source.note:
         log.warning("NOTE: %s", source.note)
     observers = [progress(settings), *tracking(settings, folder)]
-    result = search(space, target, settings, folder, observers)
+    result = searching(space, target, settings, folder, observers)
     folder.end_session(result.reason)
     places = folder.latest, folder.path
     inexact = folder.record.get("inexact", [])

@@ -5,19 +5,28 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib
+import logging
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import optimizer
 from baselines import ours
-from baselines.recorder import Recorder, Spent
+from baselines.recorder import Recorder
+from engine.history import History
+from engine.observers import Observer, Observers
 from engine.run import RunFolder
 from engine.settings import Settings, resolve
-from search.generation import incumbent
+from engine.stopping import RESUMABLE, Stop, StopSignals
+from optimizer import Result
+from search.space import Space
 from search.trial import Trial
 from utils import InputError, nearest
 
+log = logging.getLogger("nas")
 # method -> (module, function, the package it needs)
 PEERS: dict[str, tuple[str, str, str | None]] = {
     "one-epoch-first": ("simple", "one_epoch_first", None),
@@ -45,31 +54,62 @@ def run(
     `constraints`, `epochs` and `min_epochs`. With `run_dir` the trials are written there, as those
     of a search are. InputError if there is no such method or its package is not installed.
     """
+    check(method)
+    settings = settings_of(method, problem, seed, max_total_epochs)
+    searching = optimizer.search
+    if method in PEERS:
+        searching = functools.partial(search, method, problem.objective_range)
+    with contextlib.closing(RunFolder(run_dir)) if run_dir else contextlib.nullcontext() as folder:
+        if folder:
+            folder.save(method=method, settings=dataclasses.asdict(settings))
+        return searching(problem.space, problem, settings, folder).trials
+
+
+def search(
+    method: str,
+    objective_range: tuple[float, float],
+    space: Space,
+    target: Any,
+    settings: Settings,
+    folder: RunFolder | None = None,
+    observers: Sequence[Observer] = (),
+) -> Result:
+    """What `optimizer.search` does, by one of PEERS, in this process and one training at a time.
+
+    objective_range: the objective's least and greatest value.
+    """
+    module, function, _ = PEERS[method]
+    with StopSignals() as signals, Observers(observers) as watch:
+        recorder = Recorder(space, target, settings, objective_range, folder, signals, watch)
+        journal = recorder.journal
+        for warning in journal.warnings:
+            log.warning("warning: %s", warning)
+        watch.tell(Observer.begin, journal.trials, settings.max_total_epochs)
+        try:
+            getattr(importlib.import_module(f"baselines.{module}"), function)(recorder)
+        except Stop as stop:
+            reason = stop.reason
+            log.info("the search ends: %s", stop)
+        best = History(journal, folder, settings, getattr(target, "layers", None)).write()
+        feasible = best is not None and settings.ranking().feasible(best)
+        result = Result(best, feasible, journal.trials, reason)
+        watch.tell(Observer.end, result)
+    journal.close()
+    if folder and reason not in RESUMABLE:
+        folder.delete_all_states()
+    return result
+
+
+def check(method: str) -> None:
+    """InputError if there is no such method, or the package that it needs is not installed."""
     if method not in KNOWN:
         known = ", ".join(KNOWN)
         raise InputError(f"there is no method {method!r}, but {known}{nearest(method, KNOWN)}")
-    settings = settings_of(method, problem, seed, max_total_epochs)
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(contextlib.closing(RunFolder(run_dir))) if run_dir else None
-        if folder:
-            folder.save(method=method, settings=dataclasses.asdict(settings))
-        if method not in PEERS:
-            return ours.searched(problem, settings, folder)
-        module, function, package = PEERS[method]
-        if package and not installed(package):
-            raise InputError(
-                f"method {method} needs {package}: python -m pip install -r requirements-peers.txt"
-            )
-        recorder = Recorder(problem, settings, folder)
-        with contextlib.suppress(Spent):
-            getattr(importlib.import_module(f"baselines.{module}"), function)(recorder)
-        recorder.journal.close()
-        trials = recorder.journal.trials
-        if folder:
-            best = incumbent(trials, recorder.ranking)
-            folder.save_winner(best, recorder.ranking, problem.epochs)
-            folder.delete_all_states()
-        return trials
+    package = PEERS[method][2] if method in PEERS else None
+    if package and not installed(package):
+        raise InputError(
+            f"method {method} needs {package}: python -m pip install -r requirements-peers.txt"
+        )
 
 
 def settings_of(method: str, problem: Any, seed: int, max_total_epochs: int) -> Settings:

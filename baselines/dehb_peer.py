@@ -18,14 +18,14 @@ from utils import derive_seed, without_nan
 
 def dehb(recorder: Recorder) -> None:
     """Until the budget is spent."""
-    problem = recorder.problem
+    settings = recorder.settings
     with tempfile.TemporaryDirectory() as output:
         optimizer = DEHB(
-            cs=without_clauses(problem.space.configspace),
-            min_fidelity=problem.min_epochs,
-            max_fidelity=problem.epochs,
+            cs=without_clauses(recorder.space.configspace),
+            min_fidelity=settings.min_epochs,
+            max_fidelity=settings.epochs,
             n_workers=1,
-            seed=derive_seed(recorder.settings.seed, "dehb") % 2**31,
+            seed=derive_seed(settings.seed, "dehb") % 2**31,
             output_path=output,
             log_level="ERROR",
             save_freq="end",

@@ -34,7 +34,7 @@ def nsga2(recorder: Recorder) -> None:
 
 def tpe_hyperband(recorder: Recorder) -> None:
     """Until the budget is spent; the pruner ends trainings at its rungs."""
-    low, high = recorder.problem.min_epochs, recorder.problem.epochs
+    low, high = recorder.settings.min_epochs, recorder.settings.epochs
     pruner = optuna.pruners.HyperbandPruner(low, high, FACTOR)
     _optimize(recorder, optuna.samplers.TPESampler(seed=_seed(recorder)), pruner)
 
@@ -49,9 +49,9 @@ def _optimize(recorder: Recorder, sampler: Any, pruner: Any = None) -> None:
     name = f"study {recorder.settings.seed}"
     pruner = pruner or optuna.pruners.NopPruner()
     study = optuna.create_study(sampler=sampler, pruner=pruner, study_name=name)
-    levels = [recorder.problem.epochs]
+    levels = [recorder.settings.epochs]
     if isinstance(pruner, optuna.pruners.HyperbandPruner):
-        levels = list(_levels(recorder.problem.min_epochs, recorder.problem.epochs))
+        levels = list(_levels(recorder.settings.min_epochs, recorder.settings.epochs))
     while True:
         trial = study.ask()
         _tell(recorder, study, trial, levels)
@@ -59,7 +59,7 @@ def _optimize(recorder: Recorder, sampler: Any, pruner: Any = None) -> None:
 
 def _tell(recorder: Recorder, study: Any, trial: Any, levels: list[int]) -> None:
     """Trains what Optuna proposes up to the last level, or until it is pruned."""
-    space = recorder.problem.space
+    space = recorder.space
     config = suggest(space, trial)
     if recorder.forbidden(config):
         study.tell(trial, state=optuna.trial.TrialState.FAIL)

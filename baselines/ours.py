@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.settings import Settings, read_preset
-from optimizer import search
-from search.trial import Trial
+from engine.settings import read_preset
 
 STRONG = Path(__file__).resolve().parent.parent / "configs" / "strong.json"
 METHODS: dict[str, dict[str, Any]] = {
@@ -33,8 +31,3 @@ def layers(method: str) -> list[Mapping[str, Any]]:
     """What makes the method; later layers win. Nothing for a method that is not ours."""
     changes = {**METHODS, **ABLATIONS}.get(method, {})
     return [read_preset(str(STRONG)), changes] if method.startswith("strong") else [changes]
-
-
-def searched(problem: Any, settings: Settings, folder: Any) -> list[Trial]:
-    """The trials of a search in this process."""
-    return search(problem.space, problem, settings, folder).trials

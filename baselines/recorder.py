@@ -3,8 +3,12 @@
 A configuration that breaks a limit known before training is never trained and costs nothing. One
 that was trained to fewer epochs before goes on from there and is charged the difference, whether
 or not the package knows of it. The same training again is free: it is in the journal.
+
+A run goes on by replay. With the same seed a method asks for the same trainings in the same order,
+and as long as the journal has them, they are taken from there, at the same charge.
 """
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,41 +17,52 @@ from typing import Any
 from ConfigSpace import Configuration
 from ConfigSpace.exceptions import ForbiddenValueError
 
-from engine.executor import evaluate
-from engine.journal import Journal
+from engine.executor import evaluate, memory_bound
+from engine.journal import Journal, used_seconds
+from engine.observers import Observer, Observers
 from engine.run import RunFolder
 from engine.settings import Settings
+from engine.stopping import Clock, Stop, StopSignals
 from search.constraints import total_violation
+from search.space import Space
 from search.trial import Job, Trial, canonical, evaluation_seed
 from utils import InputError, without_nan
 
+log = logging.getLogger("nas")
 FREE_PROPOSALS = 1000  # in a row that cost nothing, before a method counts as stuck
-
-
-class Spent(Exception):
-    """The next training would exceed the budget, or no proposal leads to one any more."""
 
 
 class Recorder:
     """Trains for a method, and keeps its journal: in memory, and in a run folder if there is one.
 
-    problem: a target with `space`, and `objective_range`, the objective's least and greatest.
+    objective_range: the objective's least and greatest value.
     """
 
-    def __init__(self, problem: Any, settings: Settings, folder: RunFolder | None = None):
-        self.problem, self.settings, self.folder = problem, settings, folder
+    def __init__(
+        self,
+        space: Space,
+        target: Any,
+        settings: Settings,
+        objective_range: tuple[float, float],
+        folder: RunFolder | None = None,
+        signals: StopSignals | None = None,
+        watch: Observers | None = None,
+    ):
+        self.space, self.target, self.settings, self.folder = space, target, settings, folder
+        self.objective_range = objective_range
+        self.signals, self.watch = signals or StopSignals(), watch or Observers()
         self.ranking = settings.ranking()
-        self.limits = self.ranking.cheap(problem.cheap(problem.space.default()))
+        self.limits = self.ranking.cheap(target.cheap(space.default()))
         self.journal = Journal(folder.trials_jsonl if folder else None)
-        if self.journal.trials:
-            raise InputError(f"{folder and folder.path} holds a run already")
-        self._latest: dict[str, Trial] = {}  # of each configuration, the longest training
+        self.clock = Clock(used_before=used_seconds(self.journal.trials))
+        self._trained: dict[str, dict[int, Trial]] = {}  # by configuration and epochs
+        self._asked = 0  # trainings asked for and charged, replayed ones too
         self._free, self.spent = 0, 0
 
     def forbidden(self, config: Mapping[str, Any]) -> bool:
         """Whether a clause of the space forbids it: for packages that know no such clauses."""
         try:
-            Configuration(self.problem.space.configspace, values=dict(config))
+            Configuration(self.space.configspace, values=dict(config))
         except ForbiddenValueError:
             self.count_free()
             return True
@@ -55,40 +70,72 @@ class Recorder:
 
     def cheap_violation(self, config: Mapping[str, Any]) -> float:
         """Of the limits known before training; a proposal that breaks them has no other cost."""
-        violation = total_violation(self.limits, self.problem.cheap(config))
+        violation = total_violation(self.limits, self.target.cheap(config))
         if violation > 0:
             self.count_free()
         return violation
 
-    def train(self, config: Mapping[str, Any], epochs: int, operator: str = "sample") -> Trial:
-        """The trial of the configuration at so many epochs in all. Raises Spent."""
+    def train(self, config: Mapping[str, Any], epochs: int) -> Trial:
+        """The trial of the configuration at so many epochs in all.
+
+        Stop if the budget does not allow it; InputError if a run that goes on asks for another
+        training than it did before.
+        """
         config = without_nan(dict(config))
-        key = canonical(config)
-        latest = self._latest.get(key)
-        number = latest.trial if latest else len(self._latest)
-        known = self.journal.find((number, epochs, 0))
-        if latest and known:
+        done = self._trained.get(canonical(config), {})
+        if epochs in done:
             self.count_free()
-            return known
-        reached = latest.epochs if latest and latest.epochs < epochs else 0
-        if self.spent + epochs - reached > (self.settings.max_total_epochs or math.inf):
-            raise Spent
+            return done[epochs]
+        reached = max(done, default=0)
+        charged = epochs - reached if reached < epochs else epochs  # it does not go back
+        if self.spent + charged > (self.settings.max_total_epochs or math.inf):
+            raise Stop("epoch limit")
+        number = next(iter(done.values())).trial if done else len(self._trained)
         job = Job(
             **{"trial": number, "generation": 0, "bracket": 0, "rung": 0, "epochs": epochs},
-            **{"charged": epochs - reached, "config": config, "operator": operator},
+            **{"charged": charged, "config": config},
         )
-        state = str(self.folder.state_path(number)) if self.folder else None
-        if self.folder and latest and not reached:  # a shorter training cannot go on from a longer
-            self.folder.delete_states([number])
-        seed = evaluation_seed(self.settings.seed, config)
-        outcome = evaluate(self.problem, job, seed, state, None)
-        outcome.pop("traceback", None)
-        trial = Trial(**asdict(job), **outcome)
-        self.journal.append(trial)
-        self.spent, self._free = self.spent + job.charged, 0
-        if reached or not latest:
-            self._latest[key] = trial
+        trial = self._replayed(job) or self._train(job)
+        self._trained.setdefault(canonical(config), {})[epochs] = trial
+        self.spent, self._asked, self._free = self.spent + charged, self._asked + 1, 0
         return trial
+
+    def _replayed(self, job: Job) -> Trial | None:
+        """The outcome that a session before this one has recorded."""
+        if self._asked >= self.journal.replayed:
+            return None
+        trial = self.journal.trials[self._asked]
+        asked, recorded = asdict(job), asdict(trial)
+        if canonical({name: recorded[name] for name in asked}) != canonical(asked):
+            raise InputError(
+                f"the run cannot go on: its training number {self._asked} was trial {trial.trial} "
+                f"up to epoch {trial.epochs}, and now it would be another: {canonical(job.config)}"
+            )
+        return trial
+
+    def _train(self, job: Job) -> Trial:
+        """Trains, and records the outcome."""
+        if self.clock.used() >= self.settings.max_time:
+            raise Stop("time limit")
+        state = None
+        if self.folder:
+            self.folder.check_space()
+            state = str(self.folder.state_path(job.trial))
+            if job.charged == job.epochs:  # not from the state of a longer training
+                self.folder.delete_states([job.trial])
+        seed = evaluation_seed(self.settings.seed, job.config)
+        with self.signals.interruptible():
+            outcome = evaluate(self.target, job, seed, state, memory_bound(self.settings))
+        log.debug("%s", outcome.pop("traceback", ""))
+        outcome["observed"]["elapsed"] = round(self.clock.used(), 3)
+        trial = Trial(**asdict(job), **outcome)
+        kept = self.journal.append(trial)
+        self.watch.tell(Observer.recorded, trial)
+        if self.folder and job.epochs < self.settings.epochs:
+            self.folder.cap_states(job.trial, int(self.settings.max_checkpoint_gb * 1e9))
+        elif self.folder:
+            self.folder.delete_states([job.trial])
+        return kept
 
     def loss(self, trial: Trial) -> float:
         """What a method without constraints minimises: Deb's order (2000, section 3) in a number.
@@ -102,13 +149,13 @@ class Recorder:
 
     def penalty(self, violation: float) -> float:
         """The loss of what is infeasible: see `loss`."""
-        low, high = self.problem.objective_range
+        low, high = self.objective_range
         worst = high if self.ranking.sign < 0 else -low
         share = 1.0 if math.isinf(violation) else violation / (1 + violation)
         return worst + (high - low) * share
 
     def count_free(self) -> None:
-        """A proposal cost nothing. Raises Spent if there were too many of them in a row."""
+        """A proposal cost nothing. Stop if there were too many of them in a row."""
         self._free += 1
         if self._free >= FREE_PROPOSALS:
-            raise Spent
+            raise Stop("space exhausted")

@@ -12,13 +12,13 @@ FEW = 3
 
 def one_epoch_first(recorder: Recorder) -> None:
     """Until the budget is spent."""
-    problem, number = recorder.problem, 0
+    settings, number = recorder.settings, 0
     while True:
         trials = []
-        while len(trials) < problem.epochs:
+        while len(trials) < settings.epochs:
             rng = derive_rng(recorder.settings.seed, "one epoch first", number)
-            config, number = problem.space.sample(rng), number + 1
+            config, number = recorder.space.sample(rng), number + 1
             if recorder.cheap_violation(config) <= 0:
                 trials.append(recorder.train(config, 1))
         for trial in sorted(trials, key=recorder.ranking.key)[:FEW]:
-            recorder.train(trial.config, problem.epochs)
+            recorder.train(trial.config, settings.epochs)

@@ -28,15 +28,15 @@ def multi_fidelity(recorder: Recorder) -> None:
 
 
 def _optimize(recorder: Recorder, facade: Any) -> None:
-    problem = recorder.problem
+    settings = recorder.settings
     with tempfile.TemporaryDirectory() as output:
         scenario = Scenario(
-            problem.space.configspace,
+            recorder.space.configspace,
             deterministic=True,
-            min_budget=problem.min_epochs,
-            max_budget=problem.epochs,
+            min_budget=settings.min_epochs,
+            max_budget=settings.epochs,
             n_trials=_number_of_trials(recorder),
-            seed=derive_seed(recorder.settings.seed, "smac") % 2**31,
+            seed=derive_seed(settings.seed, "smac") % 2**31,
             output_directory=output,
         )
         optimizer = facade(scenario, logging_level=False, overwrite=True)
@@ -52,7 +52,7 @@ def _optimize(recorder: Recorder, facade: Any) -> None:
 
 
 def _number_of_trials(recorder: Recorder) -> int:
-    brackets = hyperband_brackets(recorder.problem.epochs, recorder.problem.min_epochs, 3)
+    brackets = hyperband_brackets(recorder.settings.epochs, recorder.settings.min_epochs, 3)
     trials = sum(rung.size for bracket in brackets for rung in bracket.rungs)
     epochs = sum(size([bracket]) * bracket.rungs[0].epochs for bracket in brackets)
     return max(1, trials * (recorder.settings.max_total_epochs or epochs) // epochs)

@@ -3,29 +3,35 @@
     python -m benchmarks.study --preset small
 
 Presets (benchmarks/studies/): `paper` is the published protocol, 24 hours of a GPU a search;
-`small` is what two CPU cores do in about two hours, with equal epochs for all methods; `smoke`
-shows in a minute or two that everything works. A study goes on where it was stopped: what is
-finished is not done again. Each step is a command of its own, and is printed.
+`small` is what two CPU cores do in about two hours, with equal epochs for all methods; `peers` has
+the same limits and epochs, and other people's methods beside ours (requirements-peers.txt);
+`smoke` shows in a minute or two that everything works. A study goes on where it was stopped: what
+is finished is not done again. Each step is a command of its own, and is printed.
 
 1. A pilot trains random networks in full, without a limit on precision. The bound on macro
-   precision, on which the conclusions rest, is the one that 3 % of them reach.
+   precision, on which the conclusions rest, is the one that 3 % of them reach. A preset that
+   names its bound has no pilot.
 2. Every method searches with every seed under every limit.
 3. Every winner, and the default network, is trained anew and measured on the test split.
 4. One table and one report of all.
 """
 
 import argparse
+import functools
+import itertools
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baselines.ours import METHODS
+import baselines
+from baselines import ours
 from benchmarks import study_tables
 from engine.command import command
+from engine.settings import Settings
 from engine.stopping import RESUMABLE
 from utils import InputError, nearest, read_json, write_json, write_text
 
@@ -39,7 +45,7 @@ class Unit:
     """A search of the study."""
 
     limits: str  # name of a set of constraints in the preset
-    method: str  # a key of METHODS
+    method: str  # one of baselines.METHODS
     seed: int
     folder: Path  # of the run
 
@@ -58,8 +64,11 @@ def run(given: argparse.Namespace) -> int:
     if given.plan:
         print("\n".join(f"{unit.folder}" for unit in units(preset, out)))
         return 0
+    for unit in units(preset, out):
+        if not ended(unit.folder):
+            baselines.check(unit.method)
     bound = find_bound(preset, out)
-    failed = [unit for unit in units(preset, out) if not run_search(preset, unit, bound, out)]
+    failed = run_searches(preset, bound, out, given.jobs)
     evaluate(preset, out, given.jobs)
     conclude(preset, bound, out)
     for unit in failed:
@@ -76,7 +85,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", help="folder of the study [runs/study_PRESET]")
     parser.add_argument("--plan", action="store_true", help="print the runs, and do nothing")
     parser.add_argument(
-        "--jobs", type=int, default=1, help="winners to measure at a time: cores, or 1 on a GPU"
+        "--jobs",
+        type=int,
+        default=1,
+        help="winners to measure, and searches of peers, at a time: cores, or 1 on a GPU",
     )
     return parser.parse_args(argv)
 
@@ -101,18 +113,23 @@ def units(preset: Mapping[str, Any], out: Path) -> Iterator[Unit]:
                 yield Unit(limits, method, seed, out / "runs" / f"{limits}_{method}_seed_{seed}")
 
 
-def find_bound(preset: Mapping[str, Any], out: Path) -> float:
-    """The macro precision that SHARE of fully trained random networks reach, rounded to 0.01."""
+def find_bound(preset: Mapping[str, Any], out: Path) -> float | None:
+    """The macro precision that SHARE of fully trained random networks reach, rounded to 0.01.
+
+    None if the preset has no pilot.
+    """
+    if "pilot" not in preset:
+        return None
     pilot = {
         **preset["settings"],
-        **METHODS["random"],
+        **ours.METHODS["random"],
         "num_children": preset["pilot"]["networks"],
         "constraints": preset["pilot"]["constraints"],
         "max_generations": 1,
         "max_total_epochs": None,
         "seed": 0,
     }
-    if not search(pilot, out / "runs" / "pilot"):
+    if not search("random", pilot, out / "runs" / "pilot"):
         raise InputError("the pilot did not end in order: there is no bound on precision yet")
     reached = study_tables.precisions(out / "runs" / "pilot")
     bound = study_tables.bound_met_by(SHARE, reached)
@@ -121,31 +138,63 @@ def find_bound(preset: Mapping[str, Any], out: Path) -> float:
     return bound
 
 
-def run_search(preset: Mapping[str, Any], unit: Unit, bound: float, out: Path) -> bool:
+def run_searches(
+    preset: Mapping[str, Any], bound: float | None, out: Path, jobs: int
+) -> list[Unit]:
+    """Does all searches; returns those that have not ended in order.
+
+    Ours have workers, one a core, and run alone. Those of peers train one network at a time, with
+    one thread, and run side by side as long as the next one is of a peer, too.
+    """
+    failed = []
+    for of_peers, some in itertools.groupby(
+        units(preset, out), lambda unit: unit.method in baselines.PEERS
+    ):
+        together = list(some)
+        work = [functools.partial(run_search, preset, unit, bound) for unit in together]
+        in_order = side_by_side(work, jobs if of_peers else 1)
+        failed += [unit for unit, good in zip(together, in_order, strict=True) if not good]
+    return failed
+
+
+def side_by_side(work: Sequence[Callable[[], Any]], jobs: int) -> list[Any]:
+    """What the calls return, so many at a time; after Ctrl-C nothing more begins."""
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        futures = [pool.submit(one) for one in work]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def run_search(preset: Mapping[str, Any], unit: Unit, bound: float | None) -> bool:
     """Whether the search has ended in order, now or before."""
     limits = preset["limits"][unit.limits]
-    settings = {
-        **preset["settings"],
-        **METHODS[unit.method],
+    settings = dict(preset["settings"])
+    for layer in ours.layers(unit.method):  # a method's own settings win
+        settings |= layer
+    settings |= {
         "precision": limits.get("precision", "macro"),
         "constraints": [text.format(bound=bound) for text in limits["constraints"]],
         "seed": unit.seed,
     }
-    return search(settings, unit.folder)
+    return search(unit.method, settings, unit.folder)
 
 
-def search(settings: Mapping[str, Any], folder: Path) -> bool:
+def search(method: str, settings: Mapping[str, Any], folder: Path) -> bool:
     """Begins or goes on with a run; whether it has ended in order."""
+    program = ["-m", "baselines", method] if method in baselines.PEERS else ["optimizer.py"]
     if (folder / "trials.jsonl").exists():
         if ended(folder):
             return True
-        call("optimizer.py", "--resume", str(folder), "--max_time", str(settings["max_time"]))
+        limit = str(settings.get("max_time", Settings.max_time))
+        call(*program, "--resume", str(folder), "--max_time", limit)
     else:
         preset = folder.parent / f"{folder.name}.json"
         preset.parent.mkdir(parents=True, exist_ok=True)
         write_json(preset, settings)
         where = ("--runs_dir", str(folder.parent), "--run_name", folder.name)
-        call("optimizer.py", "--config", str(preset), *where)
+        call(*program, "--config", str(preset), *where)
     return ended(folder)
 
 
@@ -170,20 +219,15 @@ def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> None:
     waiting = [(default, out / "default", evaluation["default_seeds"])]
     for unit in units(preset, out):
         waiting.append((unit.folder / "opt_cfg.json", unit.folder, evaluation["seeds"]))
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        futures = []
-        for config, folder, seeds in waiting:
-            if config.exists() and not (folder / "result_test.json").exists():
-                place = ["--seeds", *map(str, seeds), "--output", str(folder)]
-                futures.append(pool.submit(call, "main.py", "-c", str(config), *words, *place))
-        try:
-            for future in futures:
-                future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nothing more begins
+    work = []
+    for config, folder, seeds in waiting:
+        if config.exists() and not (folder / "result_test.json").exists():
+            place = ["--seeds", *map(str, seeds), "--output", str(folder)]
+            work.append(functools.partial(call, "main.py", "-c", str(config), *words, *place))
+    side_by_side(work, jobs)
 
 
-def conclude(preset: Mapping[str, Any], bound: float, out: Path) -> None:
+def conclude(preset: Mapping[str, Any], bound: float | None, out: Path) -> None:
     """Writes study.json and study.md, and the report."""
     rows = study_tables.rows(units(preset, out), out / "default")
     write_json(out / "study.json", {"bound": bound, "preset": preset, "rows": rows})

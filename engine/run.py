@@ -69,14 +69,14 @@ class RunFolder:
             self.record = read_record(self.run_json)
 
     @classmethod
-    def create(cls, settings: Settings) -> "RunFolder":
-        """A new folder in the settings' runs_dir.
+    def create(cls, settings: Settings, peer: str | None = None) -> "RunFolder":
+        """A new folder in the settings' runs_dir, for a search by a method that is not ours: peer.
 
         InputError if the name is taken or no name for a folder.
         """
         runs, name = Path(settings.runs_dir), settings.run_name
         if name is None:
-            name = unused_name(runs, run_name(settings))
+            name = unused_name(runs, run_name(settings, peer))
         if not _NAME.fullmatch(name) or name in _TAKEN:
             raise InputError(
                 f"run_name {name!r} cannot name a folder; allowed are up to 200 letters, digits, "
@@ -87,11 +87,16 @@ class RunFolder:
                 f"there is a run {runs / name} already; --resume {name} goes on with it, "
                 "another --run_name begins a new one"
             )
-        return cls(runs / name, latest=runs)
+        folder = cls(runs / name, latest=runs)
+        folder.record = {"method": peer} if peer else {}
+        return folder
 
     @classmethod
-    def find(cls, name: str, runs_dir: str) -> "RunFolder":
-        """The folder of a run: its path, its name in runs_dir, or 'last' for the newest."""
+    def find(cls, name: str, runs_dir: str, peer: str | None = None) -> "RunFolder":
+        """The folder of a run: its path, its name in runs_dir, or 'last' for the newest.
+
+        InputError if there is none, or if it is of another method than ours or the peer.
+        """
         runs = Path(runs_dir)
         known = sorted(
             (path.stat().st_mtime, path.parent.name) for path in runs.glob("*/trials.jsonl")
@@ -100,7 +105,14 @@ class RunFolder:
             name = known[-1][1]
         for path in (runs / name, Path(name)):
             if (path / "run.json").is_file() and (path / "trials.jsonl").is_file():
-                return cls(path, latest=path.parent)
+                folder = cls(path, latest=path.parent)
+                if folder.record.get("method") != peer:
+                    folder.close()
+                    began = folder.record.get("method") or "optimizer.py"
+                    raise InputError(
+                        f"--resume: {path} was begun by {began}, which goes on with it"
+                    )
+                return folder
         hint = nearest(Path(name).name, [run for _, run in known])
         raise InputError(f"--resume: there is no run {name} in {runs}{hint}")
 
@@ -253,15 +265,18 @@ def data_place(record: Mapping[str, Any]) -> dict[str, Any]:
     return {"dataset": data["kind"], "data_dir": data["root"]}
 
 
-def run_name(settings: Settings) -> str:
+def run_name(settings: Settings, peer: str | None = None) -> str:
     """How the run was made, in words that can be a file name; the date is local time."""
     bounds = {constraint.metric: constraint.bound for constraint in settings.ranking().constraints}
     precision = bounds.get("precision", bounds.get("precision_per_batch"))
-    parts = {
+    ours = {
         "sampler": settings.sampler if settings.sampler != "evolution" else None,
         "popSize": settings.pop_size,
         "numChildren": settings.num_children,
         "hyperband": settings.hyperband,
+    }
+    parts = {
+        **({"method": peer} if peer else ours),
         "minPrecision": precision,
         "maxModelSize": bounds.get("num_params"),
         "seed": settings.seed,

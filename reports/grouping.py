@@ -35,7 +35,7 @@ class Question:
 
 
 def group(runs: Sequence[Run]) -> list[Question]:
-    """Questions in the order of their first runs; methods in the order of METHODS."""
+    """Questions in the order of their first runs; methods in the order of METHODS, others last."""
     kinds: dict[str, list[Run]] = {}
     for run in runs:
         kinds.setdefault(canonical_json(_asked(run)), []).append(run)
@@ -74,7 +74,7 @@ def _methods(runs: Sequence[Run]) -> list[Method]:
         others = {key: value for key, value in asdict(run.settings).items() if key not in ignored}
         variants.setdefault((run.method, canonical_json(others)), []).append(run)
     methods = []
-    for name in METHODS.values():
+    for name in dict.fromkeys([*METHODS.values(), *(method for method, _ in variants)]):
         same = [found for (method, _), found in variants.items() if method == name]
         settings = [asdict(found[0].settings) for found in same]
         differing = [

@@ -42,7 +42,12 @@ class Run:
 
     @property
     def method(self) -> str:
-        return METHODS[self.settings.sampler, self.settings.hyperband]
+        """Of a peer its own name; of a search of ours what its settings make of it."""
+        if "method" in self.record:
+            return self.record["method"]
+        modelled = self.settings.proposals > 1 or self.settings.promotion == "predicted"
+        name = METHODS[self.settings.sampler, self.settings.hyperband]
+        return f"{name} + model" if modelled and self.settings.sampler == "evolution" else name
 
     @cached_property
     def ranking(self) -> Ranking:

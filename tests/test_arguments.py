@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def parse(*words: str) -> dict:
-    given = optimizer.arguments(words)
+    given = optimizer.parser(optimizer.__doc__).parse_strictly(words)
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ from stubs import StubTarget, make_trial, on_disk, small_space
 
 import baselines
 from baselines import ours
-from baselines.recorder import FREE_PROPOSALS, Recorder, Spent
+from baselines.recorder import FREE_PROPOSALS, Recorder
 from benchmarks import compare
 from benchmarks.compare_tables import (
     average_ranks,
@@ -22,6 +23,7 @@ from benchmarks.compare_tables import (
     tables,
 )
 from benchmarks.problems import by_name
+from engine.stopping import Stop
 from search.constraints import Ranking
 from search.trial import canonical
 from utils import InputError
@@ -52,9 +54,22 @@ class Tiny(StubTarget):
         self.space = small_space()
 
 
+def needs(method):
+    """Skips the test where the package of the method is not installed."""
+    package = baselines.PEERS[method][2]
+    if package and not baselines.installed(package):
+        pytest.skip(f"{package} is not installed: requirements-peers.txt")
+
+
+def decided(one):
+    """What does not differ between identical runs, as the journal in memory has it."""
+    return replace(one, observed={}, folds=[])
+
+
 def recorder(limit=100):
     problem = Tiny()
-    return Recorder(problem, baselines.settings_of("dehb", problem, 1, limit))
+    settings = baselines.settings_of("dehb", problem, 1, limit)
+    return Recorder(problem.space, problem, settings, problem.objective_range)
 
 
 def test_the_regret_of_the_incumbent_by_hand():
@@ -140,7 +155,7 @@ def test_training_goes_on_and_only_the_difference_is_charged():
 def test_the_budget_is_never_exceeded():
     account = recorder(limit=10)
     account.train({"x": 1}, 9)
-    with pytest.raises(Spent):
+    with pytest.raises(Stop):
         account.train({"x": 2}, 3)
     assert account.spent == 9 and len(account.journal.trials) == 1
 
@@ -150,7 +165,7 @@ def test_what_costs_nothing_cannot_go_on_for_ever():
     for _ in range(FREE_PROPOSALS - 1):
         assert account.cheap_violation({"x": 6}) == 0.5
     assert account.cheap_violation({"x": 1}) == 0, "within the limits: not counted"
-    with pytest.raises(Spent):
+    with pytest.raises(Stop):
         account.cheap_violation({"x": 6})
 
 
@@ -185,9 +200,7 @@ def test_our_methods_behind_the_seam(method, tmp_path):
 @pytest.mark.parametrize("method", PEERS)
 @pytest.mark.parametrize("name", ["nested", "network"])
 def test_peers_behind_the_seam(method, name):
-    package = baselines.PEERS[method][2]
-    if not baselines.installed(package):
-        pytest.skip(f"{package} is not installed: requirements-peers.txt")
+    needs(method)
     problem = by_name(name)
     trials = baselines.run(method, problem, 3, 8 * problem.epochs)
     assert 0 < sum(trial.charged for trial in trials) <= 8 * problem.epochs
@@ -199,6 +212,37 @@ def test_peers_behind_the_seam(method, name):
         key = canonical(one.config)
         assert one.charged in (one.epochs, one.epochs - longest.get(key, 0))
         longest[key] = max(one.epochs, longest.get(key, 0))
+
+
+@pytest.mark.parametrize("method", ["one-epoch-first", *PEERS])
+def test_a_run_of_a_peer_goes_on_by_replay(method, tmp_path):
+    """Cut in mid-line, and run again: the same journal, and only what was missing is trained."""
+    needs(method)
+    problem = by_name("network")
+    whole = baselines.run(method, problem, 3, 8 * problem.epochs, tmp_path)
+    path = tmp_path / "trials.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    assert len(lines) > 5
+    path.write_text("".join(lines[:5]) + lines[5][:20])
+    calls = []
+    measure = problem.evaluate
+    problem.evaluate = lambda *words: calls.append(words) or measure(*words)
+    again = baselines.run(method, problem, 3, 8 * problem.epochs, tmp_path)
+    assert [decided(one) for one in again] == [decided(one) for one in whole]
+    assert len(calls) == len(whole) - 5
+    assert path.read_text().splitlines(keepends=True)[:5] == lines[:5]
+    with pytest.raises(InputError, match="the run cannot go on: its training number 0 was"):
+        baselines.run(method, problem, 4, 8 * problem.epochs, tmp_path)
+
+
+@pytest.mark.parametrize("method", ["one-epoch-first", "optuna-tpe", "dehb"])
+def test_a_run_of_a_peer_goes_on_with_more_epochs(method, tmp_path):
+    needs(method)
+    problem = by_name("network")
+    baselines.run(method, problem, 3, 5 * problem.epochs, tmp_path)
+    more = baselines.run(method, problem, 3, 8 * problem.epochs, tmp_path)
+    whole = baselines.run(method, problem, 3, 8 * problem.epochs)
+    assert [decided(one) for one in more] == [decided(one) for one in whole]
 
 
 def test_a_missing_package_and_unknown_names_are_told(monkeypatch):

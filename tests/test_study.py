@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stubs import StubTarget
 
+import baselines
+from baselines import ours
 from benchmarks import study, study_tables
 from engine.settings import resolve
 from optimizer import search
@@ -29,8 +31,8 @@ def test_presets_are_settings_of_searches(name):
         constraints = [
             text.format(bound=0.5) for text in preset["limits"][unit.limits]["constraints"]
         ]
-        given = {**preset["settings"], **study.METHODS[unit.method], "constraints": constraints}
-        settings = resolve({**given, "seed": unit.seed})
+        given = {"constraints": constraints, "seed": unit.seed}
+        settings = resolve(preset["settings"], *ours.layers(unit.method), given)
         assert {limit.metric for limit in settings.ranking().constraints} >= {"precision"}
 
 
@@ -59,7 +61,7 @@ def finished(tmp_path):
     for unit in study.units(preset, tmp_path):
         given = {"pop_size": 4, "num_children": 4, "epochs": 4, "max_generations": 2}
         given |= {"seed": unit.seed, "workers": "0", "constraints": ["precision >= 0.4"]}
-        settings = resolve({**given, **study.METHODS[unit.method]})
+        settings = resolve({**given, **ours.METHODS[unit.method]})
         search(space, StubTarget(), settings, unit.folder)
         record = read_json(unit.folder / "run.json")
         session = {"reason": "generation limit"}
@@ -67,7 +69,7 @@ def finished(tmp_path):
             unit.folder / "run.json",
             {
                 **record,
-                "settings": {**given, **study.METHODS[unit.method]},
+                "settings": {**given, **ours.METHODS[unit.method]},
                 "sessions": [session],
             },
         )
@@ -122,6 +124,31 @@ def test_only_what_has_used_its_budget_has_ended(finished):
         assert study.ended(unit.folder) == over
 
 
+def test_a_setting_of_the_method_wins_over_one_of_the_preset(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(study, "call", lambda *words: asked.append(words))
+    preset = {**PRESETS["peers"], "seeds": [0]}
+    written = {}
+    for unit in study.units(preset, tmp_path):
+        assert not study.run_search(preset, unit, None), "nothing was trained"
+        written[unit.method] = read_json(unit.folder.with_suffix(".json"))
+    for method, settings in written.items():
+        assert settings["pop_size"] == (12 if method == "strong" else 10)
+        assert (
+            settings["max_total_epochs"] == 800 and "precision >= 0.53" in settings["constraints"]
+        )
+    assert asked[0][:3] == ("-m", "baselines", "optuna-tpe") and asked[2][0] == "optimizer.py"
+    before = PRESETS["small"]  # its searches of the same name are those of this study
+    assert (before["settings"], before["seeds"]) == (preset["settings"], PRESETS["peers"]["seeds"])
+
+
+def test_a_peer_without_its_package_is_told_before_anything_begins(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(baselines, "installed", lambda package: False)
+    assert study.main(["--preset", "peers", "--output", str(tmp_path)]) == 2
+    assert "optuna-tpe needs optuna" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_unknown_preset_is_told(capsys):
     assert study.main(["--preset", "smal"]) == 2
     assert "did you mean small?" in capsys.readouterr().err
@@ -136,9 +163,12 @@ def test_a_small_study_from_beginning_to_end_and_again(tmp_path):
     assert first.returncode == 0, first.stdout + first.stderr
     assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
     rows = read_json(tmp_path / "study.json")["rows"]
-    assert [row["method"] for row in rows] == ["ea-hyperband", "random", "default"]
+    assert [row["method"] for row in rows] == [
+        *("one-epoch-first", "ea-hyperband", "random", "default")
+    ]
     assert all(row["test"] for row in rows)
     journals = {path: path.read_bytes() for path in tmp_path.glob("runs/*/trials.jsonl")}
     again = subprocess.run([*words, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 0 and "$ python optimizer.py" not in again.stdout
+    assert "$ python -m baselines" in first.stdout and "baselines" not in again.stdout
     assert journals == {path: path.read_bytes() for path in tmp_path.glob("runs/*/trials.jsonl")}

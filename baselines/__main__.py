@@ -1,0 +1,58 @@
+"""A search on images by somebody else's method, in the place of `python optimizer.py`.
+
+    python -m baselines dehb --seed 123 --max_total_epochs 800
+
+Takes the flags of optimizer.py, and the run folder is the same; --resume goes on by replay. It
+trains in this process, one network at a time: what concerns workers, or the methods of
+optimizer.py, has no effect.
+"""
+
+import functools
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import baselines
+import optimizer
+from engine.command import command
+from engine.settings import Settings
+from search.space import Space
+from utils import InputError, nearest
+
+SHARES = ("top3", "top1", "precision", "recall", "precision_per_batch")  # from 0 to 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; the exit code."""
+    return command("baselines", lambda: run(argv), "interrupted; --resume goes on")
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Reads the command line and searches."""
+    parser = optimizer.parser(__doc__)
+    parser.add_argument("method", metavar="METHOD", help=", ".join(baselines.PEERS))
+    given = parser.parse_strictly(argv)
+    method = given.pop("method")
+    if method not in baselines.PEERS:
+        known = ", ".join(baselines.PEERS)
+        hint = nearest(method, [*baselines.PEERS])
+        raise InputError(f"METHOD cannot be {method!r}; allowed is {known}{hint}")
+    baselines.check(method)
+    return optimizer.run(given, functools.partial(searching, method), method)
+
+
+def searching(
+    method: str, space: Space, target: Any, settings: Settings, *rest: Any
+) -> optimizer.Result:
+    """The search by a method for an objective whose range is known."""
+    metric = settings.ranking().metric
+    if metric not in SHARES:  # what has no greatest value gives no penalty
+        raise InputError(
+            f"objective {settings.objective!r}: allowed is one of {', '.join(SHARES)}"
+            f"{nearest(metric, SHARES)}"
+        )
+    return baselines.search(method, (0.0, 1.0), space, target, settings, *rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

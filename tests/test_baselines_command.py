@@ -1,0 +1,80 @@
+"""`python -m baselines` on drawn images: its run folder, after a kill too; words for mistakes."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import baselines
+import optimizer
+from baselines.__main__ import main
+from reports.reading import read_run
+from utils import read_json
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ["--dataset", "synthetic", "--image_size", "8", "--epochs", "2", "--min_epochs", "1"]
+TINY += ["--folds", "2", "--device", "cpu", "--seed", "7", "--max_total_epochs", "16"]
+TINY += ["--constraints", "num_params <= 2e4", "macs <= 1e5", "precision >= 0.05"]
+
+
+def journal(folder):
+    """The trials on disk, without what may differ between identical runs."""
+    lines = (folder / "trials.jsonl").read_text().splitlines()
+    return [{**json.loads(line), "observed": None} for line in lines]
+
+
+def test_a_peer_searches_and_its_run_folder_is_ours(tmp_path, capsys):
+    where = ["--runs_dir", str(tmp_path), "--run_name", "whole"]
+    assert main(["one-epoch-first", *TINY, *where]) == 0
+    assert "The search ended (epoch limit)" in capsys.readouterr().out
+    folder = tmp_path / "whole"
+    run = read_run(folder)
+    assert run.method == "one-epoch-first" and run.status == "epoch limit"
+    assert sum(trial.charged for trial in run.trials) <= 16
+    assert run.best and run.best.config == read_json(folder / "opt_cfg.json")
+    assert run.record["data"]["kind"] == "synthetic" and run.record["winner"]["layers"]
+    assert not (folder / "checkpoints").exists(), "no state is left"
+    assert read_json(tmp_path / "opt_cfg.json") == run.best.config
+
+    assert optimizer.main(["--resume", str(folder)]) == 2
+    assert "begun by one-epoch-first" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # tests/test_compare.py cuts a journal
+def test_a_killed_run_goes_on_to_the_same_journal(tmp_path):
+    words = ["one-epoch-first", *TINY, "--runs_dir", str(tmp_path), "--run_name"]
+    assert main([*words, "whole"]) == 0
+    words = [sys.executable, "-m", "baselines", *words, "killed"]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
+    killed = tmp_path / "killed" / "trials.jsonl"
+    while process.poll() is None and not (killed.exists() and killed.stat().st_size):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert main(["one-epoch-first", "--resume", str(killed.parent)]) == 0
+    assert journal(killed.parent) == journal(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["one-epoch-frist"], "did you mean one-epoch-first?"),
+        (["random"], "METHOD cannot be 'random'"),
+        ([], "METHOD"),
+        (["one-epoch-first", *TINY, "--objective", "minimize loss"], "allowed is one of top3"),
+        (["one-epoch-first", "--epoch", "3"], "did you mean --epochs?"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(words, told, tmp_path, capsys):
+    assert main([*words, "--runs_dir", str(tmp_path)]) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_a_peer_that_is_not_installed_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(baselines, "installed", lambda package: False)
+    assert main(["dehb"]) == 2
+    assert "requirements-peers.txt" in capsys.readouterr().err
