@@ -228,9 +228,7 @@ def parser(description: str) -> Parser:
     for name in [*FIELDS, *SHORTHANDS]:
         parser.add_setting(name)
     parser.add_argument(
-        "--config",
-        metavar="PRESET",
-        help="a preset, such as configs/quick.json; flags override it",
+        "--config", metavar="PRESET", help="such as configs/quick.json; flags override it"
     )
     parser.add_argument(
         "--resume", metavar="RUN", help="go on with a run: its folder, its name, or 'last'"
