@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.curves import PACKED, pack
+from engine.command import command
 from engine.executor import evaluate
 from engine.journal import Journal, read_trials
 from engine.pool import ProcessPool
-from engine.stopping import EXIT_CODES
 from search.constraints import Constraint, Ranking, total_violation
 from search.evolution import draw_child, propose
 from search.space import Space
@@ -42,22 +42,20 @@ FOLDS = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Records what is left to record, and packs; the exit code."""
+    """The command line; the exit code."""
     given = arguments(argv)
+    return command("record.py", lambda: run(given), "interrupted; the same command goes on")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Records what is left to record, and packs, whatever ended it."""
     work, packed = Path(given.work), Path(given.output)
     try:
         if not given.pack:
             record(given, work, packed)
-    except InputError as error:
-        print(f"record.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("record.py: interrupted; the same command goes on", file=sys.stderr)
-        return EXIT_CODES["interrupted"]
     finally:
         if work.exists():
             print(f"{packed}: {pack(read_trials(work)[0], packed)} configurations", flush=True)
-    return 0
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -35,11 +35,12 @@ from benchmarks.surrogate import (
     fold_residuals,
     sizes,
 )
+from engine.command import command
 from search.constraints import Ranking
 from search.evolution import propose, survivors
 from search.space import Space
 from search.trial import Trial, canonical
-from utils import InputError, derive_rng, write_json
+from utils import derive_rng, write_json
 
 EPOCHS = (3, 6, 12, 25, 50)
 SHOWN = ("top3", "precision")
@@ -51,25 +52,25 @@ POPULATION, GENERATIONS, CHILDREN = 100, 150, 200
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the table of the cross-validation, or fits; the exit code."""
+    """The command line; the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--fit", action="store_true", help="make the simulator anew")
     parser.add_argument("--curves", default=str(PACKED), help="the recorded file [%(default)s]")
     given = parser.parse_args(argv)
-    try:
-        curves = unpack(Path(given.curves))
-    except InputError as error:
-        print(f"simulator.py: {error}", file=sys.stderr)
-        return 2
+    return command("simulator.py", lambda: run(given))
+
+
+def run(given: argparse.Namespace) -> None:
+    """Prints the table of the cross-validation, after fitting if asked for."""
+    curves = unpack(Path(given.curves))
     if given.fit:
         surrogate = fit(curves)
         surrogate.save(FITTED)
         facts = {"configurations": len(curves.configs), "problems": problems(surrogate)}
         write_json(simulated.FACTS, facts)
     print(report(curves))
-    return 0
 
 
 def report(curves: Curves) -> str:

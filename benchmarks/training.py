@@ -37,8 +37,9 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from cnn import Flatten, GlobalAveragePool, assemble, count_macs
+from engine.command import command
 from target import ImageTarget
-from utils import InputError, derive_rng, read_json
+from utils import derive_rng, read_json
 from vision.data import Images, open_data, open_train, stratified_folds
 from vision.training import choose_device
 
@@ -220,7 +221,7 @@ def row(name: str, task: Task, measured: Sequence[Rates]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the table; the exit code."""
+    """The command line; the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -231,13 +232,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dataset", default="auto", help="[%(default)s]")
     given = parser.parse_args(argv)
-    try:
-        device = choose_device(given.device)
-        source = open_data(given.dataset)
-        images, _ = open_train(source)
-    except InputError as error:
-        print(f"training.py: {error}", file=sys.stderr)
-        return 2
+    return command("training.py", lambda: run(given))
+
+
+def run(given: argparse.Namespace) -> None:
+    """Prints the table, a row as soon as it is measured."""
+    device = choose_device(given.device)
+    source = open_data(given.dataset)
+    images, _ = open_train(source)
     held_out = stratified_folds(images.labels, 3, derive_rng(1, "folds"))[0]
     fold = np.setdiff1d(np.arange(len(images.labels)), held_out), held_out
     facts = source.name, given.device, given.threads, given.pairs, given.epochs
@@ -250,7 +252,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = NETWORKS[name] or read_json(ROOT / "configs" / "default.json")
         task = Task(images, source.num_classes, fold, config, *sizes)
         print(row(name, task, measure(task, given.pairs)), flush=True)
-    return 0
 
 
 if __name__ == "__main__":
