@@ -148,7 +148,7 @@ FAULTS = {
     "raise": ("failed", "ValueError: as it was told"),
     "nan": ("diverged", "not finite: loss"),
     "memory_error": ("out_of_memory", "MemoryError: as it was told"),
-    "hang": ("timeout", "ended after 4 seconds"),
+    "hang": ("timeout", "ended after 8 seconds"),
     "allocate": ("out_of_memory", "ended when it held more than 1.00 GB of memory"),
     "kill": ("failed", f"the worker was lost {RETRIES + 1} times: killed by SIGKILL"),
 }
@@ -158,7 +158,7 @@ FAULTS = {
 def test_whatever_a_training_does_is_a_result(space, first_members, workers):
     configs = map(canonical, first_members)
     wrong = dict(zip(configs, FAULTS, strict=False))
-    given = {"pop_size": 8, "workers": workers, "trial_timeout": 4, "max_memory_gb": 1}
+    given = {"pop_size": 8, "workers": workers, "trial_timeout": 8, "max_memory_gb": 1}
     result = search(space, Misbehaving(wrong), resolve({**STUB, **given}))
     assert result.reason == "generation limit" and result.best.status == "ok"
     for trial in result.trials:
@@ -442,7 +442,7 @@ def test_a_cluster_makes_the_same_search(space, flowers, cluster, tmp_path, give
 
 def test_faults_on_a_cluster_are_results_too(space, first_members, cluster):
     wrong = dict(zip(map(canonical, first_members), FAULTS, strict=False))
-    given = {"pop_size": 8, "scheduler": cluster, "trial_timeout": 4, "max_memory_gb": 1}
+    given = {"pop_size": 8, "scheduler": cluster, "trial_timeout": 8, "max_memory_gb": 1}
     result = search(space, Misbehaving(wrong), resolve({**STUB, **given, "max_generations": 0}))
     for trial in result.trials:
         how = wrong.get(canonical(trial.config))
