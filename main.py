@@ -191,20 +191,12 @@ def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict
     with not_swallowed():  # torch takes seconds: after the arguments
         from target import cross_validation, train_test
         from vision.data import open_data, open_test, open_train
-        from vision.training import choose_device
+        from vision.training import training_options
 
-    device = choose_device(settings.device)
+    options = training_options(settings)
     source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
     train, fingerprint = open_train(source)
     dataset = {**source.to_dict(), "fingerprint": fingerprint}
-    options = {
-        "optimizer": settings.optimizer,
-        "device": device,
-        "arithmetic": settings.arithmetic,
-        "compiled": settings.compile,
-        "threads": settings.threads,
-        "per_batch": settings.precision == "per_batch",
-    }
     if source.note:
         log.warning("NOTE: %s", source.note)
     if not on_test:

@@ -30,7 +30,7 @@ from engine.observers import Observer, Observers
 from engine.progress import progress
 from engine.run import RunFolder, data_place
 from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, resumed
-from engine.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals, not_swallowed
+from engine.stopping import EXIT_CODES, Stop, StopSignals, not_swallowed
 from engine.tracking import tracking
 from search.evolution import survivors
 from search.features import Features
@@ -78,7 +78,7 @@ def search(
     if isinstance(run_dir, str | Path):
         with contextlib.closing(RunFolder(run_dir)) as opened:
             return search(space, target, settings, opened, observers)
-    folder, ranking = run_dir, settings.ranking()
+    folder = run_dir
     journal = Journal(folder.trials_jsonl if folder else None)
     for warning in journal.warnings:
         log.warning("warning: %s", warning)
@@ -96,15 +96,18 @@ def search(
         try:
             evolve(space, target, settings, dispatcher, history)
         except Stop as stop:
-            reason = stop.reason
-            log.info("the search ends: %s", stop)
-        best = history.write()
-        feasible = best is not None and ranking.feasible(best)
-        result = Result(best, feasible, journal.trials, reason)
-        watch.tell(Observer.end, result)
-    journal.close()
-    if folder and reason not in RESUMABLE:
-        folder.delete_all_states()
+            result = conclude(history, stop, watch)
+    history.close(result.reason)  # no worker is left that could write a state
+    return result
+
+
+def conclude(history: History, stop: Stop, watch: Observers) -> Result:
+    """Writes and tells what a search has found that ends for this reason."""
+    log.info("the search ends: %s", stop)
+    best = history.write()
+    feasible = best is not None and history.ranking.feasible(best)
+    result = Result(best, feasible, history.journal.trials, stop.reason)
+    watch.tell(Observer.end, result)
     return result
 
 
@@ -273,10 +276,10 @@ def run_in(
     with not_swallowed():
         from target import cross_validation  # torch takes seconds: not before arguments are right
         from vision.data import open_data, open_train
-        from vision.training import choose_device
+        from vision.training import training_options
 
     space = Space.load(settings.space or HERE / "configs" / "space.json")
-    device = choose_device(settings.device)
+    how = training_options(settings)
     source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
     images, fingerprint = open_train(source)
     rungs = budget_levels(settings.epochs, settings.min_epochs, settings.eta)
@@ -286,12 +289,7 @@ def run_in(
         source.num_classes,
         settings.folds,
         settings.seed,
-        optimizer=settings.optimizer,
-        device=device,
-        arithmetic=settings.arithmetic,
-        compiled=settings.compile,
-        threads=settings.threads,
-        per_batch=settings.precision == "per_batch",
+        **how,
         curve_epochs=every if settings.curve == "epochs" else rungs,
     )
     try:
@@ -299,7 +297,7 @@ def run_in(
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the search space describes no network: {error!r}") from None
     data = {**source.to_dict(), "fingerprint": fingerprint}
-    folder.begin_session(settings, {"data": data, "device": str(device)}, must_match)
+    folder.begin_session(settings, {"data": data, "device": str(target.device)}, must_match)
     telling.set_up_logging(settings.verbosity, folder.log_txt)
     log.info("run %s", folder.path)
     facts = (source.name, len(images.labels), source.num_classes, settings.folds)

@@ -20,7 +20,7 @@ from engine.history import History
 from engine.observers import Observer, Observers
 from engine.run import RunFolder
 from engine.settings import Settings, resolve
-from engine.stopping import RESUMABLE, Stop, StopSignals
+from engine.stopping import Stop, StopSignals
 from optimizer import Result
 from search.space import Space
 from search.trial import Trial
@@ -84,19 +84,13 @@ def search(
         journal = recorder.journal
         for warning in journal.warnings:
             log.warning("warning: %s", warning)
+        history = History(journal, folder, settings, getattr(target, "layers", None))
         watch.tell(Observer.begin, journal.trials, settings.max_total_epochs)
         try:
             getattr(importlib.import_module(f"baselines.{module}"), function)(recorder)
         except Stop as stop:
-            reason = stop.reason
-            log.info("the search ends: %s", stop)
-        best = History(journal, folder, settings, getattr(target, "layers", None)).write()
-        feasible = best is not None and settings.ranking().feasible(best)
-        result = Result(best, feasible, journal.trials, reason)
-        watch.tell(Observer.end, result)
-    journal.close()
-    if folder and reason not in RESUMABLE:
-        folder.delete_all_states()
+            result = optimizer.conclude(history, stop, watch)
+    history.close(result.reason)
     return result
 
 

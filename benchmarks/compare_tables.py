@@ -10,6 +10,8 @@ import numpy as np
 from search.trial import Trial
 
 BUDGETS = (10, 25, 50, 100)  # in full trainings' worth of epochs
+HEAD = "".join(f" {budget} |" for budget in BUDGETS)
+RULE = "| --- |" + " --- |" * len(BUDGETS)
 Line = Mapping[str, Any]  # of the file of units
 
 
@@ -76,11 +78,9 @@ def quartiles(regrets: Sequence[float]) -> tuple[float, float, float]:
 def tables(lines: Sequence[Line]) -> str:
     """A table for each problem, and the average ranks, as Markdown."""
     methods = list(dict.fromkeys(line["method"] for line in lines))
-    head = "".join(f" {budget} |" for budget in BUDGETS)
-    rule = "| --- |" + " --- |" * len(BUDGETS)
     text = ["Regret: median [quartiles] over seeds after so many full trainings' worth of epochs."]
     for problem in dict.fromkeys(line["problem"] for line in lines):
-        text += ["", f"| {problem} |{head}", rule]
+        text += ["", f"| {problem} |{HEAD}", RULE]
         for method in methods:
             of = [li for li in lines if (li["problem"], li["method"]) == (problem, method)]
             if of:
@@ -89,7 +89,7 @@ def tables(lines: Sequence[Line]) -> str:
     averaged = [average_ranks(lines, budget) for budget in BUDGETS]
     count = averaged[0][1]
     words = f"average rank of {len(methods)} ({count} problems x seeds)"
-    text += ["", f"| {words} |{head}", rule]
+    text += ["", f"| {words} |{HEAD}", RULE]
     for method in (
         sorted(methods, key=lambda name: averaged[-1][0].get(name, 0.0)) if count else ()
     ):
@@ -109,21 +109,21 @@ def duels(lines: Sequence[Line], method: str) -> str:
             place = line["problem"], line["method"], budget
             medians.setdefault(place, []).append(regret_at(line, budget))
     middle = {place: quartiles(regrets)[1] for place, regrets in medians.items()}
-    head = "".join(f" {budget} |" for budget in BUDGETS)
-    text = [f"| {method} below (at most half of) |{head}", "| --- |" + " --- |" * len(BUDGETS)]
-    for other in dict.fromkeys(line["method"] for line in lines):
+    problems = dict.fromkeys(line["problem"] for line in lines)
+    others = dict.fromkeys(line["method"] for line in lines if line["method"] != method)
+    text = [f"| {method} below (at most half of) |{HEAD}", RULE]
+    for other in others:
         cells = []
         for budget in BUDGETS:
             pairs = [
                 (middle[problem, method, budget], middle[problem, other, budget])
-                for problem in dict.fromkeys(line["problem"] for line in lines)
+                for problem in problems
                 if {(problem, method, budget), (problem, other, budget)} <= middle.keys()
             ]
             below = sum(ours < theirs for ours, theirs in pairs)
             half = sum(ours <= theirs / 2 and ours < theirs for ours, theirs in pairs)
             cells.append(f"{below} ({half}) of {len(pairs)}")
-        if other != method:
-            text.append(f"| {other} | {' | '.join(cells)} |")
+        text.append(f"| {other} | {' | '.join(cells)} |")
     return "\n".join(text)
 
 

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import baselines
-from benchmarks.compare_tables import cell, quartiles
+from benchmarks.compare_tables import cell, quartiles, regret_path
 from benchmarks.problems import Problem, by_name
 from engine.command import command
 from search.generation import Nursery, incumbent
@@ -103,11 +103,9 @@ def told(bracket: Bracket) -> str:
 
 
 def regret(trials: Sequence[Trial], problem: Problem) -> float:
-    """Of the best feasible one trained in full, as it was measured; infinite if there is none."""
-    best = incumbent(trials, problem.ranking)
-    if best is None or best.epochs < problem.epochs or not problem.ranking.feasible(best):
-        return math.inf
-    return problem.regret(best.config)
+    """At the end, as benchmarks/compare.py has it; infinite if nothing was feasible."""
+    path = regret_path(trials, problem)
+    return path[-1][1] if path else math.inf
 
 
 def early_ranks(problem: Problem, epochs: int) -> float:

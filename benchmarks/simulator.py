@@ -28,11 +28,11 @@ from scipy.stats import spearmanr
 from benchmarks.curves import METRICS, PACKED, Curves, unpack
 from benchmarks.problems import simulated
 from benchmarks.surrogate import (
-    CHANCE,
     FITTED,
     Surrogate,
     fit,
     fold_residuals,
+    known,
     sizes,
 )
 from engine.command import command
@@ -77,7 +77,7 @@ def report(curves: Curves) -> str:
     """The table of the cross-validation and of the noise, and the time of an evaluation."""
     started = time.perf_counter()
     predicted, drawn = cross_validate(curves)
-    recorded = np.where(np.isfinite(curves.curves), curves.curves, CHANCE).astype(float)
+    recorded = known(curves.curves.astype(float))
     truth = recorded.mean(axis=1)
     residuals = fold_residuals(recorded) / np.sqrt(recorded.shape[1])
     lines = [f"{len(curves.configs)} configurations; cross-validation in {PARTS} parts"]

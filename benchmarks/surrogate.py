@@ -91,15 +91,19 @@ def features(config: Config) -> list[float]:
     ]
 
 
+def known(values: np.ndarray) -> np.ndarray:
+    """Metrics (..., 5), those of chance where not finite."""
+    return np.where(np.isfinite(values), values, CHANCE)
+
+
 def highest(curves: np.ndarray) -> np.ndarray:
     """(E, 4): the most that a fold of (N, F, E, 5) reached of each share, by each epoch."""
-    known = np.where(np.isfinite(curves), curves, CHANCE)[..., :-1]
-    return np.maximum.accumulate(known.max(axis=(0, 1)), axis=0)
+    return np.maximum.accumulate(known(curves)[..., :-1].max(axis=(0, 1)), axis=0)
 
 
 def to_scale(values: np.ndarray, ceiling: np.ndarray | float = 1.0) -> np.ndarray:
     """Metrics (..., E, 5) on the scale of the model; those of chance where not finite."""
-    values = np.where(np.isfinite(values), values, CHANCE)
+    values = known(values)
     shares = np.arcsin(np.sqrt(np.clip(values[..., :-1] / ceiling, 0, 1)))
     return np.concatenate([shares, np.log(np.clip(values[..., -1:], *LOSSES))], axis=-1)
 

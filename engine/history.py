@@ -11,6 +11,7 @@ from engine import telling
 from engine.journal import Journal, used_seconds
 from engine.run import RunFolder
 from engine.settings import Settings
+from engine.stopping import RESUMABLE
 from search.constraints import Ranking
 from search.generation import incumbent, total_charged
 from search.trial import Trial
@@ -62,6 +63,12 @@ class History:
             layers = self.layers(self.best.config) if self.best and self.layers else None
             self.folder.save_winner(self.best, self.ranking, self.full_epochs, layers)
         return self.best
+
+    def close(self, reason: str) -> None:
+        """The search has ended: states are kept only if it may go on."""
+        self.journal.close()
+        if self.folder and reason not in RESUMABLE:
+            self.folder.delete_all_states()
 
 
 def population_row(population: Sequence[Trial], ranking: Ranking) -> dict[str, Any]:

@@ -29,6 +29,18 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def training_options(settings: Any) -> dict[str, Any]:
+    """What the settings say of how and where to train, as `target.cross_validation` takes it."""
+    return {
+        "optimizer": settings.optimizer,
+        "device": choose_device(settings.device),
+        "arithmetic": settings.arithmetic,
+        "compiled": settings.compile,
+        "threads": settings.threads,
+        "per_batch": settings.precision == "per_batch",
+    }
+
+
 def visible_gpus() -> list[dict[str, str]]:
     """For each GPU that this process sees, the variable by which another will see it alone."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
