@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from vision.convolution import Convolution
+
 
 class Shapes(NamedTuple):
     """The layers with weights, in order: all that size and cost depend on."""
@@ -161,7 +163,7 @@ def assemble(
     layers: list[nn.Module] = []
     with torch.device("meta"):
         for inputs, outputs, _ in convolutions:
-            layers += [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.ReLU()]
+            layers += [Convolution(inputs, outputs, kernel), nn.ReLU()]
             layers += [nn.BatchNorm2d(outputs)] if config["use_BN"] else []
             layers += [nn.MaxPool2d(2)]
         layers += [GlobalAveragePool() if config["global_avg_pooling"] else Flatten()]

@@ -40,6 +40,7 @@ from cnn import Flatten, GlobalAveragePool, assemble, count_macs
 from engine.command import command
 from target import ImageTarget
 from utils import derive_rng, read_json
+from vision.convolution import Convolution
 from vision.data import Images, open_data, open_train, stratified_folds
 from vision.training import choose_device
 
@@ -144,8 +145,12 @@ def plain_network(config: Mapping[str, Any], image_size: int, num_classes: int) 
             layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         elif isinstance(layer, Flatten):
             layers += [nn.Flatten()]
+        elif isinstance(layer, Convolution):
+            kernel = layer.kernel_size[0]
+            channels = layer.in_channels, layer.out_channels
+            layers += [nn.Conv2d(*channels, kernel, padding=kernel // 2)]
         else:
-            if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+            if isinstance(layer, nn.Linear | nn.BatchNorm2d):
                 layer.reset_parameters()
             layers += [layer]
     return nn.Sequential(*layers)

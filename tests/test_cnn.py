@@ -22,6 +22,7 @@ from cnn import (
     layer_table,
 )
 from search.space import Space
+from vision.convolution import Convolution
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = json.loads((ROOT / "benchmarks" / "published.json").read_text())["results"]
@@ -182,7 +183,7 @@ def test_too_many_poolings(image_size, layers):
 
 def test_order_of_layers_with_batch_norm():
     assert kinds(assemble(SMALL)) == [
-        *(nn.Conv2d, nn.ReLU, nn.BatchNorm2d, nn.MaxPool2d) * 2,
+        *(Convolution, nn.ReLU, nn.BatchNorm2d, nn.MaxPool2d) * 2,
         Flatten,
         *(nn.Linear, nn.ReLU, Dropout) * 2,
         nn.Linear,
@@ -192,7 +193,7 @@ def test_order_of_layers_with_batch_norm():
 def test_order_of_layers_without_batch_norm():
     config = {**SMALL, "use_BN": False, "global_avg_pooling": True, "n_fc_layers": 1}
     assert kinds(assemble(config)) == [
-        *(nn.Conv2d, nn.ReLU, nn.MaxPool2d) * 2,
+        *(Convolution, nn.ReLU, nn.MaxPool2d) * 2,
         GlobalAveragePool,
         *(nn.Linear, nn.ReLU, Dropout),
         nn.Linear,
