@@ -1,8 +1,9 @@
-"""Convolutions whose large weights learn by matrix products when they train on a CPU.
+"""Convolutions in the way that is fastest for wide layers on a CPU, which is not oneDNN's own.
 
-oneDNN computes the gradient of the weights at about two thirds of the rate of the outputs' on wide
-layers, and multiplies the zeros of the border, too. Here each tap of the kernel is a few products
-of all images' values that it meets inside the image. docs/LOG.md has the rates.
+With large weights, oneDNN computes the outputs faster in PyTorch's default layout than in
+channels_last, and leaves the zeros of the border out of the outputs, but not out of the gradients.
+Here each tap of the kernel is a few products of the values of all images that it meets inside the
+image. docs/LOG.md has the rates.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-LARGE = 1_000_000  # weights; oneDNN is as fast on narrow layers, or faster
+LARGE = 2_000_000  # weights; below, oneDNN is as fast, or faster
 
 
 class Convolution(nn.Conv2d):
@@ -23,51 +24,56 @@ class Convolution(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        by_products = (
+        large = (
             self.weight.numel() >= LARGE
             and x.device.type == "cpu"
-            and torch.is_grad_enabled()
             and not torch.is_autocast_enabled("cpu")
             and not torch.compiler.is_compiling()
         )
-        return _ByProducts.apply(x, self.weight, self.bias) if by_products else super().forward(x)
+        return _Large.apply(x, self.weight, self.bias) if large else super().forward(x)
 
 
-class _ByProducts(torch.autograd.Function):
-    """The usual convolution with another way to its weights' gradient."""
+class _Large(torch.autograd.Function):
+    """(N, C, H, W) -> (N, D, H, W), channels_last."""
 
     @staticmethod
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
     ) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
-        return functional.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+        out = functional.conv2d(
+            x.contiguous(), weight.contiguous(), bias, padding=weight.shape[-1] // 2
+        )
+        return out.contiguous(memory_format=torch.channels_last)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        by_x = None
-        if ctx.needs_input_grad[0]:
-            padding = weight.shape[-1] // 2
-            by_x = torch.nn.grad.conv2d_input(x.shape, weight, gradient, padding=padding)
-        return by_x, _by_weight(x, gradient, weight.shape[-1]), gradient.sum((0, 2, 3))
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        by_x, by_weight = _gradients(*ctx.saved_tensors, gradient)
+        return by_x, by_weight, gradient.sum((0, 2, 3))
 
 
-def _by_weight(x: torch.Tensor, gradient: torch.Tensor, kernel: int) -> torch.Tensor:
-    """The gradient of the weights (D, C, K, K), from x (N, C, H, W) and gradient (N, D, H, W)."""
+def _gradients(
+    x: torch.Tensor, weight: torch.Tensor, gradient: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """With respect to x (N, C, H, W) and weight (D, C, K, K); gradient: (N, D, H, W)."""
     # As (H, W, N, C), the values of all images in a part of a row are one matrix.
-    x, gradient = x.permute(2, 3, 0, 1).contiguous(), gradient.permute(2, 3, 0, 1).contiguous()
-    height, width, _, inputs = x.shape
-    taps = x.new_zeros(kernel, kernel, inputs, gradient.shape[-1])
+    x, gradient = (values.permute(2, 3, 0, 1).contiguous() for values in (x, gradient))
+    taps = weight.permute(2, 3, 1, 0).contiguous()
+    by_x, by_tap = torch.zeros_like(x), torch.zeros_like(taps)
+    (height, width), kernel = x.shape[:2], len(taps)
     columns = list(_overlaps(width, kernel))
     for i, rows_in, rows_out in _overlaps(height, kernel):
         for j, columns_in, columns_out in columns:
             for row_in, row_out in zip(rows_in, rows_out, strict=True):
-                seen = x[row_in, columns_in.start : columns_in.stop].flatten(0, 1)
-                learnt = gradient[row_out, columns_out.start : columns_out.stop].flatten(0, 1)
-                taps[i, j].addmm_(seen.t(), learnt)
-    return taps.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+                seen = row_in, slice(columns_in.start, columns_in.stop)
+                blame = gradient[row_out, columns_out.start : columns_out.stop].flatten(0, 1)
+                by_tap[i, j].addmm_(x[seen].flatten(0, 1).t(), blame)
+                by_x[seen].flatten(0, 1).addmm_(blame, taps[i, j].t())
+    return (
+        by_x.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last),
+        by_tap.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last),
+    )
 
 
 def _overlaps(side: int, kernel: int) -> Iterator[tuple[int, range, range]]:
