@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from engine import telling
 from engine.arguments import Parser
+from engine.command import command
 from engine.dispatch import Dispatcher
 from engine.executor import open_executor
 from engine.history import History
@@ -50,6 +51,8 @@ from utils import InputError
 
 log = logging.getLogger("nas")
 HERE = Path(__file__).resolve().parent
+# When the disk is full, or the folder has gone.
+KEPT = "what was recorded is intact, and --resume goes on once the cause is gone"
 
 
 @dataclass(frozen=True)
@@ -210,19 +213,7 @@ def plan(settings: Settings, generation: int) -> list[Bracket]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    try:
-        return run(parser(__doc__).parse_strictly(argv))
-    except InputError as error:
-        print(f"optimizer.py: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # the disk is full, or the folder has gone
-        words = f"{error.filename or 'a file of the run'}: {error.strerror or error}"
-        kept = "what was recorded is intact, and --resume goes on once the cause is gone"
-        print(f"optimizer.py: {words}; {kept}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:  # before the search began, or for the second time
-        print("optimizer.py: interrupted", file=sys.stderr)
-        return EXIT_CODES["interrupted"]
+    return command("optimizer.py", lambda: run(parser(__doc__).parse_strictly(argv)), kept=KEPT)
 
 
 def parser(description: str) -> Parser:

@@ -4,6 +4,7 @@ A function may live here only if two modules use it, it needs nothing else of th
 domain noun (trial, configuration, rung, fold, image, network) is in its name or its arguments.
 """
 
+import contextlib
 import csv
 import difflib
 import hashlib
@@ -11,7 +12,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,17 +62,26 @@ def without_nan(value: Any) -> Any:
     return value
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replaces the file whole or not at all: a reader or a crash never sees half of it."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Another path to write to: the file is then replaced whole, or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces the file whole or not at all: a reader or a crash never sees half of it."""
+    try:
+        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:  # about the file that was asked for, not one that nobody knows of
-        temporary.unlink(missing_ok=True)
         raise type(error)(error.errno, error.strerror, str(path)) from None
 
 

@@ -24,7 +24,8 @@ SHARES = ("top3", "top1", "precision", "recall", "precision_per_batch")  # from 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; the exit code."""
-    return command("baselines", lambda: run(argv), "interrupted; --resume goes on")
+    words = "interrupted; --resume goes on"
+    return command("baselines", lambda: run(argv), words, optimizer.KEPT)
 
 
 def run(argv: Sequence[str] | None) -> int:

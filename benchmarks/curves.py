@@ -5,7 +5,6 @@ of 340 held-out images has steps of 3e-3), seconds as float32; NaN from where a 
 """
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from search.trial import Trial
-from utils import InputError
+from utils import InputError, replacing
 
 METRICS = ("top3", "top1", "precision", "recall", "loss")
 PACKED = Path(__file__).resolve().parent / "data" / "curves.npz"
@@ -57,10 +56,8 @@ def pack(trials: Sequence[Trial], path: Path) -> int:
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Replaces an npz whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
-    os.replace(temporary, path)
 
 
 def unpack(path: Path = PACKED) -> Curves:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cnn import build_network
-from utils import InputError, derive_seed
+from utils import InputError, derive_seed, replacing
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 SCORING_BATCH = 256  # images; fixed, so that scores never depend on a setting
@@ -237,13 +237,10 @@ def write_state(path: Path, state: dict[str, Any]) -> str | None:
 
     A state saves time only: without it, training begins anew, to the same result.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        torch.save(state, temporary)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         return f"not saved: {str(error).splitlines()[0]}"
     return None
 
