@@ -150,7 +150,10 @@ def read_predictions(result: Mapping[str, Any], path: Path) -> list[Predictions]
     files = [
         path.parent / str(name) for name in (listed if isinstance(listed, list) else [listed])
     ]
-    digests = [part.get("sha256") for part in result.get("by_seed") or []]
+    by_seed = result.get("by_seed") or []
+    if not isinstance(by_seed, list) or not all(isinstance(part, dict) for part in by_seed):
+        raise InputError(f"{path} is no result of main.py: its 'by_seed' is no list of objects")
+    digests = [part.get("sha256") for part in by_seed]
     if not files:
         raise InputError(f"{path} names no predictions")
     stored: list[Predictions] = []

@@ -131,6 +131,9 @@ def test_predictions_of_another_evaluation_are_noticed(tmp_path):
         read_predictions({"predictions": "result_test_0.npz", "by_seed": [part]}, path)
     with pytest.raises(InputError, match="names no predictions"):
         confusion({"predictions": None, "dataset": {}}, path)
+    for odd in (["a"], 3):
+        with pytest.raises(InputError, match="no list of objects"):
+            read_predictions({"predictions": "result_test_0.npz", "by_seed": odd}, path)
 
 
 def test_precision_and_recall_of_classes():
