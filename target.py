@@ -1,8 +1,9 @@
 """The target function: (configuration, epochs, seed) -> metrics over the folds of a set of images.
 
 An evaluation is a pure function of its arguments and the images: every random number comes from
-generators that derive from the seed and the fold, never from a global stream. Training stopped and
-continued from a saved state is bit for bit that of training in one go (tests/test_training.py).
+generators that derive from the seed and the fold, never from a global stream. Training stopped
+and continued from a saved state is bit for bit that of training in one go
+(tests/test_training_states.py).
 
 `optimizer.search` needs only two methods, `cheap` and `evaluate`; any object that has them is a
 target.

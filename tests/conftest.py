@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from search.space import Space
 from tests.command_line import SMALL, make_folder, save
+from tests.trainings import CONFIG, make_target
 from vision import data, download
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,3 +84,22 @@ def folder(tmp_path):
 def config(tmp_path):
     (tmp_path / "given").mkdir()
     return save(tmp_path / "given" / "small.json", SMALL)
+
+
+@pytest.fixture(scope="module")
+def at_once():
+    target = make_target()
+    return target.evaluate(CONFIG, 12, 4), target.logits
+
+
+@pytest.fixture(scope="module")
+def after_three():
+    return make_target().evaluate(CONFIG, 3, 4)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The state file after three epochs."""
+    path = tmp_path_factory.mktemp("states") / "three.pt"
+    make_target().evaluate(CONFIG, 3, 4, path)
+    return path.read_bytes()

@@ -1,0 +1,88 @@
+"""Small searches on a target that trains nothing, whole and interrupted."""
+
+import json
+from pathlib import Path
+
+import pytest
+from stubs import (
+    StubTarget,
+    assert_same,
+    on_disk,
+)
+
+from engine.settings import Settings, resolve
+from engine.stopping import Stop
+from optimizer import search
+from search.trial import Trial
+from utils import derive_seed
+
+METHODS = [
+    (sampler, hyperband) for sampler in ("evolution", "random") for hyperband in (True, False)
+]
+SMALL = {"workers": "0", "pop_size": 4, "num_children": 3, "epochs": 12, "max_generations": 2}
+# Epochs of each job of a small search, in the fixed order in which a limit cuts them.
+CHARGES = [12] * 4 + 2 * ([3] * 4 + [6] * 3 + [12] * 3 + [3] * 2 + [6] + [6])
+STRONG = {"pop_size": 4, "initial": "brackets", "generation": "bracket", "local_mutation": 0.7}
+STRONG |= {"immigrants": 0.2, "proposals": 16, "promotion": "predicted", "max_generations": 8}
+ROOT = Path(__file__).resolve().parent.parent
+each_method = pytest.mark.parametrize(("sampler", "hyperband"), METHODS)
+
+
+# The published search and the stronger one, with enough trials that the latter's model decides.
+by_preset = pytest.mark.parametrize(
+    "preset", [{"max_generations": 1}, STRONG], ids=["published", "strong"]
+)
+
+
+def small(**given) -> Settings:
+    return resolve({**SMALL, **given})
+
+
+class Interrupted(StubTarget):
+    """Stops the search after so many jobs: before the next one, or when its state is saved."""
+
+    def __init__(self, after: int, saved: bool = False):
+        super().__init__()
+        self.after, self.saved, self.count = after, saved, 0
+
+    def evaluate(self, *arguments):
+        self.count += 1
+        if self.count > self.after and not self.saved:
+            raise Stop("interrupted")
+        metrics = super().evaluate(*arguments)
+        if self.count > self.after:
+            raise Stop("terminated")
+        return metrics
+
+
+def assert_resumed(space, settings, folder: Path, after: int, saved: bool) -> list[StubTarget]:
+    """Searches in sessions that end after so many jobs, until one ends by itself."""
+    whole = search(space, StubTarget(), settings)
+    targets = []
+    while True:
+        targets.append(Interrupted(after, saved))
+        result = search(space, targets[-1], settings, folder)
+        if result.reason not in ("interrupted", "terminated"):
+            break
+        assert len(on_disk(folder)) == after * len(targets)
+    assert_same(folder, result.trials, whole.trials)
+    assert result.best.config == whole.best.config and result.reason == whole.reason
+    assert json.loads((folder / "opt_cfg.json").read_text()) == whole.best.config
+    assert not (folder / "checkpoints").exists()
+    return targets
+
+
+def spent(trials: list[Trial]) -> int:
+    return sum(trial.charged for trial in trials)
+
+
+def fate(config: dict) -> str:
+    return ["raises", "diverges", "ok", "ok"][derive_seed(config) % 4]
+
+
+def unlucky(config: dict, epochs: int) -> dict | None:
+    if fate(config) == "raises" and epochs > 3:
+        raise RuntimeError(f"out of luck {derive_seed(config)}")
+    if fate(config) == "diverges":
+        return {"top3": float("nan"), "loss": float("inf")}
+    return None
