@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from vision.convolution import Convolution
+from vision.layers import Convolution, Dropout, Flatten, GlobalAveragePool
 
 
 class Shapes(NamedTuple):
@@ -114,41 +114,6 @@ def count_activations(
     pooled = sum(channels * (side // 2) ** 2 for _, channels, side in convolutions)
     kept = 6 * image_size * image_size + (2 if config["use_BN"] else 1) * sum(outputs) + 3 * pooled
     return kept + sum(3 * width for _, width in linears), max(outputs)
-
-
-class Dropout(nn.Module):
-    """Inverted dropout that draws from a generator of its own.
-
-    Torch's layer can use the global stream only.
-    """
-
-    def __init__(self, rate: float, generator: torch.Generator | None):
-        super().__init__()
-        self.keep = 1.0 - rate
-        self.generator = generator
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training:
-            return x
-        return x * torch.empty_like(x).bernoulli_(self.keep, generator=self.generator).div_(
-            self.keep
-        )
-
-
-class GlobalAveragePool(nn.Module):
-    """(N, C, H, W) -> (N, C). AdaptiveAvgPool2d has no deterministic backward pass on CUDA."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # Over (N, H * W, C), so that the gradient, too, lies as channels_last: else each layer
-        # below would convert it, which took a third of a wide network's time.
-        return x.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1)
-
-
-class Flatten(nn.Module):
-    """(N, C, H, W) -> (N, H * W * C): of channels_last without a copy, gradient included."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.permute(0, 2, 3, 1).flatten(1)
 
 
 def assemble(

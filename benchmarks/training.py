@@ -36,12 +36,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from cnn import Flatten, GlobalAveragePool, assemble, count_macs
+from cnn import assemble, count_macs
 from engine.command import command
 from target import ImageTarget
 from utils import derive_rng, read_json
-from vision.convolution import Convolution
 from vision.data import Images, open_data, open_train, stratified_folds
+from vision.layers import Convolution, Flatten, GlobalAveragePool
 from vision.training import choose_device
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,9 +12,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnn import (
-    Dropout,
-    Flatten,
-    GlobalAveragePool,
     assemble,
     build_network,
     count_macs,
@@ -22,7 +19,7 @@ from cnn import (
     layer_table,
 )
 from search.space import Space
-from vision.convolution import Convolution
+from vision.layers import Convolution, Dropout, Flatten, GlobalAveragePool
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = json.loads((ROOT / "benchmarks" / "published.json").read_text())["results"]

@@ -8,9 +8,10 @@ import torch
 
 from benchmarks import training
 from benchmarks.training import Rates, Task, macs_of, plain_network, row
-from cnn import Flatten, GlobalAveragePool, count_macs, count_parameters
+from cnn import count_macs, count_parameters
 from utils import read_json
 from vision.data import Images, open_data, open_train, stratified_folds
+from vision.layers import Flatten, GlobalAveragePool
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
-"""Convolutions: our way for large layers gives what PyTorch's own gives."""
+"""Layers: our way of convolutions for large layers gives what PyTorch's own gives."""
 
 import pytest
 import torch
 
-from vision import convolution
-from vision.convolution import Convolution
+from vision import layers
+from vision.layers import Convolution
 
 # images, channels in and out, kernel, side in pixels: kernels wider than the image, too
 SHAPES = [(3, 4, 5, 3, 8), (2, 3, 4, 5, 4), (2, 5, 3, 5, 1), (4, 2, 2, 7, 2), (1, 3, 2, 1, 3)]
@@ -12,7 +12,7 @@ SHAPES = [(3, 4, 5, 3, 8), (2, 3, 4, 5, 4), (2, 5, 3, 5, 1), (4, 2, 2, 7, 2), (1
 
 def gradients(shape, monkeypatch, large):
     """Output, and the gradients of input, weights and bias, in float64."""
-    monkeypatch.setattr(convolution, "LARGE", large)
+    monkeypatch.setattr(layers, "LARGE", large)
     images, inputs, outputs, kernel, side = shape
     generator = torch.Generator().manual_seed(1)
     layer = Convolution(inputs, outputs, kernel).double()
@@ -42,19 +42,19 @@ def in_our_way(layer, x):
 def test_only_large_layers_go_our_way():
     large, small = Convolution(470, 480, 3), Convolution(470, 470, 3)
     x = torch.zeros(1, 470, 2, 2)
-    assert large.weight.numel() > convolution.LARGE > small.weight.numel()
+    assert large.weight.numel() > layers.LARGE > small.weight.numel()
     assert in_our_way(large, x)
     assert not in_our_way(small, x)
 
 
 def test_other_arithmetic_is_left_to_pytorch(monkeypatch):
-    monkeypatch.setattr(convolution, "LARGE", 0)
+    monkeypatch.setattr(layers, "LARGE", 0)
     with torch.autocast("cpu", torch.bfloat16):
         assert not in_our_way(Convolution(2, 3, 3), torch.zeros(1, 2, 4, 4))
 
 
 def test_training_and_scoring_agree(monkeypatch):
-    monkeypatch.setattr(convolution, "LARGE", 0)
+    monkeypatch.setattr(layers, "LARGE", 0)
     layer, x = Convolution(2, 3, 3), torch.ones(1, 2, 4, 4)
     trained = layer(x)
     with torch.no_grad():
