@@ -252,13 +252,22 @@ def test_the_arguments_are_right_before_torch_is_loaded():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_the_repository_stands_alone():
-    """Nothing but .ci/run may know of the images that lie beside the repository."""
+def tracked():
     listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listing.returncode:
         pytest.skip("not in a git repository")
+    return [name for name in listing.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def test_the_repository_stands_alone():
+    """Nothing but .ci/run may know of the images that lie beside the repository."""
     word = "shared/" + "micro"
-    for name in listing.stdout.splitlines():
-        path = ROOT / name
-        if name != ".ci/run" and path.is_file():
-            assert word.encode() not in path.read_bytes(), name
+    for name in tracked():
+        assert name == ".ci/run" or word.encode() not in (ROOT / name).read_bytes(), name
+
+
+def test_no_merge_was_left_half_done():
+    marks = [side * 7 + b" " for side in (b"<", b">")]
+    for name in tracked():
+        lines = (ROOT / name).read_bytes().splitlines()
+        assert not any(line.startswith(mark) for line in lines for mark in marks), name
