@@ -12,8 +12,9 @@ For three networks, on a fold of three:
 (c) multiply-adds a second of a large product of float32 matrices, with as many threads.
 
 Prints the median over --pairs interleaved measurements, with the least and the largest, of
-(a)/(b), how many times as many epochs a second; and of the share of (c) that (a) achieves, from
-closed-form multiply-adds: one forward pass an image, two more backward, and one to score.
+(a)/(b), how many times as many epochs a second; of the share of (c) that (a) achieves, from
+closed-form multiply-adds: one forward pass an image, two more backward, and one to score; and of
+the epochs a second of two workers, each training as (a) does, over those of one.
 Each side lives in a process of its own, as settings of the allocator and of determinism do. On a
 machine that does other work the ratios mean little.
 """
@@ -63,8 +64,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     },
     "default": {},  # configs/default.json
 }
-# What is asked of (a)/(b) and of the share of (c), with one thread on a CPU.
-BARS = {"small": (2.5, 0.70), "middle": (1.25, 0.80), "default": (1.1, 0.80)}
+# What is asked of (a)/(b), of the share of (c) and of two workers, with one thread on a CPU.
+BARS = {"small": (2.5, 0.70, 1.7), "middle": (1.25, 0.80, 1.7), "default": (1.1, 0.80, 1.7)}
 
 
 class Task(NamedTuple):
@@ -80,9 +81,10 @@ class Task(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """A measurement of all three sides."""
+    """A measurement of all sides."""
 
     ours: float  # epochs a second
+    both: float  # epochs a second of two workers together
     plain: float  # epochs a second
     product: float  # multiply-adds a second
 
@@ -200,6 +202,7 @@ def measure(task: Task, pairs: int) -> list[Rates]:
         own_process() as first,
         own_process() as second,
         own_process() as third,
+        own_process() as beside_first,
     ):
         write_files(task, Path(folder))
         for number in range(pairs + 1):
@@ -207,8 +210,10 @@ def measure(task: Task, pairs: int) -> list[Rates]:
             rate = third.submit(product, task.device, task.threads).result()
             a = first.submit(ours, now).result()
             b = second.submit(plain, now, folder).result()
+            two = [process.submit(ours, now) for process in (first, beside_first)]
+            both = sum(task.epochs / worker.result() for worker in two)
             if number:
-                found.append(Rates(task.epochs / a, task.epochs / b, rate))
+                found.append(Rates(task.epochs / a, both, task.epochs / b, rate))
     return found
 
 
@@ -218,8 +223,9 @@ def row(name: str, task: Task, measured: Sequence[Rates]) -> str:
     middle = Rates(*(statistics.median(values) for values in zip(*measured, strict=True)))
     ratios = [one.ours / one.plain for one in measured]
     shares = [one.ours * per_epoch / one.product for one in measured]
+    workers = [one.both / one.ours for one in measured]
     cells = [name, f"{middle.ours:.3f}", f"{middle.plain:.3f}", f"{2e-9 * middle.product:.1f}"]
-    for values, bar in zip((ratios, shares), BARS[name], strict=True):
+    for values, bar in zip((ratios, shares, workers), BARS[name], strict=True):
         cells += [f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"]
         cells += [f"{bar}"]
     return "| " + " | ".join(cells) + " |"
@@ -250,8 +256,8 @@ def run(given: argparse.Namespace) -> None:
     facts = source.name, given.device, given.threads, given.pairs, given.epochs
     print("{}; {}, {} thread(s), {} pairs of {} epochs".format(*facts))
     rates = "(a) epochs/s | (b) epochs/s | (c) GFLOP/s"
-    print(f"| network | {rates} | (a)/(b) | bar | share of (c) | bar |")
-    print("| --- " * 8 + "|")
+    print(f"| network | {rates} | (a)/(b) | bar | share of (c) | bar | two/one worker | bar |")
+    print("| --- " * 10 + "|")
     for name in given.networks:
         sizes = given.epochs, str(device), given.threads
         config = NETWORKS[name] or read_json(ROOT / "configs" / "default.json")
