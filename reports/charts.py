@@ -23,6 +23,7 @@ KIND_LOOKS = {  # marker, size, colour, filled, what it means; drawn in this ord
     "infeasible": ("^", 5.0, RED, False, "misses a limit"),
     "feasible": ("o", 5.0, GREEN, True, "feasible"),
 }
+AXIS_WORDS = {"epochs": "epochs", "macs": "multiply-adds an image x epochs", "time": "time"}
 MAX_MARKED = 2000  # points of one kind in a chart; more are thinned out evenly
 
 
@@ -32,13 +33,15 @@ def key(run: dict[str, Any], trial: int) -> str:
 
 
 def progress(question: dict[str, Any], name: str, quantity: str, axis: str) -> Chart:
-    """A quantity of all methods against used epochs or time: mean and range over the seeds."""
+    """A quantity of all methods against what was used on an axis: mean and range over seeds."""
     words = QUANTITY_WORDS[quantity].format(**question)
     methods = question["methods"]
-    caption = f"{words[0].upper()}{words[1:]} against {axis}."
+    caption = f"{words[0].upper()}{words[1:]} against {AXIS_WORDS[axis]}."
     panel = Panel(name, caption, legend_rows=(len(methods) + 1) // 2)
     ends = [run["curves"][axis][quantity]["end"] for m in methods for run in m["runs"]]
-    unit, label = (1.0, "epochs used") if axis == "epochs" else time_unit(max(ends, default=0))
+    unit, label = 1.0, f"{AXIS_WORDS[axis]} used"
+    if axis == "time":
+        unit, label = time_unit(max(ends, default=0))
     handles = []
     for number, method in enumerate(methods):
         look = {"color": SERIES[number % 7], "linestyle": DASHES[number % 4]}

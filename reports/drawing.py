@@ -119,7 +119,7 @@ class Panel:
 
 def short(value: float, _: Any = None) -> str:
     """A number for a tick: 20k, 1.5M, 0.25."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"

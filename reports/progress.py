@@ -1,4 +1,4 @@
-"""How the best and the population went, against time and epochs: step functions.
+"""How the best and the population went, against epochs, cost and time: step functions.
 
 A step function is {"x": [..], "y": [..], "end": x}: y[i] holds from x[i] to x[i + 1], the last
 one to `end`, where the run stood when it was read. Before x[0] there is no value.
@@ -13,7 +13,9 @@ from reports.reading import Run
 from search.evolution import survivors
 from search.trial import Trial
 
-AXES = ("epochs", "time")  # epochs charged, in the order of the plan; seconds, as they arrived
+# Epochs charged and multiply-adds of an image x epochs, both in the order of the plan; seconds, as
+# they arrived.
+AXES = ("epochs", "macs", "time")
 QUANTITIES = ("best", "best_precision", "population", "population_precision")
 MAX_POINTS = 250  # of an aggregated curve
 
@@ -31,8 +33,15 @@ def curves(run: Run) -> dict[str, dict[str, dict[str, Any]]]:
 def _positions(run: Run, axis: str) -> list[tuple[float, Trial]]:
     if axis == "time":
         return [(trial.observed.get("elapsed", 0.0), trial) for trial in run.trials]
-    spent = np.cumsum([trial.charged for trial in run.ordered]).tolist()
-    return list(zip(spent, run.ordered, strict=True))
+    prices = [1] * len(run.ordered) if axis == "epochs" else _macs(run)
+    charges = [t.charged * price for t, price in zip(run.ordered, prices, strict=True)]
+    return list(zip(np.cumsum(charges).tolist(), run.ordered, strict=True))
+
+
+def _macs(run: Run) -> list[float]:
+    """Multiply-adds of an image for each trial of the plan; 0 where no line of it tells them."""
+    known = {t.trial: t.metrics["macs"] for t in run.trials if t.metrics.get("macs") is not None}
+    return [known.get(trial.trial, 0) for trial in run.ordered]
 
 
 def _best(run: Run, axis: str) -> dict[str, dict[str, Any]]:

@@ -124,21 +124,25 @@ def _run_row(method: dict[str, Any], run: dict[str, Any]) -> list[str]:
 
 
 def _progress(question: dict[str, Any], prefix: str) -> Section:
+    runs = [run for method in question["methods"] for run in method["runs"]]
+    priced = any(run["curves"]["macs"]["best"]["end"] for run in runs)
+    axes = [axis for axis in AXES if priced or axis != "macs"]
     drawn = [
         charts.progress(
             question, f"{prefix}progress-{quantity}-{axis}".replace("_", "-"), quantity, axis
         )
         for quantity in QUANTITIES
-        for axis in AXES
+        for axis in axes
     ]
     return Section(
         "Progress",
         "Higher and further left is better: a step is a better configuration (dots) or a new "
         "generation. Before the first feasible configuration trained in full there is no line. "
         "Of several seeds, thin lines are the runs; the thick line is their mean and the band "
-        "their range, from where all have a value to where the first of them ended. Epochs count "
-        "in the order of the plan, times in the order of arrival. The population is the best "
-        "pop_size configurations trained in full, after each generation.",
+        "their range, from where all have a value to where the first of them ended. Epochs and "
+        "multiply-adds (of an image, times epochs) count in the order of the plan, times in the "
+        "order of arrival. The population is the best pop_size configurations trained in full, "
+        "after each generation.",
         list(drawn),
         columns=2,
     )

@@ -69,8 +69,9 @@ def run_of(*trials, name="by hand", **changes):
     return Run(Path(name), {"settings": {}}, chosen, list(trials))
 
 
-def trial(number, top3, precision=0.5, epochs=4, elapsed=0.0, **changes):
+def trial(number, top3, precision=0.5, epochs=4, elapsed=0.0, macs=None, **changes):
     metrics = {"top3": top3, "precision": precision, "num_params": 1000 + number}
+    metrics |= {"macs": macs} if macs is not None else {}
     values = {"epochs": epochs, "charged": epochs, "metrics": metrics}
     return make_trial(number, **{**values, "observed": {"elapsed": elapsed}, **changes})
 
@@ -169,6 +170,19 @@ def test_the_best_is_a_step_function_of_feasible_full_trainings():
     assert best["trials"] == [2, 4] and curves["time"]["best_precision"]["y"] == [0.5, 0.3]
     best = curves["epochs"]["best"]  # in the order of the plan: 0, 1, 2, 3, 4, 5
     assert (best["x"], best["y"], best["end"]) == ([8, 12, 18], [0.5, 0.6, 0.7], 22)
+
+
+def test_cost_is_multiply_adds_times_epochs_in_the_order_of_the_plan():
+    run = run_of(
+        trial(1, 0.6, macs=100),
+        trial(0, 0.5, macs=1000),
+        trial(2, None, status="failed", metrics={}),  # of what is not known, nothing
+        trial(3, 0.7, macs=10),
+    )
+    best = progress.curves(run)["macs"]["best"]
+    assert (best["x"], best["y"]) == ([4000, 4400, 4440], [0.5, 0.6, 0.7])
+    unpriced = progress.curves(run_of(trial(0, 0.5)))["macs"]["best"]
+    assert unpriced["end"] == 0
 
 
 def test_the_population_is_the_best_so_far_by_generation():
