@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from vision import winograd
 from vision.layers import Convolution, Dropout, Flatten, GlobalAveragePool
 
 
@@ -107,12 +108,15 @@ def count_activations(
     """Floats of an image in a training step: (kept for the backward pass, largest output).
 
     Kept are the outputs of ReLU, batch norm, pooling and dropout, the places of the maxima (two
-    floats each, one for four pixels), and the dropout mask.
+    floats each, one for four pixels), the dropout mask, and what Winograd's way makes of inputs.
     """
     convolutions, linears = shapes(config, image_size, num_classes)
     outputs = [channels * side * side for _, channels, side in convolutions]
     pooled = sum(channels * (side // 2) ** 2 for _, channels, side in convolutions)
     kept = 6 * image_size * image_size + (2 if config["use_BN"] else 1) * sum(outputs) + 3 * pooled
+    for inputs, channels, side in convolutions:
+        if winograd.suits(inputs, channels, config["kernel_size"], side, side):
+            kept += int((winograd.WINDOW**2 / winograd.TILE**2 - 1) * inputs * side**2)
     return kept + sum(3 * width for _, width in linears), max(outputs)
 
 
@@ -128,7 +132,7 @@ def assemble(
     layers: list[nn.Module] = []
     with torch.device("meta"):
         for inputs, outputs, _ in convolutions:
-            layers += [Convolution(inputs, outputs, kernel), nn.ReLU()]
+            layers += [Convolution(inputs, outputs, kernel), nn.ReLU(inplace=True)]
             layers += [nn.BatchNorm2d(outputs)] if config["use_BN"] else []
             layers += [nn.MaxPool2d(2)]
         layers += [GlobalAveragePool() if config["global_avg_pooling"] else Flatten()]

@@ -151,6 +151,8 @@ def plain_network(config: Mapping[str, Any], image_size: int, num_classes: int) 
             kernel = layer.kernel_size[0]
             channels = layer.in_channels, layer.out_channels
             layers += [nn.Conv2d(*channels, kernel, padding=kernel // 2)]
+        elif isinstance(layer, nn.ReLU):
+            layers += [nn.ReLU()]
         else:
             if isinstance(layer, nn.Linear | nn.BatchNorm2d):
                 layer.reset_parameters()

@@ -1,9 +1,12 @@
-"""Layers: our way of convolutions for large layers gives what PyTorch's own gives."""
+"""Layers: our ways of convolutions give what PyTorch's own gives."""
+
+from functools import partial
 
 import pytest
 import torch
+from torch.nn import functional
 
-from vision import layers
+from vision import layers, winograd
 from vision.layers import Convolution
 
 # images, channels in and out, kernel, side in pixels: kernels wider than the image, too
@@ -35,8 +38,12 @@ def test_outputs_and_gradients_are_those_of_pytorch(shape, monkeypatch):
         torch.testing.assert_close(one, other)
 
 
+def way(layer, x):
+    return type(layer(x).grad_fn).__name__
+
+
 def in_our_way(layer, x):
-    return "Large" in type(layer(x).grad_fn).__name__
+    return "Large" in way(layer, x)
 
 
 def test_only_large_layers_go_our_way():
@@ -53,9 +60,70 @@ def test_other_arithmetic_is_left_to_pytorch(monkeypatch):
         assert not in_our_way(Convolution(2, 3, 3), torch.zeros(1, 2, 4, 4))
 
 
-def test_training_and_scoring_agree(monkeypatch):
-    monkeypatch.setattr(layers, "LARGE", 0)
+@pytest.mark.parametrize("settings", [{"LARGE": 0}, {"WEIGHTS": 0, "CHANNELS": 0}])
+def test_training_and_scoring_agree(settings, monkeypatch):
+    for name, value in settings.items():
+        monkeypatch.setattr(winograd if name != "LARGE" else layers, name, value)
     layer, x = Convolution(2, 3, 3), torch.ones(1, 2, 4, 4)
     trained = layer(x)
+    assert way(layer, x) != "ConvolutionBackward0"
     with torch.no_grad():
         assert torch.equal(layer(x), trained)
+
+
+# Winograd
+
+# images, channels in and out, height and width: parts of one image, of a few, and a rest
+TILED = [(1, 3, 5, 4, 4), (70, 2, 3, 4, 4), (9, 3, 2, 8, 16), (2, 2, 3, 36, 32)]
+
+
+@pytest.mark.parametrize("shape", TILED)
+def test_few_products_give_what_pytorch_gives(shape):
+    images, inputs, outputs, height, width = shape
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*sizes):
+        return torch.randn(*sizes, generator=generator, dtype=torch.float64)
+
+    x = draw(images, inputs, height, width).contiguous(memory_format=torch.channels_last)
+    given = [x, draw(outputs, inputs, 3, 3), draw(outputs)]
+    given[1] = given[1].contiguous(memory_format=torch.channels_last)
+    blame = draw(images, outputs, height, width)
+    found = []
+    for function in (winograd.convolve, partial(functional.conv2d, padding=1)):
+        for tensor in given:
+            tensor.requires_grad_()
+        out = function(*given)
+        # In place, as ReLU follows.
+        found.append([out.detach().clone(), *torch.autograd.grad(out.relu_(), given, blame)])
+    for one, other in zip(*found, strict=True):
+        assert one.stride() == other.stride()
+        torch.testing.assert_close(one, other)
+
+
+def test_in_float32_they_differ_by_rounding_only():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(32, 64, 8, 8, generator=generator)
+    weight = torch.randn(128, 64, 3, 3, generator=generator) / 24
+    bias = torch.zeros(128)
+    exact = functional.conv2d(x.double(), weight.double(), padding=1)
+    error = winograd.convolve(x, weight, bias) - exact
+    assert error.abs().max() < 1e-5 * exact.abs().max()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"inputs": 55}, {"outputs": 120}, {"kernel": 5}, {"height": 6}, {"width": 10}],
+)
+def test_which_layers_it_suits(changes):
+    usual = {"inputs": 64, "outputs": 128, "kernel": 3, "height": 8, "width": 4}
+    assert winograd.suits(**{**usual, **changes}) == (not changes)
+
+
+def test_wide_layers_with_a_small_kernel_go_that_way():
+    x = torch.zeros(1, 64, 8, 8)
+    assert "Winograd" in way(Convolution(64, 128, 3), x)
+    assert "Winograd" not in way(Convolution(64, 128, 5), x)
+    assert "Winograd" not in way(Convolution(64, 128, 3), x.repeat(1, 1, 1, 2)[..., :9])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert "Winograd" not in way(Convolution(64, 128, 3), x)

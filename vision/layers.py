@@ -14,6 +14,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from vision import winograd
+
 LARGE = 2_000_000  # weights; below, oneDNN is as fast, or faster
 
 
@@ -59,13 +61,15 @@ class Convolution(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        large = (
-            self.weight.numel() >= LARGE
-            and x.device.type == "cpu"
-            and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()
-        )
-        return _Large.apply(x, self.weight, self.bias) if large else super().forward(x)
+        plain = x.device.type != "cpu" or torch.is_autocast_enabled("cpu")
+        if plain or torch.compiler.is_compiling():
+            return super().forward(x)
+        sizes = self.in_channels, self.out_channels, self.kernel_size[0]
+        if winograd.suits(*sizes, *x.shape[2:]):
+            return winograd.convolve(x, self.weight, self.bias)
+        if self.weight.numel() >= LARGE:
+            return _Large.apply(x, self.weight, self.bias)
+        return super().forward(x)
 
 
 class _Large(torch.autograd.Function):
