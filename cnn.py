@@ -104,20 +104,23 @@ def layer_table(
 
 def count_activations(
     config: Mapping[str, Any], image_size: int = 16, num_classes: int = 17
-) -> tuple[int, int]:
-    """Floats of an image in a training step: (kept for the backward pass, largest output).
+) -> tuple[int, int, int]:
+    """Floats of a training step: kept of an image, an image's largest output, and of kernels.
 
     Kept are the outputs of ReLU, batch norm, pooling and dropout, the places of the maxima (two
-    floats each, one for four pixels), the dropout mask, and what Winograd's way makes of inputs.
+    floats each, one for four pixels), and the dropout mask. A convolution in Winograd's way keeps
+    windows in place of its input, and the transformed kernels.
     """
     convolutions, linears = shapes(config, image_size, num_classes)
     outputs = [channels * side * side for _, channels, side in convolutions]
     pooled = sum(channels * (side // 2) ** 2 for _, channels, side in convolutions)
     kept = 6 * image_size * image_size + (2 if config["use_BN"] else 1) * sum(outputs) + 3 * pooled
+    kernels = 0
     for inputs, channels, side in convolutions:
         if winograd.suits(inputs, channels, config["kernel_size"], side, side):
             kept += int((winograd.WINDOW**2 / winograd.TILE**2 - 1) * inputs * side**2)
-    return kept + sum(3 * width for _, width in linears), max(outputs)
+            kernels += winograd.WINDOW**2 * inputs * channels
+    return kept + sum(3 * width for _, width in linears), max(outputs), kernels
 
 
 def assemble(

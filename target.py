@@ -198,18 +198,18 @@ class ImageTarget:
     def estimate_memory(self, config: Mapping[str, Any]) -> int:
         """Bytes that a process needs to train this network, roughly (docs/LOG.md has a table).
 
-        PyTorch itself; weights, gradients and moments, and the states of all folds; what a batch
-        keeps for the backward pass, a quarter more for gradients; and four outputs of the largest
-        layer for a batch of scoring, which finds little of the training's memory in one piece.
-        The quarter and the four are fitted to measured peaks.
+        PyTorch itself; weights, gradients and moments, and the states of all folds; transformed
+        kernels and their gradients; what a batch keeps for the backward pass, a quarter more for
+        gradients; and four outputs of the largest layer for a batch of scoring, which finds little
+        of the training's memory in one piece. Quarter and four are fitted to measured peaks.
         """
         sizes = self.image_size, self.num_classes
-        kept, largest = count_activations(config, *sizes)
+        kept, largest, kernels = count_activations(config, *sizes)
         batch = min(config["batch_size"], max(len(train) for train, _ in self.folds))
         scored = min(SCORING_BATCH, max(len(held_out) for _, held_out in self.folds))
         states = 16 + 12 * len(self.folds)  # bytes a parameter
         images = 2 * self.images.numel()
-        floats = int(1.25 * batch * kept) + 4 * scored * largest + images
+        floats = int(1.25 * batch * kept) + 4 * scored * largest + images + 2 * kernels
         return BASE_BYTES + states * count_parameters(config, *sizes) + 4 * floats
 
     def estimate_seconds(self, config: Mapping[str, Any], epochs: int) -> float:

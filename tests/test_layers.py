@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+import cnn
 from vision import layers, winograd
 from vision.layers import Convolution
 
@@ -127,3 +128,20 @@ def test_wide_layers_with_a_small_kernel_go_that_way():
     assert "Winograd" not in way(Convolution(64, 128, 3), x.repeat(1, 1, 1, 2)[..., :9])
     with torch.autocast("cpu", torch.bfloat16):
         assert "Winograd" not in way(Convolution(64, 128, 3), x)
+
+
+def test_what_is_kept_for_the_backward_pass_is_what_is_counted():
+    config = {"n_conv_layers": 2, "n_channels_conv_0": 64, "n_channels_conv_1": 128}
+    config |= {"kernel_size": 3, "global_avg_pooling": True, "n_fc_layers": 0, "use_BN": False}
+    kept = []
+    x, layer = torch.zeros(5, 64, 8, 8), Convolution(64, 128, 3)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()), lambda _: 0):
+        layer(x)
+    kernels, *windows = kept
+    counted, _, transformed = cnn.count_activations(config)
+    assert kernels == transformed == 36 * 64 * 128
+    narrower, _, none = cnn.count_activations({**config, "n_channels_conv_1": 60})
+    assert none == 0
+    outputs = (128 - 60) * (8 * 8 + 3 * 4 * 4)  # of ReLU; pooled, with the places of the maxima
+    # Windows are kept in place of the inputs, which count among what is pooled before.
+    assert sum(windows) == 5 * (counted - narrower - outputs + 64 * 8 * 8)

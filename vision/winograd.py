@@ -39,7 +39,7 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch
 
     H and W are multiples of 4.
     """
-    return _Winograd.apply(x, weight, bias)
+    return _Winograd.apply(x, weight, bias, torch.is_grad_enabled())
 
 
 @functools.cache
@@ -65,7 +65,7 @@ class _Winograd(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, learning: bool
     ) -> torch.Tensor:
         (n, c, height, width), d = x.shape, len(weight)
         rows, columns = height // TILE, width // TILE
@@ -78,8 +78,10 @@ class _Winograd(torch.autograd.Function):
         placed, seen = out.permute(0, 2, 3, 1).view(n, rows, TILE, columns, TILE, d), []
         for part in _parts(n, rows * columns):
             values = of_windows @ windows[:, :, part].reshape(WINDOW**2, -1)
-            seen.append(values.view(WINDOW**2, -1, c))
-            tiles = of_outputs @ torch.bmm(seen[-1], kernels).view(WINDOW**2, -1)
+            values = values.view(WINDOW**2, -1, c)
+            if learning:
+                seen.append(values)
+            tiles = of_outputs @ torch.bmm(values, kernels).view(WINDOW**2, -1)
             tiles = tiles.view(TILE, TILE, -1, rows, columns, d).permute(2, 3, 0, 4, 1, 5)
             torch.add(tiles, bias, out=placed[part])
         ctx.save_for_backward(kernels, *seen)
@@ -87,7 +89,7 @@ class _Winograd(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         kernels, *seen = ctx.saved_tensors
         (n, d, height, width), c = gradient.shape, kernels.shape[1]
         rows, columns = height // TILE, width // TILE
@@ -109,6 +111,7 @@ class _Winograd(torch.autograd.Function):
             by_x.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last),
             by_weight.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last),
             gradient.sum((0, 2, 3)),
+            None,
         )
 
 
