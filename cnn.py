@@ -108,8 +108,8 @@ def count_activations(
     """Floats of a training step: kept of an image, an image's largest output, and of kernels.
 
     Kept are the outputs of ReLU, batch norm, pooling and dropout, the places of the maxima (two
-    floats each, one for four pixels), and the dropout mask. A convolution in Winograd's way keeps
-    windows in place of its input, and the transformed kernels.
+    floats each, one for four pixels), and the dropout mask. A convolution in Winograd's way (by
+    `batch_size`, too) keeps windows in place of its input, and the transformed kernels.
     """
     convolutions, linears = shapes(config, image_size, num_classes)
     outputs = [channels * side * side for _, channels, side in convolutions]
@@ -117,7 +117,9 @@ def count_activations(
     kept = 6 * image_size * image_size + (2 if config["use_BN"] else 1) * sum(outputs) + 3 * pooled
     kernels = 0
     for inputs, channels, side in convolutions:
-        if winograd.suits(inputs, channels, config["kernel_size"], side, side):
+        sizes = config["batch_size"], side, side
+        if winograd.suits(inputs, channels, config["kernel_size"], *sizes):
+            # In place of inputs, which are counted among what is pooled.
             kept += int((winograd.WINDOW**2 / winograd.TILE**2 - 1) * inputs * side**2)
             kernels += winograd.WINDOW**2 * inputs * channels
     return kept + sum(3 * width for _, width in linears), max(outputs), kernels

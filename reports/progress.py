@@ -13,8 +13,8 @@ from reports.reading import Run
 from search.evolution import survivors
 from search.trial import Trial
 
-# Epochs charged and multiply-adds of an image x epochs, both in the order of the plan; seconds, as
-# they arrived.
+# Epochs charged, and multiply-adds of an image x epochs (of trials that failed and did not tell
+# them, none), both in the order of the plan; seconds, as they arrived.
 AXES = ("epochs", "macs", "time")
 QUANTITIES = ("best", "best_precision", "population", "population_precision")
 MAX_POINTS = 250  # of an aggregated curve
@@ -33,15 +33,14 @@ def curves(run: Run) -> dict[str, dict[str, dict[str, Any]]]:
 def _positions(run: Run, axis: str) -> list[tuple[float, Trial]]:
     if axis == "time":
         return [(trial.observed.get("elapsed", 0.0), trial) for trial in run.trials]
-    prices = [1] * len(run.ordered) if axis == "epochs" else _macs(run)
-    charges = [t.charged * price for t, price in zip(run.ordered, prices, strict=True)]
+    prices = dict.fromkeys((trial.trial for trial in run.trials), 1)
+    if axis == "macs":
+        told = {t.trial: t.metrics.get("macs") for t in run.lasts}
+        prices = {number: macs for number, macs in told.items() if macs is not None}
+        if not prices:
+            return []
+    charges = [trial.charged * prices.get(trial.trial, 0) for trial in run.ordered]
     return list(zip(np.cumsum(charges).tolist(), run.ordered, strict=True))
-
-
-def _macs(run: Run) -> list[float]:
-    """Multiply-adds of an image for each trial of the plan; 0 where no line of it tells them."""
-    known = {t.trial: t.metrics["macs"] for t in run.trials if t.metrics.get("macs") is not None}
-    return [known.get(trial.trial, 0) for trial in run.ordered]
 
 
 def _best(run: Run, axis: str) -> dict[str, dict[str, Any]]:

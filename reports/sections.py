@@ -144,7 +144,7 @@ def _progress(question: dict[str, Any], prefix: str) -> Section:
         "order of arrival. The population is the best pop_size configurations trained in full, "
         "after each generation.",
         list(drawn),
-        columns=2,
+        columns=len(axes),
     )
 
 

@@ -61,11 +61,11 @@ def test_other_arithmetic_is_left_to_pytorch(monkeypatch):
         assert not in_our_way(Convolution(2, 3, 3), torch.zeros(1, 2, 4, 4))
 
 
-@pytest.mark.parametrize("settings", [{"LARGE": 0}, {"WEIGHTS": 0, "CHANNELS": 0}])
+@pytest.mark.parametrize("settings", [{"LARGE": 0}, {"PAIRS": 0, "CHANNELS": 0}])
 def test_training_and_scoring_agree(settings, monkeypatch):
     for name, value in settings.items():
         monkeypatch.setattr(winograd if name != "LARGE" else layers, name, value)
-    layer, x = Convolution(2, 3, 3), torch.ones(1, 2, 4, 4)
+    layer, x = Convolution(2, 3, 3), torch.ones(50, 2, 4, 4)
     trained = layer(x)
     assert way(layer, x) != "ConvolutionBackward0"
     with torch.no_grad():
@@ -114,15 +114,18 @@ def test_in_float32_they_differ_by_rounding_only():
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"inputs": 55}, {"outputs": 120}, {"kernel": 5}, {"height": 6}, {"width": 10}],
+    [
+        *({}, {"inputs": 55}, {"outputs": 120}, {"kernel": 5}, {"height": 6}, {"width": 10}),
+        {"images": 23},
+    ],
 )
 def test_which_layers_it_suits(changes):
-    usual = {"inputs": 64, "outputs": 128, "kernel": 3, "height": 8, "width": 4}
+    usual = {"inputs": 64, "outputs": 128, "kernel": 3, "images": 24, "height": 8, "width": 4}
     assert winograd.suits(**{**usual, **changes}) == (not changes)
 
 
 def test_wide_layers_with_a_small_kernel_go_that_way():
-    x = torch.zeros(1, 64, 8, 8)
+    x = torch.zeros(12, 64, 8, 8)
     assert "Winograd" in way(Convolution(64, 128, 3), x)
     assert "Winograd" not in way(Convolution(64, 128, 5), x)
     assert "Winograd" not in way(Convolution(64, 128, 3), x.repeat(1, 1, 1, 2)[..., :9])
@@ -133,8 +136,9 @@ def test_wide_layers_with_a_small_kernel_go_that_way():
 def test_what_is_kept_for_the_backward_pass_is_what_is_counted():
     config = {"n_conv_layers": 2, "n_channels_conv_0": 64, "n_channels_conv_1": 128}
     config |= {"kernel_size": 3, "global_avg_pooling": True, "n_fc_layers": 0, "use_BN": False}
+    config |= {"batch_size": 15}
     kept = []
-    x, layer = torch.zeros(5, 64, 8, 8), Convolution(64, 128, 3)
+    x, layer = torch.zeros(15, 64, 8, 8), Convolution(64, 128, 3)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()), lambda _: 0):
         layer(x)
     kernels, *windows = kept
@@ -144,4 +148,4 @@ def test_what_is_kept_for_the_backward_pass_is_what_is_counted():
     assert none == 0
     outputs = (128 - 60) * (8 * 8 + 3 * 4 * 4)  # of ReLU; pooled, with the places of the maxima
     # Windows are kept in place of the inputs, which count among what is pooled before.
-    assert sum(windows) == 5 * (counted - narrower - outputs + 64 * 8 * 8)
+    assert sum(windows) == 15 * (counted - narrower - outputs + 64 * 8 * 8)

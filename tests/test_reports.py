@@ -182,7 +182,7 @@ def test_cost_is_multiply_adds_times_epochs_in_the_order_of_the_plan():
     best = progress.curves(run)["macs"]["best"]
     assert (best["x"], best["y"]) == ([4000, 4400, 4440], [0.5, 0.6, 0.7])
     unpriced = progress.curves(run_of(trial(0, 0.5)))["macs"]["best"]
-    assert unpriced["end"] == 0
+    assert (unpriced["x"], unpriced["end"]) == ([], 0)
 
 
 def test_the_population_is_the_best_so_far_by_generation():

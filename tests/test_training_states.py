@@ -23,6 +23,7 @@ from tests.trainings import (
     same_logits,
     without_curve,
 )
+from vision import winograd
 from vision.training import Learner, read_state
 
 # ---------------------------------------------------------------------------- exact continuation
@@ -43,6 +44,18 @@ def test_continuing_equals_one_go_bit_for_bit(tmp_path, change, optimizer):
     assert same_logits(logits, target.logits)
     for fold in stepped["folds"]:
         assert [point["epochs"] for point in fold["curve"]] == list(RUNGS)
+
+
+def test_continuing_is_exact_in_winograds_way(tmp_path, monkeypatch, at_once):
+    for name in ("PAIRS", "CHANNELS", "LEAST_TILES"):
+        monkeypatch.setattr(winograd, name, 1)
+    target = make_target()
+    result = target.evaluate(CONFIG, 12, 4)
+    stepped, logits = in_steps(tmp_path / "a.pt")
+    assert bits(stepped) == bits(result) and same_logits(logits, target.logits)
+    # It did go that way: the same but for rounding, which twelve epochs let grow.
+    assert bits(result) != bits(at_once[0])
+    assert result["loss"] == pytest.approx(at_once[0]["loss"], rel=0.01)
 
 
 def test_continuing_saves_the_same_state(tmp_path):

@@ -1,9 +1,10 @@
 """Layers of the networks that PyTorch has in another form: exact, or faster on a CPU.
 
-Convolutions with large weights, as oneDNN does them on a CPU, are slow: their outputs are computed
-faster in PyTorch's default layout than in channels_last, and the zeros of the border are left out
-of the outputs, but not of the gradients. Here each tap of the kernel is a few products of the
-values of all images that it meets inside the image. docs/LOG.md has the rates.
+Wide convolutions with a 3x3 kernel go the way of winograd.py. Others with large weights, as oneDNN
+does them on a CPU, are slow: their outputs are computed faster in PyTorch's default layout than in
+channels_last, and the zeros of the border are left out of the outputs, but not of the gradients.
+Here each tap of the kernel is a few products of the values of all images that it meets inside the
+image. docs/LOG.md has the rates.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from torch.nn import functional
 
 from vision import winograd
 
-LARGE = 2_000_000  # weights; below, oneDNN is as fast, or faster
+LARGE = 2_000_000  # weights; below, oneDNN is as fast as products a tap, or faster
 
 
 class Dropout(nn.Module):
@@ -65,7 +66,7 @@ class Convolution(nn.Conv2d):
         if plain or torch.compiler.is_compiling():
             return super().forward(x)
         sizes = self.in_channels, self.out_channels, self.kernel_size[0]
-        if winograd.suits(*sizes, *x.shape[2:]):
+        if winograd.suits(*sizes, len(x), *x.shape[2:]):
             return winograd.convolve(x, self.weight, self.bias)
         if self.weight.numel() >= LARGE:
             return _Large.apply(x, self.weight, self.bias)

@@ -4,7 +4,7 @@ Winograd's minimal filtering, F(4x4, 3x3) of Lavin and Gray 2016, "Fast Algorith
 Convolutional Neural Networks", section 4: a tile of 4x4 outputs needs 36 products a pair of
 channels instead of 144, of a window of 6x6 inputs and of the kernel, both transformed. What
 remains are products of matrices. The sums are the same but for rounding: in float32 outputs and
-gradients differ by 1e-5 of their largest value at most. docs/LOG.md has the rates.
+gradients differ by about 1e-5 of their largest value. docs/LOG.md has the rates.
 """
 
 import functools
@@ -16,7 +16,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 TILE, WINDOW, KERNEL = 4, 6, 3  # sides in pixels
-WEIGHTS, CHANNELS = 8192, 56  # pairs of channels, and channels on either side, from which it pays
+# From which it pays: pairs of channels, channels on either side, and tiles of a batch, as kernels
+# are transformed once for all of them.
+PAIRS, CHANNELS, LEAST_TILES = 8192, 56, 48
 TILES = 64  # at a time, so that what is made of them stays in the processor's cache
 
 # The names are those of the paper: outputs are A^T ((G g G^T) * (B^T d B)) A, by element.
@@ -28,10 +30,12 @@ _B_T = [
 ]
 
 
-def suits(inputs: int, outputs: int, kernel: int, height: int, width: int) -> bool:
+def suits(inputs: int, outputs: int, kernel: int, images: int, height: int, width: int) -> bool:
     """Whether a convolution of so many channels on so many pixels is faster in this way."""
-    wide = min(inputs, outputs) >= CHANNELS and inputs * outputs >= WEIGHTS
-    return kernel == KERNEL and wide and height % TILE == 0 and width % TILE == 0
+    wide = min(inputs, outputs) >= CHANNELS and inputs * outputs >= PAIRS
+    whole = height % TILE == 0 and width % TILE == 0
+    tiles = images * (height // TILE) * (width // TILE)
+    return kernel == KERNEL and wide and whole and tiles >= LEAST_TILES
 
 
 def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
