@@ -38,9 +38,9 @@ def progress(question: dict[str, Any], name: str, quantity: str, axis: str) -> C
     methods = question["methods"]
     caption = f"{words[0].upper()}{words[1:]} against {AXIS_WORDS[axis]}."
     panel = Panel(name, caption, legend_rows=(len(methods) + 1) // 2)
-    ends = [run["curves"][axis][quantity]["end"] for m in methods for run in m["runs"]]
     unit, label = 1.0, f"{AXIS_WORDS[axis]} used"
     if axis == "time":
+        ends = [run["curves"][axis][quantity]["end"] for m in methods for run in m["runs"]]
         unit, label = time_unit(max(ends, default=0))
     handles = []
     for number, method in enumerate(methods):
