@@ -8,6 +8,8 @@ import dataclasses
 import functools
 import importlib
 import logging
+import os
+import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -121,6 +123,16 @@ def settings_of(method: str, problem: Any, seed: int, max_total_epochs: int) -> 
         },
         *ours.layers(method),
     )
+
+
+def fix_set_order() -> None:
+    """Starts the program anew with a fixed PYTHONHASHSEED, if it has none.
+
+    SMAC's choices depend on the order of its sets; a search would be another each time.
+    """
+    if os.environ.get("PYTHONHASHSEED", "random") == "random":
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, sys.orig_argv)
 
 
 def installed(package: str) -> bool:

@@ -56,4 +56,5 @@ def searching(
 
 
 if __name__ == "__main__":
+    baselines.fix_set_order()
     sys.exit(main())

@@ -8,6 +8,7 @@ of its initial design, is what Hyperband with eta 3 trains within the epochs.
 import tempfile
 from typing import Any
 
+import joblib
 from smac import HyperbandFacade, MultiFidelityFacade, Scenario
 from smac.runhistory.dataclasses import TrialValue
 
@@ -24,12 +25,27 @@ def hyperband(recorder: Recorder) -> None:
 
 def multi_fidelity(recorder: Recorder) -> None:
     """Until the budget is spent; a random forest proposes, learning from the highest rung."""
-    _optimize(recorder, MultiFidelityFacade)
+    _optimize(recorder, _SmallForest)
+
+
+class _SmallForest(MultiFidelityFacade):
+    """The facade with room for 2**14 leaves a tree instead of 2**20.
+
+    More than there are trainings, so the trees are the same; but scikit-learn sets all room aside
+    at once, which is half of a search's time.
+    """
+
+    @staticmethod
+    def get_model(scenario: Scenario, **options: Any) -> Any:
+        model = MultiFidelityFacade.get_model(scenario, **options)
+        model._rf_opts["max_leaf_nodes"] = 2**14
+        return model
 
 
 def _optimize(recorder: Recorder, facade: Any) -> None:
     settings = recorder.settings
-    with tempfile.TemporaryDirectory() as output:
+    # For each prediction the forest starts threads, and mostly waits; in turn is twice as fast.
+    with tempfile.TemporaryDirectory() as output, joblib.parallel_config(backend="sequential"):
         scenario = Scenario(
             recorder.space.configspace,
             deterministic=True,

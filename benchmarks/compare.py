@@ -161,4 +161,5 @@ def measure(unit: Unit) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    baselines.fix_set_order()
     sys.exit(main())
