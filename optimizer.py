@@ -264,8 +264,8 @@ def run_in(
     folder: RunFolder, settings: Settings, must_match: bool, searching: Callable[..., Result]
 ) -> int:
     """Opens data and space, searches in that folder, and prints the summary."""
-    with not_swallowed():
-        from target import cross_validation  # torch takes seconds: not before arguments are right
+    with not_swallowed():  # torch takes seconds: not before arguments are right
+        from target import TRAINING_VERSION, cross_validation
         from vision.data import open_data, open_train
         from vision.training import training_options
 
@@ -288,7 +288,8 @@ def run_in(
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the search space describes no network: {error!r}") from None
     data = {**source.to_dict(), "fingerprint": fingerprint}
-    folder.begin_session(settings, {"data": data, "device": str(target.device)}, must_match)
+    now = {"data": data, "device": str(target.device), "training_version": TRAINING_VERSION}
+    folder.begin_session(settings, now, must_match)
     telling.set_up_logging(settings.verbosity, folder.log_txt)
     log.info("run %s", folder.path)
     facts = (source.name, len(images.labels), source.num_classes, settings.folds)

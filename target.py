@@ -34,7 +34,7 @@ from vision.training import (
     write_state,
 )
 
-STATE_VERSION = 3  # of what a training computes, to the last bit
+TRAINING_VERSION = 3  # of what a training computes, to the last bit
 BASE_BYTES = 880 * 10**6  # a process with PyTorch and a network of nearly no size
 METRICS = ("top3", "top1", "precision", "recall", "loss")
 
@@ -118,7 +118,7 @@ class ImageTarget:
         `folds`, the same metrics per fold with the `curve` over `curve_epochs`; and `observed`,
         what differs between identical runs. If a logit is not finite, all metrics are NaN.
         """
-        key = canonical_json([STATE_VERSION, seed, dict(config), self.how, self.fingerprint])
+        key = canonical_json([TRAINING_VERSION, seed, dict(config), self.how, self.fingerprint])
         saved = read_state(state, key, epochs)
         curves, states, seconds = [], [], []
         with out_of_memory_as_memory_error():

@@ -305,12 +305,13 @@ def _differences(
 
     (what, before, after).
     """
-    for path in (("data", "fingerprint"), ("device",), ("processor",), ("versions", "torch")):
+    exact = ("data", "fingerprint"), ("training_version",), ("versions", "torch")
+    for path in (*exact, ("device",), ("processor",)):
         old, new = before, after
         for name in path:
             old, new = old.get(name, {}), new.get(name, {})
         if old != new:
-            yield " ".join(path), old, new
+            yield " ".join(path), old or "not noted", new
 
 
 def now() -> str:

@@ -1,6 +1,7 @@
 """`python -m baselines` on drawn images: its run folder, after a kill too; words for mistakes."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -41,6 +42,21 @@ def test_a_peer_searches_and_its_run_folder_is_ours(tmp_path, capsys):
 
     assert optimizer.main(["--resume", str(folder)]) == 2
     assert "begun by one-epoch-first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [None, "5"])
+def test_sets_have_the_same_order_in_each_process(given):
+    lines = "import os, baselines", "baselines.fix_set_order()", "print(os.environ, hash('a'))"
+    words = [sys.executable, "-c", "; ".join(lines)]
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
+    if given:
+        environ["PYTHONHASHSEED"] = given
+    first, second = (
+        subprocess.run(words, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    )
+    assert first.stdout == second.stdout
+    assert f"'PYTHONHASHSEED': '{given or 0}'" in first.stdout
 
 
 @pytest.mark.slow  # tests/test_compare.py cuts a journal

@@ -405,14 +405,18 @@ def test_sessions_are_noted(tmp_path):
     folder.close()
 
 
-def test_a_run_on_other_data_does_not_go_on(tmp_path):
+def test_a_run_on_other_data_or_by_other_arithmetic_does_not_go_on(tmp_path):
     folder = RunFolder(tmp_path / "mine")
     folder.begin_session(Settings(), {"data": {"fingerprint": "x"}, "device": "cpu"}, False)
     for what, facts in (
-        ("data fingerprint", {"data": {"fingerprint": "y"}, "device": "cpu"}),
-        ("device", {"data": {"fingerprint": "x"}, "device": "cuda"}),
+        ("data fingerprint was", {"data": {"fingerprint": "y"}, "device": "cpu"}),
+        ("device was", {"data": {"fingerprint": "x"}, "device": "cuda"}),
+        (
+            "training_version was not noted in this run and is 3 now",
+            {"data": {"fingerprint": "x"}, "device": "cpu", "training_version": 3},
+        ),
     ):
-        with pytest.raises(InputError, match=f"--resume: {what} was"):
+        with pytest.raises(InputError, match=f"--resume: {what}"):
             folder.begin_session(Settings(), facts, must_match=True)
     folder.close()
 
