@@ -1,4 +1,4 @@
-"""The two commands as users run them, one after the other; searches: messages and signals."""
+"""The two commands as users run them, one after the other; messages and signals."""
 
 import csv
 import json
@@ -20,7 +20,6 @@ from tests.command_line import (
     METRICS,
     ROOT,
     TINY,
-    check_complaint,
     command,
     complaint,
     decided,
@@ -29,7 +28,6 @@ from tests.command_line import (
     lines_of,
     make_folder,
     read,
-    save,
     search,
 )
 from vision.metrics import cross_entropy, macro_precision, macro_recall, top_k_accuracy
@@ -428,154 +426,3 @@ def test_ctrl_c_in_an_evaluation(tmp_path, folder, config, monkeypatch, capsys):
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "interrupted" in err
     assert [path.name for path in config.parent.iterdir()] == ["small.json"]
-
-
-# ---------------------------------------------------------------------- mistakes: the search
-
-
-def test_an_unknown_flag_in_a_process_of_its_own(tmp_path):
-    process = command("optimizer.py", "--hyperbnad", "True", "--runs_dir", "runs", cwd=tmp_path)
-    code, out, err = finish(process)
-    assert (code, out) == (2, "")
-    assert err.count("\n") == 1 and "--hyperbnad" in err and "--hyperband" in err
-    assert list(tmp_path.iterdir()) == []
-
-
-WORDS = {
-    "unknown flag": (["--hyperbnad", "True"], "--hyperbnad", "did you mean --hyperband"),
-    "unknown flag with =": (["--pop-szie=3"], "--pop_szie", "--pop_size"),
-    "stray word": (["10"], "'10'"),
-    "no number": (["--seed", "x"], "--seed", "'x'"),
-    "no whole number": (["--pop_size", "2.5"], "--pop_size", "2.5"),
-    "no value": (["--epochs"], "--epochs"),
-    "negative seed": (["--seed=-1"], "seed", "0"),
-    "endless seed": (["--seed", "9" * 400], "seed"),
-    "no truth value": (["--hyperband", "maybe"], "--hyperband", "'maybe'", "True"),
-    "no time": (["--max_time", "nan"], "--max_time"),
-    "infinite limit": (["-s", "1e999"], "1e999"),
-    "one fold": (["--folds", "1"], "folds", "2"),
-    "no halving": (["--eta", "1"], "eta", "2"),
-    "no children": (["--pop_size", "0"], "pop_size", "1"),
-    "rungs beyond the end": (["--epochs", "2", "--min_epochs", "5"], "min_epochs", "epochs"),
-    "no sampler": (["--sampler", "evolutoin"], "sampler", "evolution"),
-    "small images": (["--image_size", "4"], "image_size", "8"),
-    "no constraint": (["--constraints", "small"], "'small'", "num_params <= 2e7"),
-    "no objective": (["--objective", "top3"], "'top3'", "maximize"),
-    "bad name": (["--run_name", "a:b"], "'a:b'"),
-    "name outside": (["--run_name", "../a"], "'../a'"),
-}
-
-
-@pytest.mark.parametrize("what", WORDS)
-def test_mistakes_on_the_command_line(tmp_path, capsys, what):
-    arguments, *words = WORDS[what]
-    check_complaint(capsys, tmp_path / "runs", arguments, *words)
-
-
-PRESETS = {
-    "unknown key": ({"pop_szie": 3}, "'pop_szie'", "pop_size"),
-    "wrong type": ({"pop_size": "3"}, "pop_size", "'3'"),
-    "wrong truth value": ({"hyperband": 1}, "hyperband", "True or False"),
-    "wrong limit": ({"constraint_max_model_size": "2e7"}, "constraint_max_model_size"),
-    "constraints as text": ({"constraints": "num_params <= 3"}, "constraints"),
-    "null": ({"seed": None}, "seed", "None"),
-    "huge": ('{"seed": ' + "9" * 400 + "}", "seed"),
-    "huger": ('{"seed": ' + "9" * 5000 + "}", "preset.json"),
-    "not a number": ('{"max_time": NaN}', "NaN"),
-    "broken": ('{"pop_size": 3,', "preset.json", "line 1"),
-    "empty": ("", "preset.json"),
-    "a list": ([1], "preset.json", "object"),
-}
-
-
-@pytest.mark.parametrize("what", PRESETS)
-def test_mistakes_in_a_preset(tmp_path, capsys, what):
-    content, *words = PRESETS[what]
-    preset = save(tmp_path / "preset.json", content)
-    check_complaint(capsys, tmp_path / "runs", ["--config", preset], *words)
-
-
-def test_a_preset_that_is_not_there(tmp_path, capsys):
-    near = save(tmp_path / "quick.json", {})
-    arguments = ["--config", tmp_path / "quik.json"]
-    check_complaint(capsys, tmp_path / "runs", arguments, "quik.json", f"did you mean {near}")
-    check_complaint(capsys, tmp_path / "runs", ["--config", tmp_path], str(tmp_path))
-    binary = tmp_path / "binary.json"
-    binary.write_bytes(b"\xff\xfe\x00")
-    check_complaint(capsys, tmp_path / "runs", ["--config", binary], "binary.json")
-
-
-def test_mistakes_about_data(tmp_path, capsys, folder):
-    runs, nowhere = tmp_path / "runs", tmp_path / "nowhere"
-    check_complaint(capsys, runs, ["--data_dir", "/nowhere"], "--data_dir /nowhere")
-    three = ("--data_dir", "FLOWERS17_DIR", "--dataset synthetic")
-    check_complaint(capsys, runs, ["--dataset", "flowers17"], *three)
-    check_complaint(capsys, runs, ["--dataset", nowhere], str(nowhere), "synthetic")
-    check_complaint(capsys, runs, ["--dataset", "synthetik"], "'synthetic'")
-    check_complaint(capsys, runs, [*TINY, "--dataset", folder, "--folds", 7], "7 folds", "6")
-    check_complaint(capsys, runs, [*TINY, "--dataset", folder, "--split", 2], "split")
-    check_complaint(capsys, runs, ["--data_dir", folder, "--dataset", "flowers17"], str(folder))
-    next((folder / "train").rglob("*.png")).write_bytes(b"no image")
-    check_complaint(capsys, runs, [*TINY, "--dataset", folder], ".png", "decoded")
-
-
-def test_limits_that_no_network_meets(tmp_path, folder, capsys):
-    arguments = [*TINY, "--dataset", folder, "--constraint_max_model_size", 10]
-    check_complaint(
-        capsys, tmp_path / "runs", arguments, "num_params <= 10", "nearest", "num_params"
-    )
-
-
-def test_cuda_where_there_is_none(tmp_path, folder, config, monkeypatch, capsys):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    arguments = [*TINY, "--dataset", folder, "--device", "cuda"]
-    check_complaint(capsys, tmp_path / "runs", arguments, "--device cuda", "cpu")
-    assert "cpu" in complaint(
-        capsys, main, ["-c", config, "--dataset", folder, "--device", "cuda"]
-    )
-
-
-def test_a_space_that_is_none(tmp_path, folder, capsys):
-    for content in ("{", [1], {"a": 1}, {"name": "empty", "hyperparameters": []}):
-        broken = save(tmp_path / "space.json", content)
-        arguments = [*TINY, "--space", broken, "--dataset", folder]
-        check_complaint(capsys, tmp_path / "runs", arguments, "space")
-    arguments = ["--space", tmp_path / "missing.json", "--dataset", "synthetic"]
-    check_complaint(capsys, tmp_path / "runs", arguments, "missing.json")
-
-
-def test_a_space_without_what_a_network_needs(tmp_path, folder, capsys):
-    space = read(ROOT / "configs" / "space.json")
-    kept = [entry for entry in space["hyperparameters"] if entry["name"] != "kernel_size"]
-    broken = save(tmp_path / "space.json", {**space, "hyperparameters": kept})
-    arguments = [*TINY, "--space", broken, "--dataset", folder]
-    check_complaint(capsys, tmp_path / "runs", arguments, "kernel_size")
-
-
-def test_runs_that_exist_and_runs_that_do_not(tmp_path, folder, capsys):
-    runs, some = tmp_path / "runs", tmp_path / "some"
-    check_complaint(capsys, runs, ["--resume", "nowhere"], "nowhere")
-    check_complaint(capsys, runs, ["--resume", "last"], "last")
-    assert search(some, "--dataset", folder, "--max_time", 0) == 0
-    before = sorted(path.name for path in some.iterdir())
-    taken = ["--runs_dir", some, "--run_name", "tiny"]
-    err = complaint(capsys, optimizer, taken)
-    assert "--resume tiny" in err and "--run_name" in err
-    assert "did you mean tiny" in complaint(
-        capsys, optimizer, ["--runs_dir", some, "--resume", "tini"]
-    )
-    assert sorted(path.name for path in some.iterdir()) == before
-
-
-def test_runs_cannot_be_in_a_file(tmp_path, capsys):
-    file = save(tmp_path / "file", "")
-    assert str(file) in complaint(capsys, optimizer, ["--runs_dir", file])
-
-
-@pytest.mark.parametrize("entry", [optimizer, main])
-def test_help_names_flags_and_defaults(entry, capsys):
-    with pytest.raises(SystemExit) as stop:
-        entry.main(["--help"])
-    out = capsys.readouterr().out
-    assert stop.value.code == 0 and "--constraint_max_model_size" in out and "[123]" in out
-    assert entry is main or "[50]" in out and "--sampler" in out

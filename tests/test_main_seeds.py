@@ -1,0 +1,241 @@
+"""`main.py` with several seeds, and comparisons of results."""
+
+import numpy as np
+import pytest
+
+import main
+from tests.command_line import (
+    METRICS,
+    ROOT,
+    SMALL,
+    command,
+    complaint,
+    evaluate,
+    finish,
+    make_folder,
+    read,
+    save,
+)
+from vision.metrics import macro_precision, top_k_accuracy
+
+pytestmark = pytest.mark.usefixtures("no_flowers")
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """Three configurations, two seeds, on the test split: (folder of results, what was printed).
+
+    The classes lie so close that no network is right always.
+    """
+    home = tmp_path_factory.mktemp("compared")
+    make_folder(home / "woods", contrast=12)
+    channels = {"small": 16, "other": 24, "wide": 48}
+    files = [
+        save(home / f"{n}.json", {**SMALL, "n_channels_conv_0": c}) for n, c in channels.items()
+    ]
+    arguments = ["-t", "True", "--seeds", 7, 3, "-e", 3, "--dataset", home / "woods", "-p", 0.4]
+    place = ["--output", home / "out", "--image_size", 8]
+    script = home / "evaluate.py"  # main.py, with a cache that is not that of the user
+    script.write_text(
+        f"import sys; from pathlib import Path; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import main; from vision import data; data.DEFAULT_CACHE = Path('cache')\n"
+        "sys.exit(main.main())"
+    )
+    process = command(script, "-c", *files, *arguments, *place, cwd=home)
+    code, out, err = finish(process)
+    assert (code, err) == (0, "")
+    return home / "out", out
+
+
+def result_files(home):
+    return [home / f"{name}_result_test.json" for name in ("small", "other", "wide")]
+
+
+def test_each_seed_is_trained_and_kept(compared):
+    for file in result_files(compared[0]):
+        result = read(file)
+        assert result["seeds"] == [7, 3] == [one["seed"] for one in result["by_seed"]]
+        assert result["predictions"] == [one["predictions"] for one in result["by_seed"]]
+        for one in result["by_seed"]:
+            stored = np.load(file.parent / one["predictions"])
+            assert stored["seed"] == one["seed"]
+            scores, labels = stored["scores"], stored["labels"]
+            assert one["metrics"]["top1"] == top_k_accuracy(scores, labels, 1)
+            assert one["metrics"]["precision"] == macro_precision(scores.argmax(1), labels, 3)
+        for name, value in result["metrics"].items():
+            assert value == np.mean([one["metrics"][name] for one in result["by_seed"]])
+            low, high = result["intervals"][name]
+            assert low <= value <= high
+        first, second = (one["metrics"] for one in result["by_seed"])
+        assert first["loss"] != second["loss"]
+
+
+def test_a_seed_among_several_gives_what_it_gives_alone(compared, tmp_path):
+    home = compared[0].parent
+    arguments = ["-t", "-e", 3, "--seed", 3, "--dataset", home / "woods", "--image_size", 8]
+    arguments += ["-c", home / "wide.json", "--output", tmp_path / "alone.json"]
+    assert main.main([str(word) for word in arguments]) == 0
+    among = read(compared[0] / "wide_result_test.json")["by_seed"][1]
+    assert read(tmp_path / "alone.json")["metrics"] == among["metrics"]
+
+
+def pair_lines(text):
+    return text[text.index("Pairs, on the same") :].splitlines()
+
+
+def test_pairs_are_told_in_words(compared):
+    home, out = compared
+    lines = pair_lines(out)
+    assert "corrected for 3 pairs (Holm)" in out and "95 % interval" in out
+    assert sum(" and " in line and line.endswith(".json:") for line in lines) == 3
+    first, second = (
+        [np.load(home / f) for f in read(file)["predictions"]] for file in result_files(home)[:2]
+    )
+    for one, other, seed in zip(first, second, (7, 3), strict=True):
+        right = [part["scores"].argmax(1) == part["labels"] for part in (one, other)]
+        b, c = (right[0] & ~right[1]).sum(), (right[1] & ~right[0]).sum()
+        (start,) = (
+            i for i, line in enumerate(lines) if "small.json and" in line and "other" in line
+        )
+        block = lines[start + 4 : start + 7]  # top-1, after three lines of top-3
+        assert block[0].startswith("    top-1 ")
+        assert any(f"seed {seed}: b {b}, c {c}, p " in line for line in block)
+
+
+def test_results_are_compared_without_training(compared, capsys, monkeypatch):
+    """The same tables, whoever was in which row; no data set is opened."""
+    home, out = compared
+    monkeypatch.setattr(main, "open_target", None)
+    assert main.main(["--compare", *map(str, result_files(home))]) == 0
+    again = capsys.readouterr().out
+    for file in result_files(home):
+        name = file.name.removesuffix("_result_test.json")
+        again = again.replace(str(file), str(home.parent / f"{name}.json"))
+    assert pair_lines(again) == pair_lines(out)
+    numbers = [line.split()[1:] for line in out.splitlines() if "95 % interval" in line]
+    assert numbers == [line.split()[1:] for line in again.splitlines() if "95 % inter" in line]
+    assert out.count("% of the resamples") == again.count("% of the resamples") == 3
+
+
+def test_probabilities_are_shares_of_resamples(compared):
+    for file in result_files(compared[0]):
+        limits = {limit["text"]: limit for limit in read(file)["constraints"]}
+        assert limits["num_params <= 20000000"]["probability"] == 1.0
+        assert 0.0 < limits["precision >= 0.4"]["probability"] <= 1.0
+
+
+def test_old_result_files_are_read(compared, tmp_path, capsys):
+    """Of the version before this one: one seed, no intervals, no layers."""
+    files = []
+    for name in ("small", "other"):
+        result = read(compared[0] / f"{name}_result_test.json")
+        for key in ("by_seed", "intervals", "layers"):
+            del result[key]
+        for limit in result["constraints"]:
+            del limit["probability"]
+        (tmp_path / f"{name}.npz").write_bytes(
+            (compared[0] / result["predictions"][0]).read_bytes()
+        )
+        old = {**result, "seeds": [7], "predictions": f"{name}.npz"}
+        files.append(save(tmp_path / f"{name}.json", old))
+    assert main.main(["--compare", *map(str, files)]) == 0
+    out = capsys.readouterr().out
+    assert "seed 7: b " in out and "seed 3" not in out and "95 % interval" in out
+    mixed = [str(files[0]), str(compared[0] / "other_result_test.json")]
+    assert main.main(["--compare", *mixed]) == 0
+    out = capsys.readouterr().out
+    assert "seed 7: b " in out and "seed 3" not in out and "different seeds" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"split": "cv"}, ("folds", "test split")),
+        ({"dataset": {"test_fingerprint": "sha256:0"}}, ("different images",)),
+        ({"seeds": [7, 4]}, ("predictions", "not those")),
+        ({"predictions": ["gone.npz", "gone.npz"]}, ("gone.npz", "not there")),
+        ({"predictions": ["wide_predictions_test_seed_7.npz"] * 2}, ("predictions", "not those")),
+        ({"predictions": 3}, ("predictions",)),
+        ({"metrics": None}, ("metrics",)),
+    ],
+)
+def test_results_that_do_not_compare(compared, tmp_path, capsys, change, words):
+    for path in compared[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    result = read(tmp_path / "other_result_test.json")
+    if isinstance(change.get("dataset"), dict):
+        change = {"dataset": {**result["dataset"], **change["dataset"]}}
+    changed = {k: v for k, v in {**result, **change}.items() if v is not None}
+    save(tmp_path / "other_result_test.json", changed)
+    err = complaint(capsys, main, ["--compare", *result_files(tmp_path)])
+    for word in (*words, "other_result_test.json"):
+        assert word in err, err
+
+
+def test_other_differences_of_results_are_noted(compared, tmp_path, capsys):
+    for path in compared[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    result = read(tmp_path / "other_result_test.json")
+    data = {"dataset": {**result["dataset"], "image_size": 9}}
+    save(tmp_path / "other_result_test.json", {**result, "epochs": 9, "optimizer": "adam"} | data)
+    assert main.main(["--compare", *map(str, result_files(tmp_path))]) == 0
+    out = capsys.readouterr().out
+    assert "no fair comparison" in out and "different optimizers" in out
+    assert "at different sizes" in out and "on other images" not in out
+    assert "different seeds" not in out
+
+
+def test_seeds_on_the_folds_share_the_folds(tmp_path, folder, config, capsys):
+    other = save(config.with_name("other.json"), {**SMALL, "kernel_size": 5})
+    assert evaluate("-c", config, other, "-e", 1, "--seeds", 1, 2, "--dataset", folder) == 0
+    assert "on the same 18 images" in capsys.readouterr().out
+    result = read(config.parent / "small_result_cv.json")
+    one, two = (np.load(config.parent / name) for name in result["predictions"])
+    for name in ("names", "labels", "fold"):
+        assert np.array_equal(one[name], two[name])
+    for name in METRICS:
+        by_fold = [fold[name] for fold in result["folds"]]
+        assert result["metrics"][name] == pytest.approx(np.mean(by_fold))
+    alone = config.parent / "alone.json"
+    common = ["-e", 1, "--dataset", folder, "--output", alone]
+    assert evaluate("-c", config, "--seed", 2, *common) == 0  # other folds
+    err = complaint(capsys, main, ["--compare", config.parent / "small_result_cv.json", alone])
+    assert "folds differ" in err
+
+
+def test_a_diverged_training_got_nothing_right(tmp_path, folder, config, capsys):
+    wild = save(config.with_name("wild.json"), {**SMALL, "learning_rate_init": 1e30})
+    arguments = ["-t", "-e", 4, "--seeds", 1, 2, "--dataset", folder]
+    assert evaluate("-c", config, wild, *arguments) == 0
+    out = capsys.readouterr().out
+    right = read(config.parent / "small_result_test.json")["metrics"]["top1"]
+    assert f"top-1 {right:+.4f}" in out and "nan..nan" in out
+    result = read(config.parent / "wild_result_test.json")
+    assert result["intervals"]["top3"] == [None, None]
+    assert {limit["probability"] for limit in result["constraints"]} == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--seeds", 1, 2, "--seed", 3], ("--seed", "--seeds")),
+        (["--seeds", 1, 1], ("more than once",)),
+        (["--seeds", 1, -1], ("seed cannot be -1",)),
+        (["--seeds", "x"], ("--seeds", "whole number")),
+        (["--seeds", 1, 2, "-t", "-m", "net"], ("-m", "one seed")),
+    ],
+)
+def test_mistakes_about_seeds(config, capsys, arguments, words):
+    err = complaint(capsys, main, ["-c", config, *arguments])
+    for word in words:
+        assert word in err, err
+
+
+def test_comparing_trains_nothing(compared, config, capsys):
+    file = result_files(compared[0])[0]
+    assert "two or more" in complaint(capsys, main, ["--compare", file])
+    assert "--config" in complaint(capsys, main, ["--compare", file, file, "-c", config])
+    assert "--epochs" in complaint(capsys, main, ["--compare", file, file, "-e", 3])
+    assert "no result" in complaint(capsys, main, ["--compare", file, config])
+    gone = compared[0] / "smal_result_test.json"
+    assert f"did you mean {file}" in complaint(capsys, main, ["--compare", file, gone])
