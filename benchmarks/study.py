@@ -81,7 +81,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--preset", default="small", help="paper, small, smoke, or a JSON file")
+    parser.add_argument("--preset", default="small", help="paper, peers, small, smoke, or a JSON file")
     parser.add_argument("--output", help="folder of the study [runs/study_PRESET]")
     parser.add_argument("--plan", action="store_true", help="print the runs, and do nothing")
     parser.add_argument(
@@ -127,7 +127,7 @@ def find_bound(preset: Mapping[str, Any], out: Path) -> float | None:
         "constraints": preset["pilot"]["constraints"],
         "max_generations": 1,
         "max_total_epochs": None,
-        "seed": 0,
+        "seed": next(seed for seed in itertools.count() if seed not in preset["seeds"]),
     }
     if not search("random", pilot, out / "runs" / "pilot"):
         raise InputError("the pilot did not end in order: there is no bound on precision yet")

@@ -305,8 +305,9 @@ def _differences(
 
     (what, before, after).
     """
-    exact = ("data", "fingerprint"), ("training_version",), ("versions", "torch")
-    for path in (*exact, ("device",), ("processor",)):
+    versions = [("versions", name) for name in ("torch", "numpy", "scipy", "ConfigSpace")]
+    facts = ("data", "fingerprint"), ("training_version",), ("device",), ("processor",)
+    for path in (*facts, *versions):
         old, new = before, after
         for name in path:
             old, new = old.get(name, {}), new.get(name, {})
