@@ -81,7 +81,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--preset", default="small", help="paper, peers, small, smoke, or a JSON file")
+    presets = "paper, peers, small, smoke, or a JSON file [%(default)s]"
+    parser.add_argument("--preset", default="small", help=presets)
     parser.add_argument("--output", help="folder of the study [runs/study_PRESET]")
     parser.add_argument("--plan", action="store_true", help="print the runs, and do nothing")
     parser.add_argument(

@@ -154,7 +154,7 @@ class Settings:
         10.0, "size of all states between rungs; what has no state is trained again", low=0
     )
     allow_inexact: bool = _setting(
-        False, "resume although images, device, processor, threads or versions differ: results may, too"
+        False, "resume although images, machine, threads or versions differ: results may, too"
     )
     run_name: str | None = _setting(None, "name of the run's folder [how it was made, and when]")
     runs_dir: str = _setting("runs", "folder of all runs")
