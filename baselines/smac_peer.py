@@ -5,7 +5,9 @@ configuration that it promotes goes on from where it was. `n_trials`, from which
 of its initial design, is what Hyperband with eta 3 trains within the epochs.
 """
 
+import logging
 import tempfile
+import warnings
 from typing import Any
 
 import joblib
@@ -44,6 +46,9 @@ class _SmallForest(MultiFidelityFacade):
 
 def _optimize(recorder: Recorder, facade: Any) -> None:
     settings = recorder.settings
+    # What its local search says of itself concerns nobody here: "Mean of empty slice", and such.
+    warnings.filterwarnings("ignore", "Mean of empty slice|invalid value enc", RuntimeWarning)
+    logging.getLogger("smac").setLevel(logging.ERROR)
     # For each prediction the forest starts threads, and mostly waits; in turn is twice as fast.
     with tempfile.TemporaryDirectory() as output, joblib.parallel_config(backend="sequential"):
         scenario = Scenario(
