@@ -25,7 +25,6 @@ from engine.settings import Settings, resolve
 from engine.stopping import Stop, StopSignals
 from optimizer import Result
 from search.space import Space
-from search.trial import Trial
 from utils import InputError, nearest
 
 log = logging.getLogger("nas")
@@ -49,8 +48,8 @@ def run(
     seed: int,
     max_total_epochs: int,
     run_dir: str | Path | None = None,
-) -> list[Trial]:
-    """The trials of a method on a problem, in the order in which they ended.
+) -> Result:
+    """The search by a method on a problem; its trials are in the order in which they ended.
 
     A problem is a target (`cheap`, `evaluate`) with `space`, `objective`, `objective_range`,
     `constraints`, `epochs` and `min_epochs`. With `run_dir` the trials are written there, as those
@@ -64,7 +63,7 @@ def run(
     with contextlib.closing(RunFolder(run_dir)) if run_dir else contextlib.nullcontext() as folder:
         if folder:
             folder.save(method=method, settings=dataclasses.asdict(settings))
-        return searching(problem.space, problem, settings, folder).trials
+        return searching(problem.space, problem, settings, folder)
 
 
 def search(

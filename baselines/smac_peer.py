@@ -15,7 +15,6 @@ from smac import HyperbandFacade, MultiFidelityFacade, Scenario
 from smac.runhistory.dataclasses import TrialValue
 
 from baselines.recorder import Recorder
-from search.generation import size
 from search.hyperband import hyperband_brackets
 from utils import derive_seed, without_nan
 
@@ -73,7 +72,12 @@ def _optimize(recorder: Recorder, facade: Any) -> None:
 
 
 def _number_of_trials(recorder: Recorder) -> int:
-    brackets = hyperband_brackets(recorder.settings.epochs, recorder.settings.min_epochs, 3)
-    trials = sum(rung.size for bracket in brackets for rung in bracket.rungs)
-    epochs = sum(size([bracket]) * bracket.rungs[0].epochs for bracket in brackets)
-    return max(1, trials * (recorder.settings.max_total_epochs or epochs) // epochs)
+    settings = recorder.settings
+    trials = epochs = 0
+    for bracket in hyperband_brackets(settings.epochs, settings.min_epochs, 3):
+        reached = 0
+        for rung in bracket.rungs:
+            trials += rung.size
+            epochs += rung.size * (rung.epochs - reached)
+            reached = rung.epochs
+    return max(1, trials * (settings.max_total_epochs or epochs) // epochs)

@@ -31,6 +31,7 @@ from utils import InputError, nearest
 
 DATA = Path(__file__).resolve().parent / "data" / "compare.jsonl"
 PACKAGES = ("DEHB", "smac", "optuna", "ConfigSpace", "numpy", "scipy", "scikit-learn")
+WHOLE = ("epoch limit", "space exhausted")  # how a unit ends that was not cut off
 HALVES = {"tune": list(TUNE), "claim": list(CLAIM)}
 
 
@@ -54,6 +55,8 @@ def run(given: argparse.Namespace) -> None:
     known = finished(data)
     left = [unit for unit in units if unit not in known]
     for result in results(left, given.jobs):
+        if result is None:
+            raise KeyboardInterrupt
         append(data, result)
         at_end = result["path"][-1][1] if result["path"] else None
         words = result["problem"], result["method"], result["seed"], result["seconds"], at_end
@@ -127,7 +130,7 @@ def finished(data: Path) -> dict[Unit, dict[str, Any]]:
     return lines
 
 
-def results(units: Sequence[Unit], jobs: int) -> Iterator[dict[str, Any]]:
+def results(units: Sequence[Unit], jobs: int) -> Iterator[dict[str, Any] | None]:
     """The results as they come, `jobs` at a time, each in a fresh process if there are more."""
     if jobs == 1:
         yield from map(measure, units)
@@ -137,10 +140,16 @@ def results(units: Sequence[Unit], jobs: int) -> Iterator[dict[str, Any]]:
         yield from pool.imap_unordered(measure, units)
 
 
-def measure(unit: Unit) -> dict[str, Any]:
-    """Runs a unit. `path` holds [epochs charged, regret] wherever the incumbent changed."""
+def measure(unit: Unit) -> dict[str, Any] | None:
+    """Runs a unit; None if a signal cut it off.
+
+    `path` holds [epochs charged, regret] wherever the incumbent changed.
+    """
     problem, started = by_name(unit.problem), time.monotonic()
-    trials = baselines.run(unit.method, problem, unit.seed, BUDGETS[-1] * problem.epochs)
+    result = baselines.run(unit.method, problem, unit.seed, BUDGETS[-1] * problem.epochs)
+    if result.reason not in WHOLE:
+        return None
+    trials = result.trials
     path = [
         [epochs, None if math.isinf(regret) else regret]
         for epochs, regret in regret_path(trials, problem)

@@ -82,8 +82,8 @@ def holds(problem: Problem, seeds: int, trainings: int) -> bool:
     random, banded, alone = [], [], []
     winners: Counter[int] = Counter()
     for seed in range(seeds):
-        random.append(regret(baselines.run("random", problem, seed, budget), problem))
-        trials = baselines.run("hyperband", problem, seed, len(brackets) * budget)
+        random.append(regret(baselines.run("random", problem, seed, budget).trials, problem))
+        trials = baselines.run("hyperband", problem, seed, len(brackets) * budget).trials
         banded.append(regret(trials, problem))
         alone.append(regret([trial for trial in trials if trial.bracket == 0], problem))
         if not math.isinf(banded[-1]):

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -23,6 +25,7 @@ from benchmarks.compare_tables import (
     tables,
 )
 from benchmarks.problems import by_name
+from benchmarks.problems.tune import Nested
 from engine.stopping import Stop
 from search.constraints import Ranking
 from search.trial import canonical
@@ -187,11 +190,11 @@ def test_the_penalty_keeps_the_order_of_the_search(objective):
 @pytest.mark.parametrize("method", OURS)
 def test_our_methods_behind_the_seam(method, tmp_path):
     problem = Tiny()
-    trials = baselines.run(method, problem, 3, 90)
+    trials = baselines.run(method, problem, 3, 90).trials
     assert 9 <= sum(trial.charged for trial in trials) <= 90
     assert all(trial.config["x"] <= 4 for trial in trials), "trained within the cheap limits only"
     assert any(trial.epochs == 9 for trial in trials)
-    again = baselines.run(method, Tiny(), 3, 90, tmp_path / "run")
+    again = baselines.run(method, Tiny(), 3, 90, tmp_path / "run").trials
     assert [one.key for one in again] == [one.key for one in trials]
     assert [one.key for one in on_disk(tmp_path / "run")] == [one.key for one in trials]
     assert (tmp_path / "run" / "opt_cfg.json").exists()
@@ -202,7 +205,7 @@ def test_our_methods_behind_the_seam(method, tmp_path):
 def test_peers_behind_the_seam(method, name):
     needs(method)
     problem = by_name(name)
-    trials = baselines.run(method, problem, 3, 8 * problem.epochs)
+    trials = baselines.run(method, problem, 3, 8 * problem.epochs).trials
     assert 0 < sum(trial.charged for trial in trials) <= 8 * problem.epochs
     limits = problem.ranking.cheap(problem.cheap(problem.space.default()))
     longest: dict[str, int] = {}
@@ -219,7 +222,7 @@ def test_a_run_of_a_peer_goes_on_by_replay(method, tmp_path):
     """Cut in mid-line, and run again: the same journal, and only what was missing is trained."""
     needs(method)
     problem = by_name("network")
-    whole = baselines.run(method, problem, 3, 5 * problem.epochs, tmp_path)
+    whole = baselines.run(method, problem, 3, 5 * problem.epochs, tmp_path).trials
     path = tmp_path / "trials.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     assert len(lines) > 3
@@ -227,7 +230,7 @@ def test_a_run_of_a_peer_goes_on_by_replay(method, tmp_path):
     calls = []
     measure = problem.evaluate
     problem.evaluate = lambda *words: calls.append(words) or measure(*words)
-    again = baselines.run(method, problem, 3, 5 * problem.epochs, tmp_path)
+    again = baselines.run(method, problem, 3, 5 * problem.epochs, tmp_path).trials
     assert [decided(one) for one in again] == [decided(one) for one in whole]
     assert len(calls) == len(whole) - 3
     assert path.read_text().splitlines(keepends=True)[:3] == lines[:3]
@@ -235,13 +238,22 @@ def test_a_run_of_a_peer_goes_on_by_replay(method, tmp_path):
         baselines.run(method, problem, 4, 5 * problem.epochs, tmp_path)
 
 
+def test_smac_is_told_as_many_trials_as_hyperband_trains():
+    """1 to 9 epochs, eta 3: brackets of 9, 3 and 1; 5 and 1; 3 trials, of 21, 21 and 27 epochs."""
+    needs("smac-hyperband")
+    from baselines.smac_peer import _number_of_trials
+
+    assert _number_of_trials(recorder(69)) == 22
+    assert _number_of_trials(recorder(138)) == 44
+
+
 @pytest.mark.parametrize("method", ["one-epoch-first", "optuna-tpe", "dehb"])
 def test_a_run_of_a_peer_goes_on_with_more_epochs(method, tmp_path):
     needs(method)
     problem = by_name("network")
     baselines.run(method, problem, 3, 5 * problem.epochs, tmp_path)
-    more = baselines.run(method, problem, 3, 8 * problem.epochs, tmp_path)
-    whole = baselines.run(method, problem, 3, 8 * problem.epochs)
+    more = baselines.run(method, problem, 3, 8 * problem.epochs, tmp_path).trials
+    whole = baselines.run(method, problem, 3, 8 * problem.epochs).trials
     assert [decided(one) for one in more] == [decided(one) for one in whole]
 
 
@@ -251,6 +263,25 @@ def test_a_missing_package_and_unknown_names_are_told(monkeypatch):
         baselines.run("dehb", Tiny(), 0, 9)
     with pytest.raises(InputError, match="did you mean random"):
         baselines.run("randm", Tiny(), 0, 9)
+
+
+def test_a_unit_that_a_signal_cuts_off_is_not_recorded(monkeypatch, tmp_path, capsys):
+    data, calls = tmp_path / "units.jsonl", []
+    measure = Nested.evaluate
+
+    def evaluate(self, *words):
+        calls.append(words)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return measure(self, *words)
+
+    words = ["--problems", "nested", "--methods", "random", "--seeds", "1", "--output", str(data)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Nested, "evaluate", evaluate)
+        assert compare.main(words) == 130
+    assert "interrupted" in capsys.readouterr().err and not data.exists()
+    assert compare.main(words) == 0
+    assert len(data.read_text().splitlines()) == 1
 
 
 def test_a_comparison_goes_on_where_it_was(tmp_path, capsys):

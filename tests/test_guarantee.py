@@ -37,9 +37,9 @@ def test_the_last_bracket_trains_as_many_in_full_as_random_search():
     }.items():
         problem = by_name(name)
         budget = trainings * problem.epochs
-        trials = run("hyperband", problem, 1, brackets * budget)
+        trials = run("hyperband", problem, 1, brackets * budget).trials
         full = [t for t in trials if t.epochs == problem.epochs and t.bracket == 0]
-        assert len(full) >= trainings == len(run("random", problem, 1, budget))
+        assert len(full) >= trainings == len(run("random", problem, 1, budget).trials)
 
 
 def test_a_guarantee_that_does_not_hold_is_told(capsys):
