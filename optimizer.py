@@ -43,6 +43,7 @@ from search.hyperband import (
     hyperband_brackets,
     plain_bracket,
     shrink,
+    total_epochs,
 )
 from search.space import Space
 from search.surrogate import Surrogate
@@ -176,9 +177,9 @@ def epoch_limit(settings: Settings) -> int | None:
     """Epochs charged in all when the search ends by its limits, if these say it."""
     limits = [settings.max_total_epochs] if settings.max_total_epochs is not None else []
     if settings.max_generations is not None:
-        first = 0 if first_generation(settings) else telling.total_epochs(plan(settings, 0))
+        first = 0 if first_generation(settings) else total_epochs(plan(settings, 0))
         cycle = len(hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta))
-        costs = [telling.total_epochs(plan(settings, 1 + i)) for i in range(cycle)]
+        costs = [total_epochs(plan(settings, 1 + i)) for i in range(cycle)]
         rounds, rest = divmod(settings.max_generations, cycle)
         limits.append(first + rounds * sum(costs) + sum(costs[:rest]))
     return min(limits, default=None)

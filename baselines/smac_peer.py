@@ -15,7 +15,7 @@ from smac import HyperbandFacade, MultiFidelityFacade, Scenario
 from smac.runhistory.dataclasses import TrialValue
 
 from baselines.recorder import Recorder
-from search.hyperband import hyperband_brackets
+from search.hyperband import hyperband_brackets, total_epochs
 from utils import derive_seed, without_nan
 
 
@@ -73,11 +73,7 @@ def _optimize(recorder: Recorder, facade: Any) -> None:
 
 def _number_of_trials(recorder: Recorder) -> int:
     settings = recorder.settings
-    trials = epochs = 0
-    for bracket in hyperband_brackets(settings.epochs, settings.min_epochs, 3):
-        reached = 0
-        for rung in bracket.rungs:
-            trials += rung.size
-            epochs += rung.size * (rung.epochs - reached)
-            reached = rung.epochs
+    brackets = hyperband_brackets(settings.epochs, settings.min_epochs, 3)
+    trials = sum(rung.size for bracket in brackets for rung in bracket.rungs)
+    epochs = total_epochs(brackets)
     return max(1, trials * (settings.max_total_epochs or epochs) // epochs)

@@ -27,11 +27,11 @@ import baselines
 from benchmarks.compare_tables import BUDGETS, duels, figure, regret_path, tables
 from benchmarks.problems import CLAIM, PROBLEMS, TUNE, by_name
 from engine.command import command
+from engine.stopping import RESUMABLE
 from utils import InputError, nearest
 
 DATA = Path(__file__).resolve().parent / "data" / "compare.jsonl"
 PACKAGES = ("DEHB", "smac", "optuna", "ConfigSpace", "numpy", "scipy", "scikit-learn")
-WHOLE = ("epoch limit", "space exhausted")  # how a unit ends that was not cut off
 HALVES = {"tune": list(TUNE), "claim": list(CLAIM)}
 
 
@@ -141,13 +141,13 @@ def results(units: Sequence[Unit], jobs: int) -> Iterator[dict[str, Any] | None]
 
 
 def measure(unit: Unit) -> dict[str, Any] | None:
-    """Runs a unit; None if a signal cut it off.
+    """Runs a unit; None if it was cut off, by a signal for instance.
 
     `path` holds [epochs charged, regret] wherever the incumbent changed.
     """
     problem, started = by_name(unit.problem), time.monotonic()
     result = baselines.run(unit.method, problem, unit.seed, BUDGETS[-1] * problem.epochs)
-    if result.reason not in WHOLE:
+    if result.reason in RESUMABLE:
         return None
     trials = result.trials
     path = [

@@ -12,7 +12,7 @@ from engine.journal import used_seconds
 from engine.settings import Settings
 from search.constraints import Ranking
 from search.generation import total_charged
-from search.hyperband import Bracket, Child
+from search.hyperband import Bracket, Child, total_epochs
 from search.trial import Trial
 
 log = logging.getLogger("nas")
@@ -63,17 +63,6 @@ def estimate(
             "there is --config configs/quick.json",
             in_words(settings.max_time),
         )
-
-
-def total_epochs(brackets: Sequence[Bracket]) -> int:
-    """Epochs charged for all rungs of the brackets."""
-    return sum(
-        rung.size * (rung.epochs - before)
-        for bracket in brackets
-        for rung, before in zip(
-            bracket.rungs, [0, *(rung.epochs for rung in bracket.rungs)], strict=False
-        )
-    )
 
 
 def summary(

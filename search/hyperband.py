@@ -72,6 +72,17 @@ def budget_levels(epochs: int, min_epochs: int, eta: int) -> list[int]:
     return [rung.epochs for rung in hyperband_brackets(epochs, min_epochs, eta)[0].rungs]
 
 
+def total_epochs(brackets: Sequence[Bracket]) -> int:
+    """Epochs charged for all rungs of the brackets."""
+    return sum(
+        rung.size * (rung.epochs - before)
+        for bracket in brackets
+        for rung, before in zip(
+            bracket.rungs, [0, *(rung.epochs for rung in bracket.rungs)], strict=False
+        )
+    )
+
+
 def shrink(brackets: Sequence[Bracket], children: int) -> list[Bracket]:
     """The brackets when only so many children could be drawn: they fill the brackets in order."""
     shrunk = []

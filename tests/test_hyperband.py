@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stubs import make_trial
 
-from engine.telling import total_epochs
 from search.hyperband import (
     Bracket,
     Child,
@@ -18,6 +17,7 @@ from search.hyperband import (
     plain_bracket,
     shrink,
     successive_halving,
+    total_epochs,
 )
 from utils import derive_seed
 
