@@ -1,5 +1,6 @@
 """A generation: its children, how they go through its brackets, and the best of all."""
 
+import functools
 import itertools
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from search.trial import Job, Trial, canonical
 from utils import InputError, derive_rng
 
 Breed = Callable[[np.random.Generator], Proposal]
-CLIMBS = 4  # rounds of steps from the best proposal
+STARTS, ROUNDS = 4, 5  # of steps from the best proposals
 
 
 def size(brackets: Sequence[Bracket]) -> int:
@@ -85,23 +86,30 @@ class Nursery:
     def _screened(
         self, first: Proposal, breed: Breed, model: Model, rng: np.random.Generator
     ) -> Proposal:
-        """The best of `proposals` by the model: half are bred, half are steps from the best.
+        """The best of `proposals` by the model: some are bred, the rest are steps from the best.
 
-        The steps keep the parents and the operator of the proposal from which they began.
+        From several of these, for what they are worth has many local optima. Steps keep the
+        parents and the operator of the proposal from which they began.
         """
+        batch = max(1, self.proposals // (1 + ROUNDS))
+        bred = [first, *(self._draw(breed, rng) for _ in range(batch - 1))]
+        drawn = [proposal for proposal in bred if proposal]
+        worth = model.worth([config for config, _, _ in drawn])
+        places = np.argsort(-worth, kind="stable")[:STARTS]
+        best = [drawn[place] for place in places]
+        most = [worth[place] for place in places]
+        for _ in range(ROUNDS):
+            climbers = [i % len(best) for i in range(batch)]
+            steps = [self._draw(functools.partial(self._step, best[i]), rng) for i in climbers]
+            taken = [(i, step) for i, step in zip(climbers, steps, strict=True) if step]
+            values = model.worth([step[0] for _, step in taken]) if taken else np.array([])
+            for (i, step), value in zip(taken, values, strict=True):
+                if value > most[i]:
+                    best[i], most[i] = step, value
+        return best[int(np.argmax(most))]
 
-        def step(rng: np.random.Generator) -> Proposal:
-            return self.space.perturb(best[0], rng), best[1], best[2]
-
-        best, most = first, model.worth([first[0]])[0]
-        rounds = [(breed, self.proposals // 2), *CLIMBS * [(step, self.proposals // 2 // CLIMBS)]]
-        for propose_one, count in rounds:
-            drawn = [self._draw(propose_one, rng) for _ in range(count)]
-            known = [proposal for proposal in drawn if proposal]
-            worth = model.worth([config for config, _, _ in known]) if known else np.array([])
-            if known and worth.max() > most:
-                best, most = known[int(worth.argmax())], worth.max()
-        return best
+    def _step(self, start: Proposal, rng: np.random.Generator) -> Proposal:
+        return self.space.perturb(start[0], rng), start[1], start[2]
 
     def violation(self, config: Config) -> float:
         """Of the limits that are known before training."""

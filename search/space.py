@@ -4,7 +4,7 @@ ConfigSpace objects say what is legal. Outside this module a configuration is a 
 native Python values that holds the active hyperparameters only, in the order of the space.
 """
 
-import math
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,21 @@ from ConfigSpace import (
     Configuration,
     ConfigurationSpace,
     Constant,
+    ForbiddenAndConjunction,
+    ForbiddenOrConjunction,
     OrdinalHyperparameter,
 )
-from ConfigSpace.hyperparameters import FloatHyperparameter, Hyperparameter, IntegerHyperparameter
+from ConfigSpace.forbidden import ForbiddenRelation
 from ConfigSpace.types import NotSet
 
+from search.values import Scale, allowed, cast, choices, native
 from utils import InputError, nearest
 
 Config = dict[str, Any]
 FORBIDDEN_TRIES = 100  # draws of an operator before forbidden clauses are taken to leave no child
 REPAIR_STEPS = 500
-WIDTHS = (0.01, 0.3)  # of steps to near values, as shares of a range
+FINEST, WIDEST = 0.01, 0.3  # deviation of steps to near values, as shares of a range
 MORE = 1.5  # hyperparameters that are changed besides the first, on average
-MAX_REAL = 1e300  # a longer whole number has no float
-MAX_WHOLE = 2**62  # ConfigSpace's own checks hold whole numbers in 64 bits
 
 
 class Space:
@@ -38,6 +39,10 @@ class Space:
         self.configspace = configspace
         self.names = list(configspace)  # parents of conditions come before their children
         self._conditions = {name: configspace.parent_conditions_of[name] for name in self.names}
+        parents = configspace.parents_of
+        self._parents = {name: [one.name for one in parents[name]] for name in self.names}
+        # For ConfigSpace's draws; seeded before each, which is much faster than another one.
+        self._stream = np.random.RandomState(0)
 
     @classmethod
     def load(cls, path: str | Path) -> "Space":
@@ -62,7 +67,7 @@ class Space:
 
     def sample(self, rng: np.random.Generator) -> Config:
         """Every active hyperparameter drawn from its distribution."""
-        self.configspace.seed(int(rng.integers(2**31)))
+        self.configspace.random.seed(int(rng.integers(2**31)))
         sampled = self._native(self.configspace.sample_configuration())
         # ConfigSpace 1.2 leaves values behind an OrConjunction over inactive parents.
         return self.complete(sampled, rng) or sampled
@@ -80,26 +85,32 @@ class Space:
                 return child
         return dict(config)
 
+    @functools.cached_property
+    def scales(self) -> dict[str, Scale]:
+        """Of all hyperparameters but the constants."""
+        known = {name: self.configspace[name] for name in self.names}
+        return {n: Scale(one) for n, one in known.items() if not isinstance(one, Constant)}
+
     def perturb(self, config: Mapping[str, Any], rng: np.random.Generator) -> Config:
         """Steps to near values: of one active hyperparameter, often of some more.
 
-        Numbers take a normal step on the scale of the space, its deviation drawn from `WIDTHS` for
-        all of them, so that steps are now wide and now fine; categories take another one.
+        Numbers take a normal step on the scale of the space, its deviation drawn from `FINEST` to
+        `WIDEST` for all of them, so that steps are now wide and now fine; categories take another
+        one.
         """
-        names = [name for name in config if not isinstance(self.configspace[name], Constant)]
+        names = [name for name in config if name in self.scales]
         for _ in range(FORBIDDEN_TRIES if names else 0):
-            width = math.exp(rng.uniform(*np.log(WIDTHS)))
+            width = FINEST * (WIDEST / FINEST) ** rng.random()
             chosen = rng.random(len(names)) < MORE / len(names)
             chosen[rng.integers(len(names))] = True
             near = {
                 name: self._near(name, config[name], width * rng.normal(), rng)
-                for name, changes in zip(names, chosen, strict=True)
+                for name, changes in zip(names, chosen.tolist(), strict=True)
                 if changes
             }
-            if not self.configspace.forbidden_clauses:  # then each value is legal by itself
-                return self._with_active({**config, **near}, rng)
-            child = self.complete({**config, **near}, rng)
-            if child is not None:
+            # Each value is legal by itself, so ConfigSpace's own, slow check is not needed.
+            child = self._with_active({**config, **near}, rng)
+            if not any(_forbids(clause, child) for clause in self.configspace.forbidden_clauses):
                 return child
         return dict(config)
 
@@ -196,15 +207,14 @@ class Space:
             if active and value is None:
                 raise InputError(
                     f"hyperparameter {name!r} is active here but has no value; "
-                    f"allowed is {self._allowed(name)}"
+                    f"allowed is {allowed(self.configspace[name])}"
                 )
             if active:
-                config[name] = self._cast(name, value)
+                config[name] = cast(self.configspace[name], value)
                 if not self.configspace[name].legal_value(config[name]):
                     outside = True
-                    warnings.append(
-                        f"{name} = {value!r} is outside the space ({self._allowed(name)})"
-                    )
+                    kept = allowed(self.configspace[name])
+                    warnings.append(f"{name} = {value!r} is outside the space ({kept})")
             elif name in values:
                 warnings.append(
                     f"{name} = {value!r} is inactive in this configuration and was left out"
@@ -219,102 +229,59 @@ class Space:
     def _active(self, name: str, config: Mapping[str, Any]) -> bool:
         if not self._conditions[name]:
             return True
-        values = {other: config.get(other, NotSet) for other in self.names}
+        values = {parent: config.get(parent, NotSet) for parent in self._parents[name]}
         try:
-            return all(
-                condition.satisfied_by_value(values) for condition in self._conditions[name]
-            )
+            return all(one.satisfied_by_value(values) for one in self._conditions[name])
         except KeyError:  # an ordinal parent has a value outside the space, which has no order
             return False
 
     def _draw(self, name: str, rng: np.random.Generator) -> Any:
-        random_state = np.random.RandomState(int(rng.integers(2**31)))
-        return _native_value(self.configspace[name].sample_value(seed=random_state))
+        self._stream.seed(int(rng.integers(2**31)))
+        return native(self.configspace[name].sample_value(seed=self._stream))
 
     def _native(self, configuration: Configuration) -> Config:
         values = dict(configuration)
-        return {name: _native_value(values[name]) for name in self.names if name in values}
+        return {name: native(values[name]) for name in self.names if name in values}
 
     def _steps(self, name: str, value: Any) -> list[Any]:
         """Values near the given one, in a fixed order: see `repair`."""
         hyperparameter = self.configspace[name]
         if isinstance(hyperparameter, CategoricalHyperparameter | OrdinalHyperparameter):
-            return [
-                choice
-                for choice in map(_native_value, _choices(hyperparameter))
-                if choice != value
-            ]
+            return [choice for choice in choices(hyperparameter) if choice != value]
         if isinstance(hyperparameter, Constant):
             return []
         position, steps = float(hyperparameter.to_vector(value)), []
         for end in (0.0, 1.0):
-            halfway = _native_value(hyperparameter.to_value((position + end) / 2))
+            halfway = native(hyperparameter.to_value((position + end) / 2))
             # In a coarse range the half way may round back to where it began.
-            steps.append(
-                halfway if halfway != value else _native_value(hyperparameter.to_value(end))
-            )
+            steps.append(halfway if halfway != value else native(hyperparameter.to_value(end)))
         return [step for step in steps if step != value]
 
     def _near(self, name: str, value: Any, step: float, rng: np.random.Generator) -> Any:
         """A value so far away on the unit scale; at the ends of a range it is reflected."""
-        hyperparameter = self.configspace[name]
-        if isinstance(hyperparameter, CategoricalHyperparameter):
-            others = self._steps(name, value)
+        scale = self.scales[name]
+        if not scale.ordered:
+            others = [choice for choice in scale.choices if choice != value]
             return others[rng.integers(len(others))] if others else value
         least = 1 if step > 0 else -1
-        if isinstance(hyperparameter, OrdinalHyperparameter):
-            sequence = [_native_value(one) for one in hyperparameter.sequence]
-            moved = sequence.index(value) + (round(step * len(sequence)) or least)
-            return sequence[min(max(moved, 0), len(sequence) - 1)]
-        position = abs(float(hyperparameter.to_vector(value)) + step) % 2
-        near = _native_value(hyperparameter.to_value(min(position, 2 - position)))
-        if near == value and isinstance(hyperparameter, IntegerHyperparameter):
-            near = int(min(max(value + least, hyperparameter.lower), hyperparameter.upper))
+        if scale.choices:
+            count = len(scale.choices)
+            moved = scale.choices.index(value) + (round(step * count) or least)
+            return scale.choices[min(max(moved, 0), count - 1)]
+        position = abs(scale.position(value) + step) % 2
+        near = scale.value(min(position, 2 - position))
+        if near == value and scale.whole:
+            near = min(max(value + least, scale.least), scale.most)
         return near
 
-    def _cast(self, name: str, value: Any) -> Any:
-        """The value in the declared type of its hyperparameter.
 
-        InputError if it has another type.
-        """
-        hyperparameter = self.configspace[name]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if isinstance(hyperparameter, FloatHyperparameter) and number:
-            if abs(value) <= MAX_REAL:
-                return float(value)
-        if isinstance(hyperparameter, IntegerHyperparameter) and number:
-            if abs(value) <= MAX_WHOLE and value == int(value):
-                return int(value)
-        if isinstance(
-            hyperparameter, CategoricalHyperparameter | OrdinalHyperparameter | Constant
-        ):
-            for choice in map(_native_value, _choices(hyperparameter)):
-                if type(choice) is type(value):
-                    return value
-        raise InputError(
-            f"hyperparameter {name!r} cannot be {value!r}; allowed is {self._allowed(name)}"
-        )
-
-    def _allowed(self, name: str) -> str:
-        hyperparameter = self.configspace[name]
-        if isinstance(hyperparameter, IntegerHyperparameter | FloatHyperparameter):
-            kind = (
-                "a whole number"
-                if isinstance(hyperparameter, IntegerHyperparameter)
-                else "a number"
-            )
-            return f"{kind} from {hyperparameter.lower} to {hyperparameter.upper}"
-        return " or ".join(repr(_native_value(choice)) for choice in _choices(hyperparameter))
-
-
-def _choices(hyperparameter: Hyperparameter) -> list[Any]:
-    if isinstance(hyperparameter, CategoricalHyperparameter):
-        return list(hyperparameter.choices)
-    if isinstance(hyperparameter, OrdinalHyperparameter):
-        return list(hyperparameter.sequence)
-    return [hyperparameter.default_value]
-
-
-def _native_value(value: Any) -> Any:
-    """ConfigSpace hands out numpy scalars, which are neither JSON nor equal in a hash."""
-    return value.item() if isinstance(value, np.generic) else value
+def _forbids(clause: Any, config: Config) -> bool:
+    """Whether a forbidden clause of ConfigSpace holds; what is inactive cannot be forbidden."""
+    if isinstance(clause, ForbiddenAndConjunction):
+        return all(_forbids(part, config) for part in clause.components)
+    if isinstance(clause, ForbiddenOrConjunction):
+        return any(_forbids(part, config) for part in clause.components)
+    related = isinstance(clause, ForbiddenRelation)
+    about = (clause.left, clause.right) if related else (clause.hyperparameter,)
+    active = all(one.name in config for one in about)
+    return active and bool(clause.is_forbidden_value(config))

@@ -47,16 +47,14 @@ class Model:
 
     def worth(self, configs: Sequence[Config]) -> np.ndarray:
         """Of training each in full, as a logarithm: the more the better."""
-        from scipy.special import log_ndtr, ndtr
+        from scipy.special import log_ndtr
 
         mean, deviation = self.predict(self.surrogate.inputs(configs))
         worth = log_ndtr(-mean[:, 1:] / deviation[:, 1:]).sum(axis=1)
         if self.best is None:
             return worth
         z = (self.best - mean[:, 0]) / deviation[:, 0]
-        density = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-        gain = deviation[:, 0] * (density + z * ndtr(z))
-        return worth + np.log(np.maximum(gain, 1e-300))
+        return worth + np.log(deviation[:, 0]) + log_improvement(z)
 
     def believing(self, config: Config) -> "Model":
         """As if the configuration had been trained in full, to what is expected of it."""
@@ -92,8 +90,8 @@ class Model:
 class Surrogate:
     """Learns from the trials of a search, in their fixed order.
 
-    The parameters of the processes are searched for whenever the number of trials has doubled:
-    they depend on the first 2, 4, 8, ... trials only.
+    The parameters of the processes are searched for whenever the number of trials has grown by a
+    quarter: they depend on the first 8, 10, 12, 15, ... trials only.
     """
 
     def __init__(
@@ -109,11 +107,13 @@ class Surrogate:
         usable = [trial for trial in trials if self.usable(trial)]
         if len(usable) < LEAST:
             return None
-        power = 1 << (len(usable).bit_length() - 1)
-        if power != self._known:
-            first = usable[:power][-MOST_FOR_PARAMETERS:]
+        count = LEAST
+        while count * 5 // 4 <= len(usable):
+            count = count * 5 // 4
+        if count != self._known:
+            first = usable[:count][-MOST_FOR_PARAMETERS:]
             x, y = self.inputs_of(first), _normal(self.outcomes(first))[0]
-            self.parameters, self._known = [gaussian.fit(x, one) for one in y.T], power
+            self.parameters, self._known = [gaussian.fit(x, one) for one in y.T], count
         usable = usable[-MOST:]
         x, (y, middle, spread) = self.inputs_of(usable), _normal(self.outcomes(usable))
         model = self.model(x, y, middle, spread, None)
@@ -158,6 +158,22 @@ class Surrogate:
     def _outcome(self, metrics: Mapping[str, Any]) -> list[float]:
         misses = [limit.miss(metrics) / (abs(limit.bound) or 1.0) for limit in self.limits]
         return [-self.ranking.sign * metrics[self.ranking.metric], *misses]
+
+
+def log_improvement(z: np.ndarray) -> np.ndarray:
+    """log(density(z) + z * distribution(z)) of the standard normal, however small.
+
+    Ament et al. 2023, "Unexpected Improvements to Expected Improvement for Bayesian Optimization",
+    equation 9: where the sum cancels, by the scaled complementary error function.
+    """
+    from scipy.special import erfcx, ndtr
+
+    near, far = np.maximum(z, -1.0), np.clip(z, -1e3, -1.0)
+    log_density = -0.5 * z * z - 0.5 * math.log(2 * math.pi)
+    usual = np.exp(-0.5 * near * near) / math.sqrt(2 * math.pi) + near * ndtr(near)
+    share = 1 + far * math.sqrt(math.pi / 2) * erfcx(-far / math.sqrt(2))
+    small = log_density + np.where(z > -1e3, np.log(share), -2 * np.log(np.maximum(-z, 1.0)))
+    return np.where(z > -1.0, np.log(usual), small)
 
 
 def _normal(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

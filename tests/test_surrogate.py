@@ -8,6 +8,7 @@ from ConfigSpace import ConfigurationSpace, Float
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import check_grad
+from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 from stubs import make_trial, rich_space
@@ -15,10 +16,10 @@ from stubs import make_trial, rich_space
 from search import gaussian
 from search.constraints import Ranking
 from search.features import Features
-from search.generation import halvings
+from search.generation import Nursery, halvings
 from search.hyperband import Bracket, Child, Rung
 from search.space import Space
-from search.surrogate import LEAST, Surrogate
+from search.surrogate import LEAST, Surrogate, log_improvement
 from search.trial import Trial, canonical
 
 RICH = rich_space()
@@ -148,6 +149,30 @@ def test_worth_wants_feasible_and_better():
     assert model.best == pytest.approx(-0.6, abs=0.05)  # at (0.4, 0.8), least is best
 
 
+def test_the_expected_improvement_as_a_logarithm():
+    """Beside the plain formula, and where that one is 0; values by 60 digits elsewhere."""
+    z = np.linspace(-6, 20, 200)
+    plain = norm.pdf(z) + z * norm.cdf(z)
+    assert log_improvement(z) == pytest.approx(np.log(plain), abs=1e-7)
+    known = {-37.0: -692.6429601632704, -100.0: -5010.129578800250, -1e5: -5000000023.9447884}
+    assert log_improvement(np.array(list(known))) == pytest.approx(list(known.values()), rel=1e-12)
+    assert (np.diff(log_improvement(np.linspace(-2000, 50, 10**5))) > 0).all()
+
+
+def test_a_child_is_near_the_best_that_the_model_knows_of():
+    trials = grid()
+    model = surrogate().learn(trials)
+    line = np.linspace(0, 1, 101)
+    most = model.worth([{"x": float(x), "y": float(y)} for x in line for y in line]).max()
+    short = {}
+    for proposals in (1, 192):
+        nursery = Nursery(LINE, RANKING, lambda config: {"num_params": 1}, 0)
+        nursery.proposals, nursery.local_mutation = proposals, 0.7
+        drawn = [nursery.draw(trials[:4], 1, model)[0].config for _ in range(10)]
+        short[proposals] = most - np.median(model.worth(drawn))
+    assert short[192] < 0.05 < 0.5 < short[1]
+
+
 def test_while_nothing_is_feasible_the_nearest_to_it_counts():
     trials = [trial for trial in grid() if trial.config["x"] > 0.6]
     trials += [measured(90 + i, 0.8, y) for i, y in enumerate((0.1, 0.4, 0.6))]
@@ -165,14 +190,14 @@ def test_a_belief_sends_the_next_child_elsewhere():
     assert believed.best == pytest.approx(model.predict(model.surrogate.inputs([config]))[0][0, 0])
 
 
-def test_the_same_trials_teach_the_same_and_parameters_wait_for_a_doubling():
+def test_the_same_trials_teach_the_same_and_parameters_wait_for_growth():
     trials, asked = grid((6, 25, 50)), [{"x": 0.3, "y": 0.9}]
     one = surrogate()
     for count in range(LEAST, len(trials)):  # as a search does, generation after generation
         one.learn(trials[:count])
     at_once = surrogate().learn(trials)
     assert one.learn(trials).worth(asked) == at_once.worth(asked)
-    assert at_once.surrogate._known == 32
+    assert at_once.surrogate._known == 33
 
 
 def test_what_diverged_does_not_drown_the_rest():

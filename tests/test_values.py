@@ -1,0 +1,95 @@
+"""Values of a hyperparameter: on the unit scale and back, and what forbidden clauses rule out."""
+
+import itertools
+
+import numpy as np
+import pytest
+from ConfigSpace import (
+    Categorical,
+    ConfigurationSpace,
+    EqualsCondition,
+    Float,
+    ForbiddenAndConjunction,
+    ForbiddenEqualsClause,
+    ForbiddenGreaterThanRelation,
+    ForbiddenInClause,
+    Integer,
+)
+from ConfigSpace.forbidden import ForbiddenOrConjunction
+from hypothesis import given
+from hypothesis import strategies as st
+from stubs import rich_space
+
+from search.space import Space
+from search.values import Scale
+
+RICH = rich_space()
+
+
+@given(st.integers(0, 2**32))
+def test_there_and_back_is_the_same_value(seed):
+    config = RICH.sample(np.random.default_rng(seed))
+    for name, scale in RICH.scales.items():
+        if name in config:
+            position = scale.position(config[name])
+            assert 0 <= position <= 1
+            back = scale.value(position)
+            assert type(back) is type(config[name])
+            same = pytest.approx(config[name]) if isinstance(back, float) else config[name]
+            assert back == same
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        Float("x", (1e-7, 0.3), log=True),
+        Float("x", (-2.0, 5.0)),
+        Integer("x", (3, 1000), log=True),
+        Integer("x", (-4, 4)),
+    ],
+    ids=str,
+)
+def test_the_scale_of_numbers_is_that_of_configspace(one):
+    scale = Scale(one)
+    for position in (0.0, 0.1, 0.5, 0.77, 1.0):
+        value = scale.value(position)
+        assert one.legal_value(value)
+        assert value == pytest.approx(one.to_value(position), abs=1 if scale.whole else 1e-9)
+        assert scale.position(value) == pytest.approx(float(one.to_vector(value)), abs=1e-9)
+    assert (scale.value(0.0), scale.value(1.0)) == (one.lower, one.upper)
+
+
+def test_choices_stand_in_a_row():
+    scale = RICH.scales["a_step"]
+    assert [scale.position(value) for value in (1, 2, 4)] == [0.0, 0.5, 1.0]
+    assert [scale.value(position) for position in (0.0, 0.3, 0.6, 1.0)] == [1, 2, 2, 4]
+    assert not RICH.scales["z_kind"].ordered and "fixed" not in RICH.scales
+
+
+def forbidding() -> Space:
+    """Forbidden clauses of several kinds, one of them about what may be inactive."""
+    space = ConfigurationSpace()
+    kind, colour = Categorical("kind", ["a", "b"]), Categorical("colour", ["red", "green", "blue"])
+    low, high = Integer("low", (0, 9)), Integer("high", (0, 9))
+    space.add(kind, colour, low, high, EqualsCondition(low, kind, "a"))
+    space.add(ForbiddenGreaterThanRelation(low, high))
+    either = ForbiddenEqualsClause(low, 0), ForbiddenEqualsClause(high, 9)
+    space.add(ForbiddenOrConjunction(*either))
+    both = ForbiddenEqualsClause(kind, "b"), ForbiddenInClause(colour, ["red", "blue"])
+    space.add(ForbiddenAndConjunction(*both))
+    return Space(space)
+
+
+def test_steps_keep_forbidden_clauses_and_reach_all_that_is_legal():
+    space, rng = forbidding(), np.random.default_rng(0)
+    config, reached = space.sample(rng), set()
+    for _ in range(20000):
+        config = space.perturb(config, rng)
+        reached.add(tuple(config.get(name) for name in ("kind", "colour", "low", "high")))
+    with_low = {
+        ("a", colour, low, high)
+        for colour, low, high in itertools.product(("red", "green", "blue"), range(10), range(10))
+        if 0 < low <= high < 9
+    }
+    without = {("b", "green", None, high) for high in range(9)}
+    assert reached == with_low | without
