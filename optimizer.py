@@ -46,7 +46,7 @@ from search.hyperband import (
     total_epochs,
 )
 from search.space import Space
-from search.surrogate import Surrogate
+from search.surrogate import MODEL_VERSION, Surrogate
 from search.trial import Trial
 from utils import InputError
 
@@ -290,6 +290,8 @@ def run_in(
         raise InputError(f"the search space describes no network: {error!r}") from None
     data = {**source.to_dict(), "fingerprint": fingerprint}
     now = {"data": data, "device": str(target.device), "training_version": TRAINING_VERSION}
+    if learns(settings):
+        now["model_version"] = MODEL_VERSION
     folder.begin_session(settings, now, must_match)
     telling.set_up_logging(settings.verbosity, folder.log_txt)
     log.info("run %s", folder.path)

@@ -86,7 +86,6 @@ class Dispatcher:
         self.decisive = [ranking.metric, *(limit.metric for limit in ranking.constraints)]
         self.clock = Clock(used_before=used_seconds(journal.trials))
         self._running: dict[Future, tuple[Job, Course]] = {}
-        self._differs = False  # from what the journal has; allowed, and noted once
 
     def run(self, halvings: Sequence[Halving]) -> list[Trial]:
         """Drives the brackets to their ends; their trials by bracket, rung, trial id."""
@@ -116,7 +115,7 @@ class Dispatcher:
             # long at the barrier. This is an order of doing only; no result depends on it.
             course = max(ready, key=lambda course: course.way(self.settings.epochs))
             job = course.waiting[0]
-            trial = self._known(job)
+            trial = self.journal.find(job.key)
             if trial is None:
                 if self.clock.used() >= self.settings.max_time:
                     if self._running:
@@ -134,19 +133,6 @@ class Dispatcher:
             course.waiting.pop(0)
             if trial is not None:
                 self._finish(course, trial)
-
-    def _known(self, job: Job) -> Trial | None:
-        """The trial of a job that was done already.
-
-        InputError if it was of another configuration: another version of this program, or of a
-        library, has decided.
-        """
-        trial = self.journal.find(job.key)
-        if trial and self.folder and trial.config != job.config and not self._differs:
-            words = f"trial {job.trial} was {trial.config} in this run and would be {job.config}"
-            self.folder.note_inexact(self.settings, f"{words} now")
-            self._differs = True
-        return trial
 
     def _submit(self, job: Job) -> Future:
         seed = evaluation_seed(self.settings.seed, job.config, job.repeat)

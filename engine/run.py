@@ -123,38 +123,40 @@ class RunFolder:
 
         InputError if a resumed run would not go on as it began.
         """
-        facts = {**facts, **environment()}
+        facts = {**facts, **environment(), "inexact": self.record.get("inexact", [])}
         if must_match:
             differences = list(_differences(self.record, facts))
             threads = self.record["settings"]["threads"]
             if threads != settings.threads:
                 differences.append(("threads", threads, settings.threads))
             for what, old, new in differences:
-                self.note_inexact(settings, f"{what} was {old} in this run and is {new} now")
-        began = {"start": now(), "end": None, "reason": None}
+                words = f"{what} was {old} in this run and is {new} now"
+                if not settings.allow_inexact:
+                    raise InputError(
+                        f"--resume: {words}, so that it could not go on to the same results; "
+                        "--allow_inexact goes on all the same, and notes it"
+                    )
+                log.warning("NOTE: %s: results need not be those of one session", words)
+                facts["inexact"] = [*facts["inexact"], f"{now()}: {words}"]
+        sessions = [
+            *self.record.get("sessions", []),
+            {"start": now(), "end": None, "reason": None},
+        ]
         self.save(
             name=self.record.get("name", self.path.resolve().name),
             settings=dataclasses.asdict(settings),
             arguments=sys.argv[1:],
             **facts,
-            inexact=self.record.get("inexact", []),
-            sessions=[*self.record.get("sessions", []), began],
+            sessions=sessions,
         )
-
-    def note_inexact(self, settings: Settings, words: str) -> None:
-        """Notes what is not as it was; InputError if that was not allowed."""
-        if not settings.allow_inexact:
-            raise InputError(
-                f"--resume: {words}, so that it could not go on to the same results; "
-                "--allow_inexact goes on all the same, and notes it"
-            )
-        log.warning("NOTE: %s: results need not be those of one session", words)
-        self.save(inexact=[*self.record.get("inexact", []), f"{now()}: {words}"])
 
     def end_session(self, reason: str) -> None:
         """Notes when and why the session ended."""
-        *before, last = self.record["sessions"]
-        self.save(sessions=[*before, {**last, "end": now(), "reason": reason}])
+        sessions = [
+            *self.record["sessions"][:-1],
+            {**self.record["sessions"][-1], "end": now(), "reason": reason},
+        ]
+        self.save(sessions=sessions)
         if self.latest is not None and self.record.get("winner"):
             write_json(self.latest / "run.json", self.record)
 
@@ -304,8 +306,8 @@ def _differences(
     (what, before, after).
     """
     versions = [("versions", name) for name in ("torch", "numpy", "scipy", "ConfigSpace")]
-    facts = ("data", "fingerprint"), ("training_version",), ("device",), ("processor",)
-    for path in (*facts, *versions):
+    facts = [(name,) for name in ("training_version", "model_version", "device", "processor")]
+    for path in (("data", "fingerprint"), *facts, *versions):
         old, new = before, after
         for name in path:
             old, new = old.get(name, {}), new.get(name, {})

@@ -305,6 +305,21 @@ def test_changed_images_or_settings_are_no_resume(tmp_path, folder, capsys):
     assert (runs / "tiny" / "trials.jsonl").read_bytes() == before
 
 
+def test_a_run_with_another_model_is_no_resume_and_left_as_it_is(
+    tmp_path, folder, capsys, monkeypatch
+):
+    strong = ["--config", str(ROOT / "configs" / "strong.json")]
+    assert search(tmp_path, *strong, "--dataset", folder) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    resume = ["--runs_dir", tmp_path, "--resume", "tiny"]
+    monkeypatch.setattr(optimizer, "MODEL_VERSION", 99)
+    told = complaint(capsys, optimizer, resume)
+    assert "model_version was 2 in this run and is 99 now" in told
+    assert {path: path.read_bytes() for path in before} == before
+    assert optimizer.main([*map(str, resume), "--allow_inexact", "True"]) == 0
+    assert "model_version" in read(tmp_path / "tiny" / "run.json")["inexact"][0]
+
+
 def test_no_feasible_configuration_is_said_in_one_sentence(tmp_path, folder, capsys):
     limits = ["--constraint_min_precision", "0.999", "--max_generations", 0, "--epochs", 1]
     assert search(tmp_path / "runs", "--dataset", folder, *limits) == 0

@@ -415,6 +415,10 @@ def test_a_run_on_other_data_or_by_other_arithmetic_does_not_go_on(tmp_path):
             "training_version was not noted in this run and is 3 now",
             {"data": {"fingerprint": "x"}, "device": "cpu", "training_version": 3},
         ),
+        (
+            "model_version was not noted in this run and is 2 now",
+            {"data": {"fingerprint": "x"}, "device": "cpu", "model_version": 2},
+        ),
     ):
         with pytest.raises(InputError, match=f"--resume: {what}"):
             folder.begin_session(Settings(), facts, must_match=True)

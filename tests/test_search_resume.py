@@ -17,7 +17,6 @@ from stubs import (
 
 import optimizer
 from optimizer import search
-from search.space import Space
 from search.trial import canonical
 from tests.searches import (
     METHODS,
@@ -26,7 +25,6 @@ from tests.searches import (
     small,
     spent,
 )
-from utils import InputError
 
 
 def test_a_finished_search_is_finished_even_without_time(space, tmp_path):
@@ -51,27 +49,6 @@ def test_a_search_stopped_again_and_again_is_the_same_search(space, tmp_path, af
 @pytest.mark.parametrize("after", [2, 5])
 def test_a_search_killed_with_states_ahead_of_its_journal_is_the_same(space, tmp_path, after):
     assert_resumed(space, small(max_generations=1), tmp_path / "run", after, True)
-
-
-def test_a_journal_that_would_be_another_now_is_refused_unless_that_is_allowed(
-    space, tmp_path, monkeypatch
-):
-    """As when another version of this program draws other children."""
-    given = {"max_total_epochs": 60, "max_generations": None}
-    search(space, StubTarget(), small(**given), tmp_path / "run")
-    draws = Space.mutate
-    monkeypatch.setattr(Space, "mutate", lambda *args: draws(*args) and draws(*args))
-    more = {**given, "max_total_epochs": 90}
-    with pytest.raises(
-        InputError, match=r"--resume: trial \d+ was .* and would be .* now"
-    ) as caught:
-        search(space, StubTarget(), small(**more), tmp_path / "run")
-    assert "--allow_inexact" in str(caught.value)
-    assert len(on_disk(tmp_path / "run")) and spent(on_disk(tmp_path / "run")) == 60
-    search(space, StubTarget(), small(**more, allow_inexact=True), tmp_path / "run")
-    assert spent(on_disk(tmp_path / "run")) == 90
-    (note,) = json.loads((tmp_path / "run" / "run.json").read_text())["inexact"]
-    assert "and would be" in note
 
 
 @pytest.mark.parametrize(("sampler", "hyperband"), METHODS[1:])
