@@ -23,7 +23,6 @@ class Scale:
         self.ordered = not isinstance(hyperparameter, CategoricalHyperparameter)
         self.whole = isinstance(hyperparameter, IntegerHyperparameter)
         self.log, self.choices = False, choices(hyperparameter)
-        self._positions = {value: float(i) for i, value in enumerate(self.choices)}
         self.least, self.most = 0.0, len(self.choices) - 1.0
         if isinstance(hyperparameter, IntegerHyperparameter | FloatHyperparameter):
             self.log = hyperparameter.log
@@ -32,8 +31,8 @@ class Scale:
         self._width = (self._scaled(self.most) - self._low) or 1.0
 
     def position(self, value: Any) -> float:
-        """From 0 to 1. KeyError for no choice of the hyperparameter."""
-        number = self._positions[value] if self.choices else value
+        """From 0 to 1. ValueError for no choice of the hyperparameter."""
+        number = self.choices.index(value) if self.choices else value
         return (self._scaled(number) - self._low) / self._width
 
     def value(self, position: float) -> Any:

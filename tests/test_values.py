@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stubs import rich_space
 
+from search.features import Features
 from search.space import Space
 from search.values import Scale
 
@@ -64,6 +65,12 @@ def test_choices_stand_in_a_row():
     assert [scale.position(value) for value in (1, 2, 4)] == [0.0, 0.5, 1.0]
     assert [scale.value(position) for position in (0.0, 0.3, 0.6, 1.0)] == [1, 2, 2, 4]
     assert not RICH.scales["z_kind"].ordered and "fixed" not in RICH.scales
+
+
+def test_lists_may_be_choices():
+    space = Space(ConfigurationSpace(space=[Categorical("x", [[1, 2], [3, 4]])]))
+    assert space.perturb({"x": [1, 2]}, np.random.default_rng(0)) == {"x": [3, 4]}
+    assert Features(space).encode([{"x": [3, 4]}]).tolist() == [[0.0, 1.0]]
 
 
 def forbidding() -> Space:
