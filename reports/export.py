@@ -24,6 +24,7 @@ from reports.reading import Run, read_run
 from search.constraints import Constraint
 from search.space import Space
 from search.trial import Trial
+from search.values import choices
 from utils import InputError, without_nan, write_csv
 
 DEFAULT_SPACE = Path(__file__).resolve().parent.parent / "configs" / "space.json"
@@ -174,13 +175,11 @@ def _declared(parameter: Any) -> Any:
         UniformIntegerHyperparameter: distributions.IntDistribution,
         UniformFloatHyperparameter: distributions.FloatDistribution,
     }
-    listed = {CategoricalHyperparameter: "choices", OrdinalHyperparameter: "sequence"}
     if type(parameter) in bounded:
         kind = bounded[type(parameter)]
         return kind(parameter.lower, parameter.upper, log=parameter.log)
-    if type(parameter) in listed:
-        choices = without_nan(getattr(parameter, listed[type(parameter)]))
-        return distributions.CategoricalDistribution(choices)
+    if type(parameter) in (CategoricalHyperparameter, OrdinalHyperparameter):
+        return distributions.CategoricalDistribution(without_nan(choices(parameter)))
     return None
 
 

@@ -11,18 +11,16 @@ from typing import Any
 
 import numpy as np
 from ConfigSpace import (
-    CategoricalHyperparameter,
     Configuration,
     ConfigurationSpace,
     Constant,
     ForbiddenAndConjunction,
     ForbiddenOrConjunction,
-    OrdinalHyperparameter,
 )
 from ConfigSpace.forbidden import ForbiddenRelation
 from ConfigSpace.types import NotSet
 
-from search.values import Scale, allowed, cast, choices, native
+from search.values import Scale, allowed, cast, native
 from utils import InputError, nearest
 
 Config = dict[str, Any]
@@ -77,7 +75,7 @@ class Space:
 
         What becomes active by it is drawn, what becomes inactive is left out.
         """
-        names = [name for name in config if not isinstance(self.configspace[name], Constant)]
+        names = [name for name in config if name in self.scales]
         for _ in range(FORBIDDEN_TRIES if names else 0):
             name = names[rng.integers(len(names))]
             child = self.complete({**config, name: self._draw(name, rng)}, rng)
@@ -245,11 +243,11 @@ class Space:
 
     def _steps(self, name: str, value: Any) -> list[Any]:
         """Values near the given one, in a fixed order: see `repair`."""
-        hyperparameter = self.configspace[name]
-        if isinstance(hyperparameter, CategoricalHyperparameter | OrdinalHyperparameter):
-            return [choice for choice in choices(hyperparameter) if choice != value]
-        if isinstance(hyperparameter, Constant):
+        if name not in self.scales:
             return []
+        if self.scales[name].choices:
+            return [choice for choice in self.scales[name].choices if choice != value]
+        hyperparameter = self.configspace[name]
         position, steps = float(hyperparameter.to_vector(value)), []
         for end in (0.0, 1.0):
             halfway = native(hyperparameter.to_value((position + end) / 2))
@@ -261,7 +259,7 @@ class Space:
         """A value so far away on the unit scale; at the ends of a range it is reflected."""
         scale = self.scales[name]
         if not scale.ordered:
-            others = [choice for choice in scale.choices if choice != value]
+            others = self._steps(name, value)
             return others[rng.integers(len(others))] if others else value
         least = 1 if step > 0 else -1
         if scale.choices:
