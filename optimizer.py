@@ -51,6 +51,7 @@ from search.trial import Trial
 from utils import InputError
 
 log = logging.getLogger("nas")
+BOLD = 8  # times as wide is the margin of a bold generation
 HERE = Path(__file__).resolve().parent
 # When the disk is full, or the folder has gone.
 KEPT = "what was recorded is intact, and --resume goes on once the cause is gone"
@@ -134,7 +135,9 @@ def evolve(
 
     for generation in range(first_generation(settings), last + 1):
         planned = plan(settings, generation)
-        model = surrogate.learn(history.trials) if learns(settings) else None
+        model = None
+        if learns(settings):
+            model = surrogate.learn(history.trials, margin(settings, generation))
         screen = model if settings.proposals > 1 else None
         children = nursery.draw(population if evolving else [], size(planned), screen)
         if not history.journal.trials:
@@ -163,6 +166,12 @@ def learns(settings: Settings) -> bool:
     """Whether a model of the trials decides anything."""
     modelled = settings.proposals > 1 or settings.promotion == "predicted"
     return modelled and settings.sampler == "evolution"
+
+
+def margin(settings: Settings, generation: int) -> float:
+    """That of `settings`, much wider in bold generations."""
+    bold = settings.bold_every > 0 and generation % settings.bold_every == 0
+    return settings.margin * (BOLD if bold else 1)
 
 
 def one_thread() -> contextlib.AbstractContextManager:

@@ -24,6 +24,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "strong:no-small-population": {"pop_size": 50},
     "strong:no-local-mutation": {"local_mutation": 0.0},
     "strong:no-immigrants": {"immigrants": 0.0},
+    "strong:no-margin": {"margin": 0.0},
+    "strong:no-bold-generations": {"bold_every": 0},
 }
 
 

@@ -83,6 +83,15 @@ class Settings:
     proposals: int = _setting(
         1, "proposals for each child, of which a model of all trials picks one", low=1, high=1000
     )
+    margin: float = _setting(
+        0.0,
+        "improvement that the model looks for, in standard deviations of the noise",
+        low=0,
+        high=1000,
+    )
+    bold_every: int = _setting(
+        0, "every so many generations the margin is eight times as wide; 0: never", low=0, high=1000
+    )
     promotion: str = _setting(
         "measured", "by what trials go on to the next rung", choices=("measured", "predicted")
     )

@@ -98,6 +98,11 @@ class Process:
         alpha = cho_solve((factor, True), y)
         return cls(x, theta, factor, alpha, float(y @ alpha) / len(y) + JITTER)
 
+    @property
+    def noise(self) -> float:
+        """Its standard deviation, in units of y."""
+        return math.sqrt(math.exp(self.theta[-1]) * self.amplitude)
+
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation, without noise, at x (m, d): (m,) and (m,)."""
         across, left = self._solved(x)

@@ -3,7 +3,9 @@
 A Gaussian process for the objective and one for each expensive constraint learn from all rungs;
 epochs are a column like the others. What a full training is worth is the expected improvement
 times the probability of being feasible (Gardner et al. 2014, "Bayesian Optimization with
-Inequality Constraints"), or that probability alone while nothing is feasible.
+Inequality Constraints"), or that probability alone while nothing is feasible. What improves by
+less than a margin, in standard deviations of the noise, counts little: two trainings of one
+configuration differ by as much. A wide margin sends the search where the model knows little.
 """
 
 import math
@@ -19,7 +21,7 @@ from search.features import Features
 from search.space import Config
 from search.trial import Trial
 
-MODEL_VERSION = 2  # of what is decided with a model; a run that goes on needs the same
+MODEL_VERSION = 3  # of what is decided with a model; a run that goes on needs the same
 LEAST = 8  # trials before anything is expected
 MOST = 500  # the latest ones count
 MOST_FOR_PARAMETERS = 256
@@ -37,6 +39,7 @@ class Model:
     spread: np.ndarray
     processes: tuple[gaussian.Process, ...]
     best: float | None  # what a feasible configuration, fully trained, is expected to have
+    margin: float = 0.0  # by which a better one has to be better, in deviations of the noise
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard deviations of the outcomes: (rows, outcomes) each."""
@@ -54,7 +57,8 @@ class Model:
         worth = log_ndtr(-mean[:, 1:] / deviation[:, 1:]).sum(axis=1)
         if self.best is None:
             return worth
-        z = (self.best - mean[:, 0]) / deviation[:, 0]
+        wanted = self.best - self.margin * self.processes[0].noise * self.spread[0]
+        z = (wanted - mean[:, 0]) / deviation[:, 0]
         return worth + np.log(deviation[:, 0]) + log_improvement(z)
 
     def believing(self, config: Config) -> "Model":
@@ -75,7 +79,7 @@ class Model:
         model = self.surrogate.model(
             np.vstack([self.x, self.surrogate.inputs_of(new)]),
             np.vstack([self.y, (self.surrogate.outcomes(new) - self.middle) / self.spread]),
-            *(self.middle, self.spread, self.best),
+            *(self.middle, self.spread, self.best, self.margin),
         )
         worth = dict(
             zip(
@@ -103,7 +107,7 @@ class Surrogate:
         self.parameters: list[np.ndarray] = []
         self._known = 0  # trials behind the parameters
 
-    def learn(self, trials: Sequence[Trial]) -> Model | None:
+    def learn(self, trials: Sequence[Trial], margin: float = 0.0) -> Model | None:
         """A model, or None while there is too little to learn from."""
         usable = [trial for trial in trials if self.usable(trial)]
         if len(usable) < LEAST:
@@ -117,7 +121,7 @@ class Surrogate:
             self.parameters, self._known = [gaussian.fit(x, one) for one in y.T], count
         usable = usable[-MOST:]
         x, (y, middle, spread) = self.inputs_of(usable), _normal(self.outcomes(usable))
-        model = self.model(x, y, middle, spread, None)
+        model = self.model(x, y, middle, spread, None, margin)
         full = [t for t in usable if t.epochs == self.epochs and self.ranking.feasible(t)]
         if not full:
             return model
@@ -131,11 +135,12 @@ class Surrogate:
         middle: np.ndarray,
         spread: np.ndarray,
         best: float | None,
+        margin: float,
     ) -> Model:
         """After these inputs and outcomes, with the parameters of now."""
         pairs = zip(y.T, self.parameters, strict=True)
         processes = tuple(gaussian.Process.of(x, one, theta) for one, theta in pairs)
-        return Model(self, x, y, middle, spread, processes, best)
+        return Model(self, x, y, middle, spread, processes, best, margin)
 
     def usable(self, trial: Trial) -> bool:
         """Whether the trial has an objective and a value for each constraint."""

@@ -23,7 +23,8 @@ SMALL = {"workers": "0", "pop_size": 4, "num_children": 3, "epochs": 12, "max_ge
 # Epochs of each job of a small search, in the fixed order in which a limit cuts them.
 CHARGES = [12] * 4 + 2 * ([3] * 4 + [6] * 3 + [12] * 3 + [3] * 2 + [6] + [6])
 STRONG = {"pop_size": 4, "initial": "brackets", "generation": "bracket", "local_mutation": 0.7}
-STRONG |= {"immigrants": 0.2, "proposals": 16, "promotion": "predicted", "max_generations": 8}
+STRONG |= {"immigrants": 0.2, "proposals": 16, "promotion": "predicted", "max_generations": 10}
+STRONG |= {"margin": 1.0, "bold_every": 4}
 ROOT = Path(__file__).resolve().parent.parent
 each_method = pytest.mark.parametrize(("sampler", "hyperband"), METHODS)
 

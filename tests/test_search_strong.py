@@ -14,7 +14,7 @@ from stubs import (
 
 from engine.observers import Observer
 from engine.settings import Settings, read_preset, resolve
-from optimizer import search
+from optimizer import margin, search
 from search.trial import canonical
 from tests.searches import (
     ROOT,
@@ -40,6 +40,7 @@ def test_the_stronger_search_is_switched_on_by_its_preset():
     }.items():
         assert getattr(Settings(), name) == default != preset[name]
     assert Settings().proposals == 1 and Settings().local_mutation == Settings().immigrants == 0
+    assert Settings().margin == Settings().bold_every == 0
 
 
 @pytest.mark.parametrize(
@@ -65,8 +66,8 @@ def test_the_stronger_search_and_its_parts_are_decided_by_the_seed(space, tmp_pa
 
 def test_a_generation_of_the_stronger_search_is_one_bracket(space):
     result = search(space, StubTarget(), small(**STRONG))
-    brackets = [{t.bracket for t in result.trials if t.generation == g} for g in range(9)]
-    assert brackets == [set(), {2}, {1}, {0}, {2}, {1}, {0}, {2}, {1}], "no generation 0"
+    brackets = [{t.bracket for t in result.trials if t.generation == g} for g in range(8)]
+    assert brackets == [set(), {2}, {1}, {0}, {2}, {1}, {0}, {2}], "no generation 0"
     first = [t for t in result.trials if t.generation == 1]
     assert {t.operator for t in first} == {"sample"}
     assert {t.operator for t in result.trials} == {"sample", "mutate", "perturb", "recombine"}
@@ -97,6 +98,13 @@ def test_the_model_decides_who_is_trained(space):
     assert last() < 0.5 * last(proposals=1)
 
 
+def test_every_fourth_generation_is_bold():
+    strong = small(**STRONG | {"margin": 0.5})
+    assert [margin(strong, generation) for generation in range(1, 9)] == 2 * [0.5, 0.5, 0.5, 4.0]
+    never = small(**STRONG | {"bold_every": 0})
+    assert {margin(never, generation) for generation in range(1, 9)} == {1.0}
+
+
 @pytest.mark.parametrize("after", [1, 5, 13])
 def test_the_stronger_search_goes_on_where_it_was_stopped(space, tmp_path, after):
     assert_resumed(space, small(**STRONG), tmp_path / "run", after, after == 5)
@@ -112,7 +120,10 @@ def test_the_stronger_search_goes_on_with_a_larger_limit(space, tmp_path, first,
     assert_same(tmp_path / "run", longer.trials, at_once.trials)
 
 
-@pytest.mark.parametrize("component", [{"proposals": 1}, {"promotion": "measured"}], ids=str)
+PARTS = [{"proposals": 1}, {"promotion": "measured"}, {"margin": 0.0}, {"bold_every": 0}]
+
+
+@pytest.mark.parametrize("component", PARTS, ids=str)
 def test_each_part_of_the_model_decides_something_in_these_tests(space, component):
     """So that what holds of them holds of the model."""
     with_it, without = (

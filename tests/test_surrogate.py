@@ -1,6 +1,7 @@
 """The model of the trials: features, the Gaussian process, what it expects, who goes on by it."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,6 +172,49 @@ def test_a_child_is_near_the_best_that_the_model_knows_of():
         drawn = [nursery.draw(trials[:4], 1, model)[0].config for _ in range(10)]
         short[proposals] = most - np.median(model.worth(drawn))
     assert short[192] < 0.05 < 0.5 < short[1]
+
+
+def noisy_line(seed=0, noise=0.01):
+    """Many trainings where x is small, one where it is large; the objective hardly differs."""
+    places = [*np.linspace(0.0, 0.3, 30), 0.9]
+    noises = noise * rng(seed).normal(size=len(places))
+    values = [0.5 + 0.02 * x - 0.3 * (x > 0.5) + e for x, e in zip(places, noises, strict=True)]
+    return [
+        measured(i, float(x), 0.5, metrics={"top3": v, "precision": 0.9, "num_params": 1})
+        for i, (x, v) in enumerate(zip(places, values, strict=True))
+    ]
+
+
+def test_a_margin_is_in_units_of_the_noise():
+    model = surrogate().learn(noisy_line())
+    assert model.processes[0].noise * model.spread[0] == pytest.approx(0.01, rel=0.4)
+    wide, asked = surrogate().learn(noisy_line(), 3.0), [{"x": 0.2, "y": 0.5}]
+    lower = replace(model, best=model.best - 3 * model.processes[0].noise * model.spread[0])
+    assert wide.worth(asked) == lower.worth(asked) < model.worth(asked)
+
+
+def test_a_wide_margin_looks_where_little_is_known():
+    """Between what is known well and a poor place far away, whose surroundings are unknown."""
+    line = [{"x": float(x), "y": 0.5} for x in np.linspace(0, 1, 201)]
+    chosen = {}
+    for wide in (0.0, 8.0):
+        model = surrogate().learn(noisy_line(), wide)
+        chosen[wide] = line[int(np.argmax(model.worth(line)))]["x"]
+        sure = model.predict(model.surrogate.inputs([{"x": chosen[wide], "y": 0.5}]))[1][0, 0]
+        chosen[wide] = chosen[wide], sure
+    assert chosen[0.0][0] <= 0.4 < chosen[8.0][0]
+    assert chosen[8.0][1] > 2 * chosen[0.0][1]
+
+
+def test_promotion_keeps_the_margin():
+    """The first is nearer to the best, of the second less is known."""
+    trials = grid((25, 50))
+    rung = [measured(40, 0.45, 0.8, 25), measured(41, 0.1, 0.95, 25)]
+    first = {
+        margin: surrogate().learn(trials, margin).promising(rung, rung)[0].trial
+        for margin in (0.0, 1000.0)
+    }
+    assert first == {0.0: 40, 1000.0: 41}
 
 
 def test_while_nothing_is_feasible_the_nearest_to_it_counts():
