@@ -90,7 +90,10 @@ class Settings:
         high=1000,
     )
     bold_every: int = _setting(
-        0, "every so many generations the margin is eight times as wide; 0: never", low=0, high=1000
+        0,
+        "every so many generations the margin is eight times as wide; 0: never",
+        low=0,
+        high=1000,
     )
     promotion: str = _setting(
         "measured", "by what trials go on to the next rung", choices=("measured", "predicted")
