@@ -135,9 +135,8 @@ def evolve(
 
     for generation in range(first_generation(settings), last + 1):
         planned = plan(settings, generation)
-        model = None
-        if learns(settings):
-            model = surrogate.learn(history.trials, margin(settings, generation))
+        wanted = margin(settings, generation)
+        model = surrogate.learn(history.trials, wanted) if learns(settings) else None
         screen = model if settings.proposals > 1 else None
         children = nursery.draw(population if evolving else [], size(planned), screen)
         if not history.journal.trials:
@@ -169,7 +168,7 @@ def learns(settings: Settings) -> bool:
 
 
 def margin(settings: Settings, generation: int) -> float:
-    """That of `settings`, much wider in bold generations."""
+    """By how much the model wants an improvement, in standard deviations of the noise."""
     bold = settings.bold_every > 0 and generation % settings.bold_every == 0
     return settings.margin * (BOLD if bold else 1)
 

@@ -3,9 +3,10 @@
 A Gaussian process for the objective and one for each expensive constraint learn from all rungs;
 epochs are a column like the others. What a full training is worth is the expected improvement
 times the probability of being feasible (Gardner et al. 2014, "Bayesian Optimization with
-Inequality Constraints"), or that probability alone while nothing is feasible. What improves by
-less than a margin, in standard deviations of the noise, counts little: two trainings of one
-configuration differ by as much. A wide margin sends the search where the model knows little.
+Inequality Constraints"), or that probability alone while nothing is feasible. An improvement
+counts from a margin on (Brochu et al. 2010, "A Tutorial on Bayesian Optimization", section 2.3.2),
+here in standard deviations of the noise, by which two trainings of one configuration differ, too.
+A wide margin sends the search where the model knows little.
 """
 
 import math
