@@ -4,7 +4,7 @@ A Gaussian process for the objective and one for each expensive constraint learn
 epochs are a column like the others. What a full training is worth is the expected improvement
 times the probability of being feasible (Gardner et al. 2014, "Bayesian Optimization with
 Inequality Constraints"), or that probability alone while nothing is feasible. An improvement
-counts from a margin on (Brochu et al. 2010, "A Tutorial on Bayesian Optimization", section 2.3.2),
+counts from a margin on (Brochu et al. 2010, "A Tutorial on Bayesian Optimization", their xi),
 here in standard deviations of the noise, by which two trainings of one configuration differ, too.
 A wide margin sends the search where the model knows little.
 """
