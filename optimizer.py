@@ -27,10 +27,12 @@ from engine.dispatch import Dispatcher
 from engine.executor import open_executor
 from engine.history import History
 from engine.journal import Journal
+from engine.machine import one_thread
 from engine.observers import Observer, Observers
 from engine.progress import progress
+from engine.resuming import resumed
 from engine.run import RunFolder, data_place
-from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, resumed
+from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve
 from engine.stopping import EXIT_CODES, Stop, StopSignals, not_swallowed
 from engine.tracking import tracking
 from search.evolution import survivors
@@ -171,14 +173,6 @@ def margin(settings: Settings, generation: int) -> float:
     """By how much the model wants an improvement, in standard deviations of the noise."""
     bold = settings.bold_every > 0 and generation % settings.bold_every == 0
     return settings.margin * (BOLD if bold else 1)
-
-
-def one_thread() -> contextlib.AbstractContextManager:
-    """Linear algebra by one thread: how sums are split among threads changes their last bits."""
-    import scipy.linalg  # noqa: F401  What is not loaded yet would not be limited.
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(1, "blas")
 
 
 def epoch_limit(settings: Settings) -> int | None:

@@ -1,6 +1,7 @@
-"""Cores and memory: of this machine, and of a process."""
+"""Cores, threads and memory: of this machine, and of a process."""
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,14 @@ def usable_cores() -> int:
     if quota.isdigit() and period.isdigit():
         cores = min(cores, int(quota) / int(period))
     return max(1, int(cores))
+
+
+def one_thread() -> AbstractContextManager:
+    """Linear algebra by one thread: how sums are split among threads changes their last bits."""
+    import scipy.linalg  # noqa: F401  What is not loaded yet would not be limited.
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, "blas")
 
 
 def usable_memory() -> int:

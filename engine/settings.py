@@ -20,14 +20,6 @@ SHORTHANDS = {
     "constraint_max_model_size": ("num_params <= ", "upper limit of the number of parameters"),
     "constraint_min_precision": ("precision >= ", "lower limit of the precision"),
 }
-# What may change when a run goes on; else its results would. A fingerprint knows the images.
-MAY_DIFFER = (
-    *("max_time", "grace", "max_total_epochs", "max_generations", "verbosity", "workers"),
-    *("scheduler", "trial_timeout", "max_memory_gb", "max_checkpoint_gb", "dataset"),
-    *("allow_inexact", "data_dir"),
-    *("wandb", "wandb_project", "wandb_entity", "wandb_group", "wandb_tags"),
-)
-INEXACTLY = ("device", "threads")  # with allow_inexact only
 MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
 
 
@@ -84,16 +76,10 @@ class Settings:
         1, "proposals for each child, of which a model of all trials picks one", low=1, high=1000
     )
     margin: float = _setting(
-        0.0,
-        "improvement that the model looks for, in standard deviations of the noise",
-        low=0,
-        high=1000,
+        0.0, "what counts as an improvement, in standard deviations of the noise", low=0, high=1000
     )
     bold_every: int = _setting(
-        0,
-        "every so many generations the margin is eight times as wide; 0: never",
-        low=0,
-        high=1000,
+        0, "every so many generations the margin is eight times as wide", low=0, high=1000
     )
     promotion: str = _setting(
         "measured", "by what trials go on to the next rung", choices=("measured", "predicted")
@@ -307,25 +293,3 @@ def read_preset(path: str) -> Mapping[str, Any]:
     if isinstance(preset := read_json(Path(path)), dict):
         return preset
     raise InputError(f"preset {path} is not a JSON object of settings")
-
-
-def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
-    """The settings of the run with this run.json, with new limits; InputError for any other."""
-    if not isinstance(record.get("settings"), dict):
-        raise InputError("--resume: the run.json of this run has no settings")
-    began = {**record["settings"], "allow_inexact": False}  # a consent is for one session
-    kept, settings = resolve(began), resolve(began, given)
-    allowed_now = MAY_DIFFER + (INEXACTLY if settings.allow_inexact else ())
-    for name in FIELDS:
-        old, new = getattr(kept, name), getattr(settings, name)
-        if name == "constraints":  # however their bounds are written
-            same = settings.ranking().constraints == kept.ranking().constraints
-        else:
-            same = new == old
-        if not same and name not in allowed_now:
-            hint = "; --allow_inexact would let it" if name in INEXACTLY else ""
-            raise InputError(
-                f"--resume: {name} is {old!r} in this run and cannot become {new!r}; only "
-                f"{', '.join(MAY_DIFFER)} may differ{hint}"
-            )
-    return settings

@@ -18,8 +18,9 @@ import optimizer
 from engine import run as run_module
 from engine.candidates import read_candidates, search_behind
 from engine.journal import Journal
+from engine.resuming import resumed
 from engine.run import RunFolder, read_record
-from engine.settings import read_preset, resolve, resumed
+from engine.settings import read_preset, resolve
 from optimizer import search
 from search.space import Space
 from utils import InputError

@@ -17,8 +17,9 @@ from stubs import make_trial
 from engine import run
 from engine.history import History
 from engine.journal import Journal
+from engine.resuming import resumed
 from engine.run import RunFolder, data_place, run_name
-from engine.settings import Settings, resolve, resumed
+from engine.settings import Settings, resolve
 from optimizer import main
 from search.constraints import Ranking
 from search.generation import incumbent

@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.resuming import MAY_DIFFER, resumed
 from engine.settings import (
     FIELDS,
-    MAY_DIFFER,
     SHORTHANDS,
     Settings,
     read_preset,
     resolve,
-    resumed,
 )
 from search.constraints import Constraint
 from utils import InputError

@@ -1,0 +1,38 @@
+"""Which settings may change when a run goes on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.settings import FIELDS, Settings, resolve
+from utils import InputError
+
+# What may change when a run goes on; else its results would. A fingerprint knows the images.
+MAY_DIFFER = (
+    *("max_time", "grace", "max_total_epochs", "max_generations", "verbosity", "workers"),
+    *("scheduler", "trial_timeout", "max_memory_gb", "max_checkpoint_gb", "dataset"),
+    *("allow_inexact", "data_dir"),
+    *("wandb", "wandb_project", "wandb_entity", "wandb_group", "wandb_tags"),
+)
+INEXACTLY = ("device", "threads")  # with allow_inexact only
+
+
+def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
+    """The settings of the run with this run.json, with new limits; InputError for any other."""
+    if not isinstance(record.get("settings"), dict):
+        raise InputError("--resume: the run.json of this run has no settings")
+    began = {**record["settings"], "allow_inexact": False}  # a consent is for one session
+    kept, settings = resolve(began), resolve(began, given)
+    allowed_now = MAY_DIFFER + (INEXACTLY if settings.allow_inexact else ())
+    for name in FIELDS:
+        old, new = getattr(kept, name), getattr(settings, name)
+        if name == "constraints":  # however their bounds are written
+            same = settings.ranking().constraints == kept.ranking().constraints
+        else:
+            same = new == old
+        if not same and name not in allowed_now:
+            hint = "; --allow_inexact would let it" if name in INEXACTLY else ""
+            raise InputError(
+                f"--resume: {name} is {old!r} in this run and cannot become {new!r}; only "
+                f"{', '.join(MAY_DIFFER)} may differ{hint}"
+            )
+    return settings
