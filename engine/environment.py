@@ -1,11 +1,14 @@
 """What a run's results depend on besides its settings: versions, machine, code."""
 
+import itertools
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+CPUINFO = Path("/proc/cpuinfo")
+NUMBERS = ("cpu family", "model")  # of a processor, there
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "ConfigSpace", "pillow")
 
 
@@ -37,11 +40,17 @@ def environment() -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """The processor's model, as results to the last bit depend on it."""
+    """The processor's model and family, as results to the last bit depend on them.
+
+    The same name can stand for several generations, whose vector units round differently.
+    """
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = itertools.takewhile(bool, CPUINFO.read_text().splitlines())  # of the first core
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return platform.processor() or platform.machine()
+    words = (line.partition(":") for line in lines)
+    first = {key.strip(): value.strip() for key, _, value in words}
+    if "model name" not in first:
+        return platform.processor() or platform.machine()
+    numbers = [f"{key.removeprefix('cpu ')} {first[key]}" for key in NUMBERS if key in first]
+    return ", ".join([first["model name"], *numbers])

@@ -1,0 +1,26 @@
+"""What is noted of the machine that a run works on."""
+
+import platform
+
+import pytest
+
+from engine import environment
+
+CORE = "processor\t: {core}\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: Some Name\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (CORE.format(core=0) + "\n" + CORE.format(core=1), "Some Name, family 26, model 2"),
+        ("model name\t: Some Name\n", "Some Name"),
+        ("BogoMIPS\t: 48.00\n", None),
+        (None, None),
+    ],
+    ids=["x86", "no numbers", "no name", "no file"],
+)
+def test_processors_of_one_name_are_told_apart(tmp_path, monkeypatch, text, name):
+    monkeypatch.setattr(environment, "CPUINFO", tmp_path / "cpuinfo")
+    if text is not None:
+        environment.CPUINFO.write_text(text)
+    assert environment.processor_name() == (name or platform.processor() or platform.machine())
