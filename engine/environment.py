@@ -45,12 +45,13 @@ def processor_name() -> str:
     The same name can stand for several generations, whose vector units round differently.
     """
     try:
-        lines = itertools.takewhile(bool, CPUINFO.read_text().splitlines())  # of the first core
+        text = CPUINFO.read_text()
     except OSError:
+        text = ""
+    of_first_core = itertools.takewhile(bool, text.splitlines())
+    words = (line.partition(":") for line in of_first_core)
+    known = {key.strip(): value.strip() for key, _, value in words}
+    if "model name" not in known:
         return platform.processor() or platform.machine()
-    words = (line.partition(":") for line in lines)
-    first = {key.strip(): value.strip() for key, _, value in words}
-    if "model name" not in first:
-        return platform.processor() or platform.machine()
-    numbers = [f"{key.removeprefix('cpu ')} {first[key]}" for key in NUMBERS if key in first]
-    return ", ".join([first["model name"], *numbers])
+    numbers = [f"{key.removeprefix('cpu ')} {known[key]}" for key in NUMBERS if key in known]
+    return ", ".join([known["model name"], *numbers])

@@ -40,7 +40,7 @@ class Model:
     spread: np.ndarray
     processes: tuple[gaussian.Process, ...]
     best: float | None  # what a feasible configuration, fully trained, is expected to have
-    margin: float = 0.0  # by which a better one has to be better, in deviations of the noise
+    margin: float  # by which a better one has to be better, in deviations of the noise
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard deviations of the outcomes: (rows, outcomes) each."""
