@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from vision import winograd
 from vision.layers import Convolution, Dropout, Flatten, GlobalAveragePool
+from vision.ways import fastest_way
+from vision.winograd import TILE, window
 
 
 class Shapes(NamedTuple):
@@ -117,11 +118,11 @@ def count_activations(
     kept = 6 * image_size * image_size + (2 if config["use_BN"] else 1) * sum(outputs) + 3 * pooled
     kernels = 0
     for inputs, channels, side in convolutions:
-        sizes = config["batch_size"], side, side
-        if winograd.suits(inputs, channels, config["kernel_size"], *sizes):
+        kernel = config["kernel_size"]
+        if fastest_way(inputs, channels, kernel, config["batch_size"], side, side) == "winograd":
             # In place of inputs, which are counted among what is pooled.
-            kept += int((winograd.WINDOW**2 / winograd.TILE**2 - 1) * inputs * side**2)
-            kernels += winograd.WINDOW**2 * inputs * channels
+            kept += int((window(kernel) ** 2 / TILE**2 - 1) * inputs * side**2)
+            kernels += window(kernel) ** 2 * inputs * channels
     return kept + sum(3 * width for _, width in linears), max(outputs), kernels
 
 

@@ -9,6 +9,7 @@ import csv
 import difflib
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+
+CPUINFO = Path("/proc/cpuinfo")
 
 
 class InputError(ValueError):
@@ -60,6 +63,16 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_nan(item) for item in value]
     return value
+
+
+def first_processor() -> dict[str, str]:
+    """What Linux tells of the first core ('model name', 'cpu family', ...); else nothing."""
+    try:
+        text = CPUINFO.read_text()
+    except OSError:
+        return {}
+    words = (line.partition(":") for line in itertools.takewhile(bool, text.splitlines()))
+    return {key.strip(): value.strip() for key, _, value in words}
 
 
 @contextlib.contextmanager

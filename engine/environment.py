@@ -1,14 +1,14 @@
 """What a run's results depend on besides its settings: versions, machine, code."""
 
-import itertools
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-CPUINFO = Path("/proc/cpuinfo")
-NUMBERS = ("cpu family", "model")  # of a processor, there
+from utils import first_processor
+
+NUMBERS = ("cpu family", "model")
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "ConfigSpace", "pillow")
 
 
@@ -44,13 +44,7 @@ def processor_name() -> str:
 
     The same name can stand for several generations, whose vector units round differently.
     """
-    try:
-        text = CPUINFO.read_text()
-    except OSError:
-        text = ""
-    of_first_core = itertools.takewhile(bool, text.splitlines())
-    words = (line.partition(":") for line in of_first_core)
-    known = {key.strip(): value.strip() for key, _, value in words}
+    known = first_processor()
     if "model name" not in known:
         return platform.processor() or platform.machine()
     numbers = [f"{key.removeprefix('cpu ')} {known[key]}" for key in NUMBERS if key in known]

@@ -33,8 +33,8 @@ MAY_IMPORT = {
     "benchmarks/": None,
     "examples/": None,
 }
-MAY_IMPORT_TORCH = ("cnn.py", "target.py", "vision/layers.py", "vision/winograd.py")
-MAY_IMPORT_TORCH += ("vision/training.py", "baselines/", "benchmarks/")
+MAY_IMPORT_TORCH = ("cnn.py", "target.py", "vision/layers.py", "vision/taps.py")
+MAY_IMPORT_TORCH += ("vision/winograd.py", "vision/training.py", "baselines/", "benchmarks/")
 
 
 def functions(tree):

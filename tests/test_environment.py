@@ -4,6 +4,7 @@ import platform
 
 import pytest
 
+import utils
 from engine import environment
 
 CORE = "processor\t: {core}\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: Some Name\n"
@@ -20,7 +21,7 @@ CORE = "processor\t: {core}\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: Some 
     ids=["x86", "no numbers", "no name", "no file"],
 )
 def test_processors_of_one_name_are_told_apart(tmp_path, monkeypatch, text, name):
-    monkeypatch.setattr(environment, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(utils, "CPUINFO", tmp_path / "cpuinfo")
     if text is not None:
-        environment.CPUINFO.write_text(text)
+        utils.CPUINFO.write_text(text)
     assert environment.processor_name() == (name or platform.processor() or platform.machine())
