@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 from ConfigSpace import (
     AndConjunction,
     Categorical,
@@ -26,6 +27,7 @@ from ConfigSpace import (
     OrdinalHyperparameter,
 )
 
+from engine.journal import Journal
 from search.space import Space
 from search.trial import Trial, canonical
 from utils import derive_seed
@@ -122,6 +124,13 @@ def make_trial(number: int = 0, **changes: Any) -> Trial:
     return Trial(**{**values, **changes})
 
 
+def write_journal(path: Path, trials: Sequence[Trial]) -> None:
+    journal = Journal(path)
+    for trial in trials:
+        journal.append(trial)
+    journal.close()
+
+
 def on_disk(folder: Path) -> list[Trial]:
     """The trials of a run's journal."""
     return [Trial.from_line(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
@@ -144,6 +153,13 @@ def assert_same(folder: Path, trials: Sequence[Trial], whole: Sequence[Trial]) -
     """A search in a folder, on disk and in memory, is the one that ran without a folder."""
     assert lines(on_disk(folder)) == lines(whole)
     assert lines(trials) == bare(whole)
+
+
+def processes_of(pid):
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def rich_space() -> Space:

@@ -1,14 +1,10 @@
 """Data sets: where they are found, how they are divided, and that the test part stays unseen."""
 
-import hashlib
-import http.server
 import io
 import json
 import os
 import pickle
 import shutil
-import tarfile
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +14,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 
+from tests.flower_folders import (
+    TEST_NUMBERS,
+    TRAIN_NUMBERS,
+    make_published,
+    make_train_test,
+    write_image,
+)
 from utils import InputError
 from vision import data, download, folders
 from vision.data import open_data, open_test, open_train, stratified_folds
 
 REAL = os.environ.get("FLOWERS17_DIR")
-# A small Flowers-17 in the published form: of each class of 80 numbers only these exist.
-TRAIN_NUMBERS = [80 * label + offset for label in range(17) for offset in (1, 10, 2)]
-TEST_NUMBERS = [80 * label + offset for label in range(17) for offset in (5,)]
 
 
 @pytest.fixture(autouse=True)
@@ -39,33 +39,6 @@ def no_environment(monkeypatch):
 @pytest.fixture
 def cache(tmp_path):
     return tmp_path / "data" / "cache"
-
-
-def write_image(path: Path, value: int = 0, size=(16, 16), mode: str = "RGB") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (value % 256, value // 256, 7)).convert(mode).save(path)
-
-
-def make_train_test(root: Path, classes=("1", "2", "10"), n_train: int = 3) -> Path:
-    for label, name in enumerate(classes):
-        for number in range(n_train):
-            write_image(root / "train" / name / f"image_{number + 8}.png", 10 * label + number)
-        write_image(root / "test" / name / "image_1.png", 100 + label)
-    return root
-
-
-def make_published(root: Path) -> Path:
-    for number in TRAIN_NUMBERS + TEST_NUMBERS:
-        write_image(root / "jpg" / f"image_{number:04d}.jpg", number, size=(24, 16))
-    splits = {}
-    for split in (1, 2, 3):  # splits 2 and 3: train has 2 images of each class, test also 2
-        keep = 3 if split == 1 else 2
-        train = [n for i, n in enumerate(TRAIN_NUMBERS) if i % 3 < keep]
-        test = TEST_NUMBERS + [n for n in TRAIN_NUMBERS if n not in train]
-        for name, numbers in (("trn", train[::2]), ("val", train[1::2]), ("tst", test)):
-            splits[f"{name}{split}"] = np.array([numbers[::-1]], dtype=np.uint16)
-    savemat(root / "datasplits.mat", splits)
-    return root
 
 
 # ------------------------------------------------------------------------------------ layouts
@@ -271,104 +244,6 @@ def test_cache_that_cannot_be_written_is_done_without(tmp_path):
     root = make_train_test(tmp_path / "flowers")
     images, _ = open_train(open_data(data_dir=root, cache_dir=tmp_path / "file" / "cache"))
     assert len(images.pixels) == 9
-
-
-# ------------------------------------------------------------------------------------ download
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """A loopback stand-in for the home of Flowers-17, and the paths it was asked for."""
-    www = tmp_path / "www"
-    published = make_published(tmp_path / "made")
-    www.mkdir()
-    shutil.copy(published / "datasplits.mat", www)
-    with tarfile.open(www / "17flowers.tgz", "w:gz") as archive:
-        archive.add(published / "jpg", "jpg")
-    files = {name: (www / name).read_bytes() for name in download.MD5}
-    asked, broken = [], {}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            name = self.path.strip("/")
-            asked.append(name)
-            if broken.get(name) == "404":
-                return self.send_error(404)
-            content = files[name]
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if broken.get(name) == "truncated":
-                content = content[: len(content) // 2]
-            self.wfile.write(content)
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    md5 = {name: hashlib.md5(files[name]).hexdigest() for name in download.MD5}
-    monkeypatch.setattr(download, "MD5", md5)
-    monkeypatch.setattr(download, "BASE_URL", f"http://127.0.0.1:{server.server_port}/")
-    yield {"asked": asked, "broken": broken, "md5": md5, "files": files}
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_download_once(tmp_path, cache, home, capsys):
-    source = open_data(cache_dir=cache)
-    assert (source.kind, source.layout, source.note) == ("flowers17", "published", "")
-    assert source.root == str(tmp_path / "data" / "flowers17")
-    assert len(open_train(source)[0].names) == 17 * 3
-    assert "17flowers.tgz: 100%" in capsys.readouterr().err
-    assert open_data("flowers17", cache_dir=cache) == source
-    assert home["asked"] == ["datasplits.mat", "17flowers.tgz"]
-    assert sorted(os.listdir(source.root)) == ["datasplits.mat", "jpg"]
-    assert sorted(os.listdir(tmp_path / "data")) == ["cache", "flowers17"]
-
-
-@pytest.mark.parametrize("failure, sentence", [
-    ("404", "404"), ("truncated", "broke off after"), ("md5", "not 0000 as published"),
-    ("archive", "cannot be unpacked"), ("outside", "cannot be unpacked"), ("no jpg", "no folder"),
-])  # fmt: skip
-def test_failed_download_leaves_nothing_behind(tmp_path, cache, home, failure, sentence):
-    name = "17flowers.tgz"
-    home["broken"][name] = failure
-    if failure == "md5":
-        home["md5"][name] = "0000"
-    elif failure == "archive":
-        home["files"][name] = b"not an archive"
-    elif failure in ("outside", "no jpg"):
-        content = io.BytesIO()
-        with tarfile.open(fileobj=content, mode="w:gz") as archive:
-            archive.addfile(tarfile.TarInfo("../outside" if failure == "outside" else "file"))
-        home["files"][name] = content.getvalue()
-    if failure not in ("md5", "404"):
-        home["md5"][name] = hashlib.md5(home["files"][name]).hexdigest()
-    with pytest.raises(InputError, match=sentence) as error:
-        open_data("flowers17", cache_dir=cache)
-    for way in ("--data_dir", "FLOWERS17_DIR", "network", "--dataset synthetic"):
-        assert way in str(error.value)
-    assert os.listdir(tmp_path / "data") == []
-
-
-def test_download_can_be_repeated_after_a_failure(cache, home):
-    home["broken"]["17flowers.tgz"] = "404"
-    with pytest.raises(InputError):
-        open_data("flowers17", cache_dir=cache)
-    home["broken"].clear()
-    assert open_data("flowers17", cache_dir=cache).kind == "flowers17"
-
-
-def test_folders_named_by_the_user_come_before_the_download(tmp_path, cache, home, monkeypatch):
-    own = make_train_test(tmp_path / "own")
-    other = make_train_test(tmp_path / "other")
-    monkeypatch.setenv("FLOWERS17_DIR", str(other))
-    assert open_data(cache_dir=cache).root == str(other)
-    assert open_data(data_dir=own, cache_dir=cache).root == str(own)
-    assert home["asked"] == []
 
 
 # ---------------------------------------------------------------------------- embedded flowers

@@ -1,0 +1,124 @@
+"""The download of Flowers-17, from a stand-in for its home: once, whole or not at all."""
+
+import hashlib
+import http.server
+import io
+import os
+import shutil
+import tarfile
+import threading
+
+import pytest
+
+from tests.flower_folders import make_published, make_train_test
+from utils import InputError
+from vision import download
+from vision.data import open_data, open_train
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch):
+    monkeypatch.delenv("FLOWERS17_DIR", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    # Nothing listens there, so that no test can reach the real home of Flowers-17.
+    monkeypatch.setattr(download, "BASE_URL", "http://127.0.0.1:9/")
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "data" / "cache"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A loopback stand-in for the home of Flowers-17, and the paths it was asked for."""
+    www = tmp_path / "www"
+    published = make_published(tmp_path / "made")
+    www.mkdir()
+    shutil.copy(published / "datasplits.mat", www)
+    with tarfile.open(www / "17flowers.tgz", "w:gz") as archive:
+        archive.add(published / "jpg", "jpg")
+    files = {name: (www / name).read_bytes() for name in download.MD5}
+    asked, broken = [], {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = self.path.strip("/")
+            asked.append(name)
+            if broken.get(name) == "404":
+                return self.send_error(404)
+            content = files[name]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if broken.get(name) == "truncated":
+                content = content[: len(content) // 2]
+            self.wfile.write(content)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    md5 = {name: hashlib.md5(files[name]).hexdigest() for name in download.MD5}
+    monkeypatch.setattr(download, "MD5", md5)
+    monkeypatch.setattr(download, "BASE_URL", f"http://127.0.0.1:{server.server_port}/")
+    yield {"asked": asked, "broken": broken, "md5": md5, "files": files}
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_download_once(tmp_path, cache, home, capsys):
+    source = open_data(cache_dir=cache)
+    assert (source.kind, source.layout, source.note) == ("flowers17", "published", "")
+    assert source.root == str(tmp_path / "data" / "flowers17")
+    assert len(open_train(source)[0].names) == 17 * 3
+    assert "17flowers.tgz: 100%" in capsys.readouterr().err
+    assert open_data("flowers17", cache_dir=cache) == source
+    assert home["asked"] == ["datasplits.mat", "17flowers.tgz"]
+    assert sorted(os.listdir(source.root)) == ["datasplits.mat", "jpg"]
+    assert sorted(os.listdir(tmp_path / "data")) == ["cache", "flowers17"]
+
+
+@pytest.mark.parametrize("failure, sentence", [
+    ("404", "404"), ("truncated", "broke off after"), ("md5", "not 0000 as published"),
+    ("archive", "cannot be unpacked"), ("outside", "cannot be unpacked"), ("no jpg", "no folder"),
+])  # fmt: skip
+def test_failed_download_leaves_nothing_behind(tmp_path, cache, home, failure, sentence):
+    name = "17flowers.tgz"
+    home["broken"][name] = failure
+    if failure == "md5":
+        home["md5"][name] = "0000"
+    elif failure == "archive":
+        home["files"][name] = b"not an archive"
+    elif failure in ("outside", "no jpg"):
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w:gz") as archive:
+            archive.addfile(tarfile.TarInfo("../outside" if failure == "outside" else "file"))
+        home["files"][name] = content.getvalue()
+    if failure not in ("md5", "404"):
+        home["md5"][name] = hashlib.md5(home["files"][name]).hexdigest()
+    with pytest.raises(InputError, match=sentence) as error:
+        open_data("flowers17", cache_dir=cache)
+    for way in ("--data_dir", "FLOWERS17_DIR", "network", "--dataset synthetic"):
+        assert way in str(error.value)
+    assert os.listdir(tmp_path / "data") == []
+
+
+def test_download_can_be_repeated_after_a_failure(cache, home):
+    home["broken"]["17flowers.tgz"] = "404"
+    with pytest.raises(InputError):
+        open_data("flowers17", cache_dir=cache)
+    home["broken"].clear()
+    assert open_data("flowers17", cache_dir=cache).kind == "flowers17"
+
+
+def test_folders_named_by_the_user_come_before_the_download(tmp_path, cache, home, monkeypatch):
+    own = make_train_test(tmp_path / "own")
+    other = make_train_test(tmp_path / "other")
+    monkeypatch.setenv("FLOWERS17_DIR", str(other))
+    assert open_data(cache_dir=cache).root == str(other)
+    assert open_data(data_dir=own, cache_dir=cache).root == str(own)
+    assert home["asked"] == []
