@@ -110,7 +110,8 @@ def count_activations(
 
     Kept are the outputs of ReLU, batch norm, pooling and dropout, the places of the maxima (two
     floats each, one for four pixels), and the dropout mask. A convolution in Winograd's way (by
-    `batch_size`, too) keeps windows in place of its input, and the transformed kernels.
+    `batch_size`, too; float32 on a CPU) keeps windows in place of its input, and the transformed
+    kernels.
     """
     convolutions, linears = shapes(config, image_size, num_classes)
     outputs = [channels * side * side for _, channels, side in convolutions]

@@ -204,8 +204,8 @@ class ImageTarget:
         of the training's memory in one piece. Quarter and four are fitted to measured peaks.
         """
         sizes = self.image_size, self.num_classes
-        kept, largest, kernels = count_activations(config, *sizes)
         batch = min(config["batch_size"], max(len(train) for train, _ in self.folds))
+        kept, largest, kernels = count_activations({**config, "batch_size": batch}, *sizes)
         scored = min(SCORING_BATCH, max(len(held_out) for _, held_out in self.folds))
         states = 16 + 12 * len(self.folds)  # bytes a parameter
         images = 2 * self.images.numel()

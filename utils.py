@@ -68,7 +68,7 @@ def without_nan(value: Any) -> Any:
 def first_processor() -> dict[str, str]:
     """What Linux tells of the first core ('model name', 'cpu family', ...); else nothing."""
     try:
-        text = CPUINFO.read_text()
+        text = CPUINFO.read_text(errors="replace")
     except OSError:
         return {}
     words = (line.partition(":") for line in itertools.takewhile(bool, text.splitlines()))

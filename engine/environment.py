@@ -40,7 +40,7 @@ def environment() -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """The processor's model and family, as results to the last bit depend on them.
+    """The processor's model, family and vectors, as results to the last bit depend on them.
 
     The same name can stand for several generations, whose vector units round differently.
     """
@@ -48,4 +48,5 @@ def processor_name() -> str:
     if "model name" not in known:
         return platform.processor() or platform.machine()
     numbers = [f"{key.removeprefix('cpu ')} {known[key]}" for key in NUMBERS if key in known]
-    return ", ".join([known["model name"], *numbers])
+    vectors = ["AVX-512"] if "avx512f" in known.get("flags", "").split() else []
+    return ", ".join([known["model name"], *numbers, *vectors])

@@ -14,11 +14,12 @@ CORE = "processor\t: {core}\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: Some 
     ("text", "name"),
     [
         (CORE.format(core=0) + "\n" + CORE.format(core=1), "Some Name, family 26, model 2"),
+        (CORE.format(core=0) + "flags : fma avx512f\n", "Some Name, family 26, model 2, AVX-512"),
         ("model name\t: Some Name\n", "Some Name"),
         ("BogoMIPS\t: 48.00\n", None),
         (None, None),
     ],
-    ids=["x86", "no numbers", "no name", "no file"],
+    ids=["x86", "vectors", "no numbers", "no name", "no file"],
 )
 def test_processors_of_one_name_are_told_apart(tmp_path, monkeypatch, text, name):
     monkeypatch.setattr(utils, "CPUINFO", tmp_path / "cpuinfo")

@@ -17,13 +17,13 @@ def usual_processor(monkeypatch):
     monkeypatch.setattr(ways, "fast_convolutions", lambda: False)
 
 
-def gradients(function, shape):
-    """Output, and the gradients of input, weights and bias, in float64."""
+def gradients(function, shape, dtype=torch.float64):
+    """Output, and the gradients of input, weights and bias."""
     images, inputs, outputs, kernel, height, width = shape
     generator = torch.Generator().manual_seed(1)
 
     def draw(*sizes):
-        drawn = torch.randn(*sizes, generator=generator, dtype=torch.float64)
+        drawn = torch.randn(*sizes, generator=generator, dtype=torch.float64).to(dtype)
         return drawn.contiguous(memory_format=torch.channels_last) if len(sizes) > 1 else drawn
 
     given = [draw(images, inputs, height, width), draw(outputs, inputs, kernel, kernel)]
@@ -61,17 +61,27 @@ def test_few_products_give_what_pytorch_gives(shape, kernel):
 
 
 def test_many_channels_are_done_in_larger_parts():
+    """Of 70 images with 4 tiles each."""
+    for channels, parts in (((128, 256), 2), ((181, 181), 5)):
+        kept = kept_by(Convolution(*channels, 3), torch.zeros(70, channels[0], 8, 8))
+        assert len(kept) == 1 + parts
     same(winograd.convolve, (70, 182, 181, 3, 8, 8))
+
+
+def kept_by(layer, x):
+    """Sizes of what is kept for the backward pass."""
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()), lambda _: 0):
+        layer(x)
+    return kept
 
 
 @pytest.mark.parametrize("kernel", winograd.POINTS)
 def test_in_float32_they_differ_by_rounding_only(kernel):
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(32, 64, 8, 8, generator=generator)
-    weight = torch.randn(128, 64, kernel, kernel, generator=generator) / (8 * kernel)
-    exact = functional.conv2d(x.double(), weight.double(), padding=kernel // 2)
-    error = winograd.convolve(x, weight, torch.zeros(128)) - exact
-    assert error.abs().max() < 1e-5 * exact.abs().max()
+    shape = 32, 64, 128, kernel, 8, 8
+    found = gradients(winograd.convolve, shape, torch.float32)
+    for one, exact in zip(found, gradients(winograd.convolve, shape), strict=True):
+        assert (one - exact).abs().max() < 2e-5 * exact.abs().max()
 
 
 # Which way
@@ -88,10 +98,12 @@ def test_layers_go_the_way_that_is_fastest():
     assert way(Convolution(64, 700, 7), x[..., :1, :1]) == "_Taps"
 
 
-def test_other_arithmetic_is_left_to_pytorch():
+def test_other_arithmetic_and_compiling_are_left_to_pytorch(monkeypatch):
     for layer in (Convolution(64, 128, 3), Convolution(64, 700, 7)):
         with torch.autocast("cpu", torch.bfloat16):
             assert way(layer, torch.zeros(12, 64, 8, 8)) == "Convolution"
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert way(Convolution(64, 128, 3), torch.zeros(12, 64, 8, 8)) == "Convolution"
 
 
 @pytest.mark.parametrize("forced", ["winograd", "taps"])
@@ -104,9 +116,22 @@ def test_training_and_scoring_agree(forced, monkeypatch):
         assert torch.equal(layer(x), trained)
 
 
+def test_scoring_keeps_nothing(monkeypatch):
+    """Of windows, which are larger than the images."""
+    made, saved = torch.nn.Parameter(torch.zeros(128, 64, 3, 3)), []
+    monkeypatch.setattr(
+        torch.autograd.function.FunctionCtx,
+        "save_for_backward",
+        lambda _, *kept: saved.append(kept),
+    )
+    with torch.no_grad():
+        winograd.convolve(torch.zeros(12, 64, 8, 8), made, torch.zeros(128))
+    assert len(saved) == 1 and len(saved[0]) == 1  # the kernels
+
+
 NARROW = {"inputs": 64, "outputs": 128, "kernel": 3, "images": 24, "height": 8, "width": 4}
 WIDE = {"inputs": 120, "outputs": 140, "kernel": 5, "images": 64, "height": 8, "width": 4}
-LARGE = {"inputs": 205, "outputs": 205, "kernel": 7, "images": 4, "height": 4, "width": 4}
+LARGE = {"inputs": 205, "outputs": 205, "kernel": 7, "images": 8, "height": 4, "width": 4}
 
 
 @pytest.mark.parametrize(
@@ -124,16 +149,21 @@ LARGE = {"inputs": 205, "outputs": 205, "kernel": 7, "images": 4, "height": 4, "
         (False, LARGE, {"height": 2, "width": 2}, "taps"),
         (False, LARGE, {"inputs": 199}, "torch"),
         (True, NARROW, {}, "torch"),
-        (True, NARROW, {"inputs": 400, "outputs": 400, "images": 64}, "winograd"),
+        (True, NARROW, {"inputs": 375, "outputs": 400, "images": 64}, "winograd"),
+        (True, NARROW, {"inputs": 374, "outputs": 401, "images": 64}, "torch"),
         (True, WIDE, {}, "winograd"),
         (True, WIDE, {"inputs": 116}, "torch"),
+        (True, WIDE, {"inputs": 128, "outputs": 128}, "winograd"),
         (True, WIDE, {"inputs": 180, "outputs": 127}, "torch"),
+        (True, WIDE, {"inputs": 56, "outputs": 300}, "winograd"),
         (True, WIDE, {"inputs": 55, "outputs": 300}, "torch"),
         (True, WIDE, {"height": 6}, "torch"),
         (True, WIDE, {"images": 63}, "torch"),
         (True, LARGE, {}, "taps"),
         (True, LARGE, {"inputs": 199}, "torch"),
         (True, LARGE, {"height": 2, "width": 2}, "torch"),
+        (True, LARGE, {"width": 8}, "torch"),
+        (True, LARGE, {"images": 7}, "torch"),
         (True, LARGE, {"kernel": 5}, "torch"),
     ],
 )
@@ -143,18 +173,23 @@ def test_which_way_is_fastest(fast, usual, change, expected, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("facts", "fast"),
+    ("changes", "fast"),
     [
-        ({"vendor_id": "AuthenticAMD", "cpu family": "26"}, True),
-        ({"vendor_id": "AuthenticAMD", "cpu family": "25"}, False),
-        ({"vendor_id": "GenuineIntel", "cpu family": "26"}, False),
-        ({}, False),
+        ({}, True),
+        ({"cpu family": "25"}, False),
+        ({"cpu family": "unknown"}, False),
+        ({"cpu family": ""}, False),
+        ({"vendor_id": "GenuineIntel"}, False),
+        ({"flags": "fpu avx2"}, False),
+        ({"vendor_id": "\udcff"}, False),
     ],
 )
-def test_which_processors_have_fast_convolutions(facts, fast, monkeypatch, tmp_path):
+def test_which_processors_have_fast_convolutions(changes, fast, monkeypatch, tmp_path):
     monkeypatch.undo()
     monkeypatch.setattr(utils, "CPUINFO", tmp_path / "cpuinfo")
-    utils.CPUINFO.write_text("".join(f"{name}\t: {value}\n" for name, value in facts.items()))
+    facts = {"vendor_id": "AuthenticAMD", "cpu family": "26", "flags": "fpu avx2 avx512f"}
+    text = "".join(f"{name}\t: {value}\n" for name, value in {**facts, **changes}.items())
+    utils.CPUINFO.write_bytes(text.encode(errors="surrogateescape"))
     assert ways.fast_convolutions.__wrapped__() is fast
 
 
@@ -163,11 +198,7 @@ def test_what_is_kept_for_the_backward_pass_is_what_is_counted(kernel):
     config = {"n_conv_layers": 2, "n_channels_conv_0": 64, "n_channels_conv_1": 128}
     config |= {"kernel_size": kernel, "global_avg_pooling": True, "n_fc_layers": 0}
     config |= {"use_BN": False, "batch_size": 15}
-    kept = []
-    x, layer = torch.zeros(15, 64, 8, 8), Convolution(64, 128, kernel)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()), lambda _: 0):
-        layer(x)
-    kernels, *windows = kept
+    kernels, *windows = kept_by(Convolution(64, 128, kernel), torch.zeros(15, 64, 8, 8))
     counted, _, transformed = cnn.count_activations(config)
     assert kernels == transformed == winograd.window(kernel) ** 2 * 64 * 128
     narrower, _, none = cnn.count_activations({**config, "n_channels_conv_1": 60})

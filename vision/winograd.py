@@ -137,7 +137,7 @@ def _overlay(image: torch.Tensor, windows: torch.Tensor) -> None:
     """Adds windows (W, W, N, rows, columns, C) where they belong in zeros.
 
     image: (N, rows + 1, 4, columns + 1, 4, C). Each window covers a tile, and the first pixels of
-    the tiles after it.
+    the tiles after it: W is 8 at most.
     """
     rows, columns = windows.shape[3:5]
     windows, over = windows.permute(2, 3, 0, 4, 1, 5), len(windows) - TILE
