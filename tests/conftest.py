@@ -71,8 +71,14 @@ def no_flowers(monkeypatch, tmp_path):
     """No photographs, no network, and caches that no other test sees."""
     monkeypatch.delenv("FLOWERS17_DIR", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    # Nothing listens there, so that no test can reach the real home of Flowers-17.
     monkeypatch.setattr(download, "BASE_URL", "http://127.0.0.1:9/")
     monkeypatch.setattr(data, "DEFAULT_CACHE", tmp_path / "data" / "cache")
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "data" / "cache"
 
 
 @pytest.fixture

@@ -22,23 +22,11 @@ from tests.flower_folders import (
     write_image,
 )
 from utils import InputError
-from vision import data, download, folders
+from vision import data, folders
 from vision.data import open_data, open_test, open_train, stratified_folds
 
 REAL = os.environ.get("FLOWERS17_DIR")
-
-
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    monkeypatch.delenv("FLOWERS17_DIR", raising=False)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    # Nothing listens there, so that no test can reach the real home of Flowers-17.
-    monkeypatch.setattr(download, "BASE_URL", "http://127.0.0.1:9/")
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "data" / "cache"
+pytestmark = pytest.mark.usefixtures("no_flowers")
 
 
 # ------------------------------------------------------------------------------------ layouts

@@ -15,18 +15,7 @@ from utils import InputError
 from vision import download
 from vision.data import open_data, open_train
 
-
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    monkeypatch.delenv("FLOWERS17_DIR", raising=False)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    # Nothing listens there, so that no test can reach the real home of Flowers-17.
-    monkeypatch.setattr(download, "BASE_URL", "http://127.0.0.1:9/")
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "data" / "cache"
+pytestmark = pytest.mark.usefixtures("no_flowers")
 
 
 @pytest.fixture
