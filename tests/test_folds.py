@@ -1,0 +1,30 @@
+"""What rungs of one fold lose: by curves whose folds agree, and by some whose folds do not."""
+
+import numpy as np
+import pytest
+
+from benchmarks import folds
+
+
+def test_the_best_that_is_not_kept_is_lost():
+    full = np.array([0.5, 0.9, 0.8, 0.7])
+    assert folds.lost(np.array([4.0, 1, 2, 3]), full) == pytest.approx(0.1)
+    assert folds.lost(full, full) == 0
+
+
+def test_folds_that_agree_lose_nothing_and_noise_in_one_does():
+    level = np.linspace(0.3, 0.8, 20)[:, None, None] * np.ones((20, 3, 50))
+    assert folds.row(level, 3, draws=50) == pytest.approx((1, 1, 0, 0, 0))
+    noise = np.zeros_like(level)
+    noise[:, :, :8] = np.random.default_rng(1).normal(0, 0.3, (20, 3, 8))
+    every, one, by_all, by_one, longer = folds.row(level + noise, 3, draws=500)
+    assert 1 > every > one and 0 == longer < by_all < by_one
+
+
+def test_it_prints_a_row_for_each_number_of_epochs(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["folds"])
+    monkeypatch.setattr(folds, "DRAWS", 5)
+    folds.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + 2 * len(folds.EPOCHS)
+    assert lines[2].startswith("| all | 3 | ") and lines[-1].startswith("| better half | 12 | ")
