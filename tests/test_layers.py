@@ -34,18 +34,22 @@ def gradients(function, shape, dtype=torch.float64):
     return [out.detach().clone(), *torch.autograd.grad(out.relu_(), given, blame)]
 
 
+def by_pytorch(shape):
+    return gradients(partial(functional.conv2d, padding=shape[3] // 2), shape)
+
+
 def same(function, shape):
-    theirs = gradients(partial(functional.conv2d, padding=shape[3] // 2), shape)
-    for one, other in zip(gradients(function, shape), theirs, strict=True):
+    for one, other in zip(gradients(function, shape), by_pytorch(shape), strict=True):
         assert one.dim() == 1 or one.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(one, other)
 
 
 # images, channels in and out, kernel, height and width: kernels wider than the image, too
 SHAPES = [(3, 4, 5, 3, 8, 8), (2, 3, 4, 5, 4, 4), (2, 5, 3, 5, 1, 1), (4, 2, 2, 7, 2, 2)]
+SHAPES += [(1, 3, 2, 1, 3, 3), (2, 3, 2, 3, 4, 6)]
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, (1, 3, 2, 1, 3, 3), (2, 3, 2, 3, 4, 6)])
+@pytest.mark.parametrize("shape", SHAPES)
 def test_products_of_taps_give_what_pytorch_gives(shape):
     same(taps.convolve, shape)
 
@@ -80,8 +84,8 @@ def kept_by(layer, x):
 def test_in_float32_they_differ_by_rounding_only(kernel):
     shape = 32, 64, 128, kernel, 8, 8
     found = gradients(winograd.convolve, shape, torch.float32)
-    for one, exact in zip(found, gradients(winograd.convolve, shape), strict=True):
-        assert (one - exact).abs().max() < 2e-5 * exact.abs().max()
+    for one, exact in zip(found, by_pytorch(shape), strict=True):
+        assert (one - exact).abs().max() < 1e-5 * exact.abs().max()
 
 
 # Which way
