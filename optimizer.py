@@ -285,7 +285,6 @@ def run_in(
         settings.seed,
         **how,
         curve_epochs=every if settings.curve == "epochs" else rungs,
-        in_turn=settings.in_turn,
     )
     try:
         target.cheap(space.default())

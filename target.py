@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from cnn import count_activations, count_macs, count_parameters, layer_table
-from utils import canonical_json, derive_rng, derive_seed, fold_epochs
+from utils import canonical_json, derive_rng, derive_seed
 from vision import metrics
-from vision.data import Images, mean_and_std, published_order, stratified_folds
+from vision.data import Images, stratified_folds
 from vision.training import (
     SCORING_BATCH,
     Learner,
@@ -45,8 +45,7 @@ class ImageTarget:
     pixels: uint8 (N, S, S, 3). labels: int64 (N,) in 0..num_classes-1.
     folds: pairs of index arrays (training images, held-out images); one pair makes a plain split.
     optimizer ('adam' or 'adamw'), arithmetic, compiled: see `Learner`.
-    in_turn: the epochs of a full training, if folds are trained in turn; see `utils.fold_epochs`.
-    curve_epochs: what an evaluation of these would measure is also measured on the way.
+    curve_epochs: after these, a fold is also measured on the way.
     batch_order: an order of all N images; asks for `precision_per_batch` over batches of the
     held-out images in that order.
     """
@@ -63,7 +62,6 @@ class ImageTarget:
         compiled: bool = False,
         device: torch.device | str = "cpu",
         threads: int = 1,
-        in_turn: int | None = None,
         curve_epochs: Collection[int] = (),
         batch_order: np.ndarray | None = None,
     ):
@@ -74,7 +72,6 @@ class ImageTarget:
                 **self.how,
                 "device": str(device),
                 "threads": threads,
-                "in_turn": in_turn,
                 "curve_epochs": sorted(curve_epochs),
                 "batch_order": batch_order,
             },
@@ -84,16 +81,11 @@ class ImageTarget:
         self.image_size, self.num_classes = pixels.shape[1], num_classes
         self.labels, self.folds = labels, list(folds)
         self.batch_order = batch_order
-        self.in_turn, self.curve_epochs = in_turn, frozenset(curve_epochs)
-        self._points: list[set[int]] = [set() for _ in self.folds]  # of each, where it is measured
-        for epochs in self.curve_epochs:
-            lengths = fold_epochs(epochs, len(self.folds), in_turn)
-            for points, length in zip(self._points, lengths, strict=False):
-                points.add(length)
+        self.curve_epochs = frozenset(curve_epochs)
         # Resident on the device for good, as (N, S, S, 3) floats.
         self.images = torch.from_numpy(pixels).to(self.device).float().div_(255)
         self.targets = torch.from_numpy(labels).to(self.device)
-        self._scale = [mean_and_std(pixels[train]) for train, _ in self.folds]
+        self._scale = [_mean_and_std(pixels[train]) for train, _ in self.folds]
         self.fingerprint = self._fingerprint(pixels)
         self._speed: tuple[float, float] | None = None
 
@@ -121,26 +113,23 @@ class ImageTarget:
     ) -> dict[str, Any]:
         """Means over the folds of top3, top1, precision, recall (macro) and loss after `epochs`.
 
-        `epochs` counts from the beginning; in turn, the folds are those begun by then. `state` is
-        a file: read if it holds this very training (else training starts anew, to the same
-        result), written before return. Also returned: `folds`, the same metrics per fold with the
-        `curve` over `curve_epochs`; and `observed`, what differs between identical runs. If a
-        logit is not finite, all metrics are NaN.
+        `epochs` counts from the beginning. `state` is a file: read if it holds this very training
+        (else training starts anew, to the same result), written before return. Also returned:
+        `folds`, the same metrics per fold with the `curve` over `curve_epochs`; and `observed`,
+        what differs between identical runs. If a logit is not finite, all metrics are NaN.
         """
-        facts = [TRAINING_VERSION, seed, dict(config), self.how, self.fingerprint, self.in_turn]
-        key = canonical_json(facts)
+        key = canonical_json([TRAINING_VERSION, seed, dict(config), self.how, self.fingerprint])
         saved = read_state(state, key, epochs)
-        lengths = fold_epochs(epochs, len(self.folds), self.in_turn)
         curves, states, seconds = [], [], []
         with out_of_memory_as_memory_error():
-            for fold, length in enumerate(lengths):
+            for fold in range(len(self.folds)):
                 started = time.perf_counter()
                 learner = self.learner(config, seed, fold)
                 curve: list[dict[str, Any]] = []
-                if saved is not None and fold < len(saved):
+                if saved is not None:
                     learner.restore(saved[fold]["learner"])
                     curve = saved[fold]["curve"]
-                curves.append(self._train(learner, fold, length, curve))
+                curves.append(self._train(learner, fold, epochs, curve))
                 states.append({"learner": learner.state(), "curve": curves[-1]})
                 seconds.append(round(time.perf_counter() - started, 3))
         observed: dict[str, Any] = {"fold_seconds": seconds}
@@ -152,9 +141,9 @@ class ImageTarget:
         folds = [
             {
                 **{name: curve[-1][name] for name in names},
-                "curve": [point for point in curve if point["epochs"] in points],
+                "curve": [point for point in curve if point["epochs"] in self.curve_epochs],
             }
-            for curve, points in zip(curves, self._points, strict=False)
+            for curve in curves
         ]
         means = {name: float(np.mean([fold[name] for fold in folds])) for name in names}
         return {**means, **self.cheap(config), "folds": folds, "observed": observed}
@@ -246,7 +235,7 @@ class ImageTarget:
     ) -> list[dict[str, Any]]:
         """Trains on, measuring on the way; returns the curve, whose last point is at `epochs`."""
         curve = list(curve)
-        for point in sorted(self._points[fold] | {epochs}):
+        for point in sorted(self.curve_epochs | {epochs}):
             if learner.epochs < point <= epochs:
                 if curve and np.isnan(curve[-1]["loss"]):  # it stays so: no epoch is wasted on it
                     learner.epochs, measured = point, curve[-1]
@@ -278,6 +267,12 @@ class ImageTarget:
 
 def _make(arguments: Sequence[Any], options: Mapping[str, Any]) -> ImageTarget:
     return ImageTarget(*arguments, **options)
+
+
+def _mean_and_std(pixels: np.ndarray) -> tuple[list[float], list[float]]:
+    """Per channel, of pixels scaled to [0, 1]; of training images only, as any part of a fit."""
+    scaled = pixels.reshape(-1, 3).astype(np.float64) / 255
+    return scaled.mean(axis=0).tolist(), (scaled.std(axis=0) + 1e-3).tolist()
 
 
 def cross_validation(
@@ -318,3 +313,8 @@ def train_test(
         batch_order=published_order(train.names + test.names) if per_batch else None,
         **options,
     )
+
+
+def published_order(names: Sequence[str]) -> np.ndarray:
+    """Images by the text of folder and file (1, 10, 11, ..., 2), as the first version had them."""
+    return np.array(sorted(range(len(names)), key=lambda i: (*Path(names[i]).parts[-2:], i)))

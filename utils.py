@@ -52,19 +52,6 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def fold_epochs(epochs: int, folds: int, in_turn: int | None) -> list[int]:
-    """How long each fold, of those begun, is trained by an evaluation of so many epochs in all.
-
-    Side by side: each fold so many epochs. in_turn: the epochs of a full training, if folds are
-    trained one after the other, each to its end, for as many epochs together as side by side. A
-    full training is the same in both.
-    """
-    if in_turn is None or epochs >= in_turn:
-        return [epochs] * folds
-    left = [folds * epochs - fold * in_turn for fold in range(folds)]
-    return [min(one, in_turn) for one in left if one > 0]
-
-
 def without_nan(value: Any) -> Any:
     """The same nested value for JSON: None for floats that are not finite, no numpy numbers."""
     if isinstance(value, np.generic):

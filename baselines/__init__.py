@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import copy
 import dataclasses
 import functools
 import importlib
@@ -58,8 +57,6 @@ def run(
     """
     check(method)
     settings = settings_of(method, problem, seed, max_total_epochs)
-    problem = copy.copy(problem)
-    problem.in_turn = settings.in_turn
     searching = optimizer.search
     if method in PEERS:
         searching = functools.partial(search, method, problem.objective_range)

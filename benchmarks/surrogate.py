@@ -31,7 +31,6 @@ FITTED = Path(__file__).resolve().parent / "data" / "simulator.npz"
 COMPONENTS, NOISE_COMPONENTS = 8, 12
 STEPS = 30  # of the climb to a process's hyperparameters
 CLASSES, SIDE = 17, 16
-FOLDS = 3  # of the recorded trainings
 # Of a network that says the same of every image; taken for one whose training has diverged.
 CHANCE = (3 / CLASSES, 1 / CLASSES, 1 / CLASSES**2, 1 / CLASSES, math.log(CLASSES))
 LOSSES = 1e-4, 1e4  # what lies beyond is cut
@@ -158,18 +157,10 @@ class Surrogate:
         """The noiseless metrics (..., 5); epochs from 0 or a slice of them."""
         return from_scale(self._place(self.outputs(config), point), self.ceiling[point])
 
-    def measured(
-        self, config: Config, point: int | slice, seed: int, fold: int | None = None
-    ) -> np.ndarray:
-        """The metrics with the noise of that seed, which is one draw for a whole curve.
-
-        It is that of the mean over FOLDS folds, or of one of these.
-        """
+    def measured(self, config: Config, point: int | slice, seed: int) -> np.ndarray:
+        """The metrics with the noise of that seed, which is one draw for a whole curve."""
         outputs = self.outputs(config)
         draws = derive_rng("simulator", seed).normal(size=len(self.noise) + self.rest.size)
-        if fold is not None:
-            apart = derive_rng("simulator", seed, "folds").normal(size=(FOLDS, len(draws)))
-            draws = draws + math.sqrt(FOLDS) * (apart[fold] - apart.mean(axis=0))
         rest = draws[len(self.noise) :].reshape(self.rest.shape) * self.rest
         error = np.tensordot(draws[: len(self.noise)], self.noise[:, point], 1) + rest[point]
         mean = from_scale(self._place(outputs, point), self.ceiling[point])

@@ -88,11 +88,6 @@ class Settings:
     min_epochs: int = _setting(3, "least epochs of a rung", low=1, high=MAX_COUNT)
     eta: int = _setting(2, "one in eta children goes on to the next rung", low=2, high=1000)
     folds: int = _setting(3, "folds of the cross-validation", low=2, high=1000)
-    fold_order: str = _setting(
-        "together",
-        "which folds the epochs of a rung train: all alike, or one after the other, each in full",
-        choices=("together", "in_turn"),
-    )
     max_time: float = _setting(
         86400.0, "seconds after which no new training begins", low=0, flags=("-T",)
     )
@@ -201,11 +196,6 @@ class Settings:
             for constraint in ranking.constraints
         ]
         return dataclasses.replace(ranking, constraints=tuple(renamed))
-
-    @property
-    def in_turn(self) -> int | None:
-        """See `utils.fold_epochs`."""
-        return self.epochs if self.fold_order == "in_turn" else None
 
 
 FIELDS = {item.name: item for item in dataclasses.fields(Settings)}

@@ -15,7 +15,7 @@ from engine.settings import FIELDS, Settings, resolve
 from search.constraints import Ranking
 from search.generation import incumbent
 from search.trial import Trial
-from utils import InputError, fold_epochs, nearest
+from utils import InputError, nearest
 
 METHODS = {  # (sampler, hyperband) -> name; in the order in which reports list them
     ("evolution", True): "evolution + Hyperband",
@@ -95,7 +95,7 @@ class Run:
         for trial in self.ordered:
             if trial.status == "ok":
                 points = found.setdefault(trial.trial, {})
-                points.update(learning_curve(trial, self.settings))
+                points.update(learning_curve(trial))
                 points[trial.epochs] = trial.metrics
         return found
 
@@ -129,22 +129,11 @@ def _reach(trial: Trial) -> tuple[int, int]:
     return trial.trial, trial.epochs
 
 
-def learning_curve(trial: Trial, settings: Settings) -> dict[int, dict[str, float]]:
-    """{epochs: what a rung of so many would have measured}; {} if its folds have no curves."""
+def learning_curve(trial: Trial) -> dict[int, dict[str, float]]:
+    """{epochs: means over the folds} from the curves of the folds; {} if they have none."""
     folds = [{at["epochs"]: at for at in fold.get("curve") or []} for fold in trial.folds]
-    full = settings.in_turn
-    count = len(folds) if full is None else settings.folds
-
-    def rung(fold: int, reached: int) -> int:
-        return reached if full is None else -(-(fold * full + reached) // count)
-
-    found = {}
-    for epochs in sorted({rung(fold, at) for fold, curve in enumerate(folds) for at in curve}):
-        lengths = fold_epochs(epochs, count, full)
-        points = [curve.get(at) for curve, at in zip(folds, lengths, strict=False)]
-        if len(points) == len(lengths) and None not in points:
-            found[epochs] = _means(points)
-    return found
+    common = sorted(set.intersection(*map(set, folds))) if folds else []
+    return {epochs: _means([fold[epochs] for fold in folds]) for epochs in common}
 
 
 def _means(points: Sequence[dict[str, Any]]) -> dict[str, float]:

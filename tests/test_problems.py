@@ -148,24 +148,6 @@ def test_all_that_training_measures_has_noise_that_lasts(name, drawn):
             assert problem.violation(config) > 0, "nothing was recorded there"
 
 
-@each_simulated
-def test_folds_in_turn_measure_few_folds_for_longer(name):
-    problem, turned = by_name(name), by_name(name)
-    turned.in_turn = problem.epochs
-    config, seed = problem.best, 7
-    assert turned.evaluate(config, problem.epochs, seed) == problem.evaluate(
-        config, problem.epochs, seed
-    )
-    for epochs, parts in {3: [9], 12: [36], 25: [50, 25]}.items():
-        folds = [
-            problem.surrogate.measured(config, length - 1, seed, fold)
-            for fold, length in enumerate(parts)
-        ]
-        measured = turned.evaluate(config, epochs, seed)
-        assert measured["top3"] == pytest.approx(np.mean(folds, axis=0)[0], abs=1e-12)
-        assert measured["top3"] != problem.evaluate(config, epochs, seed)["top3"]
-
-
 def test_the_bounds_of_the_simulated_are_those_of_their_making():
     for name, facts in read_json(FACTS)["problems"].items():
         assert by_name(name).constraints[-1] == f"precision >= {facts['precision']:g}"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import optimizer
 from engine.run import RunFolder
-from engine.settings import Settings, resolve
+from engine.settings import resolve
 from reports import halving, outcomes, progress
 from reports.grouping import group
 from reports.importance import encode, importance
@@ -304,24 +304,9 @@ def curved(number, values, **changes):
 
 
 def test_a_learning_curve_is_the_mean_over_the_folds():
-    found = learning_curve(curved(0, (0.1, 0.2, 0.4)), Settings())
+    found = learning_curve(curved(0, (0.1, 0.2, 0.4)))
     assert {at: round(point["top3"], 9) for at, point in found.items()} == {1: 0.1, 2: 0.2, 4: 0.4}
-    assert learning_curve(trial(0, 0.5), Settings()) == {}
-
-
-def test_a_learning_curve_of_folds_in_turn_is_of_the_folds_begun_by_then():
-    settings = Settings(folds=3, epochs=12, fold_order="in_turn")
-    points = [[(6, 0.1), (9, 0.2), (12, 0.4)], [(6, 0.6), (12, 0.7)], [(12, 1.0)]]
-    folds = [{"curve": [{"epochs": at, "top3": v} for at, v in fold]} for fold in points]
-
-    def found(begun, epochs):
-        one = trial(0, 0.5, folds=folds[:begun], epochs=epochs)
-        curve = learning_curve(one, settings)
-        return {at: round(point["top3"], 9) for at, point in curve.items()}
-
-    assert found(3, 12) == {2: 0.1, 3: 0.2, 4: 0.4, 6: 0.5, 8: 0.55, 12: 0.7}
-    folds[0]["curve"].pop()
-    assert found(1, 3) == {2: 0.1, 3: 0.2}
+    assert learning_curve(trial(0, 0.5)) == {}
 
 
 def test_rungs_that_rank_as_the_full_budget_and_rungs_that_rank_the_other_way():
@@ -365,7 +350,7 @@ def test_an_imagined_bracket_sees_what_a_real_one_measures(space, tmp_path):
     promoted = [t for t in run.full if t.bracket > 0]
     assert promoted
     for one in promoted:
-        for epochs, point in learning_curve(one, run.settings).items():
+        for epochs, point in learning_curve(one).items():
             if (one.trial, epochs) in rungs:
                 assert point["top3"] == pytest.approx(rungs[one.trial, epochs], abs=1e-12)
 

@@ -100,19 +100,6 @@ def test_the_noise_is_as_large_as_measured_and_lasts(fitted, recorded):
     assert np.corrcoef(draws[:, 1], draws[:, -1])[0, 1] > 0.9
 
 
-def test_folds_have_their_own_noise_and_the_noise_of_the_mean_as_their_mean(fitted, recorded):
-    config = recorded.configs[0]
-
-    def noise(seed, fold=None):  # on the scale on which it is added
-        return to_scale(fitted.measured(config, EPOCHS - 1, seed, fold))[0]
-
-    whole = np.array([noise(seed) for seed in range(400)])
-    folds = np.array([[noise(seed, fold) for fold in range(FOLDS)] for seed in range(400)])
-    assert np.allclose(folds.mean(axis=1), whole, atol=1e-9)
-    assert np.std(folds) == pytest.approx(np.sqrt(FOLDS) * np.std(whole), rel=0.1)
-    assert np.abs(np.corrcoef(folds.T)[np.triu_indices(FOLDS, 1)]).max() < 0.15
-
-
 def test_a_measurement_is_a_pure_function_at_any_point_of_the_curve(fitted, recorded, tmp_path):
     config = recorded.configs[1]
     fitted.save(tmp_path / "s.npz")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from target import cross_validation, train_test
+from target import cross_validation, published_order, train_test
 from tests.trainings import (
     CLASSES,
     CONFIG,
@@ -26,7 +26,7 @@ from tests.trainings import (
 )
 from utils import InputError
 from vision import training
-from vision.data import Images, published_order
+from vision.data import Images
 from vision.metrics import macro_precision, macro_recall
 from vision.training import choose_device
 

@@ -10,7 +10,6 @@ import functools
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -132,17 +131,6 @@ def stratified_folds(
     # Dealt like cards, class after class without a new start: so remainders go around.
     order = np.concatenate([rng.permutation(np.flatnonzero(labels == c)) for c in classes])
     return [np.sort(order[fold::n_folds]).astype(np.int64) for fold in range(n_folds)]
-
-
-def mean_and_std(pixels: np.ndarray) -> tuple[list[float], list[float]]:
-    """Per channel, of pixels scaled to [0, 1]; of training images only, as any part of a fit."""
-    scaled = pixels.reshape(-1, 3).astype(np.float64) / 255
-    return scaled.mean(axis=0).tolist(), (scaled.std(axis=0) + 1e-3).tolist()
-
-
-def published_order(names: Sequence[str]) -> np.ndarray:
-    """Images by the text of folder and file (1, 10, 11, ..., 2), as the first version had them."""
-    return np.array(sorted(range(len(names)), key=lambda i: (*Path(names[i]).parts[-2:], i)))
 
 
 def _check_whole(name: str, value: int, low: int, high: int) -> None:

@@ -29,7 +29,6 @@ class Problem:
     optimum: float  # best noiseless objective at full epochs under the constraints
     best: dict[str, Any]  # a configuration that reaches it
     noise = 0.002  # standard deviation between seeds, constant over the epochs of a training
-    in_turn: int | None = None  # see utils.fold_epochs; for the problems that have folds
 
     def __init__(self) -> None:
         self.space = Space(self.configspace())

@@ -14,8 +14,8 @@ from ConfigSpace import ConfigurationSpace
 
 from benchmarks.curves import METRICS
 from benchmarks.problems.base import Config, Problem
-from benchmarks.surrogate import FOLDS, Surrogate, sizes
-from utils import fold_epochs, read_json
+from benchmarks.surrogate import Surrogate, sizes
+from utils import read_json
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FACTS = ROOT / "benchmarks" / "data" / "simulator.json"
@@ -60,18 +60,8 @@ class Simulated(Problem):
     def evaluate(
         self, config: Config, epochs: int, seed: int, state: Any = None
     ) -> dict[str, float]:
-        """See Problem; here the noise is in all that training measures.
-
-        With in_turn the folds before the last rung are one or two, trained for longer.
-        """
-        lengths = fold_epochs(epochs, FOLDS, self.in_turn)
-        if lengths == [epochs] * FOLDS:
-            measured = self.surrogate.measured(config, epochs - 1, seed)
-        else:
-            parts = enumerate(lengths)
-            measured = np.mean(
-                [self.surrogate.measured(config, n - 1, seed, fold) for fold, n in parts], axis=0
-            )
+        """See Problem; here the noise is in all that training measures."""
+        measured = self.surrogate.measured(config, epochs - 1, seed)
         return {**_named(measured), **self.cheap(config)}
 
     def violation(self, config: Config) -> float:
