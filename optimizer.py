@@ -37,7 +37,7 @@ from engine.stopping import EXIT_CODES, Stop, StopSignals, not_swallowed
 from engine.tracking import tracking
 from search.evolution import survivors
 from search.features import Features
-from search.generation import Nursery, halvings, price, size
+from search.generation import Nursery, halvings, size
 from search.hyperband import (
     Bracket,
     budget_levels,
@@ -130,7 +130,6 @@ def evolve(
     evolving = settings.sampler == "evolution"
     breeding = (settings.tournament_size, settings.mutation_rate)
     breeding += (settings.local_mutation, settings.immigrants, settings.proposals)
-    breeding += (settings.small_first,)
     nursery = Nursery(space, ranking, target.cheap, settings.seed, *breeding)
     surrogate = Surrogate(Features(space), ranking, nursery.limits, settings.epochs)
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
@@ -192,8 +191,8 @@ def cost_by(target: Any) -> Callable[[Mapping[str, Any]], float]:
     """Of an epoch: the `cost` or `macs` of the target, else the same for all configurations."""
 
     def cost(config: Mapping[str, Any]) -> float:
-        known = price(target.cheap(config))
-        return 1.0 if known is None else known
+        known = target.cheap(config)
+        return float(known.get("cost", known.get("macs", 1.0)))
 
     return cost
 

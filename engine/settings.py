@@ -75,9 +75,6 @@ class Settings:
     proposals: int = _setting(
         1, "proposals for each child, of which a model of all trials picks one", low=1, high=1000
     )
-    small_first: int = _setting(
-        0, "children that are to be cheap, the first ones most of all", low=0, high=10**6
-    )
     margin: float = _setting(
         0.0, "what counts as an improvement, in standard deviations of the noise", low=0, high=1000
     )

@@ -18,7 +18,6 @@ from utils import InputError, derive_rng
 
 Breed = Callable[[np.random.Generator], Proposal]
 STARTS, ROUNDS = 4, 5  # of steps from the best proposals
-OFFERS = 4  # for the first child, of which the cheapest is taken
 
 
 def size(brackets: Sequence[Bracket]) -> int:
@@ -26,19 +25,9 @@ def size(brackets: Sequence[Bracket]) -> int:
     return sum(bracket.rungs[0].size for bracket in brackets)
 
 
-def price(known: Mapping[str, Any]) -> float | None:
-    """Of an epoch, in any unit: the `cost` or `macs` among what is known before training."""
-    found = known.get("cost", known.get("macs"))
-    return None if found is None else float(found)
-
-
 @dataclass
 class Nursery:
     """Draws children: new in this run, and within the limits that are known before training.
-
-    Of the first `small_first` children each proposal is the cheapest of several, at first OFFERS
-    and ever fewer, if prices are known: small networks are soon trained, and what is learned from
-    them guides to larger ones.
 
     `seen` holds the canonical configuration of every child ever drawn, also of those that were
     dropped; the next child's trial id is their number, and its generator derives from the run's
@@ -54,15 +43,11 @@ class Nursery:
     local_mutation: float = 0.0
     immigrants: float = 0.0
     proposals: int = 1
-    small_first: int = 0
     limits: tuple[Constraint, ...] = ()
     seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        known = self.cheap(self.space.default())
-        self.limits = self.ranking.cheap(known)
-        if price(known) is None:
-            self.small_first = 0
+        self.limits = self.ranking.cheap(self.cheap(self.space.default()))
 
     def draw(
         self, population: Sequence[Trial], count: int, model: Model | None = None
@@ -96,15 +81,7 @@ class Nursery:
         return children
 
     def _draw(self, breed: Breed, rng: np.random.Generator) -> Proposal | None:
-        def draw() -> Proposal | None:
-            return draw_child(self.space, breed, self.violation, self.seen, rng)
-
-        left = self.small_first - len(self.seen)
-        if left <= 0:
-            return draw()
-        offers = [draw() for _ in range(1 + round((OFFERS - 1) * left / self.small_first))]
-        found = [offer for offer in offers if offer]
-        return min(found, key=lambda offer: price(self.cheap(offer[0])) or 0.0, default=None)
+        return draw_child(self.space, breed, self.violation, self.seen, rng)
 
     def _screened(
         self, first: Proposal, breed: Breed, model: Model, rng: np.random.Generator

@@ -14,7 +14,7 @@ from search.generation import Nursery, halvings, incumbent
 from search.hyperband import hyperband_brackets
 from search.space import Space
 from search.trial import canonical
-from utils import InputError, derive_rng
+from utils import InputError
 
 RANKING = Ranking.parse("maximize top3", ["num_params <= 1e9", "precision >= 0.2"])
 
@@ -207,44 +207,6 @@ def test_children_derive_from_seed_and_trial_id_alone(space):
     parts = in_parts.draw(population, 2) + in_parts.draw(population, 4)
     assert parts == make_nursery(space).draw(population, 6)
     assert make_nursery(space).draw(population[::-1], 6) != first
-
-
-def priced(config) -> dict:
-    return {"num_params": num_params(config), "macs": 100.0 * num_params(config)}
-
-
-def test_the_first_children_are_cheap_and_ever_less_so(space):
-    def costs(**options):
-        children = [make_nursery(space, (), i, priced, **options).draw([], 40) for i in range(20)]
-        return np.log([[priced(child.config)["macs"] for child in row] for row in children])
-
-    free, thrifty = costs(), costs(small_first=20)
-    early, late = slice(0, 7), slice(20, 40)
-    assert thrifty[:, early].mean() < free[:, early].mean() - 1
-    assert thrifty[:, early].mean() < thrifty[:, 7:20].mean() < free.mean()
-    assert np.array_equal(thrifty[:, late], free[:, late])  # no parents: each draws for itself
-
-
-def test_the_very_first_child_is_the_cheapest_of_four_draws(space):
-    for seed in range(5):
-        (child,) = make_nursery(space, (), seed, priced, small_first=9).draw([], 1)
-        draws = derive_rng(seed, "child", 0)
-        cheapest = min((space.sample(draws) for _ in range(4)), key=num_params)
-        assert child.config == cheapest
-
-
-def test_where_prices_are_unknown_no_child_is_preferred(space):
-    assert make_nursery(space, small_first=30).draw([], 8) == make_nursery(space).draw([], 8)
-
-
-def test_cheap_children_derive_from_seed_and_trial_id_alone(space):
-    def nursery():
-        return make_nursery(space, ["num_params <= 1e6"], 3, priced, small_first=5)
-
-    population, in_parts = make_population(space), nursery()
-    parts = in_parts.draw(population, 2) + in_parts.draw(population, 6)
-    assert parts == nursery().draw(population, 8)
-    assert all(num_params(child.config) <= 1e6 for child in parts)
 
 
 def test_a_limit_on_what_only_training_tells_does_not_hinder_children(space):
