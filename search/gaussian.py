@@ -1,22 +1,28 @@
-"""Regression with a Gaussian process: Matern 5/2, a length scale for each column, noise.
+"""Regression with a Gaussian process: Matern 5/2, a length scale for each column, noise, luck.
 
 Rasmussen and Williams, "Gaussian Processes for Machine Learning" (2006): prediction by equations
 2.25 and 2.26, the kernel by 4.17, its parameters by the marginal likelihood (5.8 and 5.9), in
 which the amplitude is at its optimum. A prior keeps the length scales of many columns long
 (Hvarfner et al. 2024, "Vanilla Bayesian Optimization Performs Great in High Dimensions").
+
+Rows may be of one training, measured at several of its epochs. What such rows have in common
+beside what the columns tell is called luck here: an offset a training, the simplest of the
+processes by which Swersky et al. 2014 ("Freeze-Thaw Bayesian Optimization", section 3) tie the
+points of a learning curve together. Noise is what each row has for itself.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 PRIOR_LENGTH = 0.5  # median of a length scale, times the root of the number of columns
-PRIOR_NOISE = 1e-3  # median of the variance of the noise, as a share of the amplitude
+PRIOR_NOISE = 1e-3  # median of the variance of the noise, and of luck, as shares of the amplitude
 SPREAD_LENGTH, SPREAD_NOISE = 1.0, 3.0  # standard deviations of the logarithms
 LENGTHS, NOISES = (0.05, 30.0), (1e-6, 1.0)  # bounds
 STEPS = 40  # of the search for the parameters
 JITTER = 1e-8
+UNKNOWN = -1  # the number of a training that is none of the data's
 
 
 def squared_distances(a: np.ndarray, b: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -31,17 +37,21 @@ def matern(squares: np.ndarray) -> np.ndarray:
     return (1 + r + r * r / 3) * np.exp(-r)
 
 
-def likelihood(theta: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+def likelihood(
+    theta: np.ndarray, x: np.ndarray, y: np.ndarray, same: np.ndarray
+) -> tuple[float, np.ndarray]:
     """Minus the logarithm of (marginal likelihood x prior), up to a constant, and its gradient.
 
-    theta: logarithms of the d length scales and of the noise; x: (n, d); y: (n,) with mean 0.
+    theta: logarithms of the d length scales, of the variances of the noise and of luck; x: (n, d);
+    y: (n,) with mean 0; same: (n, n), 1 where two rows are of one training, else 0.
     """
     from scipy.linalg import cho_factor, cho_solve
 
-    lengths, noise, n = np.exp(theta[:-1]), math.exp(theta[-1]), len(y)
+    lengths, (noise, luck), n = np.exp(theta[:-2]), np.exp(theta[-2:]), len(y)
     r = np.sqrt(5 * squared_distances(x, x, lengths))
     decay = np.exp(-r)
-    factor = cho_factor((1 + r + r * r / 3) * decay + (noise + JITTER) * np.eye(n), lower=True)
+    covariance = (1 + r + r * r / 3) * decay + luck * same + (noise + JITTER) * np.eye(n)
+    factor = cho_factor(covariance, lower=True)
     inverse = cho_solve(factor, np.eye(n))
     alpha = inverse @ y
     misfit = float(y @ alpha) + JITTER
@@ -51,8 +61,9 @@ def likelihood(theta: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[float, 
     weights, scaled = outer * (5 / 3) * (1 + r) * decay, x / lengths
     by_length = (scaled * scaled * weights.sum(1)[:, None]).sum(0)
     by_length -= (scaled * (weights @ scaled)).sum(0)
-    gradient = np.append(by_length, 0.5 * np.trace(outer) * noise)
-    spread = np.append(np.full(len(lengths), SPREAD_LENGTH), SPREAD_NOISE)
+    by_variance = 0.5 * np.trace(outer) * noise, 0.5 * (outer * same).sum() * luck
+    gradient = np.append(by_length, by_variance)
+    spread = np.append(np.full(len(lengths), SPREAD_LENGTH), 2 * [SPREAD_NOISE])
     off = (theta - prior(len(lengths))) / spread
     return value + 0.5 * float(off @ off), gradient + off / spread
 
@@ -60,16 +71,20 @@ def likelihood(theta: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[float, 
 def prior(columns: int) -> np.ndarray:
     """The most likely parameters before any data, as logarithms."""
     length = math.log(PRIOR_LENGTH * math.sqrt(columns))
-    return np.append(np.full(columns, length), math.log(PRIOR_NOISE))
+    return np.append(np.full(columns, length), 2 * [math.log(PRIOR_NOISE)])
 
 
-def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The parameters under which the data are most likely; see `likelihood`."""
+def fit(x: np.ndarray, y: np.ndarray, trainings: np.ndarray) -> np.ndarray:
+    """The parameters under which the data are most likely; see `likelihood`.
+
+    trainings: (n,), a number a row, the same where two rows are of one training.
+    """
     from scipy.optimize import minimize
 
-    bounds = [*[LENGTHS] * x.shape[1], NOISES]
+    bounds, data = [*[LENGTHS] * x.shape[1], NOISES, NOISES], (x, y - y.mean())
     found = minimize(
-        *(likelihood, np.clip(prior(x.shape[1]), *np.log(bounds).T), (x, y - y.mean())),
+        *(likelihood, np.clip(prior(x.shape[1]), *np.log(bounds).T)),
+        args=(*data, _same(trainings, trainings)),
         jac=True,
         method="L-BFGS-B",
         bounds=np.log(bounds),
@@ -83,50 +98,71 @@ class Process:
     """A Gaussian process that has seen data."""
 
     x: np.ndarray  # (n, d)
+    trainings: np.ndarray  # (n,), see `fit`
     theta: np.ndarray
     factor: np.ndarray  # lower triangle of the covariance, as Cholesky has it
     alpha: np.ndarray  # (n,): covariance^-1 y
     amplitude: float
 
     @classmethod
-    def of(cls, x: np.ndarray, y: np.ndarray, theta: np.ndarray) -> "Process":
-        """After the data x (n, d), y (n,) with mean 0."""
+    def of(
+        cls, x: np.ndarray, y: np.ndarray, trainings: np.ndarray, theta: np.ndarray
+    ) -> "Process":
+        """After the data x (n, d), y (n,) with mean 0, of these trainings."""
         from scipy.linalg import cho_solve, cholesky
 
-        covariance = matern(squared_distances(x, x, np.exp(theta[:-1])))
-        factor = cholesky(covariance + _nugget(theta) * np.eye(len(x)), lower=True)
+        noise, luck = np.exp(theta[-2:])
+        covariance = matern(squared_distances(x, x, np.exp(theta[:-2])))
+        covariance += luck * _same(trainings, trainings) + (noise + JITTER) * np.eye(len(x))
+        factor = cholesky(covariance, lower=True)
         alpha = cho_solve((factor, True), y)
-        return cls(x, theta, factor, alpha, float(y @ alpha) / len(y) + JITTER)
+        amplitude = float(y @ alpha) / len(y) + JITTER
+        return cls(x, trainings, theta, factor, alpha, amplitude)
 
     @property
     def noise(self) -> float:
-        """Its standard deviation, in units of y."""
-        return math.sqrt(math.exp(self.theta[-1]) * self.amplitude)
+        """The standard deviation between trainings of one configuration, in units of y."""
+        return math.sqrt(np.exp(self.theta[-2:]).sum() * self.amplitude)
 
-    def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation, without noise, at x (m, d): (m,) and (m,)."""
-        across, left = self._solved(x)
-        variance = self.amplitude * np.maximum(1 - (left * left).sum(0), JITTER)
+    def predict(
+        self, x: np.ndarray, trainings: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation, without noise, at x (m, d): (m,) and (m,).
+
+        Without luck, too; with the numbers (m,) of trainings with theirs.
+        """
+        across, left = self._solved(x, trainings)
+        prior = 1.0 if trainings is None else 1 + math.exp(self.theta[-1])
+        variance = self.amplitude * np.maximum(prior - (left * left).sum(0), JITTER)
         return across @ self.alpha, np.sqrt(variance)
 
     def believing(self, x: np.ndarray) -> "Process":
         """As if the mean had been measured at the point x (1, d): it stays, and is surer there."""
-        _, left = self._solved(x)
+        _, left = self._solved(x, None)
         n = len(self.x)
         factor = np.zeros((n + 1, n + 1))
         factor[:n, :n], factor[n, :n] = self.factor, left[:, 0]
-        factor[n, n] = math.sqrt(
-            max(1 + _nugget(self.theta) - float(left[:, 0] @ left[:, 0]), JITTER)
+        prior = 1 + np.exp(self.theta[-2:]).sum() + JITTER
+        factor[n, n] = math.sqrt(max(prior - float(left[:, 0] @ left[:, 0]), JITTER))
+        return replace(
+            self,
+            x=np.vstack([self.x, x]),
+            trainings=np.append(self.trainings, UNKNOWN),
+            factor=factor,
+            alpha=np.append(self.alpha, 0.0),
         )
-        seen = np.vstack([self.x, x])
-        return Process(seen, self.theta, factor, np.append(self.alpha, 0.0), self.amplitude)
 
-    def _solved(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _solved(
+        self, x: np.ndarray, trainings: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         from scipy.linalg import solve_triangular
 
-        across = matern(squared_distances(x, self.x, np.exp(self.theta[:-1])))
+        across = matern(squared_distances(x, self.x, np.exp(self.theta[:-2])))
+        if trainings is not None:
+            across += math.exp(self.theta[-1]) * _same(trainings, self.trainings)
         return across, solve_triangular(self.factor, across.T, lower=True, check_finite=False)
 
 
-def _nugget(theta: np.ndarray) -> float:
-    return math.exp(theta[-1]) + JITTER
+def _same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n, m): 1 where the rows (n,) and (m,) are of one training, else 0."""
+    return (a[:, None] == b).astype(float)

@@ -7,6 +7,9 @@ Inequality Constraints"), or that probability alone while nothing is feasible. A
 counts from a margin on (Brochu et al. 2010, "A Tutorial on Bayesian Optimization", their xi),
 here in standard deviations of the noise, by which two trainings of one configuration differ, too.
 A wide margin sends the search where the model knows little.
+
+The rungs of one training have much of their noise in common, which `gaussian` calls luck. Who goes
+on is decided by what this very training is expected to reach, with its luck.
 """
 
 import math
@@ -22,7 +25,7 @@ from search.features import Features
 from search.space import Config
 from search.trial import Trial
 
-MODEL_VERSION = 3  # of what is decided with a model; a run that goes on needs the same
+MODEL_VERSION = 4  # of what is decided with a model; a run that goes on needs the same
 LEAST = 8  # trials before anything is expected
 MOST = 500  # the latest ones count
 MOST_FOR_PARAMETERS = 256
@@ -35,6 +38,7 @@ class Model:
 
     surrogate: "Surrogate"
     x: np.ndarray  # (trials, columns)
+    trainings: np.ndarray  # (trials,), their numbers
     y: np.ndarray  # (trials, outcomes), each with mean 0 and standard deviation 1
     middle: np.ndarray
     spread: np.ndarray
@@ -42,19 +46,28 @@ class Model:
     best: float | None  # what a feasible configuration, fully trained, is expected to have
     margin: float  # by which a better one has to be better, in deviations of the noise
 
-    def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Means and standard deviations of the outcomes: (rows, outcomes) each."""
-        mean, deviation = zip(*(process.predict(x) for process in self.processes), strict=True)
+    def predict(
+        self, x: np.ndarray, trainings: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Means and standard deviations of the outcomes: (rows, outcomes) each.
+
+        Of any training, or of these.
+        """
+        each = (process.predict(x, trainings) for process in self.processes)
+        mean, deviation = zip(*each, strict=True)
         return (
             np.column_stack(mean) * self.spread + self.middle,
             np.column_stack(deviation) * self.spread,
         )
 
-    def worth(self, configs: Sequence[Config]) -> np.ndarray:
-        """Of training each in full, as a logarithm: the more the better."""
+    def worth(self, configs: Sequence[Config], trainings: np.ndarray | None = None) -> np.ndarray:
+        """Of training each in full, as a logarithm: the more the better.
+
+        trainings: the numbers of those that have begun.
+        """
         from scipy.special import log_ndtr
 
-        mean, deviation = self.predict(self.surrogate.inputs(configs))
+        mean, deviation = self.predict(self.surrogate.inputs(configs), trainings)
         worth = log_ndtr(-mean[:, 1:] / deviation[:, 1:]).sum(axis=1)
         if self.best is None:
             return worth
@@ -79,13 +92,14 @@ class Model:
         new = [trial for trial in bracket if self.surrogate.usable(trial)]
         model = self.surrogate.model(
             np.vstack([self.x, self.surrogate.inputs_of(new)]),
+            np.append(self.trainings, numbers(new)),
             np.vstack([self.y, (self.surrogate.outcomes(new) - self.middle) / self.spread]),
             *(self.middle, self.spread, self.best, self.margin),
         )
         worth = dict(
             zip(
                 (trial.trial for trial in rung),
-                model.worth([trial.config for trial in rung]),
+                model.worth([trial.config for trial in rung], numbers(rung)),
                 strict=True,
             )
         )
@@ -119,10 +133,11 @@ class Surrogate:
         if count != self._known:
             first = usable[:count][-MOST_FOR_PARAMETERS:]
             x, y = self.inputs_of(first), _normal(self.outcomes(first))[0]
-            self.parameters, self._known = [gaussian.fit(x, one) for one in y.T], count
+            self.parameters = [gaussian.fit(x, one, numbers(first)) for one in y.T]
+            self._known = count
         usable = usable[-MOST:]
         x, (y, middle, spread) = self.inputs_of(usable), _normal(self.outcomes(usable))
-        model = self.model(x, y, middle, spread, None, margin)
+        model = self.model(x, numbers(usable), y, middle, spread, None, margin)
         full = [t for t in usable if t.epochs == self.epochs and self.ranking.feasible(t)]
         if not full:
             return model
@@ -132,6 +147,7 @@ class Surrogate:
     def model(
         self,
         x: np.ndarray,
+        trainings: np.ndarray,
         y: np.ndarray,
         middle: np.ndarray,
         spread: np.ndarray,
@@ -140,8 +156,8 @@ class Surrogate:
     ) -> Model:
         """After these inputs and outcomes, with the parameters of now."""
         pairs = zip(y.T, self.parameters, strict=True)
-        processes = tuple(gaussian.Process.of(x, one, theta) for one, theta in pairs)
-        return Model(self, x, y, middle, spread, processes, best, margin)
+        processes = tuple(gaussian.Process.of(x, one, trainings, theta) for one, theta in pairs)
+        return Model(self, x, trainings, y, middle, spread, processes, best, margin)
 
     def usable(self, trial: Trial) -> bool:
         """Whether the trial has an objective and a value for each constraint."""
@@ -165,6 +181,11 @@ class Surrogate:
     def _outcome(self, metrics: Mapping[str, Any]) -> list[float]:
         misses = [limit.miss(metrics) / (abs(limit.bound) or 1.0) for limit in self.limits]
         return [-self.ranking.sign * metrics[self.ranking.metric], *misses]
+
+
+def numbers(trials: Sequence[Trial]) -> np.ndarray:
+    """(trials,): of the training that each is a rung of; a search trains a configuration once."""
+    return np.array([trial.trial for trial in trials], int)
 
 
 def log_improvement(z: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from search.trial import Trial, canonical
 RICH = rich_space()
 LINE = Space(ConfigurationSpace(space=[Float("x", (0.0, 1.0)), Float("y", (0.0, 1.0))]))
 RANKING = Ranking.parse("maximize top3", ["num_params <= 10", "precision >= 0.5"])
-THETA = np.log([0.3, 0.8, 2.0, 0.01])
+THETA = np.log([0.3, 0.8, 2.0, 0.004, 0.006])  # three lengths, noise, luck
 
 
 def rng(seed=0):
@@ -38,6 +38,10 @@ def wave(count=40, seed=0):
     x = rng(seed).random((count, 3))
     y = np.sin(4 * x[:, 0]) + x[:, 1] ** 2
     return x, y - y.mean()
+
+
+def each_its_own(x):
+    return np.arange(len(x))
 
 
 # ---------------------------------------------------------------------------------------- features
@@ -70,9 +74,10 @@ def test_features_by_hand():
 
 def test_the_gradient_is_that_of_the_likelihood():
     x, y = wave()
+    same = np.kron(np.eye(10), np.ones((4, 4)))
     error = check_grad(
-        lambda theta: gaussian.likelihood(theta, x, y)[0],
-        lambda theta: gaussian.likelihood(theta, x, y)[1],
+        lambda theta: gaussian.likelihood(theta, x, y, same)[0],
+        lambda theta: gaussian.likelihood(theta, x, y, same)[1],
         THETA,
     )
     assert error < 1e-3
@@ -80,10 +85,10 @@ def test_the_gradient_is_that_of_the_likelihood():
 
 def test_predictions_are_those_of_scikit_learn():
     x, y = wave()
-    lengths, noise = np.exp(THETA[:3]), math.exp(THETA[3])
+    lengths, noise = np.exp(THETA[:3]), np.exp(THETA[3:]).sum()
     kernel = Matern(lengths, "fixed", nu=2.5) + WhiteKernel(noise, "fixed")
     oracle = GaussianProcessRegressor(kernel, alpha=gaussian.JITTER, optimizer=None).fit(x, y)
-    process = gaussian.Process.of(x, y, THETA)
+    process = gaussian.Process.of(x, y, each_its_own(x), THETA)
     at = rng(1).random((20, 3))
     mean, deviation = process.predict(at)
     expected, spread = oracle.predict(at, return_std=True)
@@ -92,22 +97,60 @@ def test_predictions_are_those_of_scikit_learn():
     assert deviation == pytest.approx(without_noise * math.sqrt(process.amplitude), abs=1e-5)
 
 
+def test_luck_is_a_column_with_a_kernel_of_its_own():
+    """With a one for each training in columns of their own, luck is a kernel of scikit-learn."""
+    x, y = wave()
+    trainings = np.repeat(np.arange(10), 4)
+    process = gaussian.Process.of(x, y, trainings, THETA)
+    luck, noise = np.exp(THETA[-1]), np.exp(THETA[-2])
+
+    def covariance(a, b, of_a, of_b):
+        smooth = Matern(np.exp(THETA[:3]), nu=2.5)(a, b)
+        return smooth + luck * (of_a[:, None] == of_b)
+
+    whole = covariance(x, x, trainings, trainings) + (noise + gaussian.JITTER) * np.eye(40)
+    at, of = rng(1).random((20, 3)), np.arange(20) % 10
+    for numbers in (of, np.full(20, 99)):  # of these trainings, and of one that is not known
+        across = covariance(at, x, numbers, trainings)
+        mean, deviation = process.predict(at, numbers)
+        assert mean == pytest.approx(across @ np.linalg.solve(whole, y))
+        left = 1 + luck - (across * np.linalg.solve(whole, across.T).T).sum(1)
+        assert deviation == pytest.approx(np.sqrt(left * process.amplitude))
+    assert process.predict(at)[0] == pytest.approx(mean), "a new training has no luck yet"
+
+
+def test_what_rungs_have_in_common_is_luck_and_what_they_have_not_is_noise():
+    x = np.repeat(rng().random((60, 1)), 3, axis=0)
+    trainings, draws = np.repeat(np.arange(60), 3), rng(1).normal(size=(2, 180))
+    lucky, noisy = np.repeat(draws[0, :60], 3), draws[1]
+    for a, b in ((0.3, 0.05), (0.05, 0.3)):
+        y = np.sin(4 * x[:, 0]) + a * lucky + b * noisy
+        y -= y.mean()
+        theta = gaussian.fit(x, y, trainings)
+        process = gaussian.Process.of(x, y, trainings, theta)
+        noise, luck = np.sqrt(np.exp(theta[-2:]) * process.amplitude)
+        assert max(luck, noise) == pytest.approx(0.3, rel=0.3)
+        assert (luck > 2 * noise) == (a > b) and (noise > 2 * luck) == (b > a)
+        assert process.noise == pytest.approx(math.hypot(0.3, 0.05), rel=0.3)
+
+
 def test_a_column_that_tells_nothing_gets_the_longest_scale():
     x, y = wave(60)
-    theta = gaussian.fit(x, y)
+    theta = gaussian.fit(x, y, each_its_own(x))
     assert theta[2] == max(theta[:3])
-    mean, _ = gaussian.Process.of(x, y, theta).predict(x)
+    mean, _ = gaussian.Process.of(x, y, each_its_own(x), theta).predict(x)
     assert np.abs(mean - y).max() < 0.05
 
 
 def test_a_belief_leaves_the_mean_and_is_surer_there():
     x, y = wave(20)
-    process, at = gaussian.Process.of(x, y, THETA), rng(2).random((9, 3))
+    process, at = gaussian.Process.of(x, y, each_its_own(x), THETA), rng(2).random((9, 3))
     believed = process.believing(at[:1])
     before, after = process.predict(at), believed.predict(at)
     assert after[0] == pytest.approx(before[0])
     assert (after[1] <= before[1] + 1e-12).all() and after[1][0] < 0.5 * before[1][0]
-    whole = gaussian.Process.of(np.vstack([x, at[:1]]), np.append(y, before[0][0]), THETA)
+    x, y = np.vstack([x, at[:1]]), np.append(y, before[0][0])
+    whole = gaussian.Process.of(x, y, each_its_own(x), THETA)
     assert believed.factor == pytest.approx(whole.factor)
     assert believed.alpha == pytest.approx(whole.alpha, abs=1e-5)
 
@@ -215,6 +258,25 @@ def test_promotion_keeps_the_margin():
         for margin in (0.0, 1000.0)
     }
     assert first == {0.0: 40, 1000.0: 41}
+
+
+def test_promotion_counts_the_luck_of_a_training():
+    """What a training is above its configuration at one rung, it is at the next ones, too."""
+
+    def training(number, y, luck, epochs):
+        metrics = {"top3": 0.5 + 0.03 * y + luck, "precision": 0.9, "num_params": 1}
+        return measured(number, 0.3, y, epochs, metrics=metrics)
+
+    past = [(i, y, luck) for i, (y, luck) in enumerate(rng(3).random((20, 2)) * (1, 0.1))]
+    trials = [training(*one, level) for level in (12, 25, 50) for one in past]
+    model = surrogate().learn(trials)
+    rung = [training(20, 0.9, 0.0, 25), training(21, 0.1, 0.1, 25)]
+    configs = [trial.config for trial in rung]
+    assert model.worth(configs).argmax() == 0, "of new trainings, the better configuration"
+    assert model.promising(rung, rung)[0].trial == 21, "of these, the luckier one"
+    number, y, luck = past[7]
+    mean = model.predict(model.surrogate.inputs([trials[7].config]), np.array([number]))[0]
+    assert -mean[0, 0] == pytest.approx(0.5 + 0.03 * y + luck, abs=0.003)
 
 
 def test_while_nothing_is_feasible_the_nearest_to_it_counts():
