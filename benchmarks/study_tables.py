@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from reports.reading import Run, read_run
+from search.constraints import total_violation
 from search.generation import total_charged
 from search.trial import Trial
 from utils import read_json
 
+TEST, AGAIN = "result_test.json", "result_again.json"  # of main.py, in the folder of a run
 PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text())["results"]
 
 
@@ -44,10 +46,11 @@ def rows(units: Iterable[Any], default: Path) -> list[dict[str, Any]]:
                     "seed": unit.seed,
                     **_searched(unit.folder),
                     "test": _tested(unit.folder),
+                    "again": _again(unit.folder),
                 }
             )
-    if (default / "result_test.json").exists():
-        result = read_json(default / "result_test.json")
+    if (default / TEST).exists():
+        result = read_json(default / TEST)
         size = {"num_params": result["num_params"]}
         found.append({"limits": None, "method": "default", **size, "test": _tested(default)})
     return found
@@ -70,8 +73,20 @@ def _searched(folder: Path) -> dict[str, Any]:
 
 
 def _tested(folder: Path) -> dict[str, float] | None:
-    path = folder / "result_test.json"
+    path = folder / TEST
     return read_json(path)["metrics"] if path.exists() else None
+
+
+def _again(folder: Path) -> dict[str, Any] | None:
+    """The winner on fresh folds: mean metrics, and in how many of the trainings it kept to all."""
+    path = folder / AGAIN
+    if not path.exists():
+        return None
+    result, limits = read_json(path), read_run(folder).ranking.constraints
+    sizes = {name: result[name] for name in ("num_params", "macs")}
+    each = [{**sizes, **one["metrics"]} for one in result["by_seed"]]
+    kept = sum(total_violation(limits, metrics) == 0 for metrics in each)
+    return {**result["metrics"], "kept": kept, "trainings": len(each)}
 
 
 def markdown(found: Sequence[Mapping[str, Any]]) -> str:
@@ -90,23 +105,31 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _by_method(here: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Means and standard deviations over the seeds that found something feasible, by method."""
+    """Means and standard deviations over the seeds that found something feasible, by method.
+
+    What is valid, and how often limits are kept again, over all seeds.
+    """
     table = [
         "| method | seeds | best feasible top-3 on the folds | its precision | valid, % "
-        "| test top-3 | test precision |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| top-3 again | its precision | limits kept again, % | test top-3 | test precision |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for method in dict.fromkeys(row["method"] for row in here):
         mine = [row for row in here if row["method"] == method]
         feasible = [row for row in mine if row["feasible"]]  # what is not is no solution
         found = [row["metrics"] for row in feasible]
         tests = [row["test"] for row in feasible if row["test"]]
+        again = [row["again"] for row in feasible if row["again"]]
+        kept = [one["kept"] / one["trainings"] for row in mine if (one := row["again"])]
         cells = [
             method,
             f"{len(found)} feasible of {len(mine)}",
             spread([metrics["top3"] for metrics in found]),
             spread([metrics["precision"] for metrics in found]),
             spread([100 * row["valid"] for row in mine], digits=1),
+            spread([one["top3"] for one in again]),
+            spread([one["precision"] for one in again]),
+            spread([100 * share for share in kept], digits=1),
             spread([test["top3"] for test in tests]),
             spread([test["precision"] for test in tests]),
         ]
@@ -118,11 +141,11 @@ def _by_seed(here: Sequence[Mapping[str, Any]]) -> list[str]:
     """A row a search."""
     table = [
         "| method | seed | top-3 on the folds | precision | parameters | epochs | fully trained "
-        "| valid, % | test top-3 | test precision |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| valid, % | top-3 again | its precision | limits kept | test top-3 | test precision |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in here:
-        test = row["test"] or {}
+        test, again = row["test"] or {}, row["again"] or {}
         cells = [
             row["method"],
             str(row["seed"]),
@@ -132,6 +155,9 @@ def _by_seed(here: Sequence[Mapping[str, Any]]) -> list[str]:
             str(row["epochs"]),
             str(row["fully_trained"]),
             f"{100 * row['valid']:.1f}",
+            _number(again.get("top3")),
+            _number(again.get("precision")),
+            f"{again['kept']} of {again['trainings']}" if again else "-",
             _number(test.get("top3")),
             _number(test.get("precision")),
         ]

@@ -74,6 +74,9 @@ def finished(tmp_path):
             },
         )
         write_json(unit.folder / "result_test.json", {"metrics": {"top3": 0.75, "precision": 0.5}})
+        each = [{"metrics": {"top3": 0.6, "precision": value}} for value in (0.3, 0.4, 0.44)]
+        again = {"metrics": {"top3": 0.6, "precision": 0.38}, "by_seed": each}
+        write_json(unit.folder / "result_again.json", {**again, "num_params": 5, "macs": 7})
     return preset, tmp_path
 
 
@@ -88,7 +91,11 @@ def test_rows_say_what_the_journals_say(finished):
         assert row["feasible"] == bool(met) and row["test"]["top3"] == 0.75
         best = max(met, key=lambda trial: trial["metrics"]["top3"])
         assert row["metrics"] == best["metrics"]
+        expected = {"top3": 0.6, "precision": 0.38, "kept": 2, "trainings": 3}
+        assert row["again"] == expected
     text = study_tables.markdown(rows)
+    assert "| 0.600 | 0.380 | 66.7 | 0.750 | 0.500 |" in text, "by method"
+    assert "| 0.600 | 0.380 | 2 of 3 | 0.750 | 0.500 |" in text, "by seed"
     assert "| ea | 1 feasible of 1 |" in text and "precision >= 0.4" in text
 
 
@@ -98,6 +105,7 @@ def test_a_published_search_stands_beside_its_figures():
     row = {"limits": "x", "constraints": constraints, "method": "ea-hyperband", "seed": 123}
     row |= {"feasible": True, "valid": 0.25, "num_params": 7, "epochs": 1, "fully_trained": 4}
     row |= {"metrics": {"top3": 0.8, "precision": 0.5}}
+    row["again"] = None
     row["test"] = {"top3": 0.9, "precision": 0.7, "precision_per_batch": 0.55}
     text = study_tables.markdown([row])
     then = entry["published"]
@@ -149,6 +157,36 @@ def test_a_peer_without_its_package_is_told_before_anything_begins(tmp_path, mon
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_winners_are_trained_again_with_seeds_and_folds_that_no_search_had(name):
+    fresh = study.fresh_seeds(PRESETS[name])
+    assert len(set(fresh)) == len(fresh) == PRESETS[name]["evaluation"]["again"] > 1
+    assert not set(fresh) & {*PRESETS[name]["seeds"]}
+    taken = {**PRESETS[name], "seeds": fresh[:1]}
+    assert study.fresh_seeds(taken)[0] == fresh[1]
+
+
+def test_winners_are_trained_again_as_in_their_search(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(study, "call", lambda *words: asked.append(words))
+    preset = {**PRESETS["peers"], "seeds": [0], "methods": ["strong"]}
+    (unit,) = study.units(preset, tmp_path)
+    unit.folder.mkdir(parents=True)
+    (unit.folder / "opt_cfg.json").write_text("{}")
+    study.evaluate(preset, tmp_path, 1)
+    ends = [Path(words[-1]).name for words in asked]
+    assert ends == ["result_test.json", "result_test.json", "result_again.json"]
+    again = asked[-1]
+    assert "-t" not in again and again[again.index("-e") + 1] == "16"
+    assert again[again.index("--optimizer") + 1] == "adam"
+    start = again.index("--seeds") + 1
+    assert again[start : start + 10] == tuple(map(str, range(1000, 1010)))
+    (unit.folder / "result_again.json").write_text("{}")
+    asked.clear()
+    study.evaluate(preset, tmp_path, 1)
+    assert len(asked) == 2, "what is there is not done again"
+
+
 def test_an_unknown_preset_is_told(capsys):
     assert study.main(["--preset", "smal"]) == 2
     assert "did you mean small?" in capsys.readouterr().err
@@ -167,6 +205,7 @@ def test_a_small_study_from_beginning_to_end_and_again(tmp_path):
         *("one-epoch-first", "ea-hyperband", "random", "default")
     ]
     assert all(row["test"] for row in rows)
+    assert [row["again"]["trainings"] for row in rows[:-1]] == [2, 2, 2]
     journals = {path: path.read_bytes() for path in tmp_path.glob("runs/*/trials.jsonl")}
     again = subprocess.run([*words, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 0 and "$ python optimizer.py" not in again.stdout
