@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import folds
+from benchmarks.curves import METRICS
 
 
 def test_the_best_that_is_not_kept_is_lost():
@@ -21,10 +22,22 @@ def test_folds_that_agree_lose_nothing_and_noise_in_one_does():
     assert 1 > every > one and 0 == longer < by_all < by_one
 
 
+def test_luck_is_what_a_fold_keeps_from_rung_to_rung():
+    rng = np.random.default_rng(2)
+    fold, own = rng.normal(0, 0.03, (200, 3, 1)), rng.normal(0, 0.03, (200, 3, 50))
+    curves = np.zeros((200, 3, 50, 5)) + 0.5
+    for share in (0.0, 0.8):
+        noise = np.sqrt(share) * fold + np.sqrt(1 - share) * own
+        curves[..., METRICS.index("precision")] = 0.5 + noise
+        apart = ~np.eye(len(folds.RUNGS), dtype=bool)
+        assert folds.luck(curves, "precision")[apart] == pytest.approx(share, abs=0.15)
+
+
 def test_it_prints_a_row_for_each_number_of_epochs(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["folds"])
     monkeypatch.setattr(folds, "DRAWS", 5)
     folds.main()
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + 2 * len(folds.EPOCHS)
-    assert lines[2].startswith("| all | 3 | ") and lines[-1].startswith("| better half | 12 | ")
+    first, second = (part.splitlines() for part in capsys.readouterr().out.split("\n\n"))
+    assert len(first) == 2 + 2 * len(folds.EPOCHS) and len(second) == 2 + 2 * len(folds.RUNGS)
+    assert first[2].startswith("| all | 3 | ") and first[-1].startswith("| better half | 12 | ")
+    assert second[2].startswith("| top3 | 3 | 1.00 | ") and second[-1].endswith(" | 1.00 |")
