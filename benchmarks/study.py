@@ -240,7 +240,7 @@ def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> None:
 def fresh_seeds(preset: Mapping[str, Any]) -> list[int]:
     """As many as the preset wants, none of which a search had; the first cuts the folds."""
     unused = (seed for seed in itertools.count(1000) if seed not in preset["seeds"])
-    return list(itertools.islice(unused, preset["evaluation"]["again"]))
+    return list(itertools.islice(unused, preset["evaluation"].get("again", 0)))
 
 
 def conclude(preset: Mapping[str, Any], bound: float | None, out: Path) -> None:
