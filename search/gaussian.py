@@ -8,7 +8,8 @@ which the amplitude is at its optimum. A prior keeps the length scales of many c
 Rows may be of one training, measured at several of its epochs. What such rows have in common
 beside what the columns tell is called luck here: an offset a training, the simplest of the
 processes by which Swersky et al. 2014 ("Freeze-Thaw Bayesian Optimization", section 3) tie the
-points of a learning curve together. Noise is what each row has for itself.
+points of a learning curve together. Noise is what each row has for itself. Where each row is of a
+training of its own, the two are one, and there is only noise.
 """
 
 import math
@@ -22,7 +23,7 @@ SPREAD_LENGTH, SPREAD_NOISE = 1.0, 3.0  # standard deviations of the logarithms
 LENGTHS, NOISES = (0.05, 30.0), (1e-6, 1.0)  # bounds
 STEPS = 40  # of the search for the parameters
 JITTER = 1e-8
-UNKNOWN = -1  # the number of a training that is none of the data's
+BELIEVED = -1  # the number of a training that has not been
 
 
 def squared_distances(a: np.ndarray, b: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -38,19 +39,22 @@ def matern(squares: np.ndarray) -> np.ndarray:
 
 
 def likelihood(
-    theta: np.ndarray, x: np.ndarray, y: np.ndarray, same: np.ndarray
+    theta: np.ndarray, x: np.ndarray, y: np.ndarray, same: np.ndarray | None = None
 ) -> tuple[float, np.ndarray]:
     """Minus the logarithm of (marginal likelihood x prior), up to a constant, and its gradient.
 
-    theta: logarithms of the d length scales, of the variances of the noise and of luck; x: (n, d);
-    y: (n,) with mean 0; same: (n, n), 1 where two rows are of one training, else 0.
+    theta: logarithms of the d length scales, of the variance of the noise and, with `same`, of
+    luck; x: (n, d); y: (n,) with mean 0; same: (n, n), 1 where rows are of one training, else 0.
     """
     from scipy.linalg import cho_factor, cho_solve
 
-    lengths, (noise, luck), n = np.exp(theta[:-2]), np.exp(theta[-2:]), len(y)
+    lengths, variances, n = np.exp(theta[: x.shape[1]]), np.exp(theta[x.shape[1] :]), len(y)
     r = np.sqrt(5 * squared_distances(x, x, lengths))
     decay = np.exp(-r)
-    covariance = (1 + r + r * r / 3) * decay + luck * same + (noise + JITTER) * np.eye(n)
+    covariance = (1 + r + r * r / 3) * decay
+    if same is not None:
+        covariance += variances[1] * same
+    _add_to_diagonal(covariance, variances[0] + JITTER)
     factor = cho_factor(covariance, lower=True)
     inverse = cho_solve(factor, np.eye(n))
     alpha = inverse @ y
@@ -61,33 +65,38 @@ def likelihood(
     weights, scaled = outer * (5 / 3) * (1 + r) * decay, x / lengths
     by_length = (scaled * scaled * weights.sum(1)[:, None]).sum(0)
     by_length -= (scaled * (weights @ scaled)).sum(0)
-    by_variance = 0.5 * np.trace(outer) * noise, 0.5 * (outer * same).sum() * luck
-    gradient = np.append(by_length, by_variance)
-    spread = np.append(np.full(len(lengths), SPREAD_LENGTH), 2 * [SPREAD_NOISE])
-    off = (theta - prior(len(lengths))) / spread
+    by_variance = [np.trace(outer)] + ([] if same is None else [(outer * same).sum()])
+    gradient = np.append(by_length, 0.5 * np.array(by_variance) * variances)
+    spread = np.append(np.full(len(lengths), SPREAD_LENGTH), [SPREAD_NOISE] * len(variances))
+    off = (theta - prior(len(lengths), len(variances))) / spread
     return value + 0.5 * float(off @ off), gradient + off / spread
 
 
-def prior(columns: int) -> np.ndarray:
+def prior(columns: int, variances: int) -> np.ndarray:
     """The most likely parameters before any data, as logarithms."""
     length = math.log(PRIOR_LENGTH * math.sqrt(columns))
-    return np.append(np.full(columns, length), 2 * [math.log(PRIOR_NOISE)])
+    return np.append(np.full(columns, length), [math.log(PRIOR_NOISE)] * variances)
 
 
 def fit(x: np.ndarray, y: np.ndarray, trainings: np.ndarray) -> np.ndarray:
     """The parameters under which the data are most likely; see `likelihood`.
 
-    trainings: (n,), a number a row, the same where two rows are of one training.
+    trainings: (n,), a number a row, the same where two rows are of one training. Without any such
+    rows there is no luck among the parameters.
     """
     from scipy.optimize import minimize
 
-    bounds, data = [*[LENGTHS] * x.shape[1], NOISES, NOISES], (x, y - y.mean())
+    columns = x.shape[1]
+    several = len(np.unique(trainings)) < len(trainings)
+    same = (_same(trainings, trainings),) if several else ()
+    bounds = np.log([LENGTHS] * columns + [NOISES] * (1 + several))
     found = minimize(
-        *(likelihood, np.clip(prior(x.shape[1]), *np.log(bounds).T)),
-        args=(*data, _same(trainings, trainings)),
+        likelihood,
+        np.clip(prior(columns, 1 + several), *bounds.T),
+        args=(x, y - y.mean(), *same),
         jac=True,
         method="L-BFGS-B",
-        bounds=np.log(bounds),
+        bounds=bounds,
         options={"maxiter": STEPS},
     )
     return found.x
@@ -99,7 +108,7 @@ class Process:
 
     x: np.ndarray  # (n, d)
     trainings: np.ndarray  # (n,), see `fit`
-    theta: np.ndarray
+    theta: np.ndarray  # see `fit`
     factor: np.ndarray  # lower triangle of the covariance, as Cholesky has it
     alpha: np.ndarray  # (n,): covariance^-1 y
     amplitude: float
@@ -111,9 +120,11 @@ class Process:
         """After the data x (n, d), y (n,) with mean 0, of these trainings."""
         from scipy.linalg import cho_solve, cholesky
 
-        noise, luck = np.exp(theta[-2:])
-        covariance = matern(squared_distances(x, x, np.exp(theta[:-2])))
-        covariance += luck * _same(trainings, trainings) + (noise + JITTER) * np.eye(len(x))
+        lengths, noise, luck = _read(theta, x.shape[1])
+        covariance = matern(squared_distances(x, x, lengths))
+        if luck:
+            covariance += luck * _same(trainings, trainings)
+        _add_to_diagonal(covariance, noise + JITTER)
         factor = cholesky(covariance, lower=True)
         alpha = cho_solve((factor, True), y)
         amplitude = float(y @ alpha) / len(y) + JITTER
@@ -122,32 +133,34 @@ class Process:
     @property
     def noise(self) -> float:
         """The standard deviation between trainings of one configuration, in units of y."""
-        return math.sqrt(np.exp(self.theta[-2:]).sum() * self.amplitude)
+        _, noise, luck = _read(self.theta, self.x.shape[1])
+        return math.sqrt((noise + luck) * self.amplitude)
 
     def predict(
         self, x: np.ndarray, trainings: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation, without noise, at x (m, d): (m,) and (m,).
+        """Means and standard deviations, without noise, at x (m, d): (m,) and (m,).
 
-        Without luck, too; with the numbers (m,) of trainings with theirs.
+        Of configurations; with the numbers (m,) of trainings, of these, their luck included.
         """
         across, left = self._solved(x, trainings)
-        prior = 1.0 if trainings is None else 1 + math.exp(self.theta[-1])
-        variance = self.amplitude * np.maximum(prior - (left * left).sum(0), JITTER)
+        unknown = 1.0 if trainings is None else 1 + _read(self.theta, x.shape[1])[2]
+        variance = self.amplitude * np.maximum(unknown - (left * left).sum(0), JITTER)
         return across @ self.alpha, np.sqrt(variance)
 
     def believing(self, x: np.ndarray) -> "Process":
         """As if the mean had been measured at the point x (1, d): it stays, and is surer there."""
         _, left = self._solved(x, None)
+        _, noise, luck = _read(self.theta, x.shape[1])
         n = len(self.x)
         factor = np.zeros((n + 1, n + 1))
         factor[:n, :n], factor[n, :n] = self.factor, left[:, 0]
-        prior = 1 + np.exp(self.theta[-2:]).sum() + JITTER
-        factor[n, n] = math.sqrt(max(prior - float(left[:, 0] @ left[:, 0]), JITTER))
+        unknown = 1 + (noise + luck) + JITTER
+        factor[n, n] = math.sqrt(max(unknown - float(left[:, 0] @ left[:, 0]), JITTER))
         return replace(
             self,
             x=np.vstack([self.x, x]),
-            trainings=np.append(self.trainings, UNKNOWN),
+            trainings=np.append(self.trainings, BELIEVED),
             factor=factor,
             alpha=np.append(self.alpha, 0.0),
         )
@@ -157,12 +170,23 @@ class Process:
     ) -> tuple[np.ndarray, np.ndarray]:
         from scipy.linalg import solve_triangular
 
-        across = matern(squared_distances(x, self.x, np.exp(self.theta[:-2])))
-        if trainings is not None:
-            across += math.exp(self.theta[-1]) * _same(trainings, self.trainings)
+        lengths, _, luck = _read(self.theta, x.shape[1])
+        across = matern(squared_distances(x, self.x, lengths))
+        if trainings is not None and luck:
+            across += luck * _same(trainings, self.trainings)
         return across, solve_triangular(self.factor, across.T, lower=True, check_finite=False)
+
+
+def _read(theta: np.ndarray, columns: int) -> tuple[np.ndarray, float, float]:
+    """Length scales (columns,), the variance of the noise, and of luck: 0 if there is none."""
+    variances = np.exp(theta[columns:])
+    return np.exp(theta[:columns]), variances[0], variances[1] if len(variances) > 1 else 0.0
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(n, m): 1 where the rows (n,) and (m,) are of one training, else 0."""
     return (a[:, None] == b).astype(float)
+
+
+def _add_to_diagonal(square: np.ndarray, value: float) -> None:
+    square.flat[:: len(square) + 1] += value

@@ -51,7 +51,7 @@ class Model:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard deviations of the outcomes: (rows, outcomes) each.
 
-        Of any training, or of these.
+        Of configurations, or of the trainings with these numbers; see `gaussian.Process`.
         """
         each = (process.predict(x, trainings) for process in self.processes)
         mean, deviation = zip(*each, strict=True)
