@@ -14,8 +14,8 @@ is finished is not done again. Each step is a command of its own, and is printed
 2. Every method searches with every seed under every limit.
 3. Every winner, and the default network, is trained anew and measured on the test split.
 4. Every winner is trained again as in its search, but with fresh seeds and on folds cut anew, the
-   same for all. The folds of a search flatter the winner, which was chosen on them; these do not,
-   and they hold three times as many images as the test split.
+   same for all: a winner was chosen on the folds of its search, which flatter it. These are of
+   the same images, three times as many as the test split has.
 5. One table and one report of all.
 """
 
@@ -216,25 +216,34 @@ def ended(folder: Path) -> bool:
 def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> None:
     """Measures winners and the default network on the test split, and winners on fresh folds."""
     evaluation, settings = preset["evaluation"], preset["settings"]
-    found = [unit.folder / "opt_cfg.json" for unit in units(preset, out)]
     test = ["-t", "True", "-e", str(evaluation["epochs"])]
-    # As `search` trained them, where main.py has a default of its own.
-    again = ["-e", str(settings.get("epochs", Settings.epochs))]
-    again += ["--optimizer", settings.get("optimizer", Settings.optimizer)]
+    for name in ("dataset", "image_size", "device"):
+        if name in settings:
+            test += [f"--{name}", str(settings[name])]
     default = ROOT / "configs" / "default.json"  # a hundred times the work of a small winner
     waiting = [(default, out / "default" / TEST, test, evaluation["default_seeds"])]
-    waiting += [(config, config.parent / TEST, test, evaluation["seeds"]) for config in found]
-    fresh = fresh_seeds(preset)
-    waiting += [(config, config.parent / AGAIN, again, fresh) for config in found if fresh]
-    given = [name for name in ("dataset", "image_size", "device") if name in settings]
-    same = [word for name in given for word in (f"--{name}", str(settings[name]))]
+    for unit in units(preset, out):
+        config, fresh = unit.folder / "opt_cfg.json", fresh_seeds(preset)
+        if config.exists():
+            waiting.append((config, unit.folder / TEST, test, evaluation["seeds"]))
+        if config.exists() and fresh:
+            waiting.append((config, unit.folder / AGAIN, as_in_search(unit.folder), fresh))
     work = []
     for config, result, words, seeds in waiting:
-        if config.exists() and not result.exists():
+        # A search that went on may have another winner.
+        if not result.exists() or read_json(result).get("config") != read_json(config):
             place = ["--seeds", *map(str, seeds), "--output", str(result)]
-            command = ["main.py", "-c", str(config), *words, *same, *place]
-            work.append(functools.partial(call, *command))
+            work.append(functools.partial(call, "main.py", "-c", str(config), *words, *place))
     side_by_side(work, jobs)
+
+
+def as_in_search(folder: Path) -> list[str]:
+    """Flags by which main.py trains as that search did; images and limits it takes over itself."""
+    settings = read_json(folder / "run.json")["settings"]
+    words = ["-e", str(settings["epochs"])]
+    for name in ("optimizer", "device", "arithmetic", "compile", "threads"):
+        words += [f"--{name}", str(settings[name])]
+    return words
 
 
 def fresh_seeds(preset: Mapping[str, Any]) -> list[int]:
@@ -256,7 +265,7 @@ def conclude(preset: Mapping[str, Any], bound: float | None, out: Path) -> None:
             here = [
                 unit for unit in units(preset, out) if (unit.limits, unit.seed) == (limits, seed)
             ]
-            results = [unit.folder / "result_test.json" for unit in here]
+            results = [unit.folder / TEST for unit in here]
             compared = [str(path) for path in results if path.exists()]
             if len(compared) > 1:
                 call("main.py", "--compare", *compared)

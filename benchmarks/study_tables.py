@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.reading import Run, read_run
-from search.constraints import total_violation
+from search.constraints import Constraint, total_violation
 from search.generation import total_charged
 from search.trial import Trial
 from utils import read_json
@@ -44,9 +44,9 @@ def rows(units: Iterable[Any], default: Path) -> list[dict[str, Any]]:
                     "limits": unit.limits,
                     "method": unit.method,
                     "seed": unit.seed,
-                    **_searched(unit.folder),
+                    **_searched(run := read_run(unit.folder)),
                     "test": _tested(unit.folder),
-                    "again": _again(unit.folder),
+                    "again": _again(unit.folder / AGAIN, run.ranking.constraints),
                 }
             )
     if (default / TEST).exists():
@@ -56,9 +56,8 @@ def rows(units: Iterable[Any], default: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _searched(folder: Path) -> dict[str, Any]:
+def _searched(run: Run) -> dict[str, Any]:
     """What a run's journal says: its winner, and the share of valid ones of the fully trained."""
-    run = read_run(folder)
     winner, full = run.record["winner"], _full(run)
     valid = [trial for trial in full if run.ranking.feasible(trial)]
     return {
@@ -77,12 +76,14 @@ def _tested(folder: Path) -> dict[str, float] | None:
     return read_json(path)["metrics"] if path.exists() else None
 
 
-def _again(folder: Path) -> dict[str, Any] | None:
-    """The winner on fresh folds: mean metrics, and in how many of the trainings it kept to all."""
-    path = folder / AGAIN
+def _again(path: Path, limits: Sequence[Constraint]) -> dict[str, Any] | None:
+    """The winner on fresh folds: mean metrics, and in how many of the trainings it kept to all.
+
+    A metric is None if one of the trainings diverged.
+    """
     if not path.exists():
         return None
-    result, limits = read_json(path), read_run(folder).ranking.constraints
+    result = read_json(path)
     sizes = {name: result[name] for name in ("num_params", "macs")}
     each = [{**sizes, **one["metrics"]} for one in result["by_seed"]]
     kept = sum(total_violation(limits, metrics) == 0 for metrics in each)
@@ -203,8 +204,9 @@ def _beside(entry: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def spread(values: Sequence[float], digits: int = 3) -> str:
-    """'mean (sd)' over seeds; the mean alone of one."""
+def spread(known: Sequence[float | None], digits: int = 3) -> str:
+    """'mean (sd)' over seeds; the mean alone of one. A training that diverged has no value."""
+    values = [value for value in known if value is not None]
     if not values:
         return "-"
     mean = f"{statistics.mean(values):.{digits}f}"

@@ -23,13 +23,16 @@ def test_folds_that_agree_lose_nothing_and_noise_in_one_does():
 
 
 def test_luck_is_what_a_fold_keeps_from_rung_to_rung():
+    """Neither the level of its configuration nor that of the fold's images is luck."""
     rng = np.random.default_rng(2)
     fold, own = rng.normal(0, 0.03, (200, 3, 1)), rng.normal(0, 0.03, (200, 3, 50))
-    curves = np.zeros((200, 3, 50, 5)) + 0.5
+    level, images = rng.uniform(0.2, 0.8, (200, 1, 1)), np.array([-0.1, 0.0, 0.1])[:, None]
+    curves = np.full((200, 3, 50, 5), 0.5)
+    apart = ~np.eye(len(folds.RUNGS), dtype=bool)
     for share in (0.0, 0.8):
         noise = np.sqrt(share) * fold + np.sqrt(1 - share) * own
-        curves[..., METRICS.index("precision")] = 0.5 + noise
-        apart = ~np.eye(len(folds.RUNGS), dtype=bool)
+        scaled = np.arcsin(np.sqrt(level)) + images + noise
+        curves[..., METRICS.index("precision")] = np.sin(scaled) ** 2
         assert folds.luck(curves, "precision")[apart] == pytest.approx(share, abs=0.15)
 
 

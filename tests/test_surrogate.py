@@ -264,19 +264,34 @@ def test_promotion_counts_the_luck_of_a_training():
     """What a training is above its configuration at one rung, it is at the next ones, too."""
 
     def training(number, y, luck, epochs):
-        metrics = {"top3": 0.5 + 0.03 * y + luck, "precision": 0.9, "num_params": 1}
+        metrics = {"top3": 0.5 + 0.1 * y + luck, "precision": 0.9, "num_params": 1}
         return measured(number, 0.3, y, epochs, metrics=metrics)
 
-    past = [(i, y, luck) for i, (y, luck) in enumerate(rng(3).random((20, 2)) * (1, 0.1))]
+    past = [(100 + 3 * i, y, luck) for i, (y, luck) in enumerate(rng(3).random((20, 2)) / (1, 10))]
     trials = [training(*one, level) for level in (12, 25, 50) for one in past]
     model = surrogate().learn(trials)
-    rung = [training(20, 0.9, 0.0, 25), training(21, 0.1, 0.1, 25)]
+    number, y, luck = past[7]
+    for known, reached in ((None, 0.5 + 0.1 * y + 0.05), (np.array([number]), trials[7])):
+        mean = model.predict(model.surrogate.inputs([trials[7].config]), known)[0]
+        wanted = reached.metrics["top3"] if known is not None else reached
+        assert -mean[0, 0] == pytest.approx(wanted, abs=0.02 if known is None else 0.003)
+    rung = [training(31, 0.6, 0.03, 25), training(30, 0.2, 0.1, 25)]
     configs = [trial.config for trial in rung]
     assert model.worth(configs).argmax() == 0, "of new trainings, the better configuration"
-    assert model.promising(rung, rung)[0].trial == 21, "of these, the luckier one"
-    number, y, luck = past[7]
-    mean = model.predict(model.surrogate.inputs([trials[7].config]), np.array([number]))[0]
-    assert -mean[0, 0] == pytest.approx(0.5 + 0.03 * y + luck, abs=0.003)
+    assert [trial.trial for trial in model.promising(rung, rung)] == [30, 31], "the luckier one"
+    usual = [training(31, 0.6, 0.05, 25), training(30, 0.2, 0.05, 25)]
+    assert [trial.trial for trial in model.promising(usual, usual)] == [31, 30]
+
+
+def test_where_no_training_has_two_rungs_there_is_no_luck():
+    model = surrogate().learn(grid())
+    columns = model.x.shape[1]
+    assert [len(process.theta) for process in model.processes] == 2 * [columns + 1]
+    at = model.surrogate.inputs([{"x": 0.3, "y": 0.5}])
+    known = model.predict(at, model.trainings[:1])
+    assert [part.tolist() for part in known] == [part.tolist() for part in model.predict(at)]
+    twice = surrogate().learn([measured(0, 0.1, 0.2, 25), *grid()])
+    assert len(twice.processes[0].theta) == columns + 2
 
 
 def test_while_nothing_is_feasible_the_nearest_to_it_counts():
