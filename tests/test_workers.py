@@ -101,10 +101,10 @@ def test_the_limit_of_epochs_cuts_the_same_jobs(space):
 
 
 @pytest.mark.parametrize(
-    ("generation", "proposals", "epochs"), [("bracket", 12, 150), ("round", 8, 300)]
+    ("generation", "proposals", "epochs"), [("bracket", 12, 250), ("round", 8, 300)]
 )
 def test_the_stronger_search_is_the_same_with_workers(space, generation, proposals, epochs):
-    given = {**STUB, **PRESET, "generation": generation, "max_generations": 6}
+    given = {**STUB, **PRESET, "generation": generation, "max_generations": 8}
     given |= {"proposals": proposals, "max_total_epochs": epochs}
     alone = search(space, StubTarget(), resolve({**given, "workers": "0"}))
     assert differs_without_its_model(space, StubTarget(), given)
