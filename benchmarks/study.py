@@ -222,12 +222,13 @@ def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> None:
             test += [f"--{name}", str(settings[name])]
     default = ROOT / "configs" / "default.json"  # a hundred times the work of a small winner
     waiting = [(default, out / "default" / TEST, test, evaluation["default_seeds"])]
+    fresh = fresh_seeds(preset)
     for unit in units(preset, out):
-        config, fresh = unit.folder / "opt_cfg.json", fresh_seeds(preset)
+        config = unit.folder / "opt_cfg.json"
         if config.exists():
             waiting.append((config, unit.folder / TEST, test, evaluation["seeds"]))
-        if config.exists() and fresh:
-            waiting.append((config, unit.folder / AGAIN, as_in_search(unit.folder), fresh))
+            if fresh:
+                waiting.append((config, unit.folder / AGAIN, as_in_search(unit.folder), fresh))
     work = []
     for config, result, words, seeds in waiting:
         # A search that went on may have another winner.
