@@ -1,180 +1,244 @@
-"""The network: configuration -> PyTorch module, and its exact size and cost without building it.
+"""The network: configuration -> list of layers, its size and its cost.
 
-`conv -> ReLU -> [batch norm] -> max pool 2x2`, repeated; global average pooling or flatten; then
-`linear -> ReLU -> dropout`, repeated; then the classifier. Convolutions keep the side (padding
-kernel // 2), each pooling halves it, rounded down.
+`layers` describes a network once, in plain data and without torch. The number of parameters, the
+multiply-adds, the table for reports and the module (training/network.py) derive from that list.
 
-A configuration is a dict with the keys of configs/space.json: `n_conv_layers`,
-`n_channels_conv_<i>`, `kernel_size`, `use_BN`, `global_avg_pooling`, `n_fc_layers`,
-`n_channels_fc_<i>`, `dropout_rate`.
+Two families, told apart by the keys of a configuration:
+
+published (configs/space.json)
+    `conv -> ReLU -> [batch norm] -> max pool 2x2`, repeated; global average pooling or flatten;
+    then `linear -> ReLU -> dropout`, repeated; then the classifier.
+modern (configs/space_modern.json)
+    one to four stages of one or two `conv -> batch norm -> activation`, plain, residual (He et al.
+    2016) or depthwise-separable (Howard et al. 2017), with optional squeeze-and-excitation (Hu et
+    al. 2018); each stage but the first halves the side; then global average pooling, dropout and
+    the classifier.
 """
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import torch
-from torch import nn
-
-from vision.layers import Convolution, Dropout, Flatten, GlobalAveragePool
-from vision.ways import fastest_way
-from vision.winograd import TILE, window
-
-
-class Shapes(NamedTuple):
-    """The layers with weights, in order: all that size and cost depend on."""
-
-    convolutions: list[
-        tuple[int, int, int]
-    ]  # channels in, channels out, side of the output in pixels
-    linears: list[tuple[int, int]]  # features in, features out; the last one is the classifier
+Config = Mapping[str, Any]
+STEM_SIDE = 32  # pixels; the first convolution of the modern family brings larger images below it
+SQUEEZE = 4  # channels to one hidden unit of squeeze-and-excitation
+# What a configuration says of the training; the rest is the network.
+TRAINING = {"batch_size", "learning_rate_init", "weight_decay", "label_smoothing", "dropout_rate"}
+TRAINING |= {"flip", "shift", "cutout", "color", "mixup"}
 
 
-def shapes(config: Mapping[str, Any], image_size: int = 16, num_classes: int = 17) -> Shapes:
-    """Shapes of all layers with weights.
+class Layer(NamedTuple):
+    """One layer; its output is (outputs, side, side), or (outputs,) where side is 0.
 
-    ValueError if the image is too small for that many poolings.
+    A residual layer adds the outputs of its two branches, the second of which may be empty.
     """
-    convolutions, channels, side = [], 3, image_size
+
+    kind: str
+    name: str
+    inputs: int  # channels or features
+    outputs: int
+    side: int = 0  # of the output, in pixels
+    kernel: int = 1
+    stride: int = 1
+    groups: int = 1
+    bias: bool = True
+    branches: tuple[tuple["Layer", ...], ...] = ()
+
+    @property
+    def output(self) -> list[int]:
+        """The shape of one image's output."""
+        return [self.outputs, self.side, self.side] if self.side else [self.outputs]
+
+    @property
+    def weights(self) -> int:
+        """Parameters of its products: convolutions and linear layers, without biases."""
+        if self.kind in ("conv", "linear"):
+            return self.inputs // self.groups * self.outputs * self.kernel**2
+        if self.kind == "squeeze_excite":
+            return 2 * self.inputs * squeezed(self.inputs)
+        return 0
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters, those of its branches not counted."""
+        if self.kind == "batch_norm":
+            return 2 * self.outputs
+        if self.kind == "squeeze_excite":
+            return self.weights + squeezed(self.inputs) + self.outputs
+        biases = self.outputs if self.bias and self.kind in ("conv", "linear") else 0
+        return self.weights + biases
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one image, those of its branches not counted."""
+        return self.weights * (self.side**2 if self.kind == "conv" else 1)
+
+
+def squeezed(channels: int) -> int:
+    """Hidden units of squeeze-and-excitation."""
+    return max(1, channels // SQUEEZE)
+
+
+def layers(config: Config, image_size: int = 16, num_classes: int = 17) -> tuple[Layer, ...]:
+    """All layers in order; ValueError if the image is too small for that many poolings."""
+    family = _modern if "n_stages" in config else _published
+    return tuple(family(config, image_size, num_classes))
+
+
+def _published(config: Config, image_size: int, num_classes: int) -> list[Layer]:
+    """Convolutions keep the side (padding kernel // 2); each pooling halves it, rounded down."""
+    found: list[Layer] = []
+    channels, side, kernel = 3, image_size, config["kernel_size"]
     for i in range(config["n_conv_layers"]):
         if side < 2:
             raise ValueError(
                 f"{config['n_conv_layers']} poolings need images of "
                 f"{2 ** config['n_conv_layers']} pixels or more, not {image_size}"
             )
-        convolutions.append((channels, config[f"n_channels_conv_{i}"], side))
-        channels, side = config[f"n_channels_conv_{i}"], side // 2
-    widths = [channels if config["global_avg_pooling"] else channels * side * side]
-    widths += [config[f"n_channels_fc_{i}"] for i in range(config["n_fc_layers"])] + [num_classes]
-    return Shapes(convolutions, list(zip(widths[:-1], widths[1:], strict=True)))
+        outputs = config[f"n_channels_conv_{i}"]
+        found.append(Layer("conv", f"conv_{i}", channels, outputs, side, kernel))
+        found.append(Layer("relu", f"relu_{i}", outputs, outputs, side))
+        if config["use_BN"]:
+            found.append(Layer("batch_norm", f"batch_norm_{i}", outputs, outputs, side))
+        channels, side = outputs, side // 2
+        found.append(Layer("max_pool", f"max_pool_{i}", channels, channels, side))
+    if config["global_avg_pooling"]:
+        features = channels
+        found.append(Layer("global_avg_pool", "global_avg_pool", channels, features))
+    else:
+        features = channels * side * side
+        found.append(Layer("flatten", "flatten", channels, features))
+    for i in range(config["n_fc_layers"]):
+        width = config[f"n_channels_fc_{i}"]
+        found.append(Layer("linear", f"fc_{i}", features, width))
+        found.append(Layer("relu", f"fc_relu_{i}", width, width))
+        found.append(Layer("dropout", f"dropout_{i}", width, width))
+        features = width
+    found.append(Layer("linear", "classifier", features, num_classes))
+    return found
 
 
-def count_parameters(
-    config: Mapping[str, Any], image_size: int = 16, num_classes: int = 17
-) -> int:
+def _modern(config: Config, image_size: int, num_classes: int) -> list[Layer]:
+    """Convolutions have padding kernel // 2 and no bias, as batch norm follows."""
+    channels, side = 3, image_size
+    found: list[Layer] = []
+    for i in range(config["n_stages"]):
+        name, outputs, stride = f"stage_{i}", config[f"width_{i}"], 1
+        if i == 0:
+            stride = 2 ** max(0, math.ceil(math.log2(image_size / STEM_SIDE)))
+        elif side > 1 and config["downsample"] == "stride":
+            stride = 2
+        elif side > 1:
+            side //= 2
+            found.append(Layer("max_pool", f"{name}.max_pool", channels, channels, side))
+        found += _stage(config, name, channels, outputs, side, stride)
+        channels, side = outputs, -(-side // stride)
+    found.append(Layer("global_avg_pool", "global_avg_pool", channels, channels))
+    found.append(Layer("dropout", "dropout", channels, channels))
+    found.append(Layer("linear", "classifier", channels, num_classes))
+    return found
+
+
+def _stage(
+    config: Config, name: str, inputs: int, outputs: int, side: int, stride: int
+) -> list[Layer]:
+    """The convolutions of a stage, of which the first has the stride."""
+    kernel, activation = config["kernel_size"], config["activation"]
+    reduced, found = -(-side // stride), []
+    for j in range(config["convs_per_stage"]):
+        first = (inputs, side, stride) if j == 0 else (outputs, reduced, 1)
+        found += _convolution(config, f"{name}.{j}", *first, outputs, kernel)
+        found.append(Layer(activation, f"{name}.{j}.{activation}", outputs, outputs, reduced))
+    last = found.pop()
+    if config["squeeze_excite"]:
+        at = f"{name}.squeeze_excite"
+        found.append(Layer("squeeze_excite", at, outputs, outputs, reduced))
+    if config["block"] == "residual":
+        shortcut: tuple[Layer, ...] = ()
+        if inputs != outputs or stride > 1:
+            shape = (inputs, outputs, reduced, 1, stride, 1, False)
+            norm = Layer("batch_norm", f"{name}.shortcut.batch_norm", outputs, outputs, reduced)
+            shortcut = Layer("conv", f"{name}.shortcut.conv", *shape), norm
+        branches = tuple(found), shortcut
+        found = [Layer("residual", f"{name}.add", inputs, outputs, reduced, branches=branches)]
+    return [*found, last]
+
+
+def _convolution(
+    config: Config, name: str, inputs: int, side: int, stride: int, outputs: int, kernel: int
+) -> list[Layer]:
+    """A convolution with its norm; separable: one a channel, then one across channels."""
+    reduced = -(-side // stride)
+    norm = Layer("batch_norm", f"{name}.batch_norm", outputs, outputs, reduced)
+    if config["block"] != "separable" or inputs == 3:  # colours are too few to be kept apart
+        shape = (inputs, outputs, reduced, kernel, stride, 1, False)
+        return [Layer("conv", f"{name}.conv", *shape), norm]
+    activation, own = config["activation"], (inputs, inputs, reduced, kernel, stride, inputs)
+    return [
+        Layer("conv", f"{name}.depthwise", *own, False),
+        Layer("batch_norm", f"{name}.depthwise.batch_norm", inputs, inputs, reduced),
+        Layer(activation, f"{name}.depthwise.{activation}", inputs, inputs, reduced),
+        Layer("conv", f"{name}.conv", inputs, outputs, reduced, bias=False),
+        norm,
+    ]
+
+
+def flattened(found: Iterable[Layer]) -> Iterator[Layer]:
+    """The layers with those of all branches, in the order in which they are computed."""
+    for layer in found:
+        for branch in layer.branches:
+            yield from flattened(branch)
+        yield layer
+
+
+def count_parameters(config: Config, image_size: int = 16, num_classes: int = 17) -> int:
     """Trainable parameters, exactly as in the built network (running statistics are none)."""
-    convolutions, linears = shapes(config, image_size, num_classes)
-    area, per_channel = (
-        config["kernel_size"] ** 2,
-        3 if config["use_BN"] else 1,
-    )  # bias, scale and shift
-    return sum(
-        outputs * (inputs * area + per_channel) for inputs, outputs, _ in convolutions
-    ) + sum(outputs * (inputs + 1) for inputs, outputs in linears)
+    return _size(_network(config), image_size, num_classes)[0]
 
 
-def count_macs(config: Mapping[str, Any], image_size: int = 16, num_classes: int = 17) -> int:
-    """Multiply-adds of one forward pass of one image.
+def count_macs(config: Config, image_size: int = 16, num_classes: int = 17) -> int:
+    """Multiply-adds of one image's forward pass: convolutions and linear layers, no biases."""
+    return _size(_network(config), image_size, num_classes)[1]
 
-    Convolutions and linear layers, biases not counted.
-    """
-    convolutions, linears = shapes(config, image_size, num_classes)
-    area = config["kernel_size"] ** 2
-    return sum(
-        inputs * outputs * area * side * side for inputs, outputs, side in convolutions
-    ) + sum(inputs * outputs for inputs, outputs in linears)
+
+def _network(config: Config) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, value) for name, value in config.items() if name not in TRAINING)
+
+
+@functools.lru_cache(maxsize=4096)  # fitting to limits asks for the same network many times
+def _size(
+    network: tuple[tuple[str, Any], ...], image_size: int, num_classes: int
+) -> tuple[int, int]:
+    found = list(flattened(layers(dict(network), image_size, num_classes)))
+    return sum(layer.parameters for layer in found), sum(layer.macs for layer in found)
 
 
 def layer_table(
-    config: Mapping[str, Any], image_size: int = 16, num_classes: int = 17
+    config: Config, image_size: int = 16, num_classes: int = 17
 ) -> list[dict[str, Any]]:
     """Name, output of one image ([C, H, W] or [features]), parameters and multiply-adds of layers.
 
-    ReLU and dropout have no row: they change no shape and count nothing. The sums of the columns
-    are `count_parameters` and `count_macs`.
+    Activations and dropout have no row: they change no shape and count nothing. The sums of the
+    columns are `count_parameters` and `count_macs`.
     """
-    convolutions, linears = shapes(config, image_size, num_classes)
-    area, rows = config["kernel_size"] ** 2, []
-
-    def add(name: str, output: list[int], parameters: int = 0, macs: int = 0) -> None:
-        row = {"name": name, "output": output, "parameters": parameters, "macs": macs}
-        rows.append(row)
-
-    for i, (inputs, outputs, side) in enumerate(convolutions):
-        weights, output = inputs * outputs * area, [outputs, side, side]
-        add(f"conv_{i}", output, weights + outputs, weights * side * side)
-        if config["use_BN"]:
-            add(f"batch_norm_{i}", output, 2 * outputs)
-        add(f"max_pool_{i}", [outputs, side // 2, side // 2])
-    add("global_avg_pool" if config["global_avg_pooling"] else "flatten", [linears[0][0]])
-    for i, (inputs, outputs) in enumerate(linears):
-        name = f"fc_{i}" if i < len(linears) - 1 else "classifier"
-        add(name, [outputs], outputs * (inputs + 1), inputs * outputs)
-    return rows
+    hidden = ("relu", "silu", "dropout")
+    return [
+        {
+            "name": layer.name,
+            "output": layer.output,
+            "parameters": layer.parameters,
+            "macs": layer.macs,
+        }
+        for layer in flattened(layers(config, image_size, num_classes))
+        if layer.kind not in hidden
+    ]
 
 
 def count_activations(
-    config: Mapping[str, Any], image_size: int = 16, num_classes: int = 17
-) -> tuple[int, int, int]:
-    """Floats of a training step: kept of an image, an image's largest output, and of kernels.
-
-    Kept are the outputs of ReLU, batch norm, pooling and dropout, the places of the maxima (two
-    floats each, one for four pixels), and the dropout mask. A convolution in Winograd's way (by
-    `batch_size`, too; float32 on a CPU) keeps windows in place of its input, and the transformed
-    kernels.
-    """
-    convolutions, linears = shapes(config, image_size, num_classes)
-    outputs = [channels * side * side for _, channels, side in convolutions]
-    pooled = sum(channels * (side // 2) ** 2 for _, channels, side in convolutions)
-    kept = 6 * image_size * image_size + (2 if config["use_BN"] else 1) * sum(outputs) + 3 * pooled
-    kernels = 0
-    for inputs, channels, side in convolutions:
-        kernel = config["kernel_size"]
-        if fastest_way(inputs, channels, kernel, config["batch_size"], side, side) == "winograd":
-            # In place of inputs, which are counted among what is pooled.
-            kept += int((window(kernel) ** 2 / TILE**2 - 1) * inputs * side**2)
-            kernels += window(kernel) ** 2 * inputs * channels
-    return kept + sum(3 * width for _, width in linears), max(outputs), kernels
-
-
-def assemble(
-    config: Mapping[str, Any],
-    image_size: int = 16,
-    num_classes: int = 17,
-    dropout_generator: torch.Generator | None = None,
-) -> nn.Sequential:
-    """The layers on the meta device: shapes without memory, values or random draws."""
-    convolutions, linears = shapes(config, image_size, num_classes)
-    kernel = config["kernel_size"]
-    layers: list[nn.Module] = []
-    with torch.device("meta"):
-        for inputs, outputs, _ in convolutions:
-            layers += [Convolution(inputs, outputs, kernel), nn.ReLU(inplace=True)]
-            layers += [nn.BatchNorm2d(outputs)] if config["use_BN"] else []
-            layers += [nn.MaxPool2d(2)]
-        layers += [GlobalAveragePool() if config["global_avg_pooling"] else Flatten()]
-        for inputs, outputs in linears[:-1]:
-            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-            layers += [Dropout(config["dropout_rate"], dropout_generator)]
-        layers += [nn.Linear(*linears[-1])]
-    return nn.Sequential(*layers)
-
-
-def build_network(
-    config: Mapping[str, Any],
-    image_size: int = 16,
-    num_classes: int = 17,
-    *,
-    init_generator: torch.Generator,
-    dropout_generator: torch.Generator,
-) -> nn.Sequential:
-    """The network on the CPU, channels_last, in training mode: (N, 3, S, S) -> logits (N, K).
-
-    Weights are PyTorch's default initialisation, uniform within 1 / sqrt(fan in) (He et al. 2015
-    with a = sqrt(5)), drawn from `init_generator` on the CPU, so that they are the same on every
-    device. `dropout_generator` must be on the device on which the network will train.
-    """
-    network = assemble(config, image_size, num_classes, dropout_generator).to_empty(device="cpu")
-    _initialise(network, init_generator)
-    return network.to(memory_format=torch.channels_last)
-
-
-@torch.no_grad()
-def _initialise(network: nn.Module, generator: torch.Generator) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            bound = 1 / math.sqrt(module.weight[0].numel())
-            module.weight.uniform_(-bound, bound, generator=generator)
-            module.bias.uniform_(-bound, bound, generator=generator)
-        elif isinstance(module, nn.BatchNorm2d):
-            module.reset_parameters()
+    config: Config, image_size: int = 16, num_classes: int = 17
+) -> tuple[int, int]:
+    """Floats of one image: all outputs, which a training step keeps, and the largest output."""
+    found = list(flattened(layers(config, image_size, num_classes)))
+    outputs = [layer.outputs * max(1, layer.side) ** 2 for layer in found]
+    return 6 * image_size**2 + sum(outputs), max(outputs)

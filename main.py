@@ -21,19 +21,27 @@ import numpy as np
 
 from engine import results, telling
 from engine.arguments import Parser, to_int
-from engine.candidates import Candidate, check_size, read_candidates, search_behind, taken_over
+from engine.candidates import (
+    Candidate,
+    Origin,
+    check_size,
+    family,
+    read_candidates,
+    search_behind,
+    taken_over,
+)
 from engine.command import command
-from engine.settings import SHORTHANDS, Settings, resolve
+from engine.settings import SHORTHANDS, Settings, resolve, space_file
 from engine.stopping import not_swallowed
 from reports import comparison
 from reports.statistics import Outcomes
+from search.constraints import Ranking
 from search.space import Space
 from search.trial import canonical, evaluation_seed
 from utils import InputError, canonical_json, write_json
 from vision.metrics import label_ranks, losses
 
 log = logging.getLogger("nas")
-HERE = Path(__file__).resolve().parent
 SETTINGS = ("seed", "folds", "optimizer", "precision", "constraints", "dataset", "data_dir")
 SETTINGS += ("image_size", "split", "space", "device", "arithmetic", "compile", "threads")
 SETTINGS += ("verbosity", *SHORTHANDS)
@@ -93,8 +101,8 @@ def run(given: dict[str, Any]) -> None:
     telling.set_up_logging(resolve({"verbosity": given.get("verbosity", "INFO")}).verbosity)
     origins = [search_behind(path) for path in paths]
     inherited = taken_over([origin for origin in origins if origin], given)
-    settings = resolve({"optimizer": "adamw"}, inherited, given)
-    space = Space.load(settings.space or HERE / "configs" / "space.json")
+    settings = resolve({"optimizer": "adamw"}, family(paths), inherited, given)
+    space = Space.load(space_file(settings))
     candidates = read_candidates(paths, epochs, space)
     target, names, dataset = open_target(settings, on_test)
     for candidate in candidates:
@@ -108,7 +116,7 @@ def run(given: dict[str, Any]) -> None:
     ):
         parts, stored = [], []
         for seed, predictions in zip(seeds, files, strict=True):
-            by_fold, scores, learner = evaluate(target, candidate, seed)
+            by_fold, scores, network = evaluate(target, candidate, seed)
             parts.append(by_fold)
             stored.append(results.predictions_of(target, scores, names, seed))
             np.savez_compressed(predictions, **stored[-1])
@@ -118,9 +126,29 @@ def run(given: dict[str, Any]) -> None:
         done.append(with_intervals(candidate.path, result, stored, map(str, bounds)))
         write_json(file, done[-1].result)
         if model is not None:
-            save_network(Path(model), learner, candidate, dataset)
-    notes = results.differences([one.result for one in done])
+            save_network(Path(model), network, candidate, dataset)
+    notes = results.differences([one.result for one in done]) + beside_baseline(done, origins)
     print(comparison.report(done, notes, [file for file, _ in places]))
+
+
+def beside_baseline(
+    done: Sequence[comparison.Measured], origins: Sequence[Origin | None]
+) -> list[str]:
+    """How each winner stands to the baseline of its search, where both were measured."""
+    known = [(one, its) for one, its in zip(done, origins, strict=True) if its]
+    sentences = []
+    for baseline, its in known:
+        for one, origin in known if its.is_baseline else ():
+            if origin.identity == its.identity and not origin.is_baseline:
+                ranking = Ranking.parse(origin.settings["objective"])
+                values = [each.known[ranking.metric] for each in (one, baseline)]
+                below = ranking.sign * (values[0] - values[1]) < 0
+                sentences.append(
+                    f"{one.name} is {'BELOW' if below else 'no worse than'} its baseline "
+                    f"{baseline.name}, the space's default within the same limits: "
+                    f"{ranking.metric} {values[0]:.4f} and {values[1]:.4f}"
+                )
+    return sentences
 
 
 def chosen_seeds(given: dict[str, Any]) -> list[int]:
@@ -189,9 +217,8 @@ def check_flags(
 def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict[str, Any]]:
     """The target over the test split or the folds, its images' names, and what the data set is."""
     with not_swallowed():  # torch takes seconds: after the arguments
-        from target import cross_validation, train_test
+        from target import cross_validation, train_test, training_options
         from vision.data import open_data, open_test, open_train
-        from vision.training import training_options
 
     options = training_options(settings)
     source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
@@ -211,19 +238,20 @@ def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict
 def evaluate(
     target: Any, candidate: Candidate, run_seed: int
 ) -> tuple[list[dict[str, float]], np.ndarray, Any]:
-    """Trains once per fold: (metrics by fold, logits of all held-out images, last learner)."""
+    """Trains once per fold: (metrics by fold, logits of all held-out images, last network)."""
     config, epochs = candidate.config, candidate.epochs
     guess = telling.in_words(target.estimate_seconds(config, epochs))
     where = f"{candidate.path}, seed {run_seed}"
     log.info("%s: training for %s, about %s", where, telling.counted(epochs, "epoch"), guess)
     seed = evaluation_seed(run_seed, config)
-    parts, scores, learner = [], [], None
+    parts, scores, network = [], [], None
     for fold in range(len(target.folds)):
-        learner = target.learner(config, seed, fold)
-        scores.append(target.fit(learner, fold, epochs))
-        parts.append(target.measure(scores[-1], fold, learner.batch_size))
+        trainer = target.trainer(config, seed, fold)
+        scores.append(target.fit(trainer, fold, epochs))
+        parts.append(target.measure(scores[-1], fold, trainer.batch_size))
+        network = target.network(trainer, fold)
         log.debug("fold %d: %s", fold, parts[-1])
-    return parts, np.concatenate(scores), learner
+    return parts, np.concatenate(scores), network
 
 
 def with_intervals(
@@ -259,15 +287,13 @@ def outcomes_of(result: Mapping[str, Any], stored: Sequence[results.Predictions]
 
 
 def save_network(
-    path: Path, learner: Any, candidate: Candidate, dataset: Mapping[str, Any]
+    path: Path, network: Any, candidate: Candidate, dataset: Mapping[str, Any]
 ) -> None:
     """Weights as safetensors, with what is needed to use them in the file's metadata."""
-    from vision.training import save_weights
+    from training.checkpoints import save_weights
 
     facts = {"config": canonical(candidate.config), "image_size": str(dataset["image_size"])}
-    save_weights(
-        path, learner.network, {**facts, "classes": canonical_json(dataset["class_names"])}
-    )
+    save_weights(path, network, {**facts, "classes": canonical_json(dataset["class_names"])})
     log.info("network saved: %s", path)
 
 

@@ -29,32 +29,23 @@ from engine.history import History
 from engine.journal import Journal
 from engine.machine import one_thread
 from engine.observers import Observer, Observers
+from engine.planning import epoch_limit, first_generation, learns, margin, plan
 from engine.progress import progress
 from engine.resuming import resumed
 from engine.run import RunFolder, data_place
-from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve
+from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, space_file
 from engine.stopping import EXIT_CODES, Stop, StopSignals, not_swallowed
 from engine.tracking import tracking
 from search.evolution import survivors
 from search.features import Features
 from search.generation import Nursery, halvings, size
-from search.hyperband import (
-    Bracket,
-    budget_levels,
-    cut,
-    hyperband_brackets,
-    plain_bracket,
-    shrink,
-    total_epochs,
-)
+from search.hyperband import budget_levels, cut, shrink
 from search.space import Space
 from search.surrogate import MODEL_VERSION, Surrogate
 from search.trial import Trial
 from utils import InputError
 
 log = logging.getLogger("nas")
-BOLD = 8  # times as wide is the margin of a bold generation
-HERE = Path(__file__).resolve().parent
 # When the disk is full, or the folder has gone.
 KEPT = "what was recorded is intact, and --resume goes on once the cause is gone"
 
@@ -67,6 +58,7 @@ class Result:
     feasible: bool  # whether the best meets every limit
     trials: list[Trial]
     reason: str  # a key of engine.stopping.EXIT_CODES
+    baseline: Trial | None = None  # the space's default configuration, if it was trained first
 
 
 def search(
@@ -113,7 +105,7 @@ def conclude(history: History, stop: Stop, watch: Observers) -> Result:
     log.info("the search ends: %s", stop)
     best = history.write()
     feasible = best is not None and history.ranking.feasible(best)
-    result = Result(best, feasible, history.journal.trials, stop.reason)
+    result = Result(best, feasible, history.journal.trials, stop.reason, history.baseline)
     watch.tell(Observer.end, result)
     return result
 
@@ -130,6 +122,7 @@ def evolve(
     evolving = settings.sampler == "evolution"
     breeding = (settings.tournament_size, settings.mutation_rate)
     breeding += (settings.local_mutation, settings.immigrants, settings.proposals)
+    breeding += (settings.default_first,)
     nursery = Nursery(space, ranking, target.cheap, settings.seed, *breeding)
     surrogate = Surrogate(Features(space), ranking, nursery.limits, settings.epochs)
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
@@ -163,30 +156,6 @@ def evolve(
     raise Stop("generation limit")
 
 
-def learns(settings: Settings) -> bool:
-    """Whether a model of the trials decides anything."""
-    modelled = settings.proposals > 1 or settings.promotion == "predicted"
-    return modelled and settings.sampler == "evolution"
-
-
-def margin(settings: Settings, generation: int) -> float:
-    """By how much the model wants an improvement, in standard deviations of the noise."""
-    bold = settings.bold_every > 0 and generation % settings.bold_every == 0
-    return settings.margin * (BOLD if bold else 1)
-
-
-def epoch_limit(settings: Settings) -> int | None:
-    """Epochs charged in all when the search ends by its limits, if these say it."""
-    limits = [settings.max_total_epochs] if settings.max_total_epochs is not None else []
-    if settings.max_generations is not None:
-        first = 0 if first_generation(settings) else total_epochs(plan(settings, 0))
-        cycle = len(hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta))
-        costs = [total_epochs(plan(settings, 1 + i)) for i in range(cycle)]
-        rounds, rest = divmod(settings.max_generations, cycle)
-        limits.append(first + rounds * sum(costs) + sum(costs[:rest]))
-    return min(limits, default=None)
-
-
 def cost_by(target: Any) -> Callable[[Mapping[str, Any]], float]:
     """Of an epoch: the `cost` or `macs` of the target, else the same for all configurations."""
 
@@ -195,23 +164,6 @@ def cost_by(target: Any) -> Callable[[Mapping[str, Any]], float]:
         return float(known.get("cost", known.get("macs", 1.0)))
 
     return cost
-
-
-def first_generation(settings: Settings) -> int:
-    """0 if there is an initial population that is trained in full."""
-    return 0 if settings.sampler == "evolution" and settings.initial == "full" else 1
-
-
-def plan(settings: Settings, generation: int) -> list[Bracket]:
-    """The brackets of a generation; generation 0 is the initial population, trained in full."""
-    if generation == 0:
-        return [plain_bracket(settings.pop_size, settings.epochs)]
-    if settings.hyperband:
-        brackets = hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta)
-        if settings.generation == "bracket":
-            return [brackets[(generation - 1) % len(brackets)]]
-        return brackets
-    return [plain_bracket(settings.num_children, settings.epochs)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -268,11 +220,10 @@ def run_in(
 ) -> int:
     """Opens data and space, searches in that folder, and prints the summary."""
     with not_swallowed():  # torch takes seconds: not before arguments are right
-        from target import TRAINING_VERSION, cross_validation
+        from target import TRAINING_VERSION, cross_validation, training_options
         from vision.data import open_data, open_train
-        from vision.training import training_options
 
-    space = Space.load(settings.space or HERE / "configs" / "space.json")
+    space = Space.load(space_file(settings))
     how = training_options(settings)
     source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
     images, fingerprint = open_train(source)
@@ -301,6 +252,8 @@ def run_in(
     log.info("data: %s, %d training images of %d classes, %d folds", *facts)
     if source.note:
         log.warning("NOTE: %s", source.note)
+    if settings.space == "published":
+        log.info("this is the published space and training; configs/modern.json finds better ones")
     observers = [progress(settings), *tracking(settings, folder)]
     result = searching(space, target, settings, folder, observers)
     folder.end_session(result.reason)

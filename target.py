@@ -18,24 +18,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from cnn import count_activations, count_macs, count_parameters, layer_table
-from utils import canonical_json, derive_rng, derive_seed
-from vision import metrics
-from vision.data import Images, stratified_folds
-from vision.training import (
-    SCORING_BATCH,
-    Learner,
+from cnn import count_macs, count_parameters, layer_table
+from training import cost
+from training.checkpoints import read_state, write_state
+from training.device import (
+    choose_device,
     flushed_denormals,
     out_of_memory_as_memory_error,
     prepare_torch,
-    read_state,
     release_memory,
     visible_gpus,
-    write_state,
 )
+from training.trainer import Normalization, Trainer
+from utils import canonical_json, derive_rng, derive_seed
+from vision import metrics
+from vision.data import Images, stratified_folds
 
-TRAINING_VERSION = 4  # of what a training computes, to the last bit
-BASE_BYTES = 880 * 10**6  # a process with PyTorch and a network of nearly no size
+TRAINING_VERSION = 5  # of what a training computes, to the last bit
 METRICS = ("top3", "top1", "precision", "recall", "loss")
 
 
@@ -44,11 +43,13 @@ class ImageTarget:
 
     pixels: uint8 (N, S, S, 3). labels: int64 (N,) in 0..num_classes-1.
     folds: pairs of index arrays (training images, held-out images); one pair makes a plain split.
-    optimizer ('adam' or 'adamw'), arithmetic, compiled: see `Learner`.
+    optimizer, arithmetic, compiled: see `Trainer`.
     curve_epochs: after these, a fold is also measured on the way.
     batch_order: an order of all N images; asks for `precision_per_batch` over batches of the
     held-out images in that order.
     """
+
+    trainer_class = Trainer
 
     def __init__(
         self,
@@ -85,9 +86,9 @@ class ImageTarget:
         # Resident on the device for good, as (N, S, S, 3) floats.
         self.images = torch.from_numpy(pixels).to(self.device).float().div_(255)
         self.targets = torch.from_numpy(labels).to(self.device)
-        self._scale = [_mean_and_std(pixels[train]) for train, _ in self.folds]
+        self._normalizations = [_normalization(pixels[train]) for train, _ in self.folds]
         self.fingerprint = self._fingerprint(pixels)
-        self._speed: tuple[float, float] | None = None
+        self._pace: cost.Pace | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What a worker process gets: the images, to put on its own device."""
@@ -124,13 +125,13 @@ class ImageTarget:
         with out_of_memory_as_memory_error():
             for fold in range(len(self.folds)):
                 started = time.perf_counter()
-                learner = self.learner(config, seed, fold)
+                trainer = self.trainer(config, seed, fold)
                 curve: list[dict[str, Any]] = []
                 if saved is not None:
-                    learner.restore(saved[fold]["learner"])
+                    trainer.restore(saved[fold]["trainer"])
                     curve = saved[fold]["curve"]
-                curves.append(self._train(learner, fold, epochs, curve))
-                states.append({"learner": learner.state(), "curve": curves[-1]})
+                curves.append(self._train(trainer, fold, epochs, curve))
+                states.append({"trainer": trainer.state(), "curve": curves[-1]})
                 seconds.append(round(time.perf_counter() - started, 3))
         observed: dict[str, Any] = {"fold_seconds": seconds}
         if state is not None:
@@ -148,26 +149,31 @@ class ImageTarget:
         means = {name: float(np.mean([fold[name] for fold in folds])) for name in names}
         return {**means, **self.cheap(config), "folds": folds, "observed": observed}
 
-    def learner(self, config: Mapping[str, Any], seed: int, fold: int) -> Learner:
+    def trainer(self, config: Mapping[str, Any], seed: int, fold: int) -> Trainer:
         """An untrained network for a fold, with its generators."""
-        return Learner(
+        return self.trainer_class(
             config,
             image_size=self.image_size,
             num_classes=self.num_classes,
-            scale=self._scale[fold],
+            normalization=self._normalizations[fold],
             device=self.device,
             **self.how,
             seed=derive_seed(seed, "fold", fold),
         )
 
-    def fit(self, learner: Learner, fold: int, epochs: int) -> np.ndarray:
+    def fit(self, trainer: Trainer, fold: int, epochs: int) -> np.ndarray:
         """Trains up to `epochs` epochs in all; returns the held-out images' logits (n, K)."""
         train, held_out = (torch.from_numpy(part).to(self.device) for part in self.folds[fold])
         images, labels = self.images[train], self.targets[train]
         with flushed_denormals():
-            while learner.epochs < epochs:
-                learner.train_epoch(images, labels)
-            return learner.scores(self.images[held_out])
+            while trainer.epochs < epochs:
+                trainer.train_epoch(images, labels)
+            return trainer.scores(self.images[held_out], images)
+
+    def network(self, trainer: Trainer, fold: int) -> torch.nn.Module:
+        """The network of a training as it is measured and kept."""
+        train = torch.from_numpy(self.folds[fold][0]).to(self.device)
+        return trainer.measured(self.images[train])
 
     def measure(self, scores: np.ndarray, fold: int, batch_size: int) -> dict[str, float]:
         """Metrics of the logits of a fold's held-out images; all NaN if one is not finite."""
@@ -196,30 +202,18 @@ class ImageTarget:
         release_memory()
 
     def estimate_memory(self, config: Mapping[str, Any]) -> int:
-        """Bytes that a process needs to train this network, roughly (docs/LOG.md has a table).
-
-        PyTorch itself; weights, gradients and moments, and the states of all folds; transformed
-        kernels and their gradients; what a batch keeps for the backward pass, a quarter more for
-        gradients; and four outputs of the largest layer for a batch of scoring, which finds little
-        of the training's memory in one piece. Quarter and four are fitted to measured peaks.
-        """
+        """Bytes that a process needs to train this network, roughly."""
         sizes = self.image_size, self.num_classes
-        batch = min(config["batch_size"], max(len(train) for train, _ in self.folds))
-        kept, largest, kernels = count_activations({**config, "batch_size": batch}, *sizes)
-        scored = min(SCORING_BATCH, max(len(held_out) for _, held_out in self.folds))
-        states = 16 + 12 * len(self.folds)  # bytes a parameter
-        images = 2 * self.images.numel()
-        floats = int(1.25 * batch * kept) + 4 * scored * largest + images + 2 * kernels
-        return BASE_BYTES + states * count_parameters(config, *sizes) + 4 * floats
+        largest = [max(len(part) for part in parts) for parts in zip(*self.folds, strict=True)]
+        return cost.memory(config, sizes, len(self.folds), largest) + 8 * self.images.numel()
 
     def estimate_seconds(self, config: Mapping[str, Any], epochs: int) -> float:
         """Roughly how long `evaluate` takes on this machine: for display, not for decisions."""
-        self._speed = self._speed or self._measure_speed()
-        per_mac, per_step = self._speed
-        macs = count_macs(config, self.image_size, self.num_classes)
-        sizes = [len(train) for train, _ in self.folds]
-        steps = sum(-(-size // config["batch_size"]) for size in sizes)
-        return epochs * (sum(sizes) * macs * per_mac + steps * per_step)
+        sizes = self.image_size, self.num_classes
+        self._pace = self._pace or cost.Pace.measured(
+            lambda one: self.trainer(one, 0, 0), self.images, self.targets, sizes
+        )
+        return epochs * self._pace.seconds(config, sizes, [len(train) for train, _ in self.folds])
 
     def _fingerprint(self, pixels: np.ndarray) -> str:
         """Of all that a saved state depends on, besides configuration, seed and optimizer."""
@@ -231,48 +225,41 @@ class ImageTarget:
         return digest.hexdigest()
 
     def _train(
-        self, learner: Learner, fold: int, epochs: int, curve: Sequence[dict[str, Any]]
+        self, trainer: Trainer, fold: int, epochs: int, curve: Sequence[dict[str, Any]]
     ) -> list[dict[str, Any]]:
         """Trains on, measuring on the way; returns the curve, whose last point is at `epochs`."""
         curve = list(curve)
         for point in sorted(self.curve_epochs | {epochs}):
-            if learner.epochs < point <= epochs:
+            if trainer.epochs < point <= epochs:
                 if curve and np.isnan(curve[-1]["loss"]):  # it stays so: no epoch is wasted on it
-                    learner.epochs, measured = point, curve[-1]
+                    trainer.epochs, measured = point, curve[-1]
                 else:
-                    scores = self.fit(learner, fold, point)
-                    measured = self.measure(scores, fold, learner.batch_size)
+                    scores = self.fit(trainer, fold, point)
+                    measured = self.measure(scores, fold, trainer.batch_size)
                 curve.append({**measured, "epochs": point})
         return curve
 
-    def _measure_speed(self) -> tuple[float, float]:
-        """(seconds per multiply-add and image, seconds per step), by a tiny and a larger one."""
-        base = {"n_conv_layers": 2, "kernel_size": 3, "use_BN": True, "global_avg_pooling": True}
-        base |= {"n_fc_layers": 1, "n_channels_fc_0": 64, "dropout_rate": 0.1}
-        times, work = [], 0
-        for channels, batch_size in ((4, 4), (64, 64)):
-            config = {**base, "n_channels_conv_0": channels, "n_channels_conv_1": channels}
-            learner = self.learner(
-                {**config, "batch_size": batch_size, "learning_rate_init": 1e-3}, 0, 0
-            )
-            images, labels = self.images[: 4 * batch_size], self.targets[: 4 * batch_size]
-            learner.train_epoch(images, labels)  # the first steps also allocate
-            started = time.perf_counter()
-            learner.train_epoch(images, labels)
-            learner.scores(images[:1])  # waits for the device
-            times.append((time.perf_counter() - started) / -(-len(labels) // batch_size))
-            work = count_macs(config, self.image_size, self.num_classes) * batch_size
-        return max(0.0, times[1] - times[0]) / work, times[0]
+
+def training_options(settings: Any) -> dict[str, Any]:
+    """What the settings say of how and where to train, as `cross_validation` takes it."""
+    return {
+        "optimizer": settings.optimizer,
+        "device": choose_device(settings.device),
+        "arithmetic": settings.arithmetic,
+        "compiled": settings.compile,
+        "threads": settings.threads,
+        "per_batch": settings.precision == "per_batch",
+    }
 
 
 def _make(arguments: Sequence[Any], options: Mapping[str, Any]) -> ImageTarget:
     return ImageTarget(*arguments, **options)
 
 
-def _mean_and_std(pixels: np.ndarray) -> tuple[list[float], list[float]]:
-    """Per channel, of pixels scaled to [0, 1]; of training images only, as any part of a fit."""
+def _normalization(pixels: np.ndarray) -> Normalization:
+    """Of pixels (n, S, S, 3) in 0..255; of training images only, as any part of a fit."""
     scaled = pixels.reshape(-1, 3).astype(np.float64) / 255
-    return scaled.mean(axis=0).tolist(), (scaled.std(axis=0) + 1e-3).tolist()
+    return Normalization(scaled.mean(axis=0).tolist(), (scaled.std(axis=0) + 1e-3).tolist())
 
 
 def cross_validation(

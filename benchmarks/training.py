@@ -38,13 +38,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from cnn import assemble, count_macs
+from cnn import count_macs
 from engine.command import command
 from target import ImageTarget
+from training.device import choose_device
+from training.network import Flatten, GlobalAveragePool, assemble
 from utils import derive_rng, read_json
 from vision.data import Images, open_data, open_train, stratified_folds
-from vision.layers import Convolution, Flatten, GlobalAveragePool
-from vision.training import choose_device
 
 ROOT = Path(__file__).resolve().parent.parent
 MATRIX = 2048  # side of the product's matrices
@@ -149,14 +149,10 @@ def plain_network(config: Mapping[str, Any], image_size: int, num_classes: int) 
             layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         elif isinstance(layer, Flatten):
             layers += [nn.Flatten()]
-        elif isinstance(layer, Convolution):
-            kernel = layer.kernel_size[0]
-            channels = layer.in_channels, layer.out_channels
-            layers += [nn.Conv2d(*channels, kernel, padding=kernel // 2)]
         elif isinstance(layer, nn.ReLU):
             layers += [nn.ReLU()]
         else:
-            if isinstance(layer, nn.Linear | nn.BatchNorm2d):
+            if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
                 layer.reset_parameters()
             layers += [layer]
     return nn.Sequential(*layers)

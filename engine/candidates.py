@@ -14,6 +14,10 @@ log = logging.getLogger("nas")
 
 # What an evaluation takes over from the search behind a configuration, besides its data set.
 FROM_SEARCH = ("constraints", "precision", "image_size", "split", "folds", "space")
+MAY_BE_ZERO = {"dropout_rate", "weight_decay", "label_smoothing"}
+MAY_BE_ZERO |= {"shift", "cutout", "color", "mixup"}
+SCHEDULE_FREE = "schedule-free"
+MODERN = {"space": "modern", "optimizer": SCHEDULE_FREE}  # of a configuration with `n_stages`
 MAX_PARAMETERS = 500_000_000  # 8 GB with gradients and moments; beyond it is a slip of the pen
 
 
@@ -46,6 +50,11 @@ class Origin:
         return f"{data.get('name')} ({str(data.get('fingerprint'))[:8]})"
 
     @property
+    def is_baseline(self) -> bool:
+        """Whether this is not what the search found, but what it began with."""
+        return self.record["winner"]["config"] != _read(self.config)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """See `engine.run.identity`."""
         return identity(self.record)
@@ -70,12 +79,19 @@ def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) 
     return candidates
 
 
+def family(paths: Sequence[Path]) -> dict[str, Any]:
+    """Space and optimizer for configurations from nowhere: the modern ones, or nothing to say."""
+    return MODERN if paths and "n_stages" in _read(paths[0]) else {}
+
+
 def search_behind(path: Path) -> Origin | None:
-    """The search that found a configuration: by the run.json beside it, if that is its winner."""
+    """The search behind a configuration, its winner or baseline: by the run.json beside it."""
     try:
-        record = read_json(path.parent / "run.json")
-        found = record["winner"]["config"] == _read(path)
-        if found and {*FROM_SEARCH} <= set(record["settings"]):
+        record, config = read_json(path.parent / "run.json"), _read(path)
+        known = record["winner"], record.get("baseline") or {}
+        if config in [one.get("config") for one in known] and {*FROM_SEARCH} <= set(
+            record["settings"]
+        ):
             return Origin(path, path.parent / "run.json", record)
     except (InputError, KeyError, TypeError):  # none there, or not one of a search's
         pass
@@ -91,7 +107,10 @@ def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str,
     if not origins:
         return {}
     first, *others = origins
-    names = [name for name in FROM_SEARCH if name not in given]
+    taken = [*FROM_SEARCH]
+    if first.settings.get("optimizer") == SCHEDULE_FREE:
+        taken.append("optimizer")  # else as published: AdamW, whatever the search had
+    names = [name for name in taken if name not in given]
     on_its_data = "dataset" not in given and "data_dir" not in given
     for other in others:
         pairs = {n: (first.settings[n], other.settings[n]) for n in names if n != "constraints"}
@@ -128,7 +147,8 @@ def check_size(candidate: Candidate, target: Any) -> None:
 def _check_values(path: Path, config: Config) -> None:
     """InputError for values that no network can have, whatever the space."""
     for name, value in config.items():
-        if not isinstance(value, bool) and isinstance(value, int | float) and value <= 0:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and (value < 0 or value == 0 and name not in MAY_BE_ZERO):
             raise InputError(f"{path}: {name} cannot be {value}; allowed is a number above 0")
     if config["kernel_size"] % 2 == 0:
         raise InputError(

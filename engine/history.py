@@ -13,7 +13,7 @@ from engine.run import RunFolder
 from engine.settings import Settings
 from engine.stopping import RESUMABLE
 from search.constraints import Ranking
-from search.generation import incumbent, total_charged
+from search.generation import baseline, incumbent, total_charged
 from search.trial import Trial
 
 log = logging.getLogger("nas")
@@ -39,6 +39,7 @@ class History:
         self.epochs = 0  # charged for the trials
         self.seconds = 0.0  # used when the last of them ended
         self.best: Trial | None = None  # of the journal, also of an unfinished generation
+        self.baseline: Trial | None = None  # the space's default configuration, fully trained
         self._looked_at = 0  # trials of the journal
 
     def add(self, population: Sequence[Trial], trials: Sequence[Trial], generation: int) -> None:
@@ -56,11 +57,14 @@ class History:
         new = self.journal.trials[self._looked_at :]
         self._looked_at += len(new)
         self.best = incumbent([*filter(None, [self.best]), *new], self.ranking)
+        self.baseline = self.baseline or baseline(new, self.full_epochs)
         if self.best is not None and self._looked_at > self.journal.replayed:
             log.info("best so far: %s", telling.describe(self.best, self.ranking))
         if self.folder:
             self.folder.save_population(self.rows)
             layers = self.layers(self.best.config) if self.best and self.layers else None
+            if self.baseline:
+                self.folder.save_baseline(self.baseline)
             self.folder.save_winner(self.best, self.ranking, self.full_epochs, layers)
         return self.best
 

@@ -232,6 +232,12 @@ class RunFolder:
             write_json(self.latest / "opt_cfg.json", trial.config)
             write_json(self.latest / "run.json", self.record)
 
+    def save_baseline(self, trial: Trial) -> None:
+        """Writes the baseline's configuration, bare, and what is known of it into run.json."""
+        self.save(baseline={"config": trial.config, "metrics": trial.metrics})
+        for folder in filter(None, (self.path, self.latest)):
+            write_json(folder / "baseline.json", trial.config)
+
     def save_population(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes population.csv."""
         write_csv(self.population_csv, POPULATION_COLUMNS, rows)

@@ -20,6 +20,9 @@ SHORTHANDS = {
     "constraint_max_model_size": ("num_params <= ", "upper limit of the number of parameters"),
     "constraint_min_precision": ("precision >= ", "lower limit of the precision"),
 }
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+# Search spaces that come with the program, in configs/.
+SPACES = {"published": "space.json", "modern": "space_modern.json"}
 MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
 
 
@@ -59,6 +62,9 @@ class Settings:
     )
     mutation_rate: float = _setting(
         0.5, "share of children made by mutation, the rest by recombination", low=0, high=1
+    )
+    default_first: bool = _setting(
+        False, "train the space's default configuration first, in full, within the limits"
     )
     initial: str = _setting(
         "full", "how the first population is trained", choices=("full", "brackets")
@@ -108,13 +114,15 @@ class Settings:
         "batches as first published",
         choices=("macro", "per_batch"),
     )
-    optimizer: str = _setting("adam", "optimizer of the training", choices=("adam", "adamw"))
+    optimizer: str = _setting(
+        "adam", "optimizer of the training", choices=("adam", "adamw", "schedule-free")
+    )
     dataset: str = _setting("auto", "auto, flowers17, synthetic, or a folder of class folders")
     data_dir: str | None = _setting(None, "folder that holds Flowers-17")
     image_size: int = _setting(16, "side of the images in pixels", low=8, high=512)
     split: int = _setting(1, "which of the published splits of Flowers-17", low=1, high=3)
-    space: str | None = _setting(
-        None, "search space in ConfigSpace's JSON format [configs/space.json]"
+    space: str = _setting(
+        "published", "search space: published, modern, or a file in ConfigSpace's JSON format"
     )
     curve: str = _setting(
         "rungs", "epochs at which each training is measured", choices=("rungs", "epochs")
@@ -251,11 +259,19 @@ def _from_json(item: dataclasses.Field, value: Any) -> Any:
         return tuple(value)
     if item.name == "workers" and type(value) is int:
         return str(value)
+    if item.name == "space" and value is None:  # as older runs have it
+        return item.default
     if _is_number(value) and base_type(item) is float:
         return float(value)
     if _is_number(value) and base_type(item) is int and value == int(value):
         return int(value)
     return value
+
+
+def space_file(settings: Settings) -> Path:
+    """The file of the search space."""
+    known = SPACES.get(settings.space)
+    return CONFIGS / known if known else Path(settings.space)
 
 
 def _check(item: dataclasses.Field, value: Any) -> None:

@@ -92,6 +92,7 @@ def summary(
     lines += [
         f"Found:   {found}: {', '.join(known)}",
         *(f"Limit:   {verdict}" for verdict in verdicts(best.metrics, ranking)),
+        *beside_baseline(result, ranking),
         f"Data:    {source.name}",
         f"Files:   {config} (the configuration), {run_path}{os.sep} (everything else)",
         f"Next:    python main.py -c {config} -t True   # measures it on the test split",
@@ -99,6 +100,18 @@ def summary(
     notes = [source.note] if source.note else []
     notes += [f"resumed inexactly, {words}" for words in inexact]
     return "\n".join([*lines, *(f"NOTE:    {note}" for note in notes)])
+
+
+def beside_baseline(result: Any, ranking: Ranking) -> list[str]:
+    """How the winner of a search stands to its baseline, if there is one."""
+    best, baseline = result.best, result.baseline
+    if baseline is None:
+        return []
+    if best.trial == baseline.trial:
+        return ["The search found nothing better than its baseline, the space's default."]
+    names = [ranking.metric, *(limit.metric for limit in ranking.constraints)]
+    known = [f"{name} {number_words(baseline.metrics.get(name))}" for name in names]
+    return [f"Baseline: the space's default within the same limits: {', '.join(known)}"]
 
 
 def in_words(seconds: float) -> str:

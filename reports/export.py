@@ -19,7 +19,7 @@ from ConfigSpace import (
     UniformIntegerHyperparameter,
 )
 
-from engine.settings import Settings
+from engine.settings import Settings, space_file
 from reports.reading import Run, read_run
 from search.constraints import Constraint
 from search.space import Space
@@ -27,7 +27,6 @@ from search.trial import Trial
 from search.values import choices
 from utils import InputError, without_nan, write_csv
 
-DEFAULT_SPACE = Path(__file__).resolve().parent.parent / "configs" / "space.json"
 LINEAGE = ("trial", "generation", "bracket", "rung", "epochs", "charged", "repeat", "operator")
 
 
@@ -156,7 +155,7 @@ def _distributions(settings: Settings, configs: Sequence[Mapping[str, Any]]) -> 
     the values.
     """
     try:
-        space: Mapping[str, Any] = Space.load(settings.space or DEFAULT_SPACE).configspace
+        space: Mapping[str, Any] = Space.load(space_file(settings)).configspace
     except InputError:
         space = {}
     ranges = {}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from search.fitting import fit
 from search.space import Space
 from search.trial import Trial, canonical
 
@@ -79,9 +80,9 @@ def draw_child(
     seen: Container[str],
     rng: np.random.Generator,
 ) -> Proposal | None:
-    """The first proposal that keeps the cheap limits and is new in this run.
+    """The first proposal, fitted to the cheap limits, that is new in this run.
 
-    After `TRIES` proposals the next ones are repaired towards the limits. None: nothing new was
+    After `TRIES` proposals the structure of the next ones is repaired, too. None: nothing new was
     found, the space is exhausted as far as bounded tries can tell. LimitsUnreachable: no proposal
     could be brought within the limits.
     """
@@ -89,6 +90,7 @@ def draw_child(
     within_limits, least = bool(seen), math.inf
     for attempt in range(2 * TRIES):
         config, parents, operator = propose_one(rng)
+        config = fit(space, config, violation, rng)
         if attempt >= TRIES:
             config = space.repair(config, violation, rng)
         violated = violation(config)

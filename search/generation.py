@@ -10,6 +10,7 @@ import numpy as np
 
 from search.constraints import Constraint, Ranking, total_violation
 from search.evolution import LimitsUnreachable, Proposal, draw_child, propose
+from search.fitting import fit
 from search.hyperband import Bracket, Child, successive_halving
 from search.space import Config, Space
 from search.surrogate import Model
@@ -43,6 +44,7 @@ class Nursery:
     local_mutation: float = 0.0
     immigrants: float = 0.0
     proposals: int = 1
+    default_first: bool = False  # child 0 is the space's default configuration
     limits: tuple[Constraint, ...] = ()
     seen: set[str] = field(default_factory=set)
 
@@ -68,7 +70,8 @@ class Nursery:
             number = len(self.seen)
             rng = derive_rng(self.run_seed, "child", number)
             try:
-                drawn = self._draw(breed, rng)
+                drawn = self._default(rng) if number == 0 else None
+                drawn = drawn or self._draw(breed, rng)
                 if model and drawn:
                     drawn = self._screened(drawn, breed, model, rng)
                     model = model.believing(drawn[0])
@@ -79,6 +82,13 @@ class Nursery:
             self.seen.add(canonical(drawn[0]))
             children.append(Child(number, *drawn))
         return children
+
+    def _default(self, rng: np.random.Generator) -> Proposal | None:
+        """The default configuration, fitted to the limits, if it is asked for and can be."""
+        if not self.default_first:
+            return None
+        config = fit(self.space, self.space.default(), self.violation, rng)
+        return (config, (), "default") if self.violation(config) <= 0 else None
 
     def _draw(self, breed: Breed, rng: np.random.Generator) -> Proposal | None:
         return draw_child(self.space, breed, self.violation, self.seen, rng)
@@ -154,6 +164,12 @@ def incumbent(trials: Sequence[Trial], ranking: Ranking) -> Trial | None:
     return min(
         (trial for trial in succeeded if trial.epochs == most), key=ranking.key, default=None
     )
+
+
+def baseline(trials: Sequence[Trial], epochs: int) -> Trial | None:
+    """The space's default configuration, fully trained, if the search began with it."""
+    done = (trial for trial in trials if trial.status == "ok" and trial.epochs == epochs)
+    return next((trial for trial in done if trial.operator == "default"), None)
 
 
 def total_charged(trials: Sequence[Trial]) -> int:

@@ -39,6 +39,7 @@ class Space:
         self._conditions = {name: configspace.parent_conditions_of[name] for name in self.names}
         parents = configspace.parents_of
         self._parents = {name: [one.name for one in parents[name]] for name in self.names}
+        self.parents = {parent for names in self._parents.values() for parent in names}
         # For ConfigSpace's draws; seeded before each, which is much faster than another one.
         self._stream = np.random.RandomState(0)
 
@@ -108,9 +109,13 @@ class Space:
             }
             # Each value is legal by itself, so ConfigSpace's own, slow check is not needed.
             child = self._with_active({**config, **near}, rng)
-            if not any(_forbids(clause, child) for clause in self.configspace.forbidden_clauses):
+            if not self.forbids(child):
                 return child
         return dict(config)
+
+    def forbids(self, config: Mapping[str, Any]) -> bool:
+        """Whether a clause of the space forbids it."""
+        return any(_forbids(clause, config) for clause in self.configspace.forbidden_clauses)
 
     def recombine(
         self, first: Mapping[str, Any], second: Mapping[str, Any], rng: np.random.Generator
@@ -273,7 +278,7 @@ class Space:
         return near
 
 
-def _forbids(clause: Any, config: Config) -> bool:
+def _forbids(clause: Any, config: Mapping[str, Any]) -> bool:
     """Whether a forbidden clause of ConfigSpace holds; what is inactive cannot be forbidden."""
     if isinstance(clause, ForbiddenAndConjunction):
         return all(_forbids(part, config) for part in clause.components)

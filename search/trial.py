@@ -40,7 +40,7 @@ class Job:
     charged: int  # epochs by which this job goes on from the rung before
     config: dict[str, Any] = field(hash=False)
     parents: tuple[int, ...] = ()
-    operator: str = "sample"  # sample, mutate, perturb or recombine
+    operator: str = "sample"  # default, sample, mutate, perturb or recombine
     repeat: int = 0  # counts re-evaluations of the same configuration
 
     @property

@@ -11,15 +11,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnn import (
-    assemble,
-    build_network,
-    count_macs,
-    count_parameters,
-    layer_table,
-)
+from cnn import count_macs, count_parameters, layer_table
 from search.space import Space
-from vision.layers import Convolution, Dropout, Flatten, GlobalAveragePool
+from training.network import Dropout, Flatten, GlobalAveragePool, assemble, build_network
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = json.loads((ROOT / "benchmarks" / "published.json").read_text())["results"]
@@ -180,7 +174,7 @@ def test_too_many_poolings(image_size, layers):
 
 def test_order_of_layers_with_batch_norm():
     assert kinds(assemble(SMALL)) == [
-        *(Convolution, nn.ReLU, nn.BatchNorm2d, nn.MaxPool2d) * 2,
+        *(nn.Conv2d, nn.ReLU, nn.BatchNorm2d, nn.MaxPool2d) * 2,
         Flatten,
         *(nn.Linear, nn.ReLU, Dropout) * 2,
         nn.Linear,
@@ -190,7 +184,7 @@ def test_order_of_layers_with_batch_norm():
 def test_order_of_layers_without_batch_norm():
     config = {**SMALL, "use_BN": False, "global_avg_pooling": True, "n_fc_layers": 1}
     assert kinds(assemble(config)) == [
-        *(Convolution, nn.ReLU, nn.MaxPool2d) * 2,
+        *(nn.Conv2d, nn.ReLU, nn.MaxPool2d) * 2,
         GlobalAveragePool,
         *(nn.Linear, nn.ReLU, Dropout),
         nn.Linear,

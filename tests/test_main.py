@@ -10,7 +10,6 @@ from PIL import Image
 from safetensors import safe_open
 
 import main
-from cnn import assemble
 from engine.settings import Settings
 from search.space import Space
 from tests.command_line import (
@@ -24,6 +23,7 @@ from tests.command_line import (
     read,
     save,
 )
+from training.network import assemble
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
 

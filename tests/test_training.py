@@ -24,11 +24,10 @@ from tests.trainings import (
     same_logits,
     without_curve,
 )
+from training.device import choose_device
 from utils import InputError
-from vision import training
 from vision.data import Images
 from vision.metrics import macro_precision, macro_recall
-from vision.training import choose_device
 
 # ----------------------------------------------------------------------------------------- purity
 
@@ -102,13 +101,13 @@ def test_another_seed_gives_another_result(after_three):
 
 def test_folds_have_streams_of_their_own():
     target = make_target()
-    first, second = (target.learner(CONFIG, 4, fold) for fold in (0, 1))
+    first, second = (target.trainer(CONFIG, 4, fold) for fold in (0, 1))
     for one in ("order", "dropout"):
         assert not torch.equal(getattr(first, one).get_state(), getattr(second, one).get_state())
-        again = getattr(target.learner(CONFIG, 4, 0), one)
+        again = getattr(target.trainer(CONFIG, 4, 0), one)
         assert torch.equal(getattr(first, one).get_state(), again.get_state())
     assert not torch.equal(first.order.get_state(), first.dropout.get_state())
-    weights = [next(learner.network.parameters()) for learner in (first, second)]
+    weights = [next(trainer.network.parameters()) for trainer in (first, second)]
     assert not torch.equal(*weights)
 
 
@@ -167,12 +166,12 @@ def test_standardisation_knows_the_training_images_of_its_fold_only():
     images, target = images_of(), make_target()
     for number, (train, held_out) in enumerate(target.folds):
         part = images.pixels[train].astype(float) / 255
-        layer = target.learner(CONFIG, 4, number).network[0]
+        layer = target.trainer(CONFIG, 4, number).network[0]
         assert np.allclose(layer.mean.flatten(), part.mean(axis=(0, 1, 2)), atol=1e-6)
         assert np.allclose(layer.std.flatten(), part.std(axis=(0, 1, 2)), atol=2e-3)
         changed = copy.deepcopy(images)
         changed.pixels[held_out] = 255 - changed.pixels[held_out] // 3
-        other = make_target(changed).learner(CONFIG, 4, number).network[0]
+        other = make_target(changed).trainer(CONFIG, 4, number).network[0]
         assert torch.equal(layer.mean, other.mean) and torch.equal(layer.std, other.std)
 
 
@@ -182,9 +181,9 @@ def test_held_out_images_have_no_part_in_training():
     changed.pixels[target.folds[0][1]] //= 2
     weights = []
     for one in (target, make_target(changed)):
-        learner = one.learner(CONFIG, 4, 0)
-        one.fit(learner, 0, 2)
-        weights.append(flat(learner.state()))
+        trainer = one.trainer(CONFIG, 4, 0)
+        one.fit(trainer, 0, 2)
+        weights.append(flat(trainer.state()))
     assert weights[0] == weights[1]
 
 
@@ -197,21 +196,21 @@ def test_images_of_one_colour_can_be_standardised():
 
 def test_an_epoch_shows_each_image_once_in_random_order():
     target, seen = make_target(), []
-    learner = target.learner(CONFIG, 4, 0)
-    learner.network.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
+    trainer = target.trainer(CONFIG, 4, 0)
+    trainer.network.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
     indices = target.folds[0][0]
     images, labels = target.images[indices], target.targets[indices]
     orders = []
     for _ in range(2):
         seen.clear()
-        learner.train_epoch(images, labels)
+        trainer.train_epoch(images, labels)
         assert [len(batch) for batch in seen] == [7, 7, 6]
         assert all(batch.is_contiguous(memory_format=torch.channels_last) for batch in seen)
         shown = torch.cat(seen).permute(0, 2, 3, 1)
         orders.append([place_of(image, images) for image in shown])
         assert sorted(orders[-1]) == list(range(20))
     assert orders[0] != orders[1] and sorted(orders[0]) != orders[0]
-    assert learner.epochs == 2
+    assert trainer.epochs == 2
 
 
 def place_of(image, images):
@@ -220,19 +219,24 @@ def place_of(image, images):
 
 def test_scores_change_nothing():
     target = make_target()
-    learner = target.learner(CONFIG, 4, 0)
-    learner.train_epoch(target.images, target.targets)
-    before = flat(copy.deepcopy(learner.state()))
-    first, second = learner.scores(target.images), learner.scores(target.images)
-    assert np.array_equal(first, second) and flat(learner.state()) == before
+    trainer = target.trainer(CONFIG, 4, 0)
+    trainer.train_epoch(target.images, target.targets)
+    before = flat(copy.deepcopy(trainer.state()))
+    first, second = (
+        trainer.scores(target.images, target.images),
+        trainer.scores(target.images, target.images),
+    )
+    assert np.array_equal(first, second) and flat(trainer.state()) == before
 
 
 def test_scores_do_not_depend_on_the_batch_that_an_image_is_in():
     target = make_target(images_of(300, size=8))
-    learner = target.learner(CONFIG, 4, 0)
-    together = learner.scores(target.images)
+    trainer = target.trainer(CONFIG, 4, 0)
+    together = trainer.scores(target.images, target.images)
     assert together.shape == (300, CLASSES)
-    assert np.allclose(together[290:], learner.scores(target.images[290:]), atol=1e-5)
+    assert np.allclose(
+        together[290:], trainer.scores(target.images[290:], target.images), atol=1e-5
+    )
 
 
 # ---------------------------------------------------------------------------------- odd trainings
@@ -282,7 +286,7 @@ def test_optimizers_differ():
     }
     assert results["adam"]["loss"] != results["adamw"]["loss"]
     for name, kind in (("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)):
-        optimizer = make_target(optimizer=name).learner(CONFIG, 4, 0).optimizer
+        optimizer = make_target(optimizer=name).trainer(CONFIG, 4, 0).optimizer
         assert type(optimizer) is kind
         group = optimizer.param_groups[0]
         assert (group["lr"], group["betas"], group["eps"]) == (0.004, (0.9, 0.999), 1e-8)
@@ -316,10 +320,10 @@ def test_train_test_measures_on_the_test_images_only():
     (pair,) = target.folds
     assert pair[0].tolist() == list(range(40)) and pair[1].tolist() == list(range(40, 55))
     result = target.evaluate(CONFIG, 2, 4)
-    learner = target.learner(CONFIG, 4, 0)
-    target.fit(learner, 0, 2)
+    trainer = target.trainer(CONFIG, 4, 0)
+    target.fit(trainer, 0, 2)
     inputs = torch.from_numpy(test.pixels).float() / 255
-    guess = learner.scores(inputs).argmax(axis=1)
+    guess = trainer.scores(inputs, inputs).argmax(axis=1)
     assert result["top1"] == (guess == test.labels).mean()
 
 
@@ -388,7 +392,6 @@ def test_training_is_prepared_for_exact_repetition():
     make_target(threads=1)
     assert torch.are_deterministic_algorithms_enabled() and torch.get_num_threads() == 1
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")
-    assert training.SCORING_BATCH == 256
 
 
 @pytest.mark.skipif(not CUDA, reason="PyTorch sees no CUDA device here")
@@ -423,9 +426,9 @@ def test_bfloat16_continues_bit_for_bit_and_is_not_float32(tmp_path, at_once):
     assert bits(stepped) == bits(result) != bits(at_once[0])
     assert same_logits(logits, target.logits)
     assert abs(result["loss"] - at_once[0]["loss"]) < 0.2
-    learner = target.learner(CONFIG, 4, 0)
-    target.fit(learner, 0, 1)
-    assert {weight.dtype for weight in learner.network.parameters()} == {torch.float32}
+    trainer = target.trainer(CONFIG, 4, 0)
+    target.fit(trainer, 0, 1)
+    assert {weight.dtype for weight in trainer.network.parameters()} == {torch.float32}
 
 
 def test_a_state_of_another_arithmetic_is_not_taken_over(tmp_path, saved, after_three):

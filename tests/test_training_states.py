@@ -23,8 +23,8 @@ from tests.trainings import (
     same_logits,
     without_curve,
 )
-from vision import layers
-from vision.training import Learner, read_state
+from training.checkpoints import read_state
+from training.trainer import Trainer
 
 # ---------------------------------------------------------------------------- exact continuation
 
@@ -46,20 +46,6 @@ def test_continuing_equals_one_go_bit_for_bit(tmp_path, change, optimizer):
         assert [point["epochs"] for point in fold["curve"]] == list(RUNGS)
 
 
-def test_continuing_is_exact_in_winograds_way(tmp_path, monkeypatch, at_once):
-    def always(inputs, outputs, kernel, images, height, width):
-        return "winograd" if height % 4 == 0 else "torch"
-
-    monkeypatch.setattr(layers, "fastest_way", always)
-    target = make_target()
-    result = target.evaluate(CONFIG, 12, 4)
-    stepped, logits = in_steps(tmp_path / "a.pt")
-    assert bits(stepped) == bits(result) and same_logits(logits, target.logits)
-    # It did go that way: the same but for rounding, which twelve epochs let grow.
-    assert bits(result) != bits(at_once[0])
-    assert result["loss"] == pytest.approx(at_once[0]["loss"], rel=0.01)
-
-
 def test_continuing_saves_the_same_state(tmp_path):
     first, second = tmp_path / "a.pt", tmp_path / "b.pt"
     make_target().evaluate(CONFIG, 12, 4, first)
@@ -79,32 +65,32 @@ PARTS = ("network", "optimizer", "order", "dropout")
 @pytest.mark.parametrize("left_out", PARTS)
 def test_what_is_not_restored_is_noticed(tmp_path, monkeypatch, at_once, left_out):
     """The negative control of the tests above: each part of the state matters."""
-    restore = Learner.restore
+    restore = Trainer.restore
 
-    def careless(learner, state):
-        restore(learner, {**state, left_out: copy.deepcopy(learner.state()[left_out])})
+    def careless(trainer, state):
+        restore(trainer, {**state, left_out: copy.deepcopy(trainer.state()[left_out])})
 
-    monkeypatch.setattr(Learner, "restore", careless)
+    monkeypatch.setattr(Trainer, "restore", careless)
     result, logits = in_steps(tmp_path / "a.pt")
     assert not same_logits(logits, at_once[1])
     assert bits(result) != bits(at_once[0])
 
 
 def test_the_control_itself_changes_nothing_when_it_restores_all(tmp_path, monkeypatch, at_once):
-    restore = Learner.restore
-    monkeypatch.setattr(Learner, "restore", lambda learner, state: restore(learner, dict(state)))
+    restore = Trainer.restore
+    monkeypatch.setattr(Trainer, "restore", lambda trainer, state: restore(trainer, dict(state)))
     result, logits = in_steps(tmp_path / "a.pt")
     assert same_logits(logits, at_once[1]) and bits(result) == bits(at_once[0])
 
 
 def test_only_the_missing_epochs_are_trained(tmp_path, monkeypatch):
-    calls, train_epoch = [], Learner.train_epoch
+    calls, train_epoch = [], Trainer.train_epoch
 
-    def counted(learner, *args):
-        calls.append(learner.epochs)
-        train_epoch(learner, *args)
+    def counted(trainer, *args):
+        calls.append(trainer.epochs)
+        train_epoch(trainer, *args)
 
-    monkeypatch.setattr(Learner, "train_epoch", counted)
+    monkeypatch.setattr(Trainer, "train_epoch", counted)
     in_steps(tmp_path / "a.pt", steps=(3, 6))
     assert calls == [0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5]
     calls.clear()

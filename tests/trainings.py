@@ -33,8 +33,8 @@ class Recorder(ImageTarget):
         super().__init__(*args, **options)
         self.logits = {}
 
-    def fit(self, learner, fold, epochs):
-        self.logits[fold, epochs] = super().fit(learner, fold, epochs)
+    def fit(self, trainer, fold, epochs):
+        self.logits[fold, epochs] = super().fit(trainer, fold, epochs)
         return self.logits[fold, epochs]
 
 

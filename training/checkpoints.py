@@ -1,0 +1,41 @@
+"""States of trainings on disk, and the weights of a network as a file of its own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from utils import replacing
+
+
+def read_state(path: str | Path | None, key: str, epochs: int) -> list[dict[str, Any]] | None:
+    """The saved folds, or None if the file holds no usable state of the training `key`."""
+    if path is None or not Path(path).exists():
+        return None
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        return saved["folds"] if saved["key"] == key and saved["epochs"] <= epochs else None
+    except Exception:  # torch.load documents no closed list of what a damaged file can raise
+        return None
+
+
+def write_state(path: Path, state: dict[str, Any]) -> str | None:
+    """Replaces the file whole or not at all; returns why it could not, if so.
+
+    A state saves time only: without it, training begins anew, to the same result.
+    """
+    try:
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        return f"not saved: {str(error).splitlines()[0]}"
+    return None
+
+
+def save_weights(path: Path, network: nn.Module, facts: Mapping[str, str]) -> None:
+    """Weights as safetensors, with `facts` (texts) as its metadata."""
+    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, path, metadata=dict(facts))

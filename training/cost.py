@@ -1,0 +1,72 @@
+"""What a training costs on this machine, roughly: memory, and seconds for display."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from cnn import count_activations, count_macs, count_parameters
+from training.trainer import SCORING_BATCH, Trainer
+
+BASE_BYTES = 880 * 10**6  # a process with PyTorch and a network of nearly no size
+TINY, LARGER = (4, 4), (64, 64)  # channels and batch size of the networks that tell the pace
+
+
+def memory(
+    config: Mapping[str, Any], sizes: tuple[int, int], folds: int, images: Sequence[int]
+) -> int:
+    """Bytes of a process that trains this network, its images apart (docs/LOG.md has a table).
+
+    PyTorch itself; weights, gradients, moments and averages, and the states of all folds; what a
+    batch keeps for the backward pass, a quarter more for gradients; and four outputs of the
+    largest layer for a batch of scoring. Quarter and four are fitted to measured peaks.
+    sizes: side of the images and number of classes. images: most to train with, most to score.
+    """
+    kept, largest = count_activations(config, *sizes)
+    batch, scored = min(config["batch_size"], images[0]), min(SCORING_BATCH, images[1])
+    floats = int(1.25 * batch * kept) + 4 * scored * largest
+    return BASE_BYTES + (20 + 12 * folds) * count_parameters(config, *sizes) + 4 * floats
+
+
+class Pace(NamedTuple):
+    """Of training on this machine, by a tiny and a larger network."""
+
+    per_mac: float  # seconds a multiply-add and image
+    per_step: float  # seconds a step
+
+    @classmethod
+    def measured(
+        cls,
+        trainer_of: Callable[[dict[str, Any]], Trainer],
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        sizes: tuple[int, int],
+    ) -> "Pace":
+        """By training two networks of the published space for some steps."""
+        base: dict[str, Any] = {
+            "n_conv_layers": 2,
+            "kernel_size": 3,
+            "use_BN": True,
+            "global_avg_pooling": True,
+        }
+        base |= {"n_fc_layers": 1, "n_channels_fc_0": 64, "dropout_rate": 0.1}
+        times, work = [], 0
+        for channels, batch_size in (TINY, LARGER):
+            config = {**base, "n_channels_conv_0": channels, "n_channels_conv_1": channels}
+            config |= {"batch_size": batch_size, "learning_rate_init": 1e-3}
+            trainer, count = trainer_of(config), 4 * batch_size
+            trainer.train_epoch(images[:count], labels[:count])  # the first steps also allocate
+            started = time.perf_counter()
+            trainer.train_epoch(images[:count], labels[:count])
+            trainer.scores(images[:1], images[:count])  # waits for the device
+            times.append((time.perf_counter() - started) / -(-len(labels[:count]) // batch_size))
+            work = count_macs(config, *sizes) * batch_size
+        return cls(max(0.0, times[1] - times[0]) / work, times[0])
+
+    def seconds(
+        self, config: Mapping[str, Any], sizes: tuple[int, int], images: Sequence[int]
+    ) -> float:
+        """Of an epoch on so many images, one after the other."""
+        steps = sum(-(-count // config["batch_size"]) for count in images)
+        return sum(images) * count_macs(config, *sizes) * self.per_mac + steps * self.per_step

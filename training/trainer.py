@@ -1,0 +1,219 @@
+"""A network in training: everything that continues it exactly, in memory and on disk."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from schedulefree import AdamWScheduleFree
+from torch import nn
+
+from training.augmentation import Augmentation
+from training.network import assemble, build_network
+from utils import derive_seed
+
+SCORING_BATCH = 256  # images; fixed, so that scores never depend on a setting
+SCHEDULE_FREE = "schedule-free"
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+class Normalization(NamedTuple):
+    """Mean and standard deviation per channel of the training images, scaled to [0, 1]."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
+class Normalize(nn.Module):
+    """(N, 3, S, S) in [0, 1] -> mean 0 and variance 1 per channel over the training images."""
+
+    def __init__(self, normalization: Normalization):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(normalization.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(normalization.std).view(3, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - self.mean) / self.std  # type: ignore[operator]
+
+
+class Trainer:
+    """Weights, optimizer, generators and epochs done: they go on together or not at all.
+
+    config: a network (`cnn.layers`) and its training: `batch_size`, `learning_rate_init`, and if
+    present `weight_decay`, `label_smoothing` and what `Augmentation` knows.
+    optimizer: 'adam' or 'adamw' with a constant learning rate, or 'schedule-free': AdamW that
+    keeps an average of its weights, which is what is measured (Defazio et al. 2024).
+    arithmetic: 'float32', 'tf32' (as float32 where there is no such GPU) or 'bfloat16' (layers
+    that bear it; weights, moments and loss stay float32). compiled: the training step runs as code
+    that torch.compile makes, on a GPU as CUDA graphs; needs a C++ compiler, or Triton for a GPU.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        image_size: int,
+        num_classes: int,
+        normalization: Normalization,
+        optimizer: str,
+        device: torch.device,
+        seed: int,
+        arithmetic: str = "float32",
+        compiled: bool = False,
+    ):
+        self.batch_size = int(config["batch_size"])
+        self.device = device
+        self.epochs = 0
+        self.order = torch.Generator().manual_seed(derive_seed(seed, "order"))
+        self.dropout = torch.Generator(device).manual_seed(derive_seed(seed, "dropout"))
+        self.augment = torch.Generator(device).manual_seed(derive_seed(seed, "augmentation"))
+        self.augmentation = Augmentation.of(config)
+        self.fill = torch.tensor(normalization.mean, device=device)
+        weights = torch.Generator().manual_seed(derive_seed(seed, "weights"))
+        sizes = config, image_size, num_classes
+        built = build_network(*sizes, init_generator=weights, dropout_generator=self.dropout)
+        self.network = nn.Sequential(Normalize(normalization), *built).to(device)
+        self.average: nn.Module | None = None
+        if optimizer == SCHEDULE_FREE:
+            bare = assemble(*sizes).to_empty(device=device)
+            self.average = nn.Sequential(Normalize(normalization).to(device), *bare)
+            self.average.to(memory_format=torch.channels_last)
+        self.optimizer = self._optimizer(optimizer, config)
+        self.label_smoothing = float(config.get("label_smoothing", 0.0))
+        self.bfloat16 = arithmetic == "bfloat16"
+        self.forward: Callable[[torch.Tensor], torch.Tensor] = self.network
+        if compiled:
+            torch.compiler.reset()  # else code of networks before counts against a limit
+            mode = "reduce-overhead" if device.type == "cuda" else "default"
+            self.forward = torch.compile(self.network, dynamic=False, mode=mode)
+
+    def _optimizer(self, name: str, config: Mapping[str, Any]) -> torch.optim.Optimizer:
+        """Decay is decoupled; biases and norms have none (Loshchilov and Hutter 2019)."""
+        rate, parameters = config["learning_rate_init"], list(self.network.parameters())
+        if name != SCHEDULE_FREE:
+            return OPTIMIZERS[name](parameters, lr=rate, fused=True)
+        decay = config.get("weight_decay", 0.0)
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = AdamWScheduleFree(groups, lr=rate)
+        optimizer.train()  # for good: what is measured is a copy
+        return optimizer
+
+    def _reduced(self) -> contextlib.AbstractContextManager[Any]:
+        if self.bfloat16:
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def train_epoch(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """A pass over images (N, S, S, 3) and labels (N,) in random order, the last batch smaller.
+
+        A last batch of one image is left out: batch norm may have a single value a channel there.
+        Nothing here waits for the device.
+        """
+        self.network.train()
+        order = torch.randperm(len(labels), generator=self.order)
+        batches = order.to(self.device, non_blocking=True).split(self.batch_size)
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            batches = batches[:-1]
+        for numbers in batches:
+            x, weights = self.augmentation.batch(images, numbers, self.fill, self.augment)
+            with self._reduced():
+                logits = self.forward(x)
+            self.optimizer.zero_grad(set_to_none=True)
+            self._loss(logits.float(), labels[numbers], weights).backward()
+            self.step()
+        self.epochs += 1
+
+    def step(self) -> None:
+        """A step of the optimizer."""
+        self.optimizer.step()
+
+    def _loss(
+        self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Mean cross entropy; weights: what share of each image is that of the one before."""
+        smoothing = self.label_smoothing
+        if weights is None:
+            return nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        own, other = (
+            nn.functional.cross_entropy(logits, y, label_smoothing=smoothing, reduction="none")
+            for y in (labels, labels.roll(1))
+        )
+        return torch.lerp(own, other, weights).mean()
+
+    def measured(self, images: torch.Tensor) -> nn.Module:
+        """The network that is measured and kept, ready to score.
+
+        With an average of weights: these, and the statistics of batch norm computed anew at them
+        from the training images (N, S, S, 3), in their fixed order. The training is not touched.
+        """
+        if self.average is None:
+            return self.network.eval()
+        self.average.load_state_dict(self.network.state_dict())
+        self.average_weights()
+        norms = [one for one in self.average.modules() if isinstance(one, nn.BatchNorm2d)]
+        if norms:
+            self._compute_statistics(self.average.eval(), norms, images)
+        return self.average.eval()
+
+    @torch.no_grad()
+    def average_weights(self) -> None:
+        """Sets the weights of `average` to x, of which the network's are y = (1 - b) z + b x.
+
+        As `AdamWScheduleFree.eval` does, but in a copy: there and back again would round.
+        """
+        assert self.average is not None
+        pairs = zip(self.network.parameters(), self.average.parameters(), strict=True)
+        copies = dict(pairs)
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                state = self.optimizer.state[parameter]
+                if "z" in state:
+                    weight = 1 - 1 / group["betas"][0]
+                    copies[parameter].copy_(torch.lerp(parameter, state["z"], weight))
+
+    @torch.no_grad()
+    def _compute_statistics(
+        self, network: nn.Module, norms: Sequence[nn.BatchNorm2d], images: torch.Tensor
+    ) -> None:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over batches of nearly the same size
+            norm.train()
+        with self._reduced():
+            for batch in images.permute(0, 3, 1, 2).chunk(-(-len(images) // SCORING_BATCH)):
+                network(batch)
+
+    @torch.no_grad()
+    def scores(self, images: torch.Tensor, training_images: torch.Tensor) -> np.ndarray:
+        """Logits, float32 (n, K), of images (n, S, S, 3); draws and changes nothing.
+
+        training_images: those of `measured`.
+        """
+        network = self.measured(training_images)
+        batches = images.permute(0, 3, 1, 2).split(SCORING_BATCH)
+        with self._reduced():
+            return torch.cat([network(batch) for batch in batches]).float().cpu().numpy()
+
+    def state(self) -> dict[str, Any]:
+        """All that continues the training exactly: tensors and plain types only."""
+        return {
+            "epochs": self.epochs,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "order": self.order.get_state(),
+            "dropout": self.dropout.get_state(),
+            "augment": self.augment.get_state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state` gave, from the CPU or any device."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.order.set_state(state["order"].cpu())
+        self.dropout.set_state(state["dropout"].cpu())
+        self.augment.set_state(state["augment"].cpu())
+        self.epochs = state["epochs"]
