@@ -155,12 +155,13 @@ def _stage(
         at = f"{name}.squeeze_excite"
         found.append(Layer("squeeze_excite", at, outputs, outputs, reduced))
     if config["block"] == "residual":
-        shortcut: tuple[Layer, ...] = ()
-        if inputs != outputs or stride > 1:
-            shape = (inputs, outputs, reduced, 1, stride, 1, False)
-            norm = Layer("batch_norm", f"{name}.shortcut.batch_norm", outputs, outputs, reduced)
-            shortcut = Layer("conv", f"{name}.shortcut.conv", *shape), norm
-        branches = tuple(found), shortcut
+        at, shortcut = f"{name}.shortcut", []
+        if stride > 1:  # the mean, as by He et al. 2019 (section 4.2), and not every other pixel
+            shortcut.append(Layer("avg_pool", f"{at}.pool", inputs, inputs, reduced, stride))
+        if inputs != outputs:
+            shortcut.append(Layer("conv", f"{at}.conv", inputs, outputs, reduced, bias=False))
+            shortcut.append(Layer("batch_norm", f"{at}.batch_norm", outputs, outputs, reduced))
+        branches = tuple(found), tuple(shortcut)
         found = [Layer("residual", f"{name}.add", inputs, outputs, reduced, branches=branches)]
     return [*found, last]
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnn import count_macs, count_parameters, layer_table
+from cnn import count_macs, count_parameters, layer_table, layers
 from search.space import Space
 from training.network import Dropout, Flatten, GlobalAveragePool, assemble, build_network
 
@@ -26,6 +26,13 @@ SMALL |= {"n_channels_fc_1": 7, "dropout_rate": 0.25}
 @pytest.fixture(scope="module")
 def configs():
     space, rng = Space.load(ROOT / "configs" / "space.json"), np.random.default_rng(5)
+    return [space.sample(rng) for _ in range(2000)]
+
+
+@pytest.fixture(scope="module")
+def modern():
+    space = Space.load(ROOT / "configs" / "space_modern.json")
+    rng = np.random.default_rng(6)
     return [space.sample(rng) for _ in range(2000)]
 
 
@@ -55,8 +62,8 @@ def test_samples_cover_the_space(configs):
     assert {config["kernel_size"] for config in configs} == {3, 5, 7}
 
 
-def test_parameters_equal_those_of_the_network(configs):
-    for i, config in enumerate(configs):
+def test_parameters_equal_those_of_the_network(configs, modern):
+    for i, config in enumerate([*configs, *modern]):
         for image_size, classes in {SHAPES[0], SHAPES[i % len(SHAPES)]}:
             network = assemble(config, image_size, classes)
             counted = count_parameters(config, image_size, classes)
@@ -71,8 +78,8 @@ def test_defaults_are_sixteen_pixels_and_seventeen_classes(configs):
         assert parameters_of(assemble(config)) == count_parameters(config)
 
 
-def test_multiply_adds_equal_those_that_torch_counts(configs):
-    for i, config in enumerate(configs[:240]):
+def test_multiply_adds_equal_those_that_torch_counts(configs, modern):
+    for i, config in enumerate([*configs[:240], *modern[:480]]):
         image_size, classes = SHAPES[i % len(SHAPES)]
         network = assemble(config, image_size, classes).eval()
         with FlopCounterMode(display=False) as counter:
@@ -82,8 +89,8 @@ def test_multiply_adds_equal_those_that_torch_counts(configs):
         assert type(macs) is int
 
 
-def test_the_layer_table_adds_up(configs):
-    for config in configs:
+def test_the_layer_table_adds_up(configs, modern):
+    for config in [*configs, *modern[:500]]:
         for sizes in SHAPES:
             rows = layer_table(config, *sizes)
             assert sum(row["parameters"] for row in rows) == count_parameters(config, *sizes)
@@ -106,6 +113,29 @@ def test_the_layer_table_has_the_shapes_and_parameters_of_the_network(configs):
             assert [(row["output"], row["parameters"]) for row in rows] == found
 
 
+def test_the_description_has_the_shape_of_each_output_of_the_network(modern):
+    for config in modern[:100]:
+        for size, classes in [*SHAPES, (1, 3), (128, 5)]:
+            network, x = (
+                assemble(config, size, classes),
+                torch.empty(2, 3, size, size, device="meta"),
+            )
+            for layer, module in zip(layers(config, size, classes), network, strict=True):
+                x = module(x)
+                assert list(x.shape[1:]) == layer.output
+
+
+def test_every_configuration_fits_every_image(modern):
+    for config in modern[:200]:
+        for size in (1, 2, 5, 16, 31, 33, 128):
+            assert count_macs(config, size, 3) > 0
+
+
+def test_large_images_come_below_33_pixels_at_once(modern):
+    for size, side in ((16, 16), (32, 32), (33, 17), (64, 32), (65, 17), (128, 32)):
+        assert layers(modern[0], size, 3)[0].side == side
+
+
 def test_the_layer_table_of_a_small_network():
     names = ["conv_0", "batch_norm_0", "max_pool_0", "conv_1", "batch_norm_1", "max_pool_1"]
     rows = layer_table(SMALL, 8, 3)
@@ -114,8 +144,8 @@ def test_the_layer_table_of_a_small_network():
     assert rows[0] == first and json.loads(json.dumps(rows)) == rows
 
 
-def test_the_network_gives_one_logit_a_class(configs):
-    for i, config in enumerate(configs[:60]):
+def test_the_network_gives_one_logit_a_class(configs, modern):
+    for i, config in enumerate([*configs[:60], *modern[:60]]):
         image_size, classes = SHAPES[i % len(SHAPES)]
         images = torch.empty(4, 3, image_size, image_size, device="meta")
         assert assemble(config, image_size, classes)(images).shape == (4, classes)
@@ -207,17 +237,17 @@ def test_assembling_makes_no_values_and_draws_nothing():
 def test_the_forward_pass_is_that_of_plain_functions():
     network = build_network(SMALL, 16, 17, **generators()).eval()
     x = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(3))
-    expected, layers = x, list(network)
-    for conv, norm in ((layers[0], layers[2]), (layers[4], layers[6])):
+    expected, parts = x, list(network)
+    for conv, norm in ((parts[0], parts[2]), (parts[4], parts[6])):
         expected = nn.functional.conv2d(expected, conv.weight, conv.bias, padding=1).relu()
         expected = (expected - norm.running_mean[:, None, None]) / (
             norm.running_var[:, None, None] + norm.eps
         ).sqrt() * norm.weight[:, None, None] + norm.bias[:, None, None]
         expected = expected.unfold(2, 2, 2).unfold(3, 2, 2).amax(dim=(4, 5))
     expected = expected.permute(0, 2, 3, 1).flatten(1)
-    for linear in (layers[9], layers[12]):
+    for linear in (parts[9], parts[12]):
         expected = (expected @ linear.weight.T + linear.bias).relu()
-    expected = expected @ layers[15].weight.T + layers[15].bias
+    expected = expected @ parts[15].weight.T + parts[15].bias
     assert torch.allclose(network(x), expected, atol=1e-5)
 
 

@@ -14,6 +14,7 @@ from target import ImageTarget, cross_validation
 from tests.trainings import (
     CLASSES,
     CONFIG,
+    MODERN,
     RUNGS,
     bits,
     flat,
@@ -46,6 +47,28 @@ def test_continuing_equals_one_go_bit_for_bit(tmp_path, change, optimizer):
         assert [point["epochs"] for point in fold["curve"]] == list(RUNGS)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"block": "separable"}, {"n_stages": 1}, {"batch_size": 300}, {"batch_size": 19}],
+    ids=["base", "separable", "one stage", "one batch", "one image left"],
+)
+def test_the_modern_training_continues_bit_for_bit(tmp_path, change):
+    config, how = {**MODERN, **change}, {"optimizer": "schedule-free"}
+    target = make_target(**how)
+    result = target.evaluate(config, 12, 4)
+    stepped, logits = in_steps(tmp_path / "a.pt", config=config, **how)
+    assert np.isfinite(result["loss"])
+    assert bits(stepped) == bits(result) and same_logits(logits, target.logits)
+
+
+def test_measuring_on_the_way_changes_nothing():
+    """The average of weights and its statistics of batch norm are of a copy."""
+    how = {"optimizer": "schedule-free"}
+    every = make_target(curve_epochs=range(1, 13), **how).evaluate(MODERN, 12, 4)
+    once = make_target(curve_epochs=(), **how).evaluate(MODERN, 12, 4)
+    assert bits(without_curve(every)) == bits(without_curve(once))
+
+
 def test_continuing_saves_the_same_state(tmp_path):
     first, second = tmp_path / "a.pt", tmp_path / "b.pt"
     make_target().evaluate(CONFIG, 12, 4, first)
@@ -59,21 +82,23 @@ def test_steps_of_any_length_come_to_the_same(tmp_path, at_once):
     assert bits(without_curve(result)) == bits(without_curve(at_once[0]))
 
 
-PARTS = ("network", "optimizer", "order", "dropout")
+PARTS = ("network", "optimizer", "order", "dropout", "augment")
 
 
 @pytest.mark.parametrize("left_out", PARTS)
-def test_what_is_not_restored_is_noticed(tmp_path, monkeypatch, at_once, left_out):
+def test_what_is_not_restored_is_noticed(tmp_path, monkeypatch, left_out):
     """The negative control of the tests above: each part of the state matters."""
-    restore = Trainer.restore
+    restore, how = Trainer.restore, {"optimizer": "schedule-free"}
+    target = make_target(**how)
+    result = target.evaluate(MODERN, 12, 4)
 
     def careless(trainer, state):
         restore(trainer, {**state, left_out: copy.deepcopy(trainer.state()[left_out])})
 
     monkeypatch.setattr(Trainer, "restore", careless)
-    result, logits = in_steps(tmp_path / "a.pt")
-    assert not same_logits(logits, at_once[1])
-    assert bits(result) != bits(at_once[0])
+    careless_result, logits = in_steps(tmp_path / "a.pt", config=MODERN, **how)
+    assert not same_logits(logits, target.logits)
+    assert bits(careless_result) != bits(result)
 
 
 def test_the_control_itself_changes_nothing_when_it_restores_all(tmp_path, monkeypatch, at_once):

@@ -22,6 +22,28 @@ CONFIG = {
     "n_channels_fc_0": 9,
     "n_channels_fc_1": 8,
 }
+# All that the modern space has, switched on.
+MODERN = {
+    "n_stages": 2,
+    "width_0": 6,
+    "width_1": 8,
+    "block": "residual",
+    "convs_per_stage": 2,
+    "kernel_size": 3,
+    "activation": "silu",
+    "downsample": "stride",
+    "squeeze_excite": True,
+    "dropout_rate": 0.3,
+    "batch_size": 7,
+    "learning_rate_init": 0.01,
+    "weight_decay": 0.1,
+    "label_smoothing": 0.1,
+    "flip": True,
+    "shift": 0.2,
+    "cutout": 0.3,
+    "color": 0.2,
+    "mixup": 0.3,
+}
 RUNGS = (3, 6, 12)
 CUDA = torch.cuda.is_available()
 

@@ -119,6 +119,8 @@ def _module(layer: Layer, dropout: Dropout) -> nn.Module:
             return nn.SiLU()
         case "max_pool":
             return nn.MaxPool2d(2)
+        case "avg_pool":
+            return nn.AvgPool2d(layer.kernel, ceil_mode=True)
         case "global_avg_pool":
             return GlobalAveragePool()
         case "flatten":

@@ -1,0 +1,169 @@
+"""Proposals are fitted to the limits known before training; their structure stays as it was."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ConfigSpace import (
+    Categorical,
+    ConfigurationSpace,
+    EqualsCondition,
+    Float,
+    ForbiddenEqualsClause,
+    Integer,
+    OrdinalHyperparameter,
+)
+
+from cnn import count_macs, count_parameters
+from search.constraints import Constraint, total_violation
+from search.evolution import draw_child
+from search.fitting import fit
+from search.space import Space
+from search.trial import canonical
+from utils import derive_rng
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = 1500
+
+
+def toy():
+    """A space of its own: two families, one of which has a hyperparameter more."""
+    space = ConfigurationSpace()
+    kind = Categorical("kind", ["thin", "thick"])
+    width, depth = Integer("width", (1, 1000), log=True), Integer("depth", (1, 9))
+    order, free = OrdinalHyperparameter("order", [1, 2, 4]), Float("free", (0.0, 1.0))
+    space.add(kind, width, depth, order, free)
+    space.add(EqualsCondition(depth, kind, "thick"))
+    return Space(space)
+
+
+def toy_metrics(config):
+    size = config["width"] * config.get("depth", 1) * config["order"]
+    return {"size": size, "speed": 1000 / size}
+
+
+def network_metrics(side):
+    def metrics(config):
+        sizes = config, side, 10
+        return {"num_params": count_parameters(*sizes), "macs": count_macs(*sizes)}
+
+    return metrics
+
+
+def structure(config, space):
+    decides = sorted(
+        name
+        for name, value in config.items()
+        if name in space.parents or not (name in space.scales and space.scales[name].ordered)
+    )
+    return tuple((name, config[name]) for name in decides if config[name] is not None)
+
+
+PUBLISHED = Space.load(ROOT / "configs" / "space.json")
+MODERN = Space.load(ROOT / "configs" / "space_modern.json")
+CASES = {
+    "published, 16 pixels": (PUBLISHED, network_metrics(16), ["num_params <= 3e5", "macs <= 4e6"]),
+    "published, 32 pixels": (PUBLISHED, network_metrics(32), ["num_params <= 1e5", "macs <= 4e6"]),
+    "modern, 16 pixels": (MODERN, network_metrics(16), ["num_params <= 3e5", "macs <= 4e6"]),
+    "modern, 128 pixels": (MODERN, network_metrics(128), ["num_params <= 1e5", "macs <= 2e7"]),
+    "toy, from above": (toy(), toy_metrics, ["size <= 20"]),
+    "toy, from below": (toy(), toy_metrics, ["speed >= 100", "size <= 500"]),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    space, metrics, texts = CASES[request.param]
+    limits = [Constraint.parse(text) for text in texts]
+    return space, lambda config: total_violation(limits, metrics(config))
+
+
+def test_structures_are_as_frequent_as_without_limits(case):
+    """Total variation between fitted and unlimited samples, over what can meet the limits."""
+    space, violation = case
+    rng = np.random.default_rng(0)
+    free = [space.sample(rng) for _ in range(SAMPLES)]
+    kept = []
+    for number in range(SAMPLES):
+        drawn = draw_child(
+            space, lambda r: (space.sample(r), (), "sample"), violation, (), derive_rng(number)
+        )
+        kept.append(drawn[0])
+        assert violation(drawn[0]) <= 0
+    for name in ("n_conv_layers", "n_fc_layers", "n_stages", "block", "kind", "convs_per_stage"):
+        if name in space.names:
+            before, after = (Counter(config[name] for config in part) for part in (free, kept))
+            assert set(after) == set(before), "each can meet these limits"
+            assert sum(abs(before[v] - after[v]) for v in before) / 2 < 0.1 * SAMPLES, name
+
+
+def test_thrown_away_they_would_not_be(case):
+    """The negative control: rejection changes the distribution in the space as published."""
+    space, violation = case
+    if space is PUBLISHED:
+        rng = np.random.default_rng(0)
+        free = [space.sample(rng) for _ in range(SAMPLES)]
+        kept = [config for config in free if violation(config) <= 0]
+        shares = [np.mean([one["n_conv_layers"] == 1 for one in part]) for part in (free, kept)]
+        assert shares[1] - shares[0] > 0.2
+
+
+def test_fitting_keeps_structure_and_what_changes_nothing(case):
+    space, violation = case
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        config = space.sample(rng)
+        fitted = fit(space, config, violation, np.random.default_rng(2))
+        assert list(fitted) == list(config)
+        assert structure(fitted, space) == structure(config, space)
+        for name in ("learning_rate_init", "batch_size", "dropout_rate", "free", "cutout"):
+            assert fitted.get(name) == config.get(name)
+        if violation(config) <= 0:
+            assert fitted == config
+        again = fit(space, config, violation, np.random.default_rng(2))
+        assert canonical(again) == canonical(fitted)
+        assert space.adopt(fitted) == (fitted, [])
+
+
+def test_it_goes_no_further_than_needed():
+    space, metrics, _ = CASES["toy, from above"]
+    limit = Constraint.parse("size <= 200")
+    rng, sizes = np.random.default_rng(3), []
+    for _ in range(200):
+        config = space.sample(rng)
+        if limit.violation(metrics(config)) > 0:
+            fitted = fit(space, config, lambda c: limit.violation(metrics(c)), rng)
+            sizes.append(metrics(fitted)["size"])
+    assert len(sizes) > 50 and max(sizes) <= 200 and np.median(sizes) > 150
+
+
+def test_hardly_anything_changes_under_the_published_limit():
+    limit, metrics = Constraint.parse("num_params <= 2e7"), network_metrics(16)
+    rng, same = np.random.default_rng(4), 0
+    for _ in range(500):
+        config = PUBLISHED.sample(rng)
+        before = rng.bit_generator.state
+        fitted = fit(PUBLISHED, config, lambda c: limit.violation(metrics(c)), rng)
+        if fitted == config:
+            same += 1
+            assert rng.bit_generator.state == before  # nothing is drawn, so later draws stay, too
+    assert same > 480
+
+
+def test_what_cannot_be_fitted_is_returned_as_it_was():
+    space, metrics, _ = CASES["toy, from above"]
+    config = space.sample(np.random.default_rng(5))
+    impossible = Constraint.parse("size <= 0.5")
+    rng = np.random.default_rng(6)
+    assert fit(space, config, lambda c: impossible.violation(metrics(c)), rng) == config
+
+
+def test_a_forbidden_result_is_not_taken():
+    inner = ConfigurationSpace()
+    width = Integer("width", (1, 100))
+    inner.add(width)
+    inner.add(*(ForbiddenEqualsClause(width, value) for value in range(1, 50)))
+    space, config = Space(inner), {"width": 80}
+    fitted = fit(space, config, lambda c: max(0, c["width"] - 30), np.random.default_rng(7))
+    assert fitted == config
