@@ -1,5 +1,6 @@
 """Why and when a run stops: signals and the wall clock, both told to the search as a `Stop`."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -46,10 +47,11 @@ class StopSignals:
     """Turns SIGINT and SIGTERM into a `Stop`: at once in training, never in a write.
 
     The first signal gives the signals back to Python's own handlers: a second one ends the process
-    at once.
+    at once. A process that a training forks inherits the handlers; there they only give way.
     """
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._held: str | None = None
         self._shielded = True
         self._previous: dict[int, Any] = {}
@@ -81,6 +83,10 @@ class StopSignals:
             raise Stop(self._held)
 
     def _on_signal(self, number: int, _frame: object) -> None:
+        if os.getpid() != self._process:
+            self._give_back()
+            signal.raise_signal(number)  # it is nobody's Stop: its former handler has it
+            return
         self._held = _SIGNALS[signal.Signals(number)]
         self._give_back()
         if not self._shielded:
