@@ -269,13 +269,15 @@ def run_in(
     """Opens data and space, searches in that folder, and prints the summary."""
     with not_swallowed():  # torch takes seconds: not before arguments are right
         from target import TRAINING_VERSION, cross_validation
-        from vision.data import open_data, open_train
+        from vision.data import check_folds, noted, open_data, open_train
         from vision.training import training_options
 
     space = Space.load(settings.space or HERE / "configs" / "space.json")
     how = training_options(settings)
     source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
     images, fingerprint = open_train(source)
+    source = noted(source, images)
+    check_folds(images.labels, settings.folds, source.class_names)
     rungs = budget_levels(settings.epochs, settings.min_epochs, settings.eta)
     every = range(1, settings.epochs + 1)
     target = cross_validation(
