@@ -234,6 +234,14 @@ def test_class_that_only_the_test_part_has(tmp_path, cache):
         open_test(open_data(data_dir=root, cache_dir=cache))
 
 
+def test_classes_that_only_the_training_part_has_are_told(tmp_path, cache):
+    root = make_train_test(tmp_path)
+    shutil.rmtree(root / "test" / "2")
+    source = open_data(data_dir=root, cache_dir=cache)
+    assert open_train(source)[0].note == ""
+    assert "The test part has no image of 2: precision" in open_test(source)[0].note
+
+
 # ----------------------------------------------------------------------- images and their cache
 
 

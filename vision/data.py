@@ -255,6 +255,10 @@ def _open(source: DataSource, part: str) -> tuple[Images, str]:
         _write_cache(cache, pixels)
     labels = np.array([label for label, _, _ in files], dtype=np.int64)
     note = left_out(Path(source.root), source.layout, part)
+    absent = [name for i, name in enumerate(source.class_names) if i not in labels]
+    if absent:
+        words = f"The {part} part has no image of {', '.join(absent)}"
+        note = f"{note} {words}: precision and recall are means over the others.".strip()
     return Images(pixels, labels, tuple(name for _, name, _ in files), note), fingerprint
 
 
