@@ -30,8 +30,8 @@ from engine.journal import Journal
 from engine.machine import one_thread
 from engine.observers import Observer, Observers
 from engine.progress import progress
-from engine.resuming import resumed
-from engine.run import RunFolder, data_place
+from engine.resuming import place_of_images, resumed
+from engine.run import RunFolder
 from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve
 from engine.stopping import EXIT_CODES, Stop, StopSignals, not_swallowed
 from engine.tracking import tracking
@@ -252,7 +252,8 @@ def run(
         if preset is not None:
             raise InputError("--config cannot go with --resume: a run keeps its settings")
         folder = RunFolder.find(resume, given.pop("runs_dir", Settings.runs_dir), peer)
-        settings = resumed(folder.record, {**data_place(folder.record), **given})
+        place = place_of_images(folder.record, given, f"--resume {resume}")
+        settings = resumed(folder.record, {**place, **given})
     try:
         return run_in(folder, settings, resume is not None, searching)
     except (InputError, KeyboardInterrupt):
