@@ -256,7 +256,7 @@ def run(
         settings = resumed(folder.record, {**place, **given})
     try:
         return run_in(folder, settings, resume is not None, searching)
-    except (InputError, KeyboardInterrupt):
+    except (InputError, KeyboardInterrupt, OSError):
         if resume is None:
             folder.remove_if_empty()  # a run that could not begin leaves nothing behind
         raise
