@@ -84,7 +84,10 @@ def search(
     """
     if isinstance(run_dir, str | Path):
         with contextlib.closing(RunFolder(run_dir)) as opened:
-            return search(space, target, settings, opened, observers)
+            opened.begin_session(settings, {}, must_match=False)  # what a reader has to know
+            result = search(space, target, settings, opened, observers)
+            opened.end_session(result.reason)
+            return result
     folder = run_dir
     journal = Journal(folder.trials_jsonl if folder else None)
     for warning in journal.warnings:

@@ -1,4 +1,4 @@
-"""Standard output that is closed, full, or has lost its reader: a sentence, and the work goes on."""
+"""Standard output that is closed, full, or has lost its reader: a sentence at most."""
 
 import os
 import subprocess
