@@ -36,7 +36,14 @@ def command(
         return 130
 
 
-def discard_output() -> None:
+def go_on_without_output(error: OSError) -> None:
+    """For what is said on the way: a reader that has gone, or a full disk, is told once."""
+    _discard_output()
+    words = f"standard output cannot be written ({error.strerror})"
+    print(f"warning: {words}: the work goes on without it", file=sys.stderr)
+
+
+def _discard_output() -> None:
     """From now on, what is written to standard output goes nowhere, with all that it holds yet."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -56,5 +63,5 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        discard_output()  # else the interpreter tries again at its end, and complains
+        _discard_output()  # else the interpreter tries again at its end, and complains
         raise

@@ -180,7 +180,7 @@ class _Child:
         """
         self.kill()
         self.connection, theirs = _CONTEXT.Pipe()
-        arguments = (theirs, dict(self.place))
+        arguments = theirs, dict(self.place), multiprocessing.get_start_method(allow_none=True)
         process = _CONTEXT.Process(target=_work, args=arguments, daemon=True)
         try:
             process.start()
@@ -244,13 +244,14 @@ def _has_spoilt_its_process(outcome: Mapping[str, Any], place: Mapping[str, str]
     return bool(place) and outcome["status"] == "failed"
 
 
-def _work(connection: Connection, place: Mapping[str, str]) -> None:
+def _work(connection: Connection, place: Mapping[str, str], start_method: str | None) -> None:
     """The life of a worker process: takes over the target, then one call after another."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
     os.setpgid(0, 0)
     # A training may use processes of its own, as loaders of images do. Python forbids that to
     # daemons, whose children would outlive them; these do not: see `_kill_group`.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    multiprocessing.set_start_method(start_method, force=True)  # the driver's, not that of a pool
     os.environ.update(place)  # before the target, and with it CUDA, is there
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):  # the driver is gone, or has no more calls

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.command import discard_output
+from engine.command import go_on_without_output
 from engine.journal import used_seconds
 from engine.settings import Settings
 from search.constraints import Ranking
@@ -130,14 +130,12 @@ class _Console(logging.StreamHandler):
         """Nothing to set."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """A reader that has gone, or a full disk, ends no search: that is said once."""
+        """A line that cannot be written ends no search."""
         error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
+        if isinstance(error, OSError):
+            go_on_without_output(error)
+        else:
             super().handleError(record)
-            return
-        discard_output()
-        words = f"standard output cannot be written ({error.strerror})"
-        print(f"warning: {words}: the work goes on without it", file=sys.stderr)
 
 
 class _QuietFile(logging.FileHandler):

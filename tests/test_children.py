@@ -17,6 +17,7 @@ from engine.settings import resolve
 from engine.stopping import StopSignals
 from optimizer import search
 
+HERE = "fork" if sys.platform == "linux" else "spawn"  # for those that a worker starts, too
 STUB = {"pop_size": 2, "epochs": 3, "max_generations": 0, "constraints": []}
 
 
@@ -34,6 +35,7 @@ class Pooled(StubTarget):
         return Pooled, ()
 
     def evaluate(self, *arguments):
+        assert multiprocessing.get_start_method() == HERE
         with multiprocessing.Pool(2) as pool:
             assert pool.map(double, [1, 2, 3]) == [2, 4, 6]
         return super().evaluate(*arguments)
@@ -74,6 +76,17 @@ def test_a_forked_process_does_not_take_a_signal_for_the_search(number):
         signals.check()
     ended = os.waitstatus_to_exitcode(status)
     assert ended == (7 if number == signal.SIGINT else -signal.SIGTERM)
+
+
+def test_no_signal_is_lost_while_a_process_is_forked():
+    with StopSignals():
+        for _ in range(30):
+            child = os.fork()
+            if child == 0:
+                time.sleep(5)
+                os._exit(0)
+            os.kill(child, signal.SIGTERM)  # before it runs at all, now and then
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
 
 
 def sleeper(_target, file, end):

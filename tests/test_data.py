@@ -152,6 +152,7 @@ def test_what_is_not_read_is_said(tmp_path, cache, form):
     (top / "10" / "here").symlink_to(".")
     os.mkfifo(top / "10" / "x.png")
     (top / "10" / "gone.png").symlink_to("nothing")
+    (top / "10" / "loop.png").symlink_to("loop.png")
     os.symlink(tmp_path / "elsewhere", top / "11")  # a class that lies elsewhere is one
     write_image(tmp_path / "elsewhere" / "1.png")
     write_image(tmp_path / "elsewhere" / "2.png")
@@ -162,7 +163,7 @@ def test_what_is_not_read_is_said(tmp_path, cache, form):
         f"Not read below {top}: images in no class folder: 1; images in folders within class "
         "folders: 1; files of other kinds (.db .heic): 3; no files, or links to a folder around "
         f"them: {top / 'around'}, {top / '10' / 'gone.png'}, {top / '10' / 'here'}, "
-        f"{top / '10' / 'x.png'}."
+        f"{top / '10' / 'loop.png'}, {top / '10' / 'x.png'}."
     )
 
 

@@ -288,9 +288,12 @@ def _entries(folder: Path) -> dict[str, list[str]]:
 
 def _kind(entry: os.DirEntry) -> str:
     """file, folder, or strange: a pipe, a link to nothing, or one to a folder that it lies in."""
-    if entry.is_file():
-        return "file"
-    if not entry.is_dir():
+    try:
+        if entry.is_file():
+            return "file"
+        if not entry.is_dir():
+            return "strange"
+    except OSError:  # a link to itself
         return "strange"
     around = os.path.realpath(os.path.dirname(entry.path)) if entry.is_symlink() else ""
     return "strange" if Path(around).is_relative_to(os.path.realpath(entry.path)) else "folder"
