@@ -218,19 +218,23 @@ def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict
     """The target over the test split or the folds, its images' names, and what the data set is."""
     with not_swallowed():  # torch takes seconds: after the arguments
         from target import cross_validation, train_test, training_options
-        from vision.data import open_data, open_test, open_train
+        from vision.data import check_folds, noted, open_data, open_test, open_train
 
     options = training_options(settings)
     source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
     train, fingerprint = open_train(source)
+    if not on_test:
+        check_folds(train.labels, settings.folds, source.class_names)
+    tests = [open_test(source)] if on_test else []
+    source = noted(source, train, *(images for images, _ in tests))
     dataset = {**source.to_dict(), "fingerprint": fingerprint}
     if source.note:
         log.warning("NOTE: %s", source.note)
-    if not on_test:
+    if not tests:
         folds, seed = settings.folds, settings.seed
         target = cross_validation(train, source.num_classes, folds, seed, **options)
         return target, list(train.names), dataset
-    test, dataset["test_fingerprint"] = open_test(source)
+    test, dataset["test_fingerprint"] = tests[0]
     target = train_test(train, test, source.num_classes, **options)
     return target, [*train.names, *test.names], dataset
 

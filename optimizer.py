@@ -31,8 +31,8 @@ from engine.machine import one_thread
 from engine.observers import Observer, Observers
 from engine.planning import epoch_limit, first_generation, learns, margin, plan
 from engine.progress import progress
-from engine.resuming import resumed
-from engine.run import RunFolder, data_place
+from engine.resuming import place_of_images, resumed
+from engine.run import RunFolder
 from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, space_file
 from engine.stopping import EXIT_CODES, Stop, StopSignals, not_swallowed
 from engine.tracking import tracking
@@ -76,7 +76,10 @@ def search(
     """
     if isinstance(run_dir, str | Path):
         with contextlib.closing(RunFolder(run_dir)) as opened:
-            return search(space, target, settings, opened, observers)
+            opened.begin_session(settings, {}, must_match=False)  # what a reader has to know
+            result = search(space, target, settings, opened, observers)
+            opened.end_session(result.reason)
+            return result
     folder = run_dir
     journal = Journal(folder.trials_jsonl if folder else None)
     for warning in journal.warnings:
@@ -204,10 +207,11 @@ def run(
         if preset is not None:
             raise InputError("--config cannot go with --resume: a run keeps its settings")
         folder = RunFolder.find(resume, given.pop("runs_dir", Settings.runs_dir), peer)
-        settings = resumed(folder.record, {**data_place(folder.record), **given})
+        place = place_of_images(folder.record, given, f"--resume {resume}")
+        settings = resumed(folder.record, {**place, **given})
     try:
         return run_in(folder, settings, resume is not None, searching)
-    except (InputError, KeyboardInterrupt):
+    except (InputError, KeyboardInterrupt, OSError):
         if resume is None:
             folder.remove_if_empty()  # a run that could not begin leaves nothing behind
         raise
@@ -221,12 +225,14 @@ def run_in(
     """Opens data and space, searches in that folder, and prints the summary."""
     with not_swallowed():  # torch takes seconds: not before arguments are right
         from target import TRAINING_VERSION, cross_validation, training_options
-        from vision.data import open_data, open_train
+        from vision.data import check_folds, noted, open_data, open_train
 
     space = Space.load(space_file(settings))
     how = training_options(settings)
     source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
     images, fingerprint = open_train(source)
+    source = noted(source, images)
+    check_folds(images.labels, settings.folds, source.class_names)
     rungs = budget_levels(settings.epochs, settings.min_epochs, settings.eta)
     every = range(1, settings.epochs + 1)
     target = cross_validation(

@@ -116,9 +116,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file; InputError in one sentence if it is missing, unreadable or not JSON."""
+    """Reads a JSON file; InputError in one sentence if it is missing, unreadable or not JSON.
+
+    UTF-8, or what an editor or a shell of Windows makes of it: with a byte order mark, or UTF-16.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=no_number)
+        return json.loads(Path(path).read_bytes(), parse_constant=no_number)
     except FileNotFoundError:
         raise InputError(f"there is no file {path}{_sibling_hint(Path(path))}") from None
     except json.JSONDecodeError as error:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.run import data_place, identity
+from engine.resuming import place_of_images
+from engine.run import identity
 from search.space import Config, Space
 from utils import InputError, read_json
 
@@ -128,7 +129,8 @@ def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str,
         if words:
             those = f"{' and '.join(words)} of {origin.config}"
             log.info("%s: those of the search that found it, %s", those, origin.run_json)
-    return {**kept, **(data_place(first.record) if on_its_data else {})}
+    flags = f"-c {first.config}"
+    return {**kept, **(place_of_images(first.record, {}, flags) if on_its_data else {})}
 
 
 def check_size(candidate: Candidate, target: Any) -> None:

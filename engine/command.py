@@ -16,18 +16,52 @@ def command(
     of the output that has gone, such as `head`. kept: what a file that failed leaves intact and
     how to go on, if that is so; the exit code is 1 then.
     """
+    _open_streams()
     try:
-        return work() or 0
+        try:
+            return work() or 0
+        finally:
+            _flush()
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # what is left in the buffer has nowhere to go either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
         return 141
     except OSError as error:
-        words = f"{error.filename or 'a file'}: {error.strerror or error}"
+        words = f"{error.filename or 'standard output or a file'}: {error.strerror or error}"
         print(f"{name}: {words}{kept and f'; {kept}'}", file=sys.stderr)
         return 1 if kept else 2
     except KeyboardInterrupt:
         print(f"{name}: {interrupted}", file=sys.stderr)
         return 130
+
+
+def go_on_without_output(error: OSError) -> None:
+    """For what is said on the way: a reader that has gone, or a full disk, is told once."""
+    _discard_output()
+    words = f"standard output cannot be written ({error.strerror})"
+    print(f"warning: {words}: the work goes on without it", file=sys.stderr)
+
+
+def _discard_output() -> None:
+    """From now on, what is written to standard output goes nowhere, with all that it holds yet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_streams() -> None:
+    """Gives a stream that was closed (as by >&-) somewhere to lead to, and its number.
+
+    A file that is opened later would have that number else, and take what is printed.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))
+
+
+def _flush() -> None:
+    """Writes what was printed while an error can still be told in words."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_output()  # else the interpreter tries again at its end, and complains
+        raise

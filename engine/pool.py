@@ -3,7 +3,8 @@
 `ProcessPoolExecutor` of the standard library breaks as a whole when one process is killed, and
 cannot stop a call. Here each worker process has a thread of the driver beside it, which gives it
 one call at a time, and ends it when the call takes too long or too much memory. A process that
-dies costs its call another attempt. The processes die with the driver, whatever ends that.
+dies costs its call another attempt. The processes die with the driver, whatever ends that, and
+what they have started dies with them: each leads a process group of its own.
 """
 
 import contextlib
@@ -146,6 +147,9 @@ class ProcessPool(Executor):
         """The process's next message; _Ended if there will be none."""
         deadline = time.monotonic() + timeout
         while not child.has_message():
+            # Processes that it has started may hold its end of the connection open.
+            if not child.alive() and not child.has_message():
+                raise _Ended(child.death())
             if self._closed.is_set():
                 raise _Ended("the pool was closed")
             if time.monotonic() > deadline:
@@ -176,7 +180,7 @@ class _Child:
         """
         self.kill()
         self.connection, theirs = _CONTEXT.Pipe()
-        arguments = (theirs, dict(self.place))
+        arguments = theirs, dict(self.place), multiprocessing.get_start_method(allow_none=True)
         process = _CONTEXT.Process(target=_work, args=arguments, daemon=True)
         try:
             process.start()
@@ -193,7 +197,7 @@ class _Child:
         try:
             self.connection.send(message)
         except OSError:
-            raise _Ended(self._death()) from None
+            raise _Ended(self.death()) from None
 
     def has_message(self) -> bool:
         """Whether `message` can tell something: waits a moment for it."""
@@ -204,12 +208,12 @@ class _Child:
         try:
             message = self.connection.recv()
         except (EOFError, OSError):
-            raise _Ended(self._death()) from None
+            raise _Ended(self.death()) from None
         if isinstance(message, WorkerFailed):
             raise message
         return message
 
-    def _death(self) -> str:
+    def death(self) -> str:
         """How the process ended, in words."""
         self.process.join(5)
         code = self.process.exitcode
@@ -218,8 +222,9 @@ class _Child:
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"it exited with {code}"
 
     def kill(self) -> None:
-        """Ends the process if it has not ended."""
+        """Ends the process if it has not ended, and all that it has started."""
         if self.process is not None:
+            _kill_group(self.process.pid)
             self.process.kill()
             self.process.join()
             with contextlib.suppress(ValueError):  # another thread's start has reaped it just now
@@ -239,9 +244,14 @@ def _has_spoilt_its_process(outcome: Mapping[str, Any], place: Mapping[str, str]
     return bool(place) and outcome["status"] == "failed"
 
 
-def _work(connection: Connection, place: Mapping[str, str]) -> None:
+def _work(connection: Connection, place: Mapping[str, str], start_method: str | None) -> None:
     """The life of a worker process: takes over the target, then one call after another."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the driver acts
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
+    os.setpgid(0, 0)
+    # A training may use processes of its own, as loaders of images do. Python forbids that to
+    # daemons, whose children would outlive them; these do not: see `_kill_group`.
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    multiprocessing.set_start_method(start_method, force=True)  # the driver's, not that of a pool
     os.environ.update(place)  # before the target, and with it CUDA, is there
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):  # the driver is gone, or has no more calls
@@ -266,4 +276,11 @@ def _die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+    _kill_group(os.getpid())
     os._exit(1)
+
+
+def _kill_group(leader: int) -> None:
+    """Ends a worker and all that it has started, unless that has made a group of its own."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)

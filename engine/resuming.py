@@ -1,8 +1,10 @@
-"""Which settings may change when a run goes on."""
+"""Which settings may change when a run goes on, and where its images are."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
+from engine.run import data_place
 from engine.settings import FIELDS, Settings, resolve
 from utils import InputError
 
@@ -14,6 +16,25 @@ MAY_DIFFER = (
     *("wandb", "wandb_project", "wandb_entity", "wandb_group", "wandb_tags"),
 )
 INEXACTLY = ("device", "threads")  # with allow_inexact only
+
+
+def place_of_images(
+    record: Mapping[str, Any], given: Mapping[str, Any], flags: str
+) -> dict[str, Any]:
+    """The settings by which the images of a run are found again, unless those given name a place.
+
+    InputError if they have gone; it says that the same flags go on with the place where they are.
+    """
+    if {"dataset", "data_dir"} & set(given):
+        return {"dataset": Settings.dataset, "data_dir": None}
+    place = data_place(record)
+    root = record["data"]["root"] if place else None
+    if root is not None and not os.path.isdir(root):
+        raise InputError(
+            f"the images of this run were in {root}, where there is no folder any more: if they "
+            f"have moved, {flags} --dataset NEW finds them in the folder NEW"
+        )
+    return place
 
 
 def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:

@@ -1,6 +1,9 @@
 """Why and when a run stops: signals and the wall clock, both told to the search as a `Stop`."""
 
+import functools
+import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,8 +49,11 @@ class StopSignals:
     """Turns SIGINT and SIGTERM into a `Stop`: at once in training, never in a write.
 
     The first signal gives the signals back to Python's own handlers: a second one ends the process
-    at once.
+    at once. A process that a training forks has the handlers from before, too: a Stop is no
+    business of its, and who waits for its end would wait for ever.
     """
+
+    _entered: "list[StopSignals]" = []  # those whose handlers are in place
 
     def __init__(self) -> None:
         self._held: str | None = None
@@ -55,6 +61,8 @@ class StopSignals:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
+        _mind_forks()
+        self._entered.append(self)
         for number in _SIGNALS:
             try:
                 self._previous[number] = signal.signal(number, self._on_signal)
@@ -64,6 +72,13 @@ class StopSignals:
 
     def __exit__(self, *_: object) -> None:
         self._give_back()
+        self._entered.remove(self)
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """In a forked process: the handlers from before all."""
+        while cls._entered:
+            cls._entered.pop()._give_back()
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -90,6 +105,27 @@ class StopSignals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
+
+
+@functools.cache
+def _mind_forks() -> None:
+    """Once: a fork holds the signals back until the new process has its own handlers.
+
+    A signal that came before would be lost: Python forgets those that were pending at a fork.
+    """
+    held = threading.local()  # any thread may fork
+
+    def before() -> None:
+        held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held.mask)
+
+    def in_child() -> None:
+        StopSignals.after_fork()
+        release()
+
+    os.register_at_fork(before=before, after_in_parent=release, after_in_child=in_child)
 
 
 @contextmanager

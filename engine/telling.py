@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.command import go_on_without_output
 from engine.journal import used_seconds
 from engine.settings import Settings
 from search.constraints import Ranking
@@ -140,6 +141,14 @@ class _Console(logging.StreamHandler):
     @stream.setter
     def stream(self, _: Any) -> None:
         """Nothing to set."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A line that cannot be written ends no search."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            go_on_without_output(error)
+        else:
+            super().handleError(record)
 
 
 class _QuietFile(logging.FileHandler):

@@ -10,6 +10,7 @@ from matplotlib.colors import LogNorm, Normalize
 from reports.charts import key, label_rows
 from reports.document import Chart
 from reports.drawing import BLUE, INK, Panel, short
+from reports.importance import column_of
 from reports.reading import IN_FULL
 
 MAX_LINES = 250  # of parallel coordinates; the best are kept, the rest thinned out evenly
@@ -52,7 +53,7 @@ def parallel_coordinates(question: dict[str, Any], name: str) -> Chart | None:
     panel = Panel(name, caption, 34 + 27 * len(rows), left=140, bottom=12)
     places = []
     for row, hyperparameter in enumerate(names):
-        values = [point["config"].get(hyperparameter) for point, _ in chosen]
+        values = column_of([point["config"] for point, _ in chosen], hyperparameter)
         places.append(_axis(panel, row, values))
     results = [point["objective"] for point, _ in chosen]
     places.append(_axis(panel, len(names), results))

@@ -132,16 +132,21 @@ def confusion(result: dict[str, Any], path: Path) -> np.ndarray:
     return np.array(counts)
 
 
-def per_class(matrix: np.ndarray) -> list[dict[str, float]]:
+def per_class(matrix: np.ndarray) -> list[dict[str, Any]]:
     """[{"precision", "recall", "images"}] of each class, means over the seeds.
 
-    A class that is never predicted has precision 0, as in the macro precision of the search.
+    A class that is never predicted has precision 0; one without images has neither (None), as in
+    the macro precision and recall of the search.
     """
     correct = np.diagonal(matrix, axis1=1, axis2=2)
     predicted, images = matrix.sum(axis=1), matrix.sum(axis=2)
     precision = (correct / np.maximum(predicted, 1)).mean(axis=0)
     recall = (correct / np.maximum(images, 1)).mean(axis=0)
     return [
-        {"precision": float(p), "recall": float(r), "images": int(n)}
+        {
+            "precision": float(p) if n else None,
+            "recall": float(r) if n else None,
+            "images": int(n),
+        }
         for p, r, n in zip(precision, recall, images[0], strict=True)
     ]

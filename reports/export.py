@@ -25,7 +25,7 @@ from search.constraints import Constraint
 from search.space import Space
 from search.trial import Trial
 from search.values import choices
-from utils import InputError, without_nan, write_csv
+from utils import InputError, canonical_json, without_nan, write_csv
 
 LINEAGE = ("trial", "generation", "bracket", "rung", "epochs", "charged", "repeat", "operator")
 
@@ -84,7 +84,7 @@ def export_optuna(run_folder: Path, path: Path) -> int:
     rungs: dict[int, list[Trial]] = {}
     for trial in sorted(run.trials, key=lambda trial: trial.key):
         rungs.setdefault(trial.trial, []).append(trial)
-    ranges = _distributions(settings, [first.config for first, *_ in rungs.values()])
+    ranges = _distributions(settings, [_plain(first.config) for first, *_ in rungs.values()])
     start = datetime.datetime.fromisoformat(sessions[0]["start"]).replace(tzinfo=None)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
@@ -130,7 +130,7 @@ def _frozen(
     trial = create_trial(
         state=state,
         values=None if state == TrialState.FAIL else values,
-        params=last.config,
+        params=_plain(last.config),
         distributions={name: ranges[name] for name in last.config},
         user_attrs={name: value for name, value in notes.items() if value is not None},
         # The dashboard looks for them here; what was not measured is infinite, which JSON is not.
@@ -146,6 +146,16 @@ def _frozen(
     trial.datetime_start = start + datetime.timedelta(seconds=began)
     trial.datetime_complete = start + datetime.timedelta(seconds=max(elapsed))
     return trial
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _scalar(value) for name, value in config.items()}
+
+
+def _scalar(value: Any) -> Any:
+    """What Optuna takes for a value: a list, such as a kernel's sides, is a text there."""
+    plain = without_nan(value)
+    return canonical_json(plain) if isinstance(plain, list | dict) else plain
 
 
 def _distributions(settings: Settings, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -178,7 +188,7 @@ def _declared(parameter: Any) -> Any:
         kind = bounded[type(parameter)]
         return kind(parameter.lower, parameter.upper, log=parameter.log)
     if type(parameter) in (CategoricalHyperparameter, OrdinalHyperparameter):
-        return distributions.CategoricalDistribution(without_nan(choices(parameter)))
+        return distributions.CategoricalDistribution([*map(_scalar, choices(parameter))])
     return None
 
 

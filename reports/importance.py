@@ -16,6 +16,7 @@ from utils import derive_rng, derive_seed
 MIN_TRIALS = 40  # below, a forest of a dozen hyperparameters learns nothing that holds
 MAX_TRIALS = 600  # for the time it takes; drawn at random from more
 RELIABLE = 0.3  # R2 below which the order of the hyperparameters should not be believed
+LARGEST = 1e38  # trees compare in single precision
 TREES, FOLDS, REPEATS = 40, 3, 3
 
 
@@ -52,13 +53,24 @@ def encode(configs: Sequence[dict[str, Any]], names: Sequence[str]) -> np.ndarra
     """
     columns = []
     for name in names:
-        values = [config.get(name) for config in configs]
+        values = column_of(configs, name)
         words = sorted({value for value in values if isinstance(value, str)})
         numbers = [words.index(v) if isinstance(v, str) else v for v in values]
         known = [float(number) for number in numbers if number is not None]
         absent = min(known) - max(1.0, max(known) - min(known))
         columns.append([absent if number is None else float(number) for number in numbers])
-    return np.array(columns).T
+    return np.array(columns).T.clip(-LARGEST, LARGEST)
+
+
+def column_of(configs: Sequence[dict[str, Any]], name: str) -> list[Any]:
+    """The values of a hyperparameter, None where it is not active: all of them numbers (truth
+    values count as such), or all of them words.
+    """
+    known = [config[name] for config in configs if name in config]
+    numbers = all(isinstance(value, int | float) for value in known)
+    return [
+        None if name not in one else one[name] if numbers else str(one[name]) for one in configs
+    ]
 
 
 def _forest(

@@ -45,10 +45,8 @@ def _comparison(questions: list[dict[str, Any]]) -> Section:
 
 def _question(question: dict[str, Any], prefix: str) -> Section:
     notes = [Text(note, note=True) for note in question["notes"]]
-    facts = (
-        f"Data: {question['data']}. A full training is {question['epochs']} epochs; values are "
-        f"means over {question['folds']} folds."
-    )
+    facts = f"Data: {question['data']}. A full training is {question['epochs']} epochs"
+    facts += f"; values are means over {question['folds']} folds." if question["folds"] else "."
     parts = [_overview(question)]
     if any(run["points"] for method in question["methods"] for run in method["runs"]):
         makers = (_progress, _trade_offs, hyperband, _outcomes, hyperparameters, winners)

@@ -83,7 +83,8 @@ def _winner(
         f"{trained}; {words.count(best['num_params'])} parameters, "
         f"{words.count(best['macs'])} multiply-adds."
     )
-    configuration = [[key, words.setting(one)] for key, one in sorted(best["config"].items())]
+    values = {key: "None" if one is None else one for key, one in best["config"].items()}
+    configuration = [[key, words.setting(one)] for key, one in sorted(values.items())]
     limits = [
         [words.limit(one["text"]), _value(one["value"]), "met" if one["met"] else "missed"]
         for one in best["constraints"]

@@ -88,7 +88,8 @@ def weighted_metrics(
         guessed = guess[:, None] == classes
         right = weights @ (guessed & true)
         for name, among in (("precision", weights @ guessed), ("recall", present)):
-            ratios[name].append((right / np.maximum(among, 1)).mean(axis=1))
+            # Over the classes that the labels have, as in vision/metrics.py; right is 0 elsewhere.
+            ratios[name].append((right / np.maximum(among, 1)).sum(axis=1) / (present > 0).sum(1))
     values |= {name: np.stack(columns, axis=1) for name, columns in ratios.items()}
     return {name: np.where(outcomes.finite, value, np.nan) for name, value in values.items()}
 

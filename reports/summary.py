@@ -61,7 +61,7 @@ def _question(question: Question, tests: Tests) -> dict[str, Any]:
             for limit in first.ranking.constraints
         ],
         "epochs": first.settings.epochs,
-        "folds": first.settings.folds,
+        "folds": first.settings.folds if any(one.folds for one in first.trials) else None,
         "notes": [
             *dict.fromkeys(note for run in runs for note in run.notes()),
             *_unlike(measured),

@@ -41,16 +41,18 @@ def winner(run: Run, tests: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _over_folds(trial: Trial) -> list[dict[str, Any]]:
-    """What was measured in each fold: [{"name", "mean", "low", "high", "folds"}]."""
-    rows = []
-    for name in trial.folds[0] if trial.folds else ():
-        values = [fold.get(name) for fold in trial.folds]
+    """What was measured in each fold: [{"name", "mean", "low", "high", "folds"}].
+
+    Of a target without folds, what was measured at all.
+    """
+    rows, folds = [], trial.folds or [trial.metrics]
+    for name in folds[0]:
+        values = [fold.get(name) for fold in folds]
         if all(isinstance(value, int | float) for value in values):
             mean, low, high = interval(values)
             if len(set(values)) > 1 or name not in ("num_params", "macs"):
-                rows.append(
-                    {"name": name, "mean": mean, "low": low, "high": high, "folds": values}
-                )
+                row = {"name": name, "mean": mean, "low": low, "high": high}
+                rows.append({**row, "folds": values if trial.folds else []})
     return rows
 
 

@@ -5,6 +5,7 @@ native Python values that holds the active hyperparameters only, in the order of
 """
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ class Space:
     def load(cls, path: str | Path) -> "Space":
         """Reads ConfigSpace's own JSON format. InputError if the file is none."""
         try:
-            space = cls(ConfigurationSpace.from_json(Path(path)))
+            known = json.loads(Path(path).read_bytes())  # in UTF-8 or 16, marked so or not
+            space = cls(ConfigurationSpace.from_serialized_dict(known))
         except OSError as error:
             raise InputError(f"search space {path} cannot be read: {error.strerror}") from None
         except (

@@ -36,3 +36,13 @@ def make_published(root: Path) -> Path:
             splits[f"{name}{split}"] = np.array([numbers[::-1]], dtype=np.uint16)
     savemat(root / "datasplits.mat", splits)
     return root
+
+
+def make_flowers102(root: Path) -> Path:
+    """Two classes in the form of Flowers-102: each even number is of the first."""
+    for number in range(1, 9):
+        write_image(root / "jpg" / f"image_{number:05d}.jpg", 10 * number)
+    savemat(root / "imagelabels.mat", {"labels": np.array([[2, 1] * 4], np.uint8)})
+    parts = {"trnid": [4, 1], "valid": [3, 2], "tstid": [8, 5, 6, 7]}
+    savemat(root / "setid.mat", {n: np.array([v], np.uint16) for n, v in parts.items()})
+    return root

@@ -99,7 +99,8 @@ def test_mistakes_about_data(tmp_path, capsys, folder):
     check_complaint(capsys, runs, ["--dataset", "flowers17"], *three)
     check_complaint(capsys, runs, ["--dataset", nowhere], str(nowhere), "synthetic")
     check_complaint(capsys, runs, ["--dataset", "synthetik"], "'synthetic'")
-    check_complaint(capsys, runs, [*TINY, "--dataset", folder, "--folds", 7], "7 folds", "6")
+    folds = [*TINY, "--dataset", folder, "--folds", 7]
+    check_complaint(capsys, runs, folds, "7 folds", "'alder' has 6")
     check_complaint(capsys, runs, [*TINY, "--dataset", folder, "--split", 2], "split")
     check_complaint(capsys, runs, ["--data_dir", folder, "--dataset", "flowers17"], str(folder))
     next((folder / "train").rglob("*.png")).write_bytes(b"no image")

@@ -30,6 +30,7 @@ from tests.command_line import (
     read,
     search,
 )
+from tests.flower_folders import make_train_test
 from vision.metrics import cross_entropy, macro_precision, macro_recall, top_k_accuracy
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
@@ -303,6 +304,30 @@ def test_changed_images_or_settings_are_no_resume(tmp_path, folder, capsys):
     next((folder / "train").rglob("*.png")).unlink()
     assert "fingerprint" in complaint(capsys, optimizer, resume)
     assert (runs / "tiny" / "trials.jsonl").read_bytes() == before
+
+
+def test_images_that_have_moved_are_found_where_they_are_said_to_be(tmp_path, folder, capsys):
+    runs, new = tmp_path / "runs", tmp_path / "elsewhere"
+    assert search(runs, "--dataset", folder, "--max_generations", 0) == 0
+    folder.rename(new)
+    go_on = ["--runs_dir", runs, "--resume", "tiny"]
+    err = complaint(capsys, optimizer, go_on)
+    assert str(folder) in err and "--resume tiny --dataset NEW" in err
+    config = runs / "opt_cfg.json"
+    assert f"-c {config} --dataset NEW" in complaint(capsys, main, ["-c", config])
+    assert optimizer.main([str(word) for word in (*go_on, "--dataset", new)]) == 0
+    assert read(runs / "tiny" / "run.json")["data"]["root"] == str(new)
+
+
+@pytest.mark.parametrize("way", ["--dataset", "--data_dir"])
+def test_flowers_that_have_moved_are_found_either_way(tmp_path, way):
+    """However a run was told where they were, another way does not make it two data sets."""
+    old = make_train_test(tmp_path / "old", [str(n) for n in range(1, 18)], n_train=2)
+    runs = tmp_path / "runs"
+    assert search(runs, "--dataset", "flowers17", "--data_dir", old, "--max_time", 0) == 0
+    old.rename(tmp_path / "new")
+    go_on = ["--runs_dir", runs, "--resume", "tiny", way, tmp_path / "new"]
+    assert optimizer.main([str(word) for word in go_on]) == 0
 
 
 def test_a_run_with_another_model_is_no_resume_and_left_as_it_is(

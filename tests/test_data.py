@@ -17,13 +17,21 @@ from scipy.io import savemat
 from tests.flower_folders import (
     TEST_NUMBERS,
     TRAIN_NUMBERS,
+    make_flowers102,
     make_published,
     make_train_test,
     write_image,
 )
 from utils import InputError
 from vision import data, folders
-from vision.data import open_data, open_test, open_train, stratified_folds
+from vision.data import (
+    check_folds,
+    noted,
+    open_data,
+    open_test,
+    open_train,
+    stratified_folds,
+)
 
 REAL = os.environ.get("FLOWERS17_DIR")
 pytestmark = pytest.mark.usefixtures("no_flowers")
@@ -116,13 +124,81 @@ def test_class_folders_are_divided_by_split(tmp_path, cache):
     assert opened(2)[0][1] != fingerprint and opened(2)[1][0].names != test.names
 
 
+@pytest.mark.parametrize("suffix", ["jfif", "JPE", "pgm", "pnm", "tga", "avif"])
+def test_images_by_their_rarer_names_are_read(tmp_path, cache, suffix):
+    format = {"jfif": "JPEG", "jpe": "JPEG"}.get(suffix.lower())
+    for name in ("a", "b"):
+        for number in range(4):
+            path = tmp_path / "own" / name / f"{number}.{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (16, 16), 200).save(path, format)
+    images, _ = open_train(open_data(str(tmp_path / "own"), cache_dir=cache))
+    assert images.note == "" and np.abs(images.pixels.astype(int) - 200).max() < 9
+
+
+@pytest.mark.parametrize("form", ["class_folders", "train_test"])
+def test_what_is_not_read_is_said(tmp_path, cache, form):
+    root = make_train_test(tmp_path / "flowers", n_train=4)
+    if form == "class_folders":
+        root = root / "train"
+    source = open_data(str(root), cache_dir=cache)
+    assert noted(source, open_train(source)[0], open_test(source)[0]) == source
+    top = root if form == "class_folders" else root / "train"
+    write_image(top / "1" / "more" / "yet" / "5.png")
+    write_image(top / "6.png")
+    for name in ("a.heic", "b.heic", "Thumbs.db"):
+        (top / "2" / name).write_text("no image")
+    (top / "around").symlink_to(top)
+    (top / "10" / "here").symlink_to(".")
+    os.mkfifo(top / "10" / "x.png")
+    (top / "10" / "gone.png").symlink_to("nothing")
+    (top / "10" / "loop.png").symlink_to("loop.png")
+    os.symlink(tmp_path / "elsewhere", top / "11")  # a class that lies elsewhere is one
+    write_image(tmp_path / "elsewhere" / "1.png")
+    write_image(tmp_path / "elsewhere" / "2.png")
+    images, _ = open_train(source := open_data(str(root), cache_dir=cache))
+    assert source.class_names == ("1", "2", "10", "11")
+    test = open_test(source)[0] if form == "class_folders" else images
+    assert noted(source, images, test).note == (
+        f"Not read below {top}: images in no class folder: 1; images in folders within class "
+        "folders: 1; files of other kinds (.db .heic): 3; no files, or links to a folder around "
+        f"them: {top / 'around'}, {top / '10' / 'gone.png'}, {top / '10' / 'here'}, "
+        f"{top / '10' / 'loop.png'}, {top / '10' / 'x.png'}."
+    )
+
+
+def test_flowers_102_by_its_own_split(tmp_path, cache):
+    """Labels are in no order there, and the test part is larger than what one trains with."""
+    root = make_flowers102(tmp_path / "flowers-102")
+    source = open_data(str(root), cache_dir=cache)
+    assert (source.kind, source.layout, source.class_names) == ("folder", "flowers102", ("1", "2"))
+    train, test = open_train(source)[0], open_test(source)[0]
+    assert train.names == tuple(
+        f"{c}/image_{n:05d}.jpg" for c, n in ((1, 2), (1, 4), (2, 1), (2, 3))
+    )
+    assert train.labels.tolist() == [0, 0, 1, 1] and test.labels.tolist() == [0, 0, 1, 1]
+    assert np.abs(train.pixels[:, 8, 8, 0].astype(int) - [20, 40, 10, 30]).max() <= 3
+    with pytest.raises(InputError, match="is not Flowers-17 .* use --dataset"):
+        open_data("flowers17", root, cache_dir=cache)
+    with pytest.raises(InputError, match="divided already .* use --split 1"):
+        open_data(str(root), split=2, cache_dir=cache)
+    for number in (2, 3):
+        (root / "jpg" / f"image_{number:05d}.jpg").unlink()
+    with pytest.raises(InputError, match="2 of 4 images .*00002.jpg is missing; .*00003.jpg is"):
+        open_data(str(root), cache_dir=cache)
+    (root / "imagelabels.mat").write_text("nonsense")
+    with pytest.raises(InputError, match="imagelabels.mat cannot be read"):
+        open_data(str(root), cache_dir=cache)
+
+
 # ------------------------------------------------------------------------------ test isolation
 
 
-@pytest.mark.parametrize("make", [make_train_test, make_published])
+@pytest.mark.parametrize("make", [make_train_test, make_published, make_flowers102])
 def test_training_never_touches_the_test_part(tmp_path, cache, monkeypatch, make):
     root = make(tmp_path / "flowers")
-    test_numbers = [f"image_{n:04d}.jpg" for n in TEST_NUMBERS] if make is make_published else []
+    tests = {make_published: TEST_NUMBERS, make_flowers102: range(5, 9)}.get(make, [])
+    test_numbers = [f"image_{n:0{4 if make is make_published else 5}d}.jpg" for n in tests]
     whole = open_train(open_data(data_dir=root, cache_dir=tmp_path / "other"))
 
     def guarded(function):
@@ -159,6 +235,14 @@ def test_class_that_only_the_test_part_has(tmp_path, cache):
         open_test(open_data(data_dir=root, cache_dir=cache))
 
 
+def test_classes_that_only_the_training_part_has_are_told(tmp_path, cache):
+    root = make_train_test(tmp_path)
+    shutil.rmtree(root / "test" / "2")
+    source = open_data(data_dir=root, cache_dir=cache)
+    assert open_train(source)[0].note == ""
+    assert "The test part has no image of 2: precision" in open_test(source)[0].note
+
+
 # ----------------------------------------------------------------------- images and their cache
 
 
@@ -172,6 +256,27 @@ def test_every_kind_of_image_becomes_rgb(tmp_path, mode):
 def test_sixteen_bit_greyscale_keeps_its_brightness(tmp_path):
     Image.fromarray(np.full((8, 8), 257 * 100, np.uint16)).save(tmp_path / "image.png")
     assert (folders.decode(tmp_path / "image.png", 8) == 100).all()
+
+
+@pytest.mark.parametrize("kind, white", [("F", 1.0), ("I", 65535)])
+def test_thirty_two_bits_keep_their_brightness(tmp_path, kind, white):
+    shares = np.tile(np.linspace(0, 1, 8), (8, 1)) * white
+    pixels = shares.astype(np.float32 if kind == "F" else np.int32)
+    Image.fromarray(pixels).save(tmp_path / "image.tif")
+    decoded = folders.decode(tmp_path / "image.tif", 8)
+    assert np.abs(decoded[:, :, 1] - np.linspace(0, 255, 8)).max() <= 1
+
+
+@pytest.mark.parametrize("dtype, least, most", [
+    (np.float32, 0, 65535), (np.float32, 0, 255), (np.float32, -1, 1), (np.float32, 0, np.nan),
+    (np.int32, 0, 255), (np.int32, -1, 300), (np.int32, 0, 65536),
+])  # fmt: skip
+def test_pixels_whose_white_nobody_knows_are_refused(tmp_path, dtype, least, most):
+    pixels = np.full((8, 8), least, dtype)
+    pixels[4:] = most
+    Image.fromarray(pixels).save(tmp_path / "image.tif")
+    with pytest.raises(InputError, match=r"image.tif cannot .* 32 bits go from .* allowed"):
+        folders.decode(tmp_path / "image.tif", 8)
 
 
 def test_central_square_is_cropped_and_the_resize_is_antialiased(tmp_path):
@@ -197,6 +302,21 @@ def test_image_that_cannot_be_decoded_is_named(tmp_path, cache):
         open_train(open_data(data_dir=root, cache_dir=cache))
 
 
+def test_broken_images_are_told_together(tmp_path, cache):
+    root = make_train_test(tmp_path)
+    for name in ("1/image_8.png", "2/image_9.png", "10/image_10.png"):
+        (root / "train" / name).write_bytes(b"no image")
+    with pytest.raises(InputError) as caught:
+        open_train(open_data(data_dir=root, cache_dir=cache))
+    assert str(caught.value).startswith("3 of 9 images cannot be used: ")
+    for name in ("1/image_8.png", "2/image_9.png", "10/image_10.png"):
+        assert name in str(caught.value)
+    for path in (root / "train").glob("*/*"):
+        path.write_bytes(b"no image")
+    with pytest.raises(InputError, match="^9 of 9 images .*; and 4 more$"):
+        open_train(open_data(data_dir=root, cache_dir=cache))
+
+
 def test_images_are_decoded_once_and_a_broken_cache_is_rewritten(tmp_path, cache, monkeypatch):
     source = open_data(data_dir=make_train_test(tmp_path / "flowers"), cache_dir=cache)
     first, fingerprint = open_train(source)
@@ -204,7 +324,7 @@ def test_images_are_decoded_once_and_a_broken_cache_is_rewritten(tmp_path, cache
     assert stored.name.startswith("train_16px_split1")
     whole = stored.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(data, "decode", None)
+        patch.setattr(data, "decode_all", None)
         again, fingerprint_again = open_train(source)
     assert np.array_equal(first.pixels, again.pixels) and fingerprint == fingerprint_again
     other_array = io.BytesIO()
@@ -347,6 +467,10 @@ def test_folds_that_cannot_be_made():
     rng = np.random.default_rng(0)
     with pytest.raises(InputError, match="class 1 has 2: use at most 2 folds"):
         stratified_folds(np.array([0, 0, 0, 1, 1]), 3, rng)
+    with pytest.raises(InputError, match="class 'rose' has 2: use at most 2 folds"):
+        check_folds(np.array([0, 0, 0, 1, 1]), 3, ("daisy", "rose"))
+    with pytest.raises(InputError, match="class 'rose' has 1: give it more images, or take"):
+        check_folds(np.array([0, 0, 0, 1]), 3, ("daisy", "rose"))
     with pytest.raises(InputError, match="at least 2 folds"):
         stratified_folds(np.array([0, 0, 0]), 1, rng)
     with pytest.raises(InputError, match="at least 2 folds"):

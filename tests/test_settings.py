@@ -19,6 +19,7 @@ from engine.settings import (
     resolve,
 )
 from search.constraints import Constraint
+from search.space import Space
 from utils import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -262,6 +263,17 @@ def test_a_preset_that_is_no_json_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(InputError, match="preset.json is not JSON"):
         read_preset(str(path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_files_of_other_systems_are_read(tmp_path, encoding):
+    """Editors of Windows begin UTF-8 with a byte order mark; its shell writes UTF-16."""
+    (tmp_path / "preset.json").write_text('{"seed": 7, "run_name": "näher"}', encoding=encoding)
+    assert read_preset(str(tmp_path / "preset.json")) == {"seed": 7, "run_name": "näher"}
+    text = (ROOT / "configs" / "space.json").read_text()
+    (tmp_path / "space.json").write_text(text, encoding=encoding)
+    ours = Space.load(ROOT / "configs" / "space.json")
+    assert Space.load(tmp_path / "space.json").configspace == ours.configspace
 
 
 def test_a_folder_is_no_preset(tmp_path):

@@ -10,7 +10,8 @@ import functools
 import hashlib
 import os
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from vision.download import download_flowers17, flowers17_folder
 from vision.folders import (
     FLOWERS17_CLASSES,
     FORMS,
-    decode,
+    decode_all,
     find_layout,
     fingerprint_files,
+    left_out,
     list_files,
 )
 
@@ -30,7 +32,7 @@ DEFAULT_CACHE = Path(__file__).resolve().parent.parent / "data" / "cache"
 KEYWORDS = ("auto", "flowers17", "synthetic")
 DRAWING_SEED = 0  # the embedded flowers are one data set, the same for every run's seed
 TEST_DRAWINGS = 20  # of the drawings of each species
-DECODING = 1  # count up when `decode` changes, so that older cache files are not used
+DECODING = 2  # count up when `decode` changes, so that older cache files are not used
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,7 @@ class Images:
     pixels: np.ndarray  # uint8 (N, S, S, 3), RGB
     labels: np.ndarray  # int64 (N,), indices into DataSource.class_names
     names: tuple[str, ...]  # N names such as "1/image_0001.jpg" or "species/07"
+    note: str = ""  # what lies beside them and was not read, if anything
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,11 @@ class DataSource:
     kind: str  # "flowers17", "synthetic" or "folder"
     name: str  # what to show, such as "Oxford Flowers-17" or the folder
     root: str | None  # absolute path of the folder, None if drawn
-    layout: str  # "train_test", "published", "class_folders" or "drawn"
+    layout: str  # "train_test", "published", "flowers102", "class_folders" or "drawn"
     split: int  # 1, 2 or 3; class folders and drawn images are divided by it, too
     image_size: int  # S, pixels
     class_names: tuple[str, ...]  # by label
-    note: str  # why `auto` fell back to the embedded flowers, else empty
+    note: str  # why `auto` fell back to the embedded flowers, what was not read; else empty
     cache_dir: str
 
     @property
@@ -111,6 +114,27 @@ def open_test(source: DataSource) -> tuple[Images, str]:
     return _open(source, "test")
 
 
+def noted(source: DataSource, *parts: Images) -> DataSource:
+    """The source with the notes of its parts, which have been opened."""
+    notes = [source.note, *(part.note for part in parts)]
+    return replace(source, note=" ".join(filter(None, dict.fromkeys(notes))))
+
+
+def check_folds(labels: np.ndarray, n_folds: int, class_names: Sequence[str] = ()) -> None:
+    """InputError if a class has fewer images than there are folds; it is named, if it can be."""
+    classes, counts = np.unique(labels, return_counts=True)
+    fewest, label = int(counts.min()), int(classes[counts.argmin()])
+    if fewest < n_folds:
+        name = repr(class_names[label]) if class_names else str(label)
+        advice = f"use at most {fewest} folds"
+        if fewest < 2:
+            advice = "give it more images, or take the class away"
+        raise InputError(
+            f"{n_folds} folds need {n_folds} images of each class to train with, but class "
+            f"{name} has {fewest}: {advice}"
+        )
+
+
 def stratified_folds(
     labels: np.ndarray, n_folds: int, rng: np.random.Generator
 ) -> list[np.ndarray]:
@@ -120,16 +144,13 @@ def stratified_folds(
     class has fewer images than there are folds.
     """
     labels = np.asarray(labels)
-    classes, counts = np.unique(labels, return_counts=True)
     if n_folds < 2 or len(labels) == 0:
         raise InputError(f"{n_folds} folds of {len(labels)} images: at least 2 folds are needed")
-    if counts.min() < n_folds:
-        raise InputError(
-            f"{n_folds} folds need {n_folds} images of each class, but class "
-            f"{classes[counts.argmin()]} has {counts.min()}: use at most {counts.min()} folds"
-        )
+    check_folds(labels, n_folds)
     # Dealt like cards, class after class without a new start: so remainders go around.
-    order = np.concatenate([rng.permutation(np.flatnonzero(labels == c)) for c in classes])
+    order = np.concatenate(
+        [rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
+    )
     return [np.sort(order[fold::n_folds]).astype(np.int64) for fold in range(n_folds)]
 
 
@@ -196,10 +217,11 @@ def _from_folder(origin: str, folder: str | Path, common: dict, kind: str = "") 
     root = Path(folder).absolute()
     try:
         layout, classes = find_layout(root)
-        if layout == "train_test" and common["split"] != 1:
+        if layout in ("train_test", "flowers102") and common["split"] != 1:
             raise InputError(
-                f"this is divided already (train/ and test/), so --split {common['split']} cannot "
-                "be had: use --split 1, or the published form with jpg/ and datasplits.mat"
+                f"this is divided already (train/ and test/, or setid.mat), so --split "
+                f"{common['split']} cannot be had: use --split 1, or the published form with jpg/ "
+                "and datasplits.mat"
             )
         list_files(root, layout, "train", common["split"])
     except InputError as error:
@@ -229,10 +251,15 @@ def _open(source: DataSource, part: str) -> tuple[Images, str]:
     cache = Path(source.cache_dir) / f"{key}.npz"
     pixels = _read_cache(cache, (len(files), size, size, 3))
     if pixels is None:
-        pixels = np.stack([decode(path, size) for _, _, path in files])
+        pixels = decode_all(files, size)
         _write_cache(cache, pixels)
     labels = np.array([label for label, _, _ in files], dtype=np.int64)
-    return Images(pixels, labels, tuple(name for _, name, _ in files)), fingerprint
+    note = left_out(Path(source.root), source.layout, part)
+    absent = [name for i, name in enumerate(source.class_names) if i not in labels]
+    if absent:
+        words = f"The {part} part has no image of {', '.join(absent)}"
+        note = f"{note} {words}: precision and recall are means over the others.".strip()
+    return Images(pixels, labels, tuple(name for _, name, _ in files), note), fingerprint
 
 
 @functools.lru_cache(maxsize=1)  # main.py opens both parts

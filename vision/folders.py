@@ -7,6 +7,7 @@ test/<class>/ nothing below test/ is opened, listed or asked for, not even wheth
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,18 +24,32 @@ FLOWERS17_CLASSES = (  # in the order of the class numbers; the archive has none
 )  # fmt: skip
 PER_CLASS = 80  # images of a class, in the order of their numbers
 TEST_SHARE = 0.25  # of a class, where a folder of class folders is divided here
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp"),
+    *(".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".tif", ".tiff"),
+)
+FLOWERS102 = (
+    "setid.mat",
+    "imagelabels.mat",
+)  # beside jpg/: its one split, the label of each image
 FORMS = "train/<class>/ and test/<class>/, <class>/, or jpg/ with datasplits.mat"
+NAMED = 5  # files of many that a message names
 
 File = tuple[int, str, Path]  # label, name such as "1/image_0001.jpg", where it is
 
 
 def find_layout(root: Path) -> tuple[str, tuple[str, ...]]:
-    """("train_test" | "published" | "class_folders", class names in the order of the labels)."""
+    """(the layout, class names in the order of the labels).
+
+    "train_test", "class_folders", or as published: "published" Flowers-17, "flowers102".
+    """
     if os.path.isdir(root / "train") and (classes := _class_folders(root / "train")):
         layout = "train_test"
     elif os.path.isdir(root / "jpg") and os.path.isfile(root / SPLITS):
         return "published", FLOWERS17_CLASSES
+    elif os.path.isdir(root / "jpg") and all(os.path.isfile(root / n) for n in FLOWERS102):
+        labels = _read_mat(root / FLOWERS102[1], "labels")[0]
+        return "flowers102", tuple(map(str, range(1, max(labels, default=0) + 1)))
     else:
         layout, classes = "class_folders", _class_folders(root)
         if classes == ("jpg",):
@@ -54,6 +69,8 @@ def list_files(root: Path, layout: str, part: str, split: int) -> list[File]:
     """
     if layout == "published":
         return _published_files(root, part, split)
+    if layout == "flowers102":
+        return _flowers102_files(root, part)
     if layout == "class_folders":
         return _divided_files(root, part, split)
     classes = _class_folders(root / "train")
@@ -74,24 +91,39 @@ def fingerprint_files(files: list[File]) -> str:
 
     With the published layout the names carry the numbers of the split.
     """
-    digest = hashlib.sha256()
+    digest, unread = hashlib.sha256(), []
     for _, name, path in sorted(files, key=lambda file: file[1]):
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror})") from error
+            unread.append(f"{path} cannot be read ({error.strerror})")
+            continue
         line = f"{name}\0{len(content)}\0{hashlib.sha256(content).hexdigest()}\n"
         digest.update(line.encode(errors="surrogateescape"))
+    _refuse(unread, len(files))
     return "sha256:" + digest.hexdigest()
+
+
+def decode_all(files: Sequence[File], size: int) -> np.ndarray:
+    """See `decode`: uint8 (N, size, size, 3). InputError about all broken files together."""
+    pixels = np.zeros((len(files), size, size, 3), np.uint8)
+    broken = []
+    for i, (_, _, path) in enumerate(files):
+        try:
+            pixels[i] = decode(path, size)
+        except InputError as error:
+            broken.append(str(error))
+    _refuse(broken, len(files))
+    return pixels
 
 
 def decode(path: Path, size: int) -> np.ndarray:
     """The central square of an image, antialiased to uint8 (size, size, 3)."""
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-        if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to white
-            image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
+            kind, image = file.format, ImageOps.exif_transpose(file)
+        if image.mode.startswith("I") or image.mode == "F":
+            image = Image.fromarray(_eight_bits(np.asarray(image), image.mode, kind))
         if image.mode == "P":  # a palette with transparency is not converted in one step
             image = image.convert("RGBA")
         image = image.convert("RGB")
@@ -102,6 +134,34 @@ def decode(path: Path, size: int) -> np.ndarray:
         return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
     except Exception as error:  # Pillow's readers raise nearly anything on a broken file
         raise InputError(f"{path} cannot be decoded as an image ({error})") from error
+
+
+def _eight_bits(pixels: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
+    """Pixels of 16 or 32 bits as uint8; Pillow itself would clip them to black or white.
+
+    Of 32 bits the file does not say what white is: fractions are taken for shares of it, whole
+    numbers for 16 bits, and ValueError tells what can be neither.
+    """
+    least, most = pixels.min(), pixels.max()
+    words = f"its pixels of 32 bits go from {least:g} to {most:g}"
+    if mode == "F":
+        if not (0 <= least and most <= 1):  # nor if one is NaN
+            raise ValueError(f"{words}; allowed are fractions from 0 to 1, or 8 or 16 bits")
+        return np.round(pixels * 255).astype(np.uint8)
+    unsure = mode == "I" and kind != "PPM" and 0 < most <= 255  # white would be all but black
+    if least < 0 or most > 65535 or unsure:
+        raise ValueError(f"{words}; allowed is up to 65535, and more than 255, or 8 or 16 bits")
+    return (pixels // 257).astype(np.uint8)
+
+
+def _refuse(complaints: Sequence[str], count: int) -> None:
+    """InputError with what is wrong with some of `count` images, if there is anything."""
+    if len(complaints) == 1:
+        raise InputError(complaints[0])
+    if complaints:
+        more = len(complaints) - NAMED
+        named = "; ".join([*complaints[:NAMED], *([f"and {more} more"] if more > 0 else [])])
+        raise InputError(f"{len(complaints)} of {count} images cannot be used: {named}")
 
 
 def _divided_files(root: Path, part: str, split: int) -> list[File]:
@@ -120,49 +180,123 @@ def _divided_files(root: Path, part: str, split: int) -> list[File]:
 def _published_files(root: Path, part: str, split: int) -> list[File]:
     """One part of jpg/image_0001.jpg ... by datasplits.mat, which counts from 1."""
     path = root / SPLITS
+    parts = _read_mat(path, *(f"{name}{split}" for name in ("trn", "val", "tst")))
+    n_images = PER_CLASS * len(FLOWERS17_CLASSES)
+    labels = [number // PER_CLASS for number in range(n_images)]
+    return _numbered_files(root, parts, part, labels, f"split {split} of {path}", digits=4)
+
+
+def _flowers102_files(root: Path, part: str) -> list[File]:
+    """One part of jpg/image_00001.jpg ... by setid.mat and imagelabels.mat, counting from 1."""
+    split, labelled = (root / name for name in FLOWERS102)
+    parts = _read_mat(split, "trnid", "valid", "tstid")
+    labels = [label - 1 for label in _read_mat(labelled, "labels")[0]]
+    files = _numbered_files(root, parts, part, labels, str(split), digits=5)
+    if part == "train" and (lacking := set(range(max(labels) + 1)) - {file[0] for file in files}):
+        raise InputError(f"{split} has no image of class {min(lacking) + 1} to train with")
+    return files
+
+
+def _numbered_files(
+    root: Path,
+    parts: Sequence[list[int]],
+    part: str,
+    labels: Sequence[int],
+    where: str,
+    digits: int,
+) -> list[File]:
+    """The numbered images of jpg/ that belong to `part`; parts: to train, to validate, to test."""
+    training, testing = [*parts[0], *parts[1]], parts[2]
+    numbers = [*training, *testing]
+    if not numbers or min(numbers) < 1 or max(numbers) > len(labels):
+        raise InputError(f"{where} has numbers outside of 1 to {len(labels)}")
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"there is an image twice in {where}")
+    files, missing = [], []
+    for number in sorted(training if part == "train" else testing):
+        label, image = labels[number - 1], f"image_{number:0{digits}d}.jpg"
+        files.append((label, f"{label + 1}/{image}", root / "jpg" / image))
+        if not os.path.isfile(files[-1][2]):
+            missing.append(f"{files[-1][2]} is missing")
+    _refuse(missing, len(files))
+    return sorted(files, key=lambda file: (file[0], file[2].name))
+
+
+def _read_mat(path: Path, *names: str) -> list[list[int]]:
+    """Whole numbers under these names in a file of MATLAB's."""
     try:
-        splits = loadmat(path)
-        trn, val, tst = (splits[f"{n}{split}"].ravel().astype(int) for n in ("trn", "val", "tst"))
+        found = loadmat(path)
+        return [found[name].ravel().astype(int).tolist() for name in names]
     except Exception as error:  # scipy has half a dozen types of error for a broken file
         raise InputError(f"{path} cannot be read ({error})") from error
-    numbers = np.concatenate([trn, val, tst]) - 1
-    n_images = PER_CLASS * len(FLOWERS17_CLASSES)
-    if not len(numbers) or numbers.min() < 0 or numbers.max() >= n_images:
-        raise InputError(f"{path} has numbers outside of 1 to {n_images}")
-    if len(set(numbers)) < len(numbers):
-        raise InputError(f"{path} has an image twice in split {split}")
-    n_train = len(trn) + len(val)
-    files = []
-    for number in sorted(numbers[:n_train] if part == "train" else numbers[n_train:]):
-        label, image = int(number) // PER_CLASS, f"image_{number + 1:04d}.jpg"
-        if not os.path.isfile(root / "jpg" / image):
-            raise InputError(f"{root / 'jpg' / image} is missing")
-        files.append((label, f"{label + 1}/{image}", root / "jpg" / image))
-    return files
+
+
+def left_out(root: Path, layout: str, part: str) -> str:
+    """What lies beside the images of `part` and is not read, in a sentence; '' if nothing."""
+    if layout not in ("train_test", "class_folders"):
+        return ""  # their images are listed by number
+    top = root / part if layout == "train_test" else root
+    classes = [top / name for name in _class_folders(top)]
+    inside = {folder: _entries(folder) for folder in (top, *classes)}
+    loose = sum(map(_is_image, inside[top]["file"]))
+    nested = [folder / name for folder in classes for name in inside[folder]["folder"]]
+    deeper = sum(_is_image(n) for folder in nested for *_, names in os.walk(folder) for n in names)
+    others = [n for folder in classes for n in inside[folder]["file"] if not _is_image(n)]
+    kinds = " ".join(sorted({Path(name).suffix.lower() or name for name in others})[:NAMED])
+    odd = [str(folder / name) for folder in inside for name in inside[folder]["strange"]]
+    named = ", ".join([*odd[:NAMED], *(["..."] if len(odd) > NAMED else [])])
+    found = {
+        f"images in no class folder: {loose}": loose,
+        f"images in folders within class folders: {deeper}": deeper,
+        f"files of other kinds ({kinds}): {len(others)}": others,
+        f"no files, or links to a folder around them: {named}": odd,
+    }
+    words = "; ".join(one for one, there in found.items() if there)
+    return f"Not read below {top}: {words}." if words else ""
 
 
 def _class_folders(folder: Path) -> tuple[str, ...]:
     """Class folders in the order of their labels: by number if all are numbers, else as text."""
-    names = _scan(folder, folders=True)
+    names = _entries(folder)["folder"]
     return tuple(names if all(re.fullmatch("[0-9]+", n) for n in names) else sorted(names))
 
 
 def _images(folder: Path, at_least: int) -> list[str]:
-    names = [n for n in _scan(folder, folders=False) if Path(n).suffix.lower() in SUFFIXES]
+    names = [name for name in _entries(folder)["file"] if _is_image(name)]
     if len(names) < at_least:
         known = " ".join(SUFFIXES)
         raise InputError(f"{folder} holds {len(names)} images, not at least {at_least} ({known})")
     return names
 
 
-def _scan(folder: Path, folders: bool) -> list[str]:
-    """Names of the folders or of the files in `folder`, in natural order, without hidden ones."""
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES and not name.startswith((".", "__"))
+
+
+def _entries(folder: Path) -> dict[str, list[str]]:
+    """Names by kind (see `_kind`), in natural order, without hidden ones."""
+    found: dict[str, list[str]] = {"file": [], "folder": [], "strange": []}
     try:
         with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.is_dir() == folders]
+            for entry in entries:
+                if not entry.name.startswith((".", "__")):
+                    found[_kind(entry)].append(entry.name)
     except OSError as error:
         raise InputError(f"{folder} cannot be read ({error.strerror})") from error
-    return sorted((n for n in names if not n.startswith((".", "__"))), key=_natural)
+    return {kind: sorted(names, key=_natural) for kind, names in found.items()}
+
+
+def _kind(entry: os.DirEntry) -> str:
+    """file, folder, or strange: a pipe, a link to nothing, or one to a folder that it lies in."""
+    try:
+        if entry.is_file():
+            return "file"
+        if not entry.is_dir():
+            return "strange"
+    except OSError:  # a link to itself
+        return "strange"
+    around = os.path.realpath(os.path.dirname(entry.path)) if entry.is_symlink() else ""
+    return "strange" if Path(around).is_relative_to(os.path.realpath(entry.path)) else "folder"
 
 
 def _natural(name: str) -> tuple:

@@ -23,38 +23,41 @@ def label_ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def macro_precision(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> float:
-    """Mean over all classes of (right / predicted); a class that is never predicted counts 0."""
-    return _macro_ratio(predicted, predicted, labels, num_classes)
+    """Mean of (right / predicted) over the classes that the labels have.
+
+    One of them that is never predicted counts 0.
+    """
+    ratios = _ratios(predicted, predicted, labels, num_classes)
+    return float(ratios.sum() / len(np.unique(labels)))
 
 
 def macro_recall(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> float:
-    """Mean over all classes of (right / present); a class that is absent counts 0."""
-    return _macro_ratio(labels, predicted, labels, num_classes)
+    """Mean of (right / present) over the classes that the labels have."""
+    ratios = _ratios(labels, predicted, labels, num_classes)
+    return float(ratios.sum() / len(np.unique(labels)))
 
 
-def _macro_ratio(
+def _ratios(
     counted: np.ndarray, predicted: np.ndarray, labels: np.ndarray, num_classes: int
-) -> float:
+) -> np.ndarray:
+    """Of each class; 0 for a class that the labels do not have."""
     right = np.bincount(labels[predicted == labels], minlength=num_classes)
-    total = np.bincount(counted, minlength=num_classes)
-    return float((right / np.maximum(total, 1)).mean())
+    return right / np.maximum(np.bincount(counted, minlength=num_classes), 1)
 
 
 def precision_per_batch(
     predicted: np.ndarray, labels: np.ndarray, num_classes: int, batch_size: int
 ) -> float:
-    """Macro precision of each batch of consecutive images, averaged by size of batch.
+    """Precision of each batch of consecutive images, averaged by size of batch.
 
-    The figure that the first version of this program published. It falls with the batch size, as
-    most classes are absent from a small batch and count 0: use it only to compare with published
-    tables.
+    The figure that the first version of this program published. It is a mean over all classes, and
+    falls with the batch size, as most of them are absent from a small batch and count 0: use it
+    only to compare with published tables.
     """
-    starts = range(0, len(labels), batch_size)
-    total = sum(
-        macro_precision(predicted[i : i + batch_size], labels[i : i + batch_size], num_classes)
-        * len(labels[i : i + batch_size])
-        for i in starts
-    )
+    total = 0.0
+    for start in range(0, len(labels), batch_size):
+        guessed, true = (part[start : start + batch_size] for part in (predicted, labels))
+        total += _ratios(guessed, guessed, true, num_classes).mean() * len(true)
     return float(total / len(labels))
 
 

@@ -1,0 +1,78 @@
+"""Standard output that is closed, full, or has lost its reader: a sentence at most."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import optimizer
+
+ROOT = Path(__file__).resolve().parent.parent
+TOLD = "warning: standard output cannot be written ({}): the work goes on without it\n"
+LOGS = """
+import logging
+from engine.progress import progress
+from engine.settings import resolve
+from engine.telling import set_up_logging
+def work():
+    progress(resolve({}))
+    set_up_logging("INFO")
+    for number in range(100):
+        logging.getLogger("nas").info("line %d %s", number, "x" * 1000)
+    print("the end")
+    with open("journal", "w") as file:
+        file.write(f"{number} {file.fileno()}")
+"""
+
+
+def run(folder, work, redirection):
+    """(exit code, standard error) of a command that does this, its output redirected by bash."""
+    begin, end = "import sys\nfrom engine.command import command\n", 'command("x.py", work)'
+    (folder / "x.py").write_text(f"{begin}{work}\nsys.exit({end})")
+    words = ["bash", "-c", f"set -o pipefail; {sys.executable} x.py {redirection}"]
+    here = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=folder, env=here, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirection", "told"),
+    [
+        (">&-", ""),
+        (">&- 2>&-", ""),
+        ("<&- >&-", ""),
+        ("> /dev/full", TOLD.format("No space left on device")),
+        ("| head -1 > first", TOLD.format("Broken pipe")),
+    ],
+)
+def test_what_is_said_on_the_way_may_be_lost(tmp_path, redirection, told):
+    assert run(tmp_path, LOGS, redirection) == (0, told)
+    number, descriptor = (tmp_path / "journal").read_text().split()
+    assert number == "99" and int(descriptor) > 2, "a file in the place of a stream"
+
+
+FULL = (2, "x.py: standard output or a file: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("work", "redirection", "ended"),
+    [
+        ('print("result")', ">&-", (0, "")),
+        ('print("result")', "> /dev/full", FULL),
+        ('print("result\\n" * 100_000)', "| head -1 > first", (141, "")),
+        ('(print("help"), sys.exit(0))', "> /dev/full", FULL),
+    ],
+)
+def test_a_result_that_cannot_be_printed_is_told(tmp_path, work, redirection, ended):
+    assert run(tmp_path, f"work = lambda: {work}", redirection) == ended
+
+
+def test_a_search_that_cannot_begin_leaves_no_folder(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(optimizer, "run_in", full)
+    assert optimizer.main(["--runs_dir", str(tmp_path / "runs")]) == 1
+    assert not os.listdir(tmp_path / "runs") and "No space left" in capsys.readouterr().err

@@ -1,0 +1,95 @@
+"""Reports on searches of any space by any target, as the library makes them."""
+
+import csv
+import json
+
+import pytest
+from ConfigSpace import Categorical, ConfigurationSpace, Constant, Float, OrdinalHyperparameter
+from stubs import small_space
+
+from engine.settings import resolve
+from optimizer import search
+from reports.__main__ import main
+from reports.importance import column_of, encode
+from reports.reading import read_run
+from search.space import Space
+
+SMALL = {"workers": "0", "pop_size": 6, "epochs": 4, "min_epochs": 1, "max_generations": 1}
+SMALL |= {"constraints": [], "objective": "maximize score"}
+
+
+class Scored:
+    """No images, no folds, nothing known before training."""
+
+    def cheap(self, config):
+        return {}
+
+    def evaluate(self, config, epochs, seed, state=None):
+        return {"score": epochs + config.get("x", 0.0)}
+
+
+def mixed_space():
+    """Choices of several types, lists, None and constants."""
+    space = ConfigurationSpace()
+    space.add(
+        Categorical("mixed", ["sqrt", "log2", 5, None]),
+        Categorical("truth", [True, 2, "x"]),
+        Categorical("kernel", [(3, 3), (5, 5), (7, 3)]),
+        OrdinalHyperparameter("steps", [(1, 2), (3, 4)]),
+        Categorical("nothing", [None, "some"]),
+        Constant("fixed", (3, 3)),
+        Constant("number", 7),
+        Float("x", (0.0, 1.0)),
+    )
+    return Space(space)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "mixed"
+    search(mixed_space(), Scored(), resolve(SMALL), path)
+    return path
+
+
+def test_a_folder_of_the_library_says_how_it_was_made(mixed):
+    run = read_run(mixed)
+    assert run.settings == resolve(SMALL) and run.status == "generation limit"
+    assert run.method == "evolution + Hyperband" and run.record["name"] == "mixed"
+    search(mixed_space(), Scored(), resolve({**SMALL, "max_generations": 2}), mixed)
+    again = read_run(mixed)
+    assert again.settings.max_generations == 2 and len(again.record["sessions"]) == 2
+
+
+def test_a_report_on_any_choices(mixed, tmp_path, capsys):
+    assert main([str(mixed), "--output", str(tmp_path / "report")]) == 0, capsys.readouterr().err
+    text = (tmp_path / "report" / "report.md").read_text()
+    best = json.loads((mixed / "opt_cfg.json").read_text())
+    for name, value in best.items():
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        assert f"| {name} | {shown} |".replace("[", "\\[").replace("]", "\\]") in text
+    assert f"score {read_run(mixed).best.metrics['score']:.3f}" in text, "also without folds"
+    assert "folds." not in text.partition("### Overview")[0]
+
+
+def test_an_export_of_any_choices(mixed, tmp_path):
+    assert main([str(mixed), "--export", "csv", "--output", str(tmp_path / "a.csv")]) == 0
+    rows = list(csv.DictReader((tmp_path / "a.csv").open()))
+    assert {row["config.fixed"] for row in rows} == {"[3, 3]"}
+    pytest.importorskip("optuna", reason="needs requirements-viewers.txt")
+    assert main([str(mixed), "--export", "optuna", "--output", str(tmp_path / "a.log")]) == 0
+
+
+def test_a_search_that_found_nothing_has_a_report(tmp_path):
+    search(small_space(), Scored(), resolve({**SMALL, "max_time": 0}), tmp_path / "run")
+    assert main([str(tmp_path / "run"), "--output", str(tmp_path / "report")]) == 0
+
+
+def test_a_column_is_of_numbers_or_of_words():
+    configs = [{"a": 5, "b": "x", "c": None}, {"a": "log2", "b": True}, {"b": [3, 3], "d": 1e99}]
+    assert column_of(configs, "a") == ["5", "log2", None]
+    assert column_of(configs, "b") == ["x", "True", "[3, 3]"]
+    assert column_of(configs, "c") == ["None", None, None]
+    assert column_of([{"a": 1}, {"a": 2.5}, {}], "a") == [1, 2.5, None]
+    table = encode(configs, list("abcd"))
+    assert table.shape == (3, 4) and table[:, 1].tolist() == [2, 0, 1]
+    assert table[0, 2] > table[1, 2] == table[2, 2], "None as a choice is not: not active"
