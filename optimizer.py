@@ -86,7 +86,7 @@ def search(
         with contextlib.closing(RunFolder(run_dir)) as opened:
             return search(space, target, settings, opened, observers)
     folder = run_dir
-    journal = Journal(folder.trials_jsonl if folder else None)
+    journal = Journal(folder.trials_jsonl if folder else None, space.declared)
     for warning in journal.warnings:
         log.warning("warning: %s", warning)
     history = History(journal, folder, settings, getattr(target, "layers", None))

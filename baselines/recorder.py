@@ -53,7 +53,7 @@ class Recorder:
         self.signals, self.watch = signals or StopSignals(), watch or Observers()
         self.ranking = settings.ranking()
         self.limits = self.ranking.cheap(target.cheap(space.default()))
-        self.journal = Journal(folder.trials_jsonl if folder else None)
+        self.journal = Journal(folder.trials_jsonl if folder else None, space.declared)
         self.clock = Clock(used_before=used_seconds(self.journal.trials))
         self._trained: dict[str, dict[int, Trial]] = {}  # by configuration and epochs
         self._asked = 0  # trainings asked for and charged, replayed ones too

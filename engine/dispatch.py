@@ -115,7 +115,7 @@ class Dispatcher:
             # long at the barrier. This is an order of doing only; no result depends on it.
             course = max(ready, key=lambda course: course.way(self.settings.epochs))
             job = course.waiting[0]
-            trial = self.journal.find(job.key)
+            trial = self.journal.find(job)
             if trial is None:
                 if self.clock.used() >= self.settings.max_time:
                     if self._running:

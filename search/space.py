@@ -20,7 +20,7 @@ from ConfigSpace import (
 from ConfigSpace.forbidden import ForbiddenRelation
 from ConfigSpace.types import NotSet
 
-from search.values import Scale, allowed, cast, native
+from search.values import Scale, allowed, cast, check_choices, choices, declared, native
 from utils import InputError, nearest
 
 Config = dict[str, Any]
@@ -39,6 +39,9 @@ class Space:
         self._conditions = {name: configspace.parent_conditions_of[name] for name in self.names}
         parents = configspace.parents_of
         self._parents = {name: [one.name for one in parents[name]] for name in self.names}
+        self._choices = {name: choices(configspace[name]) for name in self.names}
+        for name in self.names:
+            check_choices(configspace[name])
         # For ConfigSpace's draws; seeded before each, which is much faster than another one.
         self._stream = np.random.RandomState(0)
 
@@ -201,8 +204,8 @@ class Space:
         config: Config = {}
         warnings, outside = [], False
         for name in self.names:
-            value, active = values.get(name), self._active(name, config)
-            if active and value is None:
+            value, active, own = values.get(name), self._active(name, config), self._choices[name]
+            if active and value is None and (name not in values or None not in own):
                 raise InputError(
                     f"hyperparameter {name!r} is active here but has no value; "
                     f"allowed is {allowed(self.configspace[name])}"
@@ -235,11 +238,22 @@ class Space:
 
     def _draw(self, name: str, rng: np.random.Generator) -> Any:
         self._stream.seed(int(rng.integers(2**31)))
-        return native(self.configspace[name].sample_value(seed=self._stream))
+        drawn = self.configspace[name].sample_vector(seed=self._stream)
+        values = self._choices[name]
+        return _choice(values, drawn) if values else native(self.configspace[name].to_value(drawn))
+
+    def declared(self, config: Mapping[str, Any]) -> Config:
+        """A configuration that was JSON, with its choices as they were declared."""
+        return {name: declared(self._choices.get(name, ()), config[name]) for name in config}
 
     def _native(self, configuration: Configuration) -> Config:
-        values = dict(configuration)
-        return {name: native(values[name]) for name in self.names if name in values}
+        config: Config = {}
+        vector, index_of = configuration.get_array(), self.configspace.index_of
+        for name, values in self._choices.items():
+            place = vector[index_of[name]]
+            if place == place:  # NaN where it is inactive
+                config[name] = _choice(values, place) if values else native(configuration[name])
+        return config
 
     def _steps(self, name: str, value: Any) -> list[Any]:
         """Values near the given one, in a fixed order: see `repair`."""
@@ -271,6 +285,14 @@ class Space:
         if near == value and scale.whole:
             near = min(max(value + least, scale.least), scale.most)
         return near
+
+
+def _choice(values: list[Any], place: float) -> Any:
+    """A choice by ConfigSpace's number for it, which is 1 for a constant.
+
+    ConfigSpace's own values are of one type of numpy's: of [1, 1.5] it makes 1.0, of [True, 2] 1.
+    """
+    return values[int(place)] if len(values) > 1 else values[0]
 
 
 def _forbids(clause: Any, config: Config) -> bool:
