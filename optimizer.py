@@ -12,6 +12,7 @@ arguments and wires.
 """
 
 import contextlib
+import copy
 import logging
 import sys
 import uuid
@@ -29,6 +30,7 @@ from engine.history import History
 from engine.journal import Journal
 from engine.machine import one_thread
 from engine.observers import Observer, Observers
+from engine.planning import epoch_limit, first_generation, learns, margin, plan
 from engine.progress import progress
 from engine.resuming import resumed
 from engine.run import RunFolder, data_place
@@ -38,22 +40,13 @@ from engine.tracking import tracking
 from search.evolution import survivors
 from search.features import Features
 from search.generation import Nursery, halvings, size
-from search.hyperband import (
-    Bracket,
-    budget_levels,
-    cut,
-    hyperband_brackets,
-    plain_bracket,
-    shrink,
-    total_epochs,
-)
+from search.hyperband import budget_levels, cut, shrink
 from search.space import Space
 from search.surrogate import MODEL_VERSION, Surrogate
 from search.trial import Trial
 from utils import InputError
 
 log = logging.getLogger("nas")
-BOLD = 8  # times as wide is the margin of a bold generation
 HERE = Path(__file__).resolve().parent
 # When the disk is full, or the folder has gone.
 KEPT = "what was recorded is intact, and --resume goes on once the cause is gone"
@@ -131,9 +124,10 @@ def evolve(
     breeding = (settings.tournament_size, settings.mutation_rate)
     breeding += (settings.local_mutation, settings.immigrants, settings.proposals)
     nursery = Nursery(space, ranking, target.cheap, settings.seed, *breeding)
-    surrogate = Surrogate(Features(space), ranking, nursery.limits, settings.epochs)
+    surrogate = Surrogate(Features(space), ranking, nursery.known.limits, settings.epochs)
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
     population: list[Trial] = []
+    told = ""
 
     for generation in range(first_generation(settings), last + 1):
         planned = plan(settings, generation)
@@ -141,6 +135,11 @@ def evolve(
         model = surrogate.learn(history.trials, wanted) if learns(settings) else None
         screen = model if settings.proposals > 1 else None
         children = nursery.draw(population if evolving else [], size(planned), screen)
+        if nursery.known.refusal != told:
+            told = nursery.known.refusal
+            log.warning(
+                "warning: configurations for which `cheap` raises are infeasible: %s", told
+            )
         if not history.journal.trials:
             second, workers = plan(settings, 1), dispatcher.pool.workers
             telling.estimate(target, children, planned, second, settings, workers)
@@ -163,55 +162,14 @@ def evolve(
     raise Stop("generation limit")
 
 
-def learns(settings: Settings) -> bool:
-    """Whether a model of the trials decides anything."""
-    modelled = settings.proposals > 1 or settings.promotion == "predicted"
-    return modelled and settings.sampler == "evolution"
-
-
-def margin(settings: Settings, generation: int) -> float:
-    """By how much the model wants an improvement, in standard deviations of the noise."""
-    bold = settings.bold_every > 0 and generation % settings.bold_every == 0
-    return settings.margin * (BOLD if bold else 1)
-
-
-def epoch_limit(settings: Settings) -> int | None:
-    """Epochs charged in all when the search ends by its limits, if these say it."""
-    limits = [settings.max_total_epochs] if settings.max_total_epochs is not None else []
-    if settings.max_generations is not None:
-        first = 0 if first_generation(settings) else total_epochs(plan(settings, 0))
-        cycle = len(hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta))
-        costs = [total_epochs(plan(settings, 1 + i)) for i in range(cycle)]
-        rounds, rest = divmod(settings.max_generations, cycle)
-        limits.append(first + rounds * sum(costs) + sum(costs[:rest]))
-    return min(limits, default=None)
-
-
 def cost_by(target: Any) -> Callable[[Mapping[str, Any]], float]:
     """Of an epoch: the `cost` or `macs` of the target, else the same for all configurations."""
 
     def cost(config: Mapping[str, Any]) -> float:
-        known = target.cheap(config)
+        known = target.cheap(copy.deepcopy(dict(config)))
         return float(known.get("cost", known.get("macs", 1.0)))
 
     return cost
-
-
-def first_generation(settings: Settings) -> int:
-    """0 if there is an initial population that is trained in full."""
-    return 0 if settings.sampler == "evolution" and settings.initial == "full" else 1
-
-
-def plan(settings: Settings, generation: int) -> list[Bracket]:
-    """The brackets of a generation; generation 0 is the initial population, trained in full."""
-    if generation == 0:
-        return [plain_bracket(settings.pop_size, settings.epochs)]
-    if settings.hyperband:
-        brackets = hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta)
-        if settings.generation == "bracket":
-            return [brackets[(generation - 1) % len(brackets)]]
-        return brackets
-    return [plain_bracket(settings.num_children, settings.epochs)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from search.constraints import Constraint, Ranking, total_violation
+from search.constraints import Ranking
 from search.evolution import LimitsUnreachable, Proposal, draw_child, propose
 from search.hyperband import Bracket, Child, successive_halving
+from search.known import Known
 from search.space import Config, Space
 from search.surrogate import Model
 from search.trial import Job, Trial, canonical
-from utils import InputError, derive_rng
+from utils import derive_rng
 
 Breed = Callable[[np.random.Generator], Proposal]
 STARTS, ROUNDS = 4, 5  # of steps from the best proposals
@@ -43,11 +44,10 @@ class Nursery:
     local_mutation: float = 0.0
     immigrants: float = 0.0
     proposals: int = 1
-    limits: tuple[Constraint, ...] = ()
     seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.limits = self.ranking.cheap(self.cheap(self.space.default()))
+        self.known = Known(self.space, self.ranking, self.cheap, self.run_seed)
 
     def draw(
         self, population: Sequence[Trial], count: int, model: Model | None = None
@@ -73,7 +73,7 @@ class Nursery:
                     drawn = self._screened(drawn, breed, model, rng)
                     model = model.believing(drawn[0])
             except LimitsUnreachable as error:
-                raise InputError(self._unreachable(error.nearest)) from None
+                raise self.known.unreachable(error.nearest) from None
             if drawn is None:
                 break
             self.seen.add(canonical(drawn[0]))
@@ -81,7 +81,7 @@ class Nursery:
         return children
 
     def _draw(self, breed: Breed, rng: np.random.Generator) -> Proposal | None:
-        return draw_child(self.space, breed, self.violation, self.seen, rng)
+        return draw_child(self.space, breed, self.known.violation, self.seen, rng)
 
     def _screened(
         self, first: Proposal, breed: Breed, model: Model, rng: np.random.Generator
@@ -110,16 +110,6 @@ class Nursery:
 
     def _step(self, start: Proposal, rng: np.random.Generator) -> Proposal:
         return self.space.perturb(start[0], rng), start[1], start[2]
-
-    def violation(self, config: Config) -> float:
-        """Of the limits that are known before training."""
-        return total_violation(self.limits, self.cheap(config))
-
-    def _unreachable(self, nearest: Config) -> str:
-        cheap = self.cheap(nearest)
-        limits = " and ".join(map(str, self.limits))
-        found = ", ".join(f"{limit.metric} {cheap[limit.metric]:,}" for limit in self.limits)
-        return f"no configuration of the space meets {limits}; the nearest found has {found}"
 
 
 def halvings(

@@ -211,7 +211,7 @@ def test_children_derive_from_seed_and_trial_id_alone(space):
 
 def test_a_limit_on_what_only_training_tells_does_not_hinder_children(space):
     nursery = make_nursery(space, ["precision >= 2", "num_params <= 1e6"])
-    assert [limit.metric for limit in nursery.limits] == ["num_params"]
+    assert [limit.metric for limit in nursery.known.limits] == ["num_params"]
     assert len(nursery.draw([], 3)) == 3
 
 

@@ -1,0 +1,47 @@
+"""Which brackets a generation has, and what else of it follows from the settings alone."""
+
+from engine.settings import Settings
+from search.hyperband import Bracket, hyperband_brackets, plain_bracket, total_epochs
+
+BOLD = 8  # times as wide is the margin of a bold generation
+
+
+def first_generation(settings: Settings) -> int:
+    """0 if there is an initial population that is trained in full."""
+    return 0 if settings.sampler == "evolution" and settings.initial == "full" else 1
+
+
+def plan(settings: Settings, generation: int) -> list[Bracket]:
+    """The brackets of a generation; generation 0 is the initial population, trained in full."""
+    if generation == 0:
+        return [plain_bracket(settings.pop_size, settings.epochs)]
+    if settings.hyperband:
+        brackets = hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta)
+        if settings.generation == "bracket":
+            return [brackets[(generation - 1) % len(brackets)]]
+        return brackets
+    return [plain_bracket(settings.num_children, settings.epochs)]
+
+
+def epoch_limit(settings: Settings) -> int | None:
+    """Epochs charged in all when the search ends by its limits, if these say it."""
+    limits = [settings.max_total_epochs] if settings.max_total_epochs is not None else []
+    if settings.max_generations is not None:
+        first = 0 if first_generation(settings) else total_epochs(plan(settings, 0))
+        cycle = len(hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta))
+        costs = [total_epochs(plan(settings, 1 + i)) for i in range(cycle)]
+        rounds, rest = divmod(settings.max_generations, cycle)
+        limits.append(first + rounds * sum(costs) + sum(costs[:rest]))
+    return min(limits, default=None)
+
+
+def learns(settings: Settings) -> bool:
+    """Whether a model of the trials decides anything."""
+    modelled = settings.proposals > 1 or settings.promotion == "predicted"
+    return modelled and settings.sampler == "evolution"
+
+
+def margin(settings: Settings, generation: int) -> float:
+    """By how much the model wants an improvement, in standard deviations of the noise."""
+    bold = settings.bold_every > 0 and generation % settings.bold_every == 0
+    return settings.margin * (BOLD if bold else 1)
