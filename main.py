@@ -21,8 +21,16 @@ import numpy as np
 
 from engine import results, telling
 from engine.arguments import Parser, to_int
-from engine.candidates import Candidate, check_size, read_candidates, search_behind, taken_over
+from engine.candidates import (
+    Candidate,
+    check_size,
+    read_candidates,
+    search_behind,
+    taken_over,
+    tell_unfound,
+)
 from engine.command import command
+from engine.metrics import check_bounds
 from engine.settings import SHORTHANDS, Settings, resolve
 from engine.stopping import not_swallowed
 from reports import comparison
@@ -94,8 +102,10 @@ def run(given: dict[str, Any]) -> None:
     origins = [search_behind(path) for path in paths]
     inherited = taken_over([origin for origin in origins if origin], given)
     settings = resolve({"optimizer": "adamw"}, inherited, given)
+    check_bounds(settings.ranking())
     space = Space.load(settings.space or HERE / "configs" / "space.json")
     candidates = read_candidates(paths, epochs, space)
+    tell_unfound(paths, origins)
     target, names, dataset = open_target(settings, on_test)
     for candidate in candidates:
         check_size(candidate, target)

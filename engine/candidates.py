@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.run import data_place, identity
+from engine.spaces import own_space
 from search.space import Config, Space
 from utils import InputError, read_json
 
@@ -40,6 +41,16 @@ class Origin:
         return self.record["settings"]
 
     @property
+    def space(self) -> str | None:
+        """The file of its search space."""
+        return own_space(self.run_json.parent, self.settings["space"])
+
+    @property
+    def space_hash(self) -> str | None:
+        """What tells its search space from others: in an older run, the name of its file."""
+        return self.record.get("space_hash", self.settings["space"])
+
+    @property
     def images(self) -> Any:
         """What tells its data set from others."""
         data = self.record.get("data") or {}
@@ -71,15 +82,33 @@ def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) 
 
 
 def search_behind(path: Path) -> Origin | None:
-    """The search that found a configuration: by the run.json beside it, if that is its winner."""
+    """The search that found a configuration: by the run.json beside it, if that is its winner.
+
+    A link, as in the folder of all runs, is followed.
+    """
+    run_json = path.resolve().parent / "run.json"
     try:
-        record = read_json(path.parent / "run.json")
+        record = read_json(run_json)
         found = record["winner"]["config"] == _read(path)
-        if found and {*FROM_SEARCH} <= set(record["settings"]):
-            return Origin(path, path.parent / "run.json", record)
-    except (InputError, KeyError, TypeError):  # none there, or not one of a search's
+        if found and record["data"] and {*FROM_SEARCH} <= set(record["settings"]):
+            return Origin(path, run_json, record)
+    except (InputError, KeyError, TypeError):  # none there, or not one of a search's on images
         pass
     return None
+
+
+def tell_unfound(paths: Sequence[Path], origins: Sequence[Origin | None]) -> None:
+    """Warns of configurations whose limits and data nobody knows."""
+    for path, origin in zip(paths, origins, strict=True):
+        if origin is None:
+            whose = (
+                "those of the first that a search has found" if any(origins) else "the defaults"
+            )
+            log.warning(
+                "warning: %s: no run.json of a search with this winner is beside it; limits and "
+                "data are %s, but for what flags say",
+                *(path, whose),
+            )
 
 
 def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +123,10 @@ def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str,
     names = [name for name in FROM_SEARCH if name not in given]
     on_its_data = "dataset" not in given and "data_dir" not in given
     for other in others:
-        pairs = {n: (first.settings[n], other.settings[n]) for n in names if n != "constraints"}
+        same = [name for name in names if name not in ("constraints", "space")]
+        pairs = {name: (first.settings[name], other.settings[name]) for name in same}
+        if "space" in names and first.space_hash != other.space_hash:
+            pairs["space"] = first.space, other.space
         if on_its_data:
             pairs["dataset"] = first.images, other.images
         for name, (one, another) in pairs.items():
@@ -104,6 +136,8 @@ def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str,
                     f"{another}: evaluate them apart, or say which by --{name}"
                 )
     kept = {name: first.settings[name] for name in names}
+    if "space" in kept:
+        kept["space"] = first.space
     for origin in origins:
         words = ["limits"] * ("constraints" in kept) + ["data"] * on_its_data
         if words:

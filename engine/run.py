@@ -1,6 +1,7 @@
 """The run folder: names of all paths, the append-only journal, and the files derived from it.
 
 run.json         settings, data set, versions, device, sessions, winner
+space.json       the search space
 trials.jsonl     the journal: one line per finished job, the only truth
 population.csv   a row a generation
 opt_cfg.json     the best configuration so far
@@ -12,20 +13,22 @@ import dataclasses
 import fcntl
 import itertools
 import logging
+import os
 import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from engine.environment import environment
+from engine.resuming import differences
 from engine.settings import Settings
 from engine.stopping import Stop
 from search.constraints import Ranking
 from search.trial import Trial
-from utils import InputError, nearest, read_json, write_csv, write_json
+from utils import InputError, nearest, read_json, replacing, write_csv, write_json
 
 RUN_VERSION = 1
 MIN_FREE_BYTES = 50 * 10**6  # journal, results and log of a long search
@@ -125,11 +128,11 @@ class RunFolder:
         """
         facts = {**facts, **environment(), "inexact": self.record.get("inexact", [])}
         if must_match:
-            differences = list(_differences(self.record, facts))
+            changed = list(differences(self.record, facts))
             threads = self.record["settings"]["threads"]
             if threads != settings.threads:
-                differences.append(("threads", threads, settings.threads))
-            for what, old, new in differences:
+                changed.append(("threads", threads, settings.threads))
+            for what, old, new in changed:
                 words = f"{what} was {old} in this run and is {new} now"
                 if not settings.allow_inexact:
                     raise InputError(
@@ -157,8 +160,6 @@ class RunFolder:
             {**self.record["sessions"][-1], "end": now(), "reason": reason},
         ]
         self.save(sessions=sessions)
-        if self.latest is not None and self.record.get("winner"):
-            write_json(self.latest / "run.json", self.record)
 
     def close(self) -> None:
         """Ends the lock."""
@@ -226,11 +227,19 @@ class RunFolder:
             }
         )
         write_json(self.opt_cfg_json, trial.config)
-        if (
-            self.latest is not None
-        ):  # run.json lies beside, so that `main.py` knows the limits of the search
-            write_json(self.latest / "opt_cfg.json", trial.config)
-            write_json(self.latest / "run.json", self.record)
+        if self.latest is not None:
+            self._point(self.latest / "opt_cfg.json")
+
+    def _point(self, path: Path) -> None:
+        """Makes the path a link to the winner, so that `main.py` finds the search behind it.
+
+        Replaced whole: searches that share a folder of runs never mix what they write there.
+        """
+        with replacing(path) as temporary:
+            try:
+                temporary.symlink_to(os.path.relpath(self.opt_cfg_json, path.parent))
+            except OSError:  # no links on this file system
+                shutil.copyfile(self.opt_cfg_json, temporary)
 
     def save_population(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes population.csv."""
@@ -296,23 +305,6 @@ def unused_name(runs: Path, name: str) -> str:
     """
     names = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(2)))
     return next(candidate for candidate in names if not (runs / candidate).exists())
-
-
-def _differences(
-    before: Mapping[str, Any], after: Mapping[str, Any]
-) -> Iterator[tuple[str, Any, Any]]:
-    """What results depend on to the last bit and is not the same any more.
-
-    (what, before, after).
-    """
-    versions = [("versions", name) for name in ("torch", "numpy", "scipy", "ConfigSpace")]
-    facts = [(name,) for name in ("training_version", "model_version", "device", "processor")]
-    for path in (("data", "fingerprint"), *facts, *versions):
-        old, new = before, after
-        for name in path:
-            old, new = old.get(name, {}), new.get(name, {})
-        if old != new:
-            yield " ".join(path), old or "not noted", new
 
 
 def now() -> str:

@@ -20,6 +20,7 @@ from ConfigSpace import (
 )
 
 from engine.settings import Settings
+from engine.spaces import own_space
 from reports.reading import Run, read_run
 from search.constraints import Constraint
 from search.space import Space
@@ -85,7 +86,7 @@ def export_optuna(run_folder: Path, path: Path) -> int:
     rungs: dict[int, list[Trial]] = {}
     for trial in sorted(run.trials, key=lambda trial: trial.key):
         rungs.setdefault(trial.trial, []).append(trial)
-    ranges = _distributions(settings, [first.config for first, *_ in rungs.values()])
+    ranges = _distributions(run_folder, settings, [first.config for first, *_ in rungs.values()])
     start = datetime.datetime.fromisoformat(sessions[0]["start"]).replace(tzinfo=None)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
@@ -149,14 +150,18 @@ def _frozen(
     return trial
 
 
-def _distributions(settings: Settings, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _distributions(
+    run_folder: Path, settings: Settings, configs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """Optuna's distribution of each hyperparameter.
 
     That of the search space if the space is still there and holds all values, else the range of
     the values.
     """
     try:
-        space: Mapping[str, Any] = Space.load(settings.space or DEFAULT_SPACE).configspace
+        space: Mapping[str, Any] = Space.load(
+            own_space(run_folder, settings.space) or DEFAULT_SPACE
+        ).configspace
     except InputError:
         space = {}
     ranges = {}

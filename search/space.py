@@ -20,7 +20,7 @@ from ConfigSpace import (
 from ConfigSpace.forbidden import ForbiddenRelation
 from ConfigSpace.types import NotSet
 
-from search.values import Scale, allowed, cast, check_choices, choices, declared, native
+from search.values import Scale, allowed, cast, check_choices, choice_at, choices, declared, native
 from utils import InputError, nearest
 
 Config = dict[str, Any]
@@ -61,6 +61,11 @@ class Space:
         if not space.names:
             raise InputError(f"search space {path} has no hyperparameters")
         return space
+
+    @classmethod
+    def of(cls, space: "Space | ConfigurationSpace") -> "Space":
+        """The same, or the one around a space of ConfigSpace."""
+        return cls(space) if isinstance(space, ConfigurationSpace) else space
 
     def default(self) -> Config:
         """The default configuration of the space."""
@@ -238,9 +243,9 @@ class Space:
 
     def _draw(self, name: str, rng: np.random.Generator) -> Any:
         self._stream.seed(int(rng.integers(2**31)))
-        drawn = self.configspace[name].sample_vector(seed=self._stream)
-        values = self._choices[name]
-        return _choice(values, drawn) if values else native(self.configspace[name].to_value(drawn))
+        one, values = self.configspace[name], self._choices[name]
+        drawn = one.sample_vector(seed=self._stream)
+        return choice_at(values, drawn) if values else native(one.to_value(drawn))
 
     def declared(self, config: Mapping[str, Any]) -> Config:
         """A configuration that was JSON, with its choices as they were declared."""
@@ -252,7 +257,7 @@ class Space:
         for name, values in self._choices.items():
             place = vector[index_of[name]]
             if place == place:  # NaN where it is inactive
-                config[name] = _choice(values, place) if values else native(configuration[name])
+                config[name] = choice_at(values, place) if values else native(configuration[name])
         return config
 
     def _steps(self, name: str, value: Any) -> list[Any]:
@@ -285,14 +290,6 @@ class Space:
         if near == value and scale.whole:
             near = min(max(value + least, scale.least), scale.most)
         return near
-
-
-def _choice(values: list[Any], place: float) -> Any:
-    """A choice by ConfigSpace's number for it, which is 1 for a constant.
-
-    ConfigSpace's own values are of one type of numpy's: of [1, 1.5] it makes 1.0, of [True, 2] 1.
-    """
-    return values[int(place)] if len(values) > 1 else values[0]
 
 
 def _forbids(clause: Any, config: Config) -> bool:

@@ -62,6 +62,14 @@ def choices(hyperparameter: Hyperparameter) -> list[Any]:
     return [native(value) for value in values]
 
 
+def choice_at(values: list[Any], place: float) -> Any:
+    """A choice by ConfigSpace's number for it, which is 1 for a constant.
+
+    ConfigSpace's own values are of one type of numpy's: of [1, 1.5] it makes 1.0, of [True, 2] 1.
+    """
+    return values[int(place)] if len(values) > 1 else values[0]
+
+
 def native(value: Any) -> Any:
     """ConfigSpace hands out numpy scalars, which are neither JSON nor equal in a hash."""
     return value.item() if isinstance(value, np.generic) else value
