@@ -86,20 +86,21 @@ class Nursery:
     def _screened(
         self, first: Proposal, breed: Breed, model: Model, rng: np.random.Generator
     ) -> Proposal:
-        """The best of `proposals` by the model: some are bred, the rest are steps from the best.
+        """The best of `proposals` by the model: a sixth is bred, the rest are steps from the best.
 
         From several of these, for what they are worth has many local optima. Steps keep the
         parents and the operator of the proposal from which they began.
         """
-        batch = max(1, self.proposals // (1 + ROUNDS))
-        bred = [first, *(self._draw(breed, rng) for _ in range(batch - 1))]
+        count = max(1, self.proposals // (1 + ROUNDS))
+        bred = [first, *(self._draw(breed, rng) for _ in range(count - 1))]
         drawn = [proposal for proposal in bred if proposal]
         worth = model.worth([config for config, _, _ in drawn])
         places = np.argsort(-worth, kind="stable")[:STARTS]
         best = [drawn[place] for place in places]
         most = [worth[place] for place in places]
-        for _ in range(ROUNDS):
-            climbers = [i % len(best) for i in range(batch)]
+        ends = [(self.proposals - count) * i // ROUNDS for i in range(ROUNDS + 1)]
+        for begin, end in itertools.pairwise(ends):
+            climbers = [i % len(best) for i in range(end - begin)]
             steps = [self._draw(functools.partial(self._step, best[i]), rng) for i in climbers]
             taken = [(i, step) for i, step in zip(climbers, steps, strict=True) if step]
             values = model.worth([step[0] for _, step in taken]) if taken else np.array([])
