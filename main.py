@@ -29,8 +29,10 @@ from engine.candidates import (
     read_candidates,
     search_behind,
     taken_over,
+    tell_unfound,
 )
 from engine.command import command
+from engine.metrics import check_bounds
 from engine.settings import SHORTHANDS, Settings, resolve, space_file
 from engine.stopping import not_swallowed
 from reports import comparison
@@ -102,8 +104,10 @@ def run(given: dict[str, Any]) -> None:
     origins = [search_behind(path) for path in paths]
     inherited = taken_over([origin for origin in origins if origin], given)
     settings = resolve({"optimizer": "adamw"}, family(paths), inherited, given)
-    space = Space.load(space_file(settings))
+    check_bounds(settings.ranking())
+    space = Space.load(space_file(settings.space))
     candidates = read_candidates(paths, epochs, space)
+    tell_unfound(paths, origins)
     target, names, dataset = open_target(settings, on_test)
     for candidate in candidates:
         check_size(candidate, target)

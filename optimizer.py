@@ -12,13 +12,16 @@ arguments and wires.
 """
 
 import contextlib
+import copy
+import dataclasses
 import logging
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+
+from ConfigSpace import ConfigurationSpace
 
 from engine import telling
 from engine.arguments import Parser
@@ -28,12 +31,14 @@ from engine.executor import open_executor
 from engine.history import History
 from engine.journal import Journal
 from engine.machine import one_thread
+from engine.metrics import check_bounds, check_metrics
 from engine.observers import Observer, Observers
 from engine.planning import epoch_limit, first_generation, learns, margin, plan
 from engine.progress import progress
 from engine.resuming import place_of_images, resumed
 from engine.run import RunFolder
 from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, space_file
+from engine.spaces import keep_space, own_space, tell_changed
 from engine.stopping import EXIT_CODES, Stop, StopSignals, not_swallowed
 from engine.tracking import tracking
 from search.evolution import survivors
@@ -47,10 +52,11 @@ from utils import InputError
 
 log = logging.getLogger("nas")
 # When the disk is full, or the folder has gone.
+ENDS = "the search ends: %s"
 KEPT = "what was recorded is intact, and --resume goes on once the cause is gone"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Result:
     """What a search found."""
 
@@ -58,11 +64,12 @@ class Result:
     feasible: bool  # whether the best meets every limit
     trials: list[Trial]
     reason: str  # a key of engine.stopping.EXIT_CODES
+    detail: str = ""  # the reason in words
     baseline: Trial | None = None  # the space's default configuration, if it was trained first
 
 
 def search(
-    space: Space,
+    space: Space | ConfigurationSpace,
     target: Any,
     settings: Settings,
     run_dir: str | Path | RunFolder | None = None,
@@ -72,22 +79,45 @@ def search(
 
     Goes on where a run in `run_dir` ended; without `run_dir` nothing is written. The observers
     are told what happens. InputError if no configuration is within the limits that are known
-    before training.
+    before training, or if the run in `run_dir` began with another space or other settings.
+
+    Ctrl-C and SIGTERM end the search in order, and are then passed on to the caller. Whoever has
+    opened the folder himself, as a command does, gets a `Result` with the reason instead.
     """
-    if isinstance(run_dir, str | Path):
-        with contextlib.closing(RunFolder(run_dir)) as opened:
-            opened.begin_session(settings, {}, must_match=False)  # what a reader has to know
-            result = search(space, target, settings, opened, observers)
-            opened.end_session(result.reason)
-            return result
-    folder = run_dir
-    journal = Journal(folder.trials_jsonl if folder else None)
+    space, signals = Space.of(space), StopSignals()
+    if isinstance(run_dir, RunFolder):
+        return search_in(run_dir, space, target, settings, observers, signals)
+    if run_dir is None:
+        result = search_in(None, space, target, settings, observers, signals)
+    else:
+        with contextlib.closing(RunFolder(run_dir)) as folder:
+            began = "settings" in folder.record
+            if began:
+                resumed(folder.record, dataclasses.asdict(settings))
+            keep_space(folder, space)
+            folder.begin_session(settings, model_facts(settings), must_match=began)
+            result = search_in(folder, space, target, settings, observers, signals)
+            folder.end_session(result.reason)
+    signals.pass_on()
+    return result
+
+
+def search_in(
+    folder: RunFolder | None,
+    space: Space,
+    target: Any,
+    settings: Settings,
+    observers: Sequence[Observer],
+    signals: StopSignals,
+) -> Result:
+    """See `search`; a signal is a reason here."""
+    journal = Journal(folder.trials_jsonl if folder else None, space.declared)
     for warning in journal.warnings:
         log.warning("warning: %s", warning)
     history = History(journal, folder, settings, getattr(target, "layers", None))
     name = str(folder.path.resolve()) if folder else uuid.uuid4().hex
     with (
-        StopSignals() as signals,
+        signals,
         open_executor(target, settings, name) as workers,
         Observers(observers) as watch,
         one_thread() if learns(settings) else contextlib.nullcontext(),
@@ -103,12 +133,18 @@ def search(
     return result
 
 
+def model_facts(settings: Settings) -> dict[str, Any]:
+    """What a run notes of the model that decides in it."""
+    return {"model_version": MODEL_VERSION} if learns(settings) else {}
+
+
 def conclude(history: History, stop: Stop, watch: Observers) -> Result:
     """Writes and tells what a search has found that ends for this reason."""
-    log.info("the search ends: %s", stop)
+    log.log(logging.WARNING if EXIT_CODES[stop.reason] == 1 else logging.INFO, ENDS, stop)
     best = history.write()
     feasible = best is not None and history.ranking.feasible(best)
-    result = Result(best, feasible, history.journal.trials, stop.reason, history.baseline)
+    trials, baseline = history.journal.trials, history.baseline
+    result = Result(best, feasible, trials, stop.reason, str(stop), baseline)
     watch.tell(Observer.end, result)
     return result
 
@@ -127,9 +163,10 @@ def evolve(
     breeding += (settings.local_mutation, settings.immigrants, settings.proposals)
     breeding += (settings.default_first,)
     nursery = Nursery(space, ranking, target.cheap, settings.seed, *breeding)
-    surrogate = Surrogate(Features(space), ranking, nursery.limits, settings.epochs)
+    surrogate = Surrogate(Features(space), ranking, nursery.known.limits, settings.epochs)
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
     population: list[Trial] = []
+    told = ""
 
     for generation in range(first_generation(settings), last + 1):
         planned = plan(settings, generation)
@@ -137,6 +174,11 @@ def evolve(
         model = surrogate.learn(history.trials, wanted) if learns(settings) else None
         screen = model if settings.proposals > 1 else None
         children = nursery.draw(population if evolving else [], size(planned), screen)
+        if nursery.known.refusal != told:
+            told = nursery.known.refusal
+            log.warning(
+                "warning: configurations for which `cheap` raises are infeasible: %s", told
+            )
         if not history.journal.trials:
             second, workers = plan(settings, 1), dispatcher.pool.workers
             telling.estimate(target, children, planned, second, settings, workers)
@@ -163,7 +205,7 @@ def cost_by(target: Any) -> Callable[[Mapping[str, Any]], float]:
     """Of an epoch: the `cost` or `macs` of the target, else the same for all configurations."""
 
     def cost(config: Mapping[str, Any]) -> float:
-        known = target.cheap(config)
+        known = target.cheap(copy.deepcopy(dict(config)))
         return float(known.get("cost", known.get("macs", 1.0)))
 
     return cost
@@ -210,7 +252,12 @@ def run(
         place = place_of_images(folder.record, given, f"--resume {resume}")
         settings = resumed(folder.record, {**place, **given})
     try:
-        return run_in(folder, settings, resume is not None, searching)
+        check_bounds(settings.ranking())
+        file = space_file(settings.space)
+        if "space" not in given:
+            tell_changed(folder, file)
+            file = own_space(folder.path, settings.space)
+        return run_in(folder, Space.load(file), settings, resume is not None, searching)
     except (InputError, KeyboardInterrupt, OSError):
         if resume is None:
             folder.remove_if_empty()  # a run that could not begin leaves nothing behind
@@ -220,14 +267,17 @@ def run(
 
 
 def run_in(
-    folder: RunFolder, settings: Settings, must_match: bool, searching: Callable[..., Result]
+    folder: RunFolder,
+    space: Space,
+    settings: Settings,
+    must_match: bool,
+    searching: Callable[..., Result],
 ) -> int:
-    """Opens data and space, searches in that folder, and prints the summary."""
+    """Opens the data, searches in that folder, and prints the summary."""
     with not_swallowed():  # torch takes seconds: not before arguments are right
-        from target import TRAINING_VERSION, cross_validation, training_options
+        from target import METRICS, TRAINING_VERSION, cross_validation, training_options
         from vision.data import check_folds, noted, open_data, open_train
 
-    space = Space.load(space_file(settings))
     how = training_options(settings)
     source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
     images, fingerprint = open_train(source)
@@ -244,14 +294,15 @@ def run_in(
         curve_epochs=every if settings.curve == "epochs" else rungs,
     )
     try:
-        target.cheap(space.default())
+        known = target.cheap(space.default())
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the search space describes no network: {error!r}") from None
+    measured = [*METRICS, "precision_per_batch"] if target.batch_order is not None else METRICS
+    check_metrics(settings.ranking(), [*measured, *known])
+    keep_space(folder, space)
     data = {**source.to_dict(), "fingerprint": fingerprint}
     now = {"data": data, "device": str(target.device), "training_version": TRAINING_VERSION}
-    if learns(settings):
-        now["model_version"] = MODEL_VERSION
-    folder.begin_session(settings, now, must_match)
+    folder.begin_session(settings, {**now, **model_facts(settings)}, must_match)
     telling.set_up_logging(settings.verbosity, folder.log_txt)
     log.info("run %s", folder.path)
     facts = (source.name, len(images.labels), source.num_classes, settings.folds)

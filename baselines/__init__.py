@@ -22,6 +22,7 @@ from engine.history import History
 from engine.observers import Observer, Observers
 from engine.run import RunFolder
 from engine.settings import Settings, resolve
+from engine.spaces import keep_space
 from engine.stopping import Stop, StopSignals
 from optimizer import Result
 from search.space import Space
@@ -62,6 +63,7 @@ def run(
         searching = functools.partial(search, method, problem.objective_range)
     with contextlib.closing(RunFolder(run_dir)) if run_dir else contextlib.nullcontext() as folder:
         if folder:
+            keep_space(folder, problem.space)
             folder.save(method=method, settings=dataclasses.asdict(settings))
         return searching(problem.space, problem, settings, folder)
 

@@ -15,11 +15,10 @@ from typing import Any
 import baselines
 import optimizer
 from engine.command import command
+from engine.metrics import SHARES
 from engine.settings import Settings
 from search.space import Space
 from utils import InputError, nearest
-
-SHARES = ("top3", "top1", "precision", "recall", "precision_per_batch")  # from 0 to 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:

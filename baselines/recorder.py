@@ -23,7 +23,7 @@ from engine.observers import Observer, Observers
 from engine.run import RunFolder
 from engine.settings import Settings
 from engine.stopping import Clock, Stop, StopSignals
-from search.constraints import total_violation
+from search.known import Known
 from search.space import Space
 from search.trial import Job, Trial, canonical, evaluation_seed
 from utils import InputError, without_nan
@@ -52,8 +52,8 @@ class Recorder:
         self.objective_range = objective_range
         self.signals, self.watch = signals or StopSignals(), watch or Observers()
         self.ranking = settings.ranking()
-        self.limits = self.ranking.cheap(target.cheap(space.default()))
-        self.journal = Journal(folder.trials_jsonl if folder else None)
+        self.known = Known(space, self.ranking, target.cheap, settings.seed)
+        self.journal = Journal(folder.trials_jsonl if folder else None, space.declared)
         self.clock = Clock(used_before=used_seconds(self.journal.trials))
         self._trained: dict[str, dict[int, Trial]] = {}  # by configuration and epochs
         self._asked = 0  # trainings asked for and charged, replayed ones too
@@ -70,7 +70,7 @@ class Recorder:
 
     def cheap_violation(self, config: Mapping[str, Any]) -> float:
         """Of the limits known before training; a proposal that breaks them has no other cost."""
-        violation = total_violation(self.limits, self.target.cheap(config))
+        violation = self.known.violation(config)
         if violation > 0:
             self.count_free()
         return violation

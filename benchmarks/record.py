@@ -150,12 +150,10 @@ def results(
     """The trials of the jobs that the journal does not hold, as they come."""
     futures: dict[Future, Job] = {}
     for job in jobs:
-        found = journal.find(job.key)
+        found = journal.find(job)
         if found is None:
             seed_of_job = evaluation_seed(seed, job.config)
             futures[pool.submit(evaluate, job, seed_of_job, None, None)] = job
-        elif found.config != job.config:
-            raise InputError(f"trial {job.trial} of the work file was drawn by other arguments")
     for future in as_completed(futures):
         outcome = future.result()
         outcome.pop("traceback", None)

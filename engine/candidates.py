@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.resuming import place_of_images
 from engine.run import identity
+from engine.spaces import own_space
 from search.space import Config, Space
 from utils import InputError, read_json
 
@@ -43,6 +44,16 @@ class Origin:
     def settings(self) -> Mapping[str, Any]:
         """All settings of the search."""
         return self.record["settings"]
+
+    @property
+    def space(self) -> str:
+        """The file of its search space."""
+        return str(own_space(self.run_json.parent, self.settings["space"]))
+
+    @property
+    def space_hash(self) -> str | None:
+        """What tells its search space from others: in an older run, the name of its file."""
+        return self.record.get("space_hash", self.settings["space"])
 
     @property
     def images(self) -> Any:
@@ -86,17 +97,34 @@ def family(paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def search_behind(path: Path) -> Origin | None:
-    """The search behind a configuration, its winner or baseline: by the run.json beside it."""
+    """The search behind a configuration, its winner or baseline: by the run.json beside it.
+
+    A link, as in the folder of all runs, is followed.
+    """
+    run_json = path.resolve().parent / "run.json"
     try:
-        record, config = read_json(path.parent / "run.json"), _read(path)
+        record, config = read_json(run_json), _read(path)
         known = record["winner"], record.get("baseline") or {}
-        if config in [one.get("config") for one in known] and {*FROM_SEARCH} <= set(
-            record["settings"]
-        ):
-            return Origin(path, path.parent / "run.json", record)
-    except (InputError, KeyError, TypeError):  # none there, or not one of a search's
+        own = config in [one.get("config") for one in known]
+        if own and record["data"] and {*FROM_SEARCH} <= set(record["settings"]):
+            return Origin(path, run_json, record)
+    except (InputError, KeyError, TypeError):  # none there, or not one of a search's on images
         pass
     return None
+
+
+def tell_unfound(paths: Sequence[Path], origins: Sequence[Origin | None]) -> None:
+    """Warns of configurations whose limits and data nobody knows."""
+    for path, origin in zip(paths, origins, strict=True):
+        if origin is None:
+            whose = (
+                "those of the first that a search has found" if any(origins) else "the defaults"
+            )
+            log.warning(
+                "warning: %s: no run.json of a search with this winner is beside it; limits and "
+                "data are %s, but for what flags say",
+                *(path, whose),
+            )
 
 
 def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +142,10 @@ def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str,
     names = [name for name in taken if name not in given]
     on_its_data = "dataset" not in given and "data_dir" not in given
     for other in others:
-        pairs = {n: (first.settings[n], other.settings[n]) for n in names if n != "constraints"}
+        same = [name for name in names if name not in ("constraints", "space")]
+        pairs = {name: (first.settings[name], other.settings[name]) for name in same}
+        if "space" in names and first.space_hash != other.space_hash:
+            pairs["space"] = first.space, other.space
         if on_its_data:
             pairs["dataset"] = first.images, other.images
         for name, (one, another) in pairs.items():
@@ -124,6 +155,8 @@ def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str,
                     f"{another}: evaluate them apart, or say which by --{name}"
                 )
     kept = {name: first.settings[name] for name in names}
+    if "space" in kept:
+        kept["space"] = first.space
     for origin in origins:
         words = ["limits"] * ("constraints" in kept) + ["data"] * on_its_data
         if words:

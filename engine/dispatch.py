@@ -24,6 +24,8 @@ from utils import InputError, nearest
 
 log = logging.getLogger("nas")
 WATCHED_JOBS = 20  # if more than half of so many failed for one reason, the next ones will, too
+FEW_JOBS = 5  # that say enough if all of them lack the metric that decides
+NOT_MEASURED = "the target measures no such thing"
 LONGEST_WAIT = 86400.0  # seconds; the system refuses to wait for years at a time
 Halving = Generator[list[Job], list[Trial], None]
 
@@ -100,6 +102,7 @@ class Dispatcher:
         except Stop:
             self._record()  # what ended just before
             raise
+        self._refuse_if_none_measures(self.journal.trials[self.journal.replayed :])
         done = [trial for course in courses for trial in course.done]
         new = {trial.key for trial in self.journal.trials[began:]}
         _stop_if_hopeless([trial for trial in done if trial.key in new][-WATCHED_JOBS:])
@@ -111,11 +114,14 @@ class Dispatcher:
             ready = [course for course in courses if course.waiting]
             if not ready:
                 return
-            # The longest way first: what is left for the end is short, so that no worker waits
-            # long at the barrier. This is an order of doing only; no result depends on it.
-            course = max(ready, key=lambda course: course.way(self.settings.epochs))
+            # One worker does the brackets in series. Several begin with the longest way: what is
+            # left for the end is short, so that none waits long at the barrier. This is an order
+            # of doing only; no result depends on it.
+            course = ready[0]
+            if self.pool.workers > 1:
+                course = max(ready, key=lambda course: course.way(self.settings.epochs))
             job = course.waiting[0]
-            trial = self.journal.find(job.key)
+            trial = self.journal.find(job)
             if trial is None:
                 if self.clock.used() >= self.settings.max_time:
                     if self._running:
@@ -125,6 +131,8 @@ class Dispatcher:
                 # While anything succeeds, only a whole generation is judged: what is the latest
                 # depends on the number of workers.
                 if not any(trial.status == "ok" for trial in recent):
+                    if len(recent) >= FEW_JOBS:
+                        self._refuse_if_none_measures(recent)
                     _stop_if_hopeless(recent)
                 if self.folder and job.rung == 0:
                     self.folder.check_space()
@@ -165,6 +173,7 @@ class Dispatcher:
             except (Exception, CancelledError) as error:  # a scheduler that is gone
                 lost = f"the workers are lost ({type(error).__name__}: {error}); --resume goes on"
                 raise Stop("failures", lost) from None
+            self._require_metrics(outcome)
             trace = outcome.pop("traceback", None)
             outcome["observed"]["elapsed"] = round(self.clock.used(), 3)
             trial = Trial(**asdict(job), **outcome)
@@ -176,15 +185,26 @@ class Dispatcher:
             course.fresh = True
             self._finish(course, kept)
 
+    def _require_metrics(self, outcome: dict[str, Any]) -> None:
+        """A training without what decides has failed."""
+        metrics = outcome.get("metrics", {})
+        missing = [name for name in self.decisive if name not in metrics]
+        if outcome["status"] in ("ok", "diverged") and missing:
+            measured = f"{', '.join(metrics) or 'nothing'}{nearest(missing[0], metrics)}"
+            error = f"objective or constraint on {missing[0]!r}: {NOT_MEASURED}, but {measured}"
+            outcome |= {"status": "failed", "error": error}
+
+    def _refuse_if_none_measures(self, new: Sequence[Trial]) -> None:
+        """InputError if no trial ever measured the objective and what limits are on.
+
+        It is a mistake in the settings, then, and everything would fail, for a day.
+        """
+        lacking = all(NOT_MEASURED in (trial.error or "") for trial in new)
+        if new and lacking and not any(trial.status == "ok" for trial in self.journal.trials):
+            raise InputError(new[0].error)
+
     def _tell(self, trial: Trial, trace: str | None) -> None:
-        if trial.status == "ok":
-            missing = [name for name in self.decisive if name not in trial.metrics]
-            if missing:  # it would make everything infeasible, for a day
-                raise InputError(
-                    f"objective or constraint on {missing[0]!r}: the target measures no such "
-                    f"thing, but {', '.join(trial.metrics)}{nearest(missing[0], trial.metrics)}"
-                )
-        elif trial.status != "diverged":
+        if trial.status not in ("ok", "diverged"):
             log.warning("trial %d: %s: %s", trial.trial, trial.status, trial.error)
         if trace:
             log.debug("%s", trace)

@@ -5,6 +5,7 @@ An executor here holds the target: `submit(function, *arguments)` calls `functio
 """
 
 import contextlib
+import copy
 import json
 import logging
 import math
@@ -104,7 +105,9 @@ def evaluate(
     outcome: dict[str, Any] = {"status": "ok", "error": None}
     observed: dict[str, Any] = {}
     try:
-        measured = dict(target.evaluate(job.config, job.epochs, seed, state))
+        # A copy: a target may change what it is given, and one in a process of its own has one.
+        config = copy.deepcopy(job.config)
+        measured = dict(target.evaluate(config, job.epochs, seed, state))
         folds, seen = measured.pop("folds", []), measured.pop("observed", None)
         outcome |= {"metrics": _numbers(measured), "folds": _for_json(folds)}
         observed = _for_json(dict(seen or {}))
@@ -127,7 +130,7 @@ def _refused(target: Any, job: Job, max_bytes: int | None) -> str | None:
     """Why the training is not begun, if by the target's own estimate it cannot fit."""
     if max_bytes is None or not hasattr(target, "estimate_memory"):
         return None
-    need = target.estimate_memory(job.config)
+    need = target.estimate_memory(copy.deepcopy(job.config))
     if need <= max_bytes:
         return None
     return f"refused: it needs about {need / 1e9:.2f} GB, allowed are {max_bytes / 1e9:.2f}"

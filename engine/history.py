@@ -3,6 +3,7 @@
 All of it derives from the journal; each trial is looked at once, as a long search has many.
 """
 
+import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -62,9 +63,11 @@ class History:
             log.info("best so far: %s", telling.describe(self.best, self.ranking))
         if self.folder:
             self.folder.save_population(self.rows)
-            layers = self.layers(self.best.config) if self.best and self.layers else None
             if self.baseline:
                 self.folder.save_baseline(self.baseline)
+            layers = None
+            if self.best and self.layers:
+                layers = self.layers(copy.deepcopy(self.best.config))
             self.folder.save_winner(self.best, self.ranking, self.full_epochs, layers)
         return self.best
 

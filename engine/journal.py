@@ -2,19 +2,22 @@
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from search.trial import Trial
+from search.trial import Job, Trial, canonical
 from utils import InputError
 
 
 class Journal:
-    """The trials of a run in order of arrival, in memory and, if it has a path, on disk first."""
+    """The trials of a run in order of arrival, in memory and, if it has a path, on disk first.
 
-    def __init__(self, path: Path | None = None):
+    declared: gives back to a configuration the types that JSON does not know (`Space.declared`).
+    """
+
+    def __init__(self, path: Path | None = None, declared: Callable[[Any], Any] = dict):
         self.trials: list[Trial] = []
         self.warnings: list[str] = []
         self.replayed = 0  # how many were there when the journal was opened
@@ -30,13 +33,23 @@ class Journal:
                 )
                 os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
             for trial in trials:
-                self._remember(trial)
+                self._remember(replace(trial, config=declared(trial.config)))
             self.replayed = len(self.trials)
             self._file = open(path, "a", encoding="utf-8")
 
-    def find(self, key: tuple[int, int, int]) -> Trial | None:
-        """The trial of a job that was done already."""
-        return self._by_key.get(key)
+    def find(self, job: Job) -> Trial | None:
+        """The trial of a job that was done already.
+
+        InputError if the journal has the job with another configuration.
+        """
+        trial = self._by_key.get(job.key)
+        if trial is not None and canonical(trial.config) != canonical(job.config):
+            raise InputError(
+                f"the run cannot go on: in its journal trial {job.trial} is "
+                f"{canonical(trial.config)}, and now it would be {canonical(job.config)}; space, "
+                "target or settings are not those with which it began"
+            )
+        return trial
 
     def append(self, trial: Trial) -> Trial:
         """Records a trial; when this returns, it is on disk. Returns what is kept in memory."""

@@ -63,7 +63,7 @@ def check_file(path: Path, flag: str = "") -> None:
 
 def check_not_read(path: Path, configs: Sequence[Path], flag: str) -> None:
     """InputError if writing there would overwrite a configuration, or the record of a search."""
-    read = [*configs, *(config.parent / "run.json" for config in configs)]
+    read = [*configs, *(config.resolve().parent / "run.json" for config in configs)]
     if path.resolve() in [one.resolve() for one in read]:
         raise InputError(f"{flag}{path} would overwrite what is read; name another file")
 

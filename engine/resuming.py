@@ -1,18 +1,19 @@
-"""Which settings may change when a run goes on, and where its images are."""
+"""What may change when a run goes on, and where its images are."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from engine.run import data_place
 from engine.settings import FIELDS, Settings, resolve
 from utils import InputError
 
-# What may change when a run goes on; else its results would. A fingerprint knows the images.
+# What may change when a run goes on; else its results would. A fingerprint knows the images, and
+# the run keeps a copy of its space.
 MAY_DIFFER = (
     *("max_time", "grace", "max_total_epochs", "max_generations", "verbosity", "workers"),
     *("scheduler", "trial_timeout", "max_memory_gb", "max_checkpoint_gb", "dataset"),
-    *("allow_inexact", "data_dir"),
+    *("allow_inexact", "data_dir", "space"),
     *("wandb", "wandb_project", "wandb_entity", "wandb_group", "wandb_tags"),
 )
 INEXACTLY = ("device", "threads")  # with allow_inexact only
@@ -57,3 +58,20 @@ def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
                 f"{', '.join(MAY_DIFFER)} may differ{hint}"
             )
     return settings
+
+
+def differences(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """What results depend on to the last bit and is not the same any more.
+
+    (what, before, after).
+    """
+    versions = [("versions", name) for name in ("torch", "numpy", "scipy", "ConfigSpace")]
+    facts = [(name,) for name in ("training_version", "model_version", "device", "processor")]
+    for path in (("data", "fingerprint"), *facts, *versions):
+        old, new = before, after
+        for name in path:
+            old, new = old.get(name, {}), new.get(name, {})
+        if old != new:
+            yield " ".join(path), old or "not noted", new

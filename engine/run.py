@@ -1,9 +1,11 @@
 """The run folder: names of all paths, the append-only journal, and the files derived from it.
 
 run.json         settings, data set, versions, device, sessions, winner
+space.json       the search space
 trials.jsonl     the journal: one line per finished job, the only truth
 population.csv   a row a generation
 opt_cfg.json     the best configuration so far
+baseline.json    the space's default configuration within the limits, if the search began with it
 log.txt          what was printed
 checkpoints/     states of children between two rungs (gone at the end)
 """
@@ -12,24 +14,31 @@ import dataclasses
 import fcntl
 import itertools
 import logging
+import os
 import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from engine.environment import environment
+from engine.resuming import differences
 from engine.settings import Settings
 from engine.stopping import Stop
 from search.constraints import Ranking
 from search.trial import Trial
-from utils import InputError, nearest, read_json, write_csv, write_json
+from utils import InputError, nearest, read_json, replacing, write_csv, write_json
 
 RUN_VERSION = 1
 MIN_FREE_BYTES = 50 * 10**6  # journal, results and log of a long search
-_TAKEN = ("last", "run.json", "opt_cfg.json")  # names with a meaning in a folder of runs
+_TAKEN = (
+    "last",
+    "run.json",
+    "opt_cfg.json",
+    "baseline.json",
+)  # names with a meaning in a folder of runs
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,-]{0,199}")
 log = logging.getLogger("nas")
 POPULATION_COLUMNS = ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time", "epochs"]
@@ -48,6 +57,7 @@ class RunFolder:
         self.trials_jsonl = self.path / "trials.jsonl"
         self.population_csv = self.path / "population.csv"
         self.opt_cfg_json = self.path / "opt_cfg.json"
+        self.baseline_json = self.path / "baseline.json"
         self.log_txt = self.path / "log.txt"
         self.checkpoints = self.path / "checkpoints"
         try:
@@ -125,11 +135,11 @@ class RunFolder:
         """
         facts = {**facts, **environment(), "inexact": self.record.get("inexact", [])}
         if must_match:
-            differences = list(_differences(self.record, facts))
+            changed = list(differences(self.record, facts))
             threads = self.record["settings"]["threads"]
             if threads != settings.threads:
-                differences.append(("threads", threads, settings.threads))
-            for what, old, new in differences:
+                changed.append(("threads", threads, settings.threads))
+            for what, old, new in changed:
                 words = f"{what} was {old} in this run and is {new} now"
                 if not settings.allow_inexact:
                     raise InputError(
@@ -157,8 +167,6 @@ class RunFolder:
             {**self.record["sessions"][-1], "end": now(), "reason": reason},
         ]
         self.save(sessions=sessions)
-        if self.latest is not None and self.record.get("winner"):
-            write_json(self.latest / "run.json", self.record)
 
     def close(self) -> None:
         """Ends the lock."""
@@ -226,17 +234,26 @@ class RunFolder:
             }
         )
         write_json(self.opt_cfg_json, trial.config)
-        if (
-            self.latest is not None
-        ):  # run.json lies beside, so that `main.py` knows the limits of the search
-            write_json(self.latest / "opt_cfg.json", trial.config)
-            write_json(self.latest / "run.json", self.record)
+        if self.latest is not None:
+            self._link(self.opt_cfg_json, self.latest)
+
+    def _link(self, file: Path, folder: Path) -> None:
+        """Makes a link to the file in the folder of runs: `main.py` finds the search behind it.
+
+        Replaced whole: searches that share a folder of runs never mix what they write there.
+        """
+        with replacing(folder / file.name) as temporary:
+            try:
+                temporary.symlink_to(os.path.relpath(file, folder))
+            except OSError:  # no links on this file system
+                shutil.copyfile(file, temporary)
 
     def save_baseline(self, trial: Trial) -> None:
         """Writes the baseline's configuration, bare, and what is known of it into run.json."""
         self.save(baseline={"config": trial.config, "metrics": trial.metrics})
-        for folder in filter(None, (self.path, self.latest)):
-            write_json(folder / "baseline.json", trial.config)
+        write_json(self.baseline_json, trial.config)
+        if self.latest is not None:
+            self._link(self.baseline_json, self.latest)
 
     def save_population(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes population.csv."""
@@ -302,23 +319,6 @@ def unused_name(runs: Path, name: str) -> str:
     """
     names = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(2)))
     return next(candidate for candidate in names if not (runs / candidate).exists())
-
-
-def _differences(
-    before: Mapping[str, Any], after: Mapping[str, Any]
-) -> Iterator[tuple[str, Any, Any]]:
-    """What results depend on to the last bit and is not the same any more.
-
-    (what, before, after).
-    """
-    versions = [("versions", name) for name in ("torch", "numpy", "scipy", "ConfigSpace")]
-    facts = [(name,) for name in ("training_version", "model_version", "device", "processor")]
-    for path in (("data", "fingerprint"), *facts, *versions):
-        old, new = before, after
-        for name in path:
-            old, new = old.get(name, {}), new.get(name, {})
-        if old != new:
-            yield " ".join(path), old or "not noted", new
 
 
 def now() -> str:

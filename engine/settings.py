@@ -268,10 +268,10 @@ def _from_json(item: dataclasses.Field, value: Any) -> Any:
     return value
 
 
-def space_file(settings: Settings) -> Path:
-    """The file of the search space."""
-    known = SPACES.get(settings.space)
-    return CONFIGS / known if known else Path(settings.space)
+def space_file(name: str | None) -> Path:
+    """The file of a search space, by its name or path; None is what older runs have."""
+    known = SPACES.get(name or Settings.space)
+    return CONFIGS / known if known else Path(str(name))
 
 
 def _check(item: dataclasses.Field, value: Any) -> None:

@@ -48,15 +48,16 @@ class Clock:
 class StopSignals:
     """Turns SIGINT and SIGTERM into a `Stop`: at once in training, never in a write.
 
-    The first signal gives the signals back to Python's own handlers: a second one ends the process
-    at once. A process that a training forks has the handlers from before, too: a Stop is no
-    business of its, and who waits for its end would wait for ever.
+    The first signal gives the signals back to the handlers of before: if these are Python's own, a
+    second one ends the process at once. A process that a training forks has the handlers from
+    before, too: a Stop is no business of its, and who waits for its end would wait for ever.
     """
 
     _entered: "list[StopSignals]" = []  # those whose handlers are in place
 
     def __init__(self) -> None:
         self._held: str | None = None
+        self._number: int | None = None
         self._shielded = True
         self._previous: dict[int, Any] = {}
 
@@ -95,8 +96,13 @@ class StopSignals:
         if self._held is not None:
             raise Stop(self._held)
 
+    def pass_on(self) -> None:
+        """Gives the signal that came, if any, to the handler of before: after all is in order."""
+        if self._number is not None:
+            signal.raise_signal(self._number)
+
     def _on_signal(self, number: int, _frame: object) -> None:
-        self._held = _SIGNALS[signal.Signals(number)]
+        self._number, self._held = number, _SIGNALS[signal.Signals(number)]
         self._give_back()
         if not self._shielded:
             raise Stop(self._held)

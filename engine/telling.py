@@ -1,5 +1,6 @@
 """What a search says to people: estimates, the best so far, the summary at its end."""
 
+import copy
 import logging
 import math
 import os
@@ -53,7 +54,7 @@ def estimate(
     """Says before the first job how long two generations will take, if the target can guess."""
     if not hasattr(target, "estimate_seconds") or not children:
         return
-    guesses = [target.estimate_seconds(child.config, 1) for child in children]
+    guesses = [target.estimate_seconds(copy.deepcopy(child.config), 1) for child in children]
     per_epoch = sum(guesses) / len(guesses) / workers
     times = [per_epoch * total_epochs(brackets) for brackets in (first, second)]
     words = [in_words(seconds) for seconds in times]

@@ -17,7 +17,6 @@ sys.path.insert(0, str(ROOT))  # started from anywhere
 
 from engine.settings import read_preset, resolve
 from optimizer import search
-from search.space import Space
 from utils import derive_rng
 
 MATERIALS = {"steel": (79e3, 7.85e-3), "bronze": (45e3, 8.8e-3)}  # MPa, g/mm^3
@@ -50,6 +49,6 @@ if __name__ == "__main__":
         **{"epochs": 27, "min_epochs": 3, "eta": 3, "max_generations": 30, "workers": "0"},
     }
     strong = read_preset(str(ROOT / "configs" / "strong.json"))
-    result = search(Space(space), Spring(), resolve(strong, settings))
+    result = search(space, Spring(), resolve(strong, settings))
     print(f"{len(result.trials)} trials, {result.reason}; feasible: {result.feasible}")
     print(result.best.config, result.best.metrics)

@@ -19,7 +19,8 @@ from ConfigSpace import (
     UniformIntegerHyperparameter,
 )
 
-from engine.settings import Settings, space_file
+from engine.settings import Settings
+from engine.spaces import own_space
 from reports.reading import Run, read_run
 from search.constraints import Constraint
 from search.space import Space
@@ -84,7 +85,8 @@ def export_optuna(run_folder: Path, path: Path) -> int:
     rungs: dict[int, list[Trial]] = {}
     for trial in sorted(run.trials, key=lambda trial: trial.key):
         rungs.setdefault(trial.trial, []).append(trial)
-    ranges = _distributions(settings, [_plain(first.config) for first, *_ in rungs.values()])
+    configs = [_plain(first.config) for first, *_ in rungs.values()]
+    ranges = _distributions(run_folder, settings, configs)
     start = datetime.datetime.fromisoformat(sessions[0]["start"]).replace(tzinfo=None)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
@@ -158,14 +160,17 @@ def _scalar(value: Any) -> Any:
     return canonical_json(plain) if isinstance(plain, list | dict) else plain
 
 
-def _distributions(settings: Settings, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _distributions(
+    run_folder: Path, settings: Settings, configs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """Optuna's distribution of each hyperparameter.
 
     That of the search space if the space is still there and holds all values, else the range of
     the values.
     """
     try:
-        space: Mapping[str, Any] = Space.load(space_file(settings)).configspace
+        own = own_space(run_folder, settings.space)
+        space: Mapping[str, Any] = Space.load(own).configspace
     except InputError:
         space = {}
     ranges = {}

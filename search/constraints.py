@@ -9,7 +9,8 @@ from typing import Any
 from search.trial import Trial
 from utils import InputError
 
-_CONSTRAINT = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=)\s*(\S+)\s*")
+# A metric has any name without < and >: val/acc, f1-score, mAP@0.5, macro recall.
+_CONSTRAINT = re.compile(r"\s*([^\s<>](?:[^\n<>]*[^\s<>])?)\s*(<=|>=)\s*(\S+)\s*")
 RankKey = tuple[bool, float, float, int]
 
 
@@ -82,7 +83,7 @@ class Ranking:
         InputError if it cannot.
         """
         sense, _, metric = str(objective).strip().partition(" ")
-        if sense not in ("maximize", "minimize") or not metric.strip().isidentifier():
+        if sense not in ("maximize", "minimize") or not metric.strip():
             raise InputError(
                 f"objective {objective!r} is neither 'maximize METRIC' nor 'minimize METRIC'"
             )

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from search.constraints import Constraint, Ranking, total_violation
+from search.constraints import Ranking
 from search.evolution import LimitsUnreachable, Proposal, draw_child, propose
 from search.fitting import fit
 from search.hyperband import Bracket, Child, successive_halving
+from search.known import Known
 from search.space import Config, Space
 from search.surrogate import Model
 from search.trial import Job, Trial, canonical
-from utils import InputError, derive_rng
+from utils import derive_rng
 
 Breed = Callable[[np.random.Generator], Proposal]
 STARTS, ROUNDS = 4, 5  # of steps from the best proposals
@@ -45,11 +46,10 @@ class Nursery:
     immigrants: float = 0.0
     proposals: int = 1
     default_first: bool = False  # child 0 is the space's default configuration
-    limits: tuple[Constraint, ...] = ()
     seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.limits = self.ranking.cheap(self.cheap(self.space.default()))
+        self.known = Known(self.space, self.ranking, self.cheap, self.run_seed)
 
     def draw(
         self, population: Sequence[Trial], count: int, model: Model | None = None
@@ -76,7 +76,7 @@ class Nursery:
                     drawn = self._screened(drawn, breed, model, rng)
                     model = model.believing(drawn[0])
             except LimitsUnreachable as error:
-                raise InputError(self._unreachable(error.nearest)) from None
+                raise self.known.unreachable(error.nearest) from None
             if drawn is None:
                 break
             self.seen.add(canonical(drawn[0]))
@@ -87,29 +87,31 @@ class Nursery:
         """The default configuration, fitted to the limits, if it is asked for and can be."""
         if not self.default_first:
             return None
-        config = fit(self.space, self.space.default(), self.violation, rng)
-        return (config, (), "default") if self.violation(config) <= 0 else None
+        violation = self.known.violation
+        config = fit(self.space, self.space.default(), violation, rng)
+        return (config, (), "default") if violation(config) <= 0 else None
 
     def _draw(self, breed: Breed, rng: np.random.Generator) -> Proposal | None:
-        return draw_child(self.space, breed, self.violation, self.seen, rng)
+        return draw_child(self.space, breed, self.known.violation, self.seen, rng)
 
     def _screened(
         self, first: Proposal, breed: Breed, model: Model, rng: np.random.Generator
     ) -> Proposal:
-        """The best of `proposals` by the model: some are bred, the rest are steps from the best.
+        """The best of `proposals` by the model: a sixth is bred, the rest are steps from the best.
 
         From several of these, for what they are worth has many local optima. Steps keep the
         parents and the operator of the proposal from which they began.
         """
-        batch = max(1, self.proposals // (1 + ROUNDS))
-        bred = [first, *(self._draw(breed, rng) for _ in range(batch - 1))]
+        count = max(1, self.proposals // (1 + ROUNDS))
+        bred = [first, *(self._draw(breed, rng) for _ in range(count - 1))]
         drawn = [proposal for proposal in bred if proposal]
         worth = model.worth([config for config, _, _ in drawn])
         places = np.argsort(-worth, kind="stable")[:STARTS]
         best = [drawn[place] for place in places]
         most = [worth[place] for place in places]
-        for _ in range(ROUNDS):
-            climbers = [i % len(best) for i in range(batch)]
+        ends = [(self.proposals - count) * i // ROUNDS for i in range(ROUNDS + 1)]
+        for begin, end in itertools.pairwise(ends):
+            climbers = [i % len(best) for i in range(end - begin)]
             steps = [self._draw(functools.partial(self._step, best[i]), rng) for i in climbers]
             taken = [(i, step) for i, step in zip(climbers, steps, strict=True) if step]
             values = model.worth([step[0] for _, step in taken]) if taken else np.array([])
@@ -120,16 +122,6 @@ class Nursery:
 
     def _step(self, start: Proposal, rng: np.random.Generator) -> Proposal:
         return self.space.perturb(start[0], rng), start[1], start[2]
-
-    def violation(self, config: Config) -> float:
-        """Of the limits that are known before training."""
-        return total_violation(self.limits, self.cheap(config))
-
-    def _unreachable(self, nearest: Config) -> str:
-        cheap = self.cheap(nearest)
-        limits = " and ".join(map(str, self.limits))
-        found = ", ".join(f"{limit.metric} {cheap[limit.metric]:,}" for limit in self.limits)
-        return f"no configuration of the space meets {limits}; the nearest found has {found}"
 
 
 def halvings(

@@ -21,7 +21,7 @@ from ConfigSpace import (
 from ConfigSpace.forbidden import ForbiddenRelation
 from ConfigSpace.types import NotSet
 
-from search.values import Scale, allowed, cast, native
+from search.values import Scale, allowed, cast, check_choices, choice_at, choices, declared, native
 from utils import InputError, nearest
 
 Config = dict[str, Any]
@@ -41,6 +41,9 @@ class Space:
         parents = configspace.parents_of
         self._parents = {name: [one.name for one in parents[name]] for name in self.names}
         self.parents = {parent for names in self._parents.values() for parent in names}
+        self._choices = {name: choices(configspace[name]) for name in self.names}
+        for name in self.names:
+            check_choices(configspace[name])
         # For ConfigSpace's draws; seeded before each, which is much faster than another one.
         self._stream = np.random.RandomState(0)
 
@@ -61,6 +64,11 @@ class Space:
         if not space.names:
             raise InputError(f"search space {path} has no hyperparameters")
         return space
+
+    @classmethod
+    def of(cls, space: "Space | ConfigurationSpace") -> "Space":
+        """The same, or the one around a space of ConfigSpace."""
+        return cls(space) if isinstance(space, ConfigurationSpace) else space
 
     def default(self) -> Config:
         """The default configuration of the space."""
@@ -208,8 +216,8 @@ class Space:
         config: Config = {}
         warnings, outside = [], False
         for name in self.names:
-            value, active = values.get(name), self._active(name, config)
-            if active and value is None:
+            value, active, own = values.get(name), self._active(name, config), self._choices[name]
+            if active and value is None and (name not in values or None not in own):
                 raise InputError(
                     f"hyperparameter {name!r} is active here but has no value; "
                     f"allowed is {allowed(self.configspace[name])}"
@@ -242,11 +250,22 @@ class Space:
 
     def _draw(self, name: str, rng: np.random.Generator) -> Any:
         self._stream.seed(int(rng.integers(2**31)))
-        return native(self.configspace[name].sample_value(seed=self._stream))
+        one, values = self.configspace[name], self._choices[name]
+        drawn = one.sample_vector(seed=self._stream)
+        return choice_at(values, drawn) if values else native(one.to_value(drawn))
+
+    def declared(self, config: Mapping[str, Any]) -> Config:
+        """A configuration that was JSON, with its choices as they were declared."""
+        return {name: declared(self._choices.get(name, ()), config[name]) for name in config}
 
     def _native(self, configuration: Configuration) -> Config:
-        values = dict(configuration)
-        return {name: native(values[name]) for name in self.names if name in values}
+        config: Config = {}
+        vector, index_of = configuration.get_array(), self.configspace.index_of
+        for name, values in self._choices.items():
+            place = vector[index_of[name]]
+            if place == place:  # NaN where it is inactive
+                config[name] = choice_at(values, place) if values else native(configuration[name])
+        return config
 
     def _steps(self, name: str, value: Any) -> list[Any]:
         """Values near the given one, in a fixed order: see `repair`."""

@@ -25,7 +25,7 @@ from search.features import Features
 from search.space import Config
 from search.trial import Trial
 
-MODEL_VERSION = 4  # of what is decided with a model; a run that goes on needs the same
+MODEL_VERSION = 5  # of what is decided with a model; a run that goes on needs the same
 LEAST = 8  # trials before anything is expected
 MOST = 500  # the latest ones count
 MOST_FOR_PARAMETERS = 256

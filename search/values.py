@@ -1,13 +1,14 @@
 """Values of a hyperparameter: as native ones, on the unit scale, as a user writes them."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ConfigSpace import CategoricalHyperparameter, Constant, OrdinalHyperparameter
 from ConfigSpace.hyperparameters import FloatHyperparameter, Hyperparameter, IntegerHyperparameter
 
-from utils import InputError
+from utils import InputError, canonical_json
 
 MAX_REAL = 1e300  # a longer whole number has no float
 MAX_WHOLE = 2**62  # ConfigSpace's own checks hold whole numbers in 64 bits
@@ -61,9 +62,47 @@ def choices(hyperparameter: Hyperparameter) -> list[Any]:
     return [native(value) for value in values]
 
 
+def choice_at(values: list[Any], place: float) -> Any:
+    """A choice by ConfigSpace's number for it, which is 1 for a constant.
+
+    ConfigSpace's own values are of one type of numpy's: of [1, 1.5] it makes 1.0, of [True, 2] 1.
+    """
+    return values[int(place)] if len(values) > 1 else values[0]
+
+
 def native(value: Any) -> Any:
     """ConfigSpace hands out numpy scalars, which are neither JSON nor equal in a hash."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+def declared(values: Sequence[Any], value: Any) -> Any:
+    """The one of the values, as it was declared, that this is; the value itself if it is none.
+
+    JSON makes a list of (3, 3), and people write 1.0 for 1.
+    """
+    for one in values:
+        if isinstance(one, bool) == isinstance(value, bool) and one == value:
+            return one
+        if isinstance(one, list | tuple | dict) and _same_json(one, value):
+            return one
+    return value
+
+
+def _same_json(one: Any, other: Any) -> bool:
+    try:
+        return canonical_json(one) == canonical_json(other)
+    except (TypeError, ValueError):  # not JSON, or not finite
+        return False
+
+
+def check_choices(hyperparameter: Hyperparameter) -> None:
+    """InputError for a choice that a journal could not give back."""
+    for choice in choices(hyperparameter):
+        if not _same_json(choice, choice):
+            raise InputError(
+                f"hyperparameter {hyperparameter.name!r} has the choice {choice!r}; allowed are "
+                "texts, finite numbers, True, False, None, and lists and dictionaries of these"
+            )
 
 
 def cast(hyperparameter: Hyperparameter, value: Any) -> Any:
@@ -79,7 +118,9 @@ def cast(hyperparameter: Hyperparameter, value: Any) -> Any:
         if abs(value) <= MAX_WHOLE and value == int(value):
             return int(value)
     if isinstance(hyperparameter, CategoricalHyperparameter | OrdinalHyperparameter | Constant):
-        if any(type(choice) is type(value) for choice in choices(hyperparameter)):
+        values = choices(hyperparameter)
+        value = declared(values, value)
+        if any(type(choice) is type(value) for choice in values):
             return value
     raise InputError(
         f"hyperparameter {hyperparameter.name!r} cannot be {value!r}; "

@@ -21,6 +21,12 @@ NUMBERS = st.floats(-1e6, 1e6) | st.integers(-(10**6), 10**6)
         ("precision >= 0.39", "precision", ">=", 0.39),
         ("  loss<=-1 ", "loss", "<=", -1.0),
         ("_m2>=0", "_m2", ">=", 0.0),
+        ("val/acc >= 0.5", "val/acc", ">=", 0.5),
+        ("f1-score>=.3", "f1-score", ">=", 0.3),
+        ("mAP@0.5 <= 1", "mAP@0.5", "<=", 1.0),
+        ("recall@k=5 >= 0.2", "recall@k=5", ">=", 0.2),
+        (" macro F1 (%)  <= 7", "macro F1 (%)", "<=", 7.0),
+        ("x<=2", "x", "<=", 2.0),
     ],
 )
 def test_parse_reads_metric_sense_and_bound(text, metric, sense, bound):
@@ -40,7 +46,9 @@ def test_parse_reads_metric_sense_and_bound(text, metric, sense, bound):
         "num_params <= inf",
         "num_params <= 1e400",
         "3 <= num_params",
-        "num-params <= 3",
+        "a <= b <= 3",
+        "precision >>= 3",
+        "<= 3",
         "num_params <= 3 or 4",
         "num_params <= 3\nx",
     ],
@@ -92,11 +100,19 @@ def test_violations_add_up():
 
 @pytest.mark.parametrize(
     "objective",
-    ["", "top3", "maximise top3", "maximize", "minimize ", "maximize a b", "Maximize m"],
+    ["", "top3", "maximise top3", "maximize", "minimize ", "maximize  ", "Maximize m"],
 )
 def test_an_objective_of_another_form_is_refused(objective):
     with pytest.raises(InputError, match="maximize METRIC"):
         Ranking.parse(objective)
+
+
+@pytest.mark.parametrize("name", ["val/acc", "f1-score", "mAP@0.5", "macro recall", "Güte"])
+def test_an_objective_may_have_any_name(name):
+    ranking = Ranking.parse(f"minimize {name}", [f"{name} <= 3"])
+    assert (ranking.metric, ranking.constraints[0].metric) == (name, name)
+    best, worst = (make_trial(i, metrics={name: value}) for i, value in ((1, 0.1), (0, 0.2)))
+    assert sorted([worst, best], key=ranking.key) == [best, worst]
 
 
 def test_feasible_before_infeasible_before_failed():

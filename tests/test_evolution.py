@@ -211,7 +211,7 @@ def test_children_derive_from_seed_and_trial_id_alone(space):
 
 def test_a_limit_on_what_only_training_tells_does_not_hinder_children(space):
     nursery = make_nursery(space, ["precision >= 2", "num_params <= 1e6"])
-    assert [limit.metric for limit in nursery.limits] == ["num_params"]
+    assert [limit.metric for limit in nursery.known.limits] == ["num_params"]
     assert len(nursery.draw([], 3)) == 3
 
 
@@ -278,3 +278,19 @@ def test_the_incumbent_is_the_best_of_those_trained_longest():
     assert incumbent([short, failed], ranking) is short
     assert incumbent([short, infeasible], ranking) is infeasible
     assert incumbent([short, infeasible, long, failed, diverged], ranking) is long
+
+
+@pytest.mark.parametrize("proposals", [2, 3, 5, 6, 16, 47, 192])
+def test_a_model_scores_as_many_proposals_as_were_asked_for(space, proposals):
+    scored = []
+
+    class Counting:
+        def worth(self, configs):
+            scored.extend(map(canonical, configs))
+            return np.arange(len(configs), dtype=float)
+
+        def believing(self, config):
+            return self
+
+    make_nursery(space, proposals=proposals).draw([], 1, Counting())
+    assert len(scored) == proposals

@@ -95,7 +95,8 @@ def test_a_search_on_the_real_images_beats_chance_clearly(tmp_path, monkeypatch,
     limits = ["num_params <= 1e5", "macs <= 2e6", "precision >= 0.2"]
     arguments = ["--dataset", "flowers17", "--runs_dir", str(tmp_path / "runs"), *budget.split()]
     assert optimizer.main([*arguments, "--constraints", *limits]) == 0
-    record = json.loads((tmp_path / "runs" / "run.json").read_text())
+    run = (tmp_path / "runs" / "opt_cfg.json").resolve().parent
+    record = json.loads((run / "run.json").read_text())
     assert record["data"]["name"] == "Oxford Flowers-17"
     assert record["winner"]["feasible"] and record["winner"]["fully_trained"]
     assert record["winner"]["metrics"]["top3"] > 2 * CHANCE

@@ -39,17 +39,27 @@ def test_a_journal_is_read_back_and_continued(tmp_path):
 def test_trials_are_found_by_their_key(tmp_path):
     write_journal(tmp_path / "trials.jsonl", TRIALS)
     journal = Journal(tmp_path / "trials.jsonl")
-    assert journal.find((1, 6, 0)) == TRIALS[3]
-    assert journal.find((1, 7, 0)) is None and journal.find((1, 6, 1)) is None
-    journal.append(make_trial(1, epochs=6, repeat=1))
-    assert journal.find((1, 6, 1)).repeat == 1
+    assert journal.find(make_trial(1, epochs=6)) == TRIALS[3]
+    assert journal.find(make_trial(1, epochs=7)) is None
+    again = make_trial(1, epochs=6, repeat=1)
+    assert journal.find(again) is None
+    journal.append(again)
+    assert journal.find(again).repeat == 1
+    journal.close()
+
+
+def test_a_trial_is_found_for_its_own_configuration_only(tmp_path):
+    write_journal(tmp_path / "trials.jsonl", TRIALS)
+    journal = Journal(tmp_path / "trials.jsonl")
+    with pytest.raises(InputError, match=r"trial 1 is {\"x\":1}, and now it would be {\"x\":2}"):
+        journal.find(make_trial(1, epochs=6, config={"x": 2}))
     journal.close()
 
 
 def test_without_a_path_nothing_is_written(tmp_path):
     journal = Journal()
     journal.append(TRIALS[0])
-    assert journal.find(TRIALS[0].key) == TRIALS[0]
+    assert journal.find(TRIALS[0]) == TRIALS[0]
     journal.close()
 
 

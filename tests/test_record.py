@@ -52,7 +52,7 @@ def test_a_recording_goes_on_and_is_packed(words, tmp_path, capsys, monkeypatch)
     assert "goes on" in told.err and "4 configurations" in told.out.splitlines()[-1]
 
     assert record.main([*words, "--configurations", "4", "--seed", "5"]) == 2
-    assert "drawn by other arguments" in capsys.readouterr().err
+    assert "now it would be" in capsys.readouterr().err
 
 
 def test_missing_curves_are_told(tmp_path):

@@ -182,7 +182,9 @@ def test_a_damaged_run_json_is_told_in_one_sentence(tmp_path, content):
 def test_the_winner_is_written_for_main_and_for_readers(tmp_path):
     folder = RunFolder(tmp_path / "runs" / "mine", latest=tmp_path / "runs")
     folder.save_winner(TRIALS[1], RANKING, 50)
-    for path in (folder.path, folder.latest):
+    latest = folder.latest / "opt_cfg.json"
+    assert latest.is_symlink() and latest.resolve() == folder.opt_cfg_json.resolve()
+    for path in (folder.path, latest.resolve().parent):
         assert json.loads((path / "opt_cfg.json").read_text()) == TRIALS[1].config
         winner = json.loads((path / "run.json").read_text())["winner"]
         assert winner == {

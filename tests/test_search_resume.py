@@ -1,5 +1,6 @@
 """A search that was stopped, killed or given more goes on to the same end."""
 
+import contextlib
 import csv
 import json
 import logging
@@ -16,6 +17,7 @@ from stubs import (
 )
 
 import optimizer
+from engine.run import RunFolder
 from optimizer import search
 from search.trial import canonical
 from tests.searches import (
@@ -146,7 +148,8 @@ def test_a_signal_stops_in_training_and_leaves_the_best(
     target = StubTarget(
         lambda *_: os.kill(os.getpid(), number) if len(target.calls) == after else None
     )
-    result = search(space, target, settings, tmp_path / "run")
+    with contextlib.closing(RunFolder(tmp_path / "run")) as folder:  # as a command does
+        result = search(space, target, settings, folder)
     assert result.reason == reason and len(result.trials) == after
     assert json.loads((tmp_path / "run" / "opt_cfg.json").read_text()) == result.best.config
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
@@ -163,5 +166,6 @@ def test_a_signal_between_trainings_waits_for_the_journal(space, tmp_path, monke
         return append(journal, trial)
 
     monkeypatch.setattr(optimizer.Journal, "append", append_with_signal)
-    result = search(space, StubTarget(), small(), tmp_path / "run")
+    with contextlib.closing(RunFolder(tmp_path / "run")) as folder:
+        result = search(space, StubTarget(), small(), folder)
     assert result.reason == "terminated" and len(on_disk(tmp_path / "run")) == 3

@@ -1,0 +1,33 @@
+"""What is measured of networks on images: mistakes in objective and limits are told at once."""
+
+from collections.abc import Sequence
+
+from search.constraints import Ranking
+from utils import InputError, nearest
+
+SHARES = ("top3", "top1", "precision", "recall", "precision_per_batch")  # from 0 to 1
+
+
+def check_bounds(ranking: Ranking) -> None:
+    """InputError for a limit on a share that is not between 0 and 1."""
+    for limit in ranking.constraints:
+        bound = limit.bound
+        if limit.metric in SHARES and not 0 <= bound <= 1:
+            percent = 2 <= bound <= 100
+            hint = (
+                f"{bound:g} % is {bound / 100:g}" if percent else f"the nearest is {bound > 1:d}"
+            )
+            raise InputError(
+                f"constraint '{limit}' cannot be: {limit.metric} is a share; allowed is a number "
+                f"from 0 to 1; {hint}"
+            )
+
+
+def check_metrics(ranking: Ranking, known: Sequence[str]) -> None:
+    """InputError for an objective or a limit on something that is not measured."""
+    for name in (ranking.metric, *(limit.metric for limit in ranking.constraints)):
+        if name not in known:
+            raise InputError(
+                f"objective or constraint on {name!r}: there is no such metric, but "
+                f"{', '.join(known)}{nearest(name, known)}"
+            )

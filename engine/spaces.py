@@ -1,0 +1,83 @@
+"""The search space of a run: the run's folder keeps a copy, so that it is whole in itself."""
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.run import RunFolder
+from engine.settings import space_file
+from search.space import Space
+from utils import InputError, canonical_json, without_nan, write_json
+
+log = logging.getLogger("nas")
+COPY = "space.json"
+# Who wrote a space, and how, is no part of it.
+_NO_PART = ("name", "python_module_version", "format_version")
+
+
+def own_space(run: Path, named: str | None) -> Path:
+    """The file of a run's search space.
+
+    The copy in the run's folder or, in a run of before there were copies, the one that was named.
+    """
+    return run / COPY if (run / COPY).exists() else space_file(named)
+
+
+def keep_space(folder: RunFolder, space: Space) -> None:
+    """Keeps a copy of the space in the folder of a run that begins, and its hash in run.json.
+
+    InputError, with what differs, if the run began with another space.
+    """
+    content, copy = _content(space), folder.path / COPY
+    noted = folder.record.get("space_hash")
+    if noted is None:
+        write_json(copy, content)
+        folder.save(space_hash=_hash(content))
+    elif noted != _hash(content):
+        what = f"its copy of it, {copy}, is gone or has been changed"
+        if copy.exists():
+            what = _difference(_content(Space.load(copy)), content) or what
+        raise InputError(f"run {folder.path} began with another search space: {what}")
+
+
+def tell_changed(folder: RunFolder, named: Path) -> None:
+    """Notes that the file from which the space of a run was read has changed since, if it has."""
+    noted = folder.record.get("space_hash")
+    if noted is None or not named.exists():
+        return
+    with contextlib.suppress(InputError):  # no space any more: a change, too, but not of this one
+        if _hash(_content(Space.load(named))) != noted:
+            own = folder.path / COPY
+            log.warning("NOTE: %s has changed; the run goes on with its own space, %s", named, own)
+
+
+def _content(space: Space) -> dict[str, Any]:
+    """All of a space as JSON in ConfigSpace's format, without notes of its author (`meta`)."""
+    content = without_nan(space.configspace.to_serialized_dict())
+    for one in content["hyperparameters"]:
+        one["meta"] = None
+    return content
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    own = {name: part for name, part in content.items() if name not in _NO_PART}
+    return "sha256:" + hashlib.sha256(canonical_json(own).encode()).hexdigest()
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first thing that differs, in words; '' if nothing does."""
+    old, new = (
+        {one["name"]: json.dumps(one, sort_keys=True) for one in content["hyperparameters"]}
+        for content in (before, now)
+    )
+    for name in [*old, *new]:
+        if old.get(name) != new.get(name):
+            was, is_now = (found.get(name, "not there") for found in (old, new))
+            return f"hyperparameter {name!r} was {was} and is {is_now} now"
+    parts = ("conditions", "forbiddens", "hyperparameters")
+    changed = [name for name in parts if before[name] != now[name]]
+    return f"its {changed[0]} differ" if changed else ""

@@ -1,0 +1,66 @@
+"""What is known of a configuration before training, and how far that is beyond the limits."""
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from search.constraints import Constraint, Ranking, total_violation
+from search.space import Config, Space
+from utils import InputError, derive_rng
+
+TRIES = 1000  # samples of the space for one of which `cheap` does not raise
+
+
+class Known:
+    """By the target's `cheap`; a configuration for which that raises is infeasible.
+
+    limits: the constraints on metrics that `cheap` reports. refusal: the first reason for which
+    it raised, for display, and the configuration.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        ranking: Ranking,
+        cheap: Callable[[Config], Mapping[str, Any]],
+        run_seed: int,
+    ):
+        self.cheap, self.refusal = cheap, ""
+        self.limits: tuple[Constraint, ...] = ()
+        self.limits = ranking.cheap(self._any(space, run_seed))
+
+    def metrics(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """What `cheap` reports; it gets a copy, as it may change what it is given."""
+        return dict(self.cheap(copy.deepcopy(dict(config))))
+
+    def violation(self, config: Mapping[str, Any]) -> float:
+        """Of the limits that are known before training; infinite if `cheap` raises."""
+        try:
+            return total_violation(self.limits, self.metrics(config))
+        except Exception as error:
+            self.refusal = self.refusal or f"{type(error).__name__}: {error}, for {dict(config)}"
+            return math.inf
+
+    def unreachable(self, nearest: Mapping[str, Any]) -> InputError:
+        """Why a search cannot begin, if that is the configuration nearest to the limits."""
+        if math.isinf(self.violation(nearest)):
+            return self._none_taken()
+        known = self.metrics(nearest)
+        limits = " and ".join(map(str, self.limits))
+        found = ", ".join(f"{limit.metric} {known[limit.metric]:,}" for limit in self.limits)
+        return InputError(
+            f"no configuration of the space meets {limits}; the nearest found has {found}"
+        )
+
+    def _any(self, space: Space, run_seed: int) -> dict[str, Any]:
+        """The metrics of the default, or of a sample if `cheap` raises there."""
+        config, rng = space.default(), derive_rng(run_seed, "known")
+        for _ in range(TRIES):
+            if self.violation(config) == 0:  # there are no limits yet
+                return self.metrics(config)
+            config = space.sample(rng)
+        raise self._none_taken()
+
+    def _none_taken(self) -> InputError:
+        return InputError(f"no configuration was found for which `cheap` works: {self.refusal}")

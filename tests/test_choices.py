@@ -1,0 +1,110 @@
+"""Choices of every type that JSON or numpy would change: they stay as they were declared."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from ConfigSpace import (
+    Categorical,
+    ConfigurationSpace,
+    Constant,
+    Float,
+    OrdinalHyperparameter,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from stubs import StubTarget, bare
+
+from engine.settings import resolve
+from optimizer import search
+from search.space import Space
+from search.trial import canonical
+from tests.searches import STRONG
+from utils import InputError
+
+KERNELS = [(3, 3), (5, 5), [7, 7], "none", None]
+MIXED = {"whole": [1, 1.5, 2], "step": [0.1, 1, 10], "truth": [True, 2], "either": [0, "0", None]}
+NOTHING = {"workers": "0", "pop_size": 4, "num_children": 3, "epochs": 4, "min_epochs": 1}
+NOTHING |= {"objective": "minimize loss", "constraints": []}
+
+
+def made_of(*hyperparameters) -> Space:
+    space = ConfigurationSpace()
+    space.add(*hyperparameters)
+    return Space(space)
+
+
+def typed(config: dict) -> list:
+    return [(name, type(value), value) for name, value in config.items()]
+
+
+def nothing_known(_):
+    return {}
+
+
+@pytest.mark.parametrize(
+    "one",
+    [Categorical("k", KERNELS), OrdinalHyperparameter("k", KERNELS), Constant("k", (3, 3))],
+    ids=lambda one: type(one).__name__,
+)
+@pytest.mark.parametrize("preset", [{}, STRONG], ids=["published", "strong"])
+def test_choices_that_are_no_json_survive_the_journal(tmp_path, one, preset):
+    space = made_of(one, Float("x", (0.0, 1.0)))
+
+    def settings(generations):
+        return resolve({**preset, **NOTHING, "max_generations": generations})
+
+    whole = search(space, StubTarget(cheap=nothing_known), settings(3))
+    first = StubTarget(cheap=nothing_known)
+    search(space, first, settings(1), tmp_path / "run")
+    second = StubTarget(cheap=nothing_known)
+    result = search(space, second, settings(3), tmp_path / "run")
+    assert bare(result.trials) == bare(whole.trials) and result.reason == whole.reason
+    assert typed(result.best.config) == typed(whole.best.config)
+    seen = [typed(config) for config, *_ in [*first.calls, *second.calls]]
+    assert sorted(map(str, seen)) == sorted(str(typed(trial.config)) for trial in whole.trials)
+    values = getattr(one, "choices", getattr(one, "sequence", None)) or [(3, 3)]
+    declared = {(type(value), str(value)) for value in values}
+    assert {(type(c["k"]), str(c["k"])) for c, *_ in first.calls + second.calls} <= declared
+
+
+@given(st.integers(0, 2**32))
+def test_each_value_has_one_type_whatever_makes_the_child(seed):
+    rng = np.random.default_rng(seed)
+    space = made_of(
+        *(Categorical(name, values) for name, values in MIXED.items()),
+        OrdinalHyperparameter("order", [1, 2.5, 10]),
+    )
+    allowed = {**MIXED, "order": [1, 2.5, 10]}
+    one, two = space.sample(rng), space.default()
+    for child in (
+        *(one, two, space.mutate(one, rng), space.perturb(one, rng)),
+        *(space.recombine(one, two, rng), space.repair(one, lambda c: canonical(c) == "", rng)),
+    ):
+        for name, kind, value in typed(child):
+            assert (kind, value) in [(type(choice), choice) for choice in allowed[name]]
+    assert typed(space.adopt(json.loads(json.dumps(one)))[0]) == typed(one)
+
+
+@pytest.mark.parametrize("preset", [{}, STRONG], ids=["published", "strong"])
+def test_numbers_that_are_equal_are_one_configuration(preset):
+    space = made_of(Categorical("c", [1, 1.5, 2]), Categorical("d", [0.1, 1, 10]))
+    given = {**preset, **NOTHING, "max_generations": 12}
+    result = search(space, StubTarget(cheap=nothing_known), resolve(given))
+    found = {trial.trial: trial.config for trial in result.trials}
+    every = set(itertools.product([1, 1.5, 2], [0.1, 1, 10]))
+    assert len(found) <= 9 and len({tuple(one.values()) for one in found.values()}) == len(found)
+    assert {tuple(one.values()) for one in found.values()} <= every
+
+
+def test_what_a_user_writes_is_the_choice_that_equals_it():
+    space = made_of(Categorical("c", [1, 1.5]), Categorical("k", [(3, 3), (5, 5)]))
+    adopted, warnings = space.adopt({"c": 1.0, "k": [5, 5]})
+    assert typed(adopted) == [("c", int, 1), ("k", tuple, (5, 5))] and not warnings
+
+
+@pytest.mark.parametrize("value", [print, {1, 2}, float("inf"), (1, object())])
+def test_what_no_journal_can_hold_is_refused_by_name(value):
+    with pytest.raises(InputError, match="hyperparameter 'k' has the choice .*; allowed are"):
+        made_of(Categorical("k", [value, "b"]))

@@ -1,0 +1,295 @@
+"""What a caller of `search` may do with a target of his own, and what he is told."""
+
+import logging
+import os
+import signal
+
+import pytest
+from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
+from stubs import bare, lines, on_disk
+
+from engine import pool
+from engine.settings import Settings, resolve
+from optimizer import search
+from search.space import Space
+from search.trial import canonical
+from tests.searches import STRONG
+from utils import InputError, derive_seed, read_json
+
+SMALL = {"workers": "0", "pop_size": 4, "num_children": 3, "epochs": 4, "min_epochs": 1}
+SMALL |= {"objective": "minimize loss", "constraints": [], "max_generations": 2}
+by_preset = pytest.mark.parametrize("preset", [{}, STRONG], ids=["published", "strong"])
+
+
+def settings(**given) -> Settings:
+    return resolve({**SMALL, **given})
+
+
+def space() -> Space:
+    made = ConfigurationSpace()
+    made.add(Float("lr", (1e-4, 1.0), log=True), Integer("width", (1, 64)))
+    made.add(Categorical("shape", [[3, 3], [5, 5]]))
+    return Space(made)
+
+
+class Own:
+    """A loss out of the configuration's hash, better with epochs; can be pickled."""
+
+    def cheap(self, config):
+        return {"size": config["width"]}
+
+    def evaluate(self, config, epochs, seed, state=None):
+        loss = derive_seed("loss", canonical(config)) / 2**63 + 1 / epochs
+        return {"loss": loss, **self.cheap(config)}
+
+
+# ------------------------------------------------------------------------- what a target may do
+
+
+class Careless(Own):
+    """Changes every dictionary that it is given."""
+
+    def cheap(self, config):
+        config["shape"].append(config.pop("lr"))
+        return {"size": config.pop("width")}
+
+    def evaluate(self, config, epochs, seed, state=None):
+        measured = super().evaluate(dict(config), epochs, seed, state)
+        config["shape"].append(config.pop("lr"))
+        return measured
+
+    def layers(self, config):
+        return [config.pop("lr")]
+
+    def estimate_seconds(self, config, epochs):
+        return config.pop("lr")
+
+    def estimate_memory(self, config):
+        return config.pop("lr")
+
+
+class Careful(Careless):
+    """As Careless, on copies of its own."""
+
+    def evaluate(self, config, epochs, seed, state=None):
+        known = {**config, "shape": list(config["shape"])}
+        return super().evaluate(known, epochs, seed, state)
+
+
+@by_preset
+def test_a_target_may_change_what_it_is_given(tmp_path, preset):
+    given = {**preset, "constraints": ["size <= 50"], "max_memory_gb": 1.0, "max_generations": 5}
+    whole = search(space(), Careful(), settings(**given))
+    result = search(space(), Careless(), settings(**given), tmp_path / "run")
+    assert lines(result.trials) == lines(whole.trials) == lines(on_disk(tmp_path / "run"))
+    assert all(set(trial.config) == {"lr", "width", "shape"} for trial in result.trials)
+    assert all(trial.config["shape"] in ([3, 3], [5, 5]) for trial in result.trials)
+    assert result.best.config == whole.best.config
+
+
+class Picky(Own):
+    """Knows only networks of an odd width."""
+
+    def cheap(self, config):
+        if config["width"] % 2 == 0:
+            raise ValueError(f"width {config['width']} is even")
+        return super().cheap(config)
+
+
+@by_preset
+@pytest.mark.parametrize("limits", [[], ["size <= 40"]])
+def test_a_configuration_for_which_cheap_raises_is_infeasible(preset, limits, caplog):
+    result = search(space(), Picky(), settings(**preset, constraints=limits))
+    assert result.reason == "generation limit" and result.feasible
+    assert all(trial.config["width"] % 2 == 1 for trial in result.trials)
+    assert not limits or max(trial.config["width"] for trial in result.trials) <= 40
+    told = [record.message for record in caplog.records if "`cheap` raises" in record.message]
+    assert len(told) == 1 and "ValueError: width" in told[0] and "is even" in told[0]
+
+
+def test_cheap_that_always_raises_is_told_with_its_reason():
+    class Broken(Own):
+        def cheap(self, config):
+            raise KeyError("depth")
+
+    with pytest.raises(InputError, match="for which `cheap` works: KeyError: 'depth', for"):
+        search(space(), Broken(), settings())
+
+
+def test_the_rest_of_the_space_may_raise_where_the_limits_are_broken():
+    class Torn(Own):
+        def cheap(self, config):
+            if config["width"] < 60:
+                raise ValueError("too narrow")
+            return super().cheap(config)
+
+    with pytest.raises(InputError, match="meets size <= 3; the nearest found has size 60"):
+        search(space(), Torn(), settings(constraints=["size <= 3"]))
+
+
+def test_a_trial_without_the_metric_that_decides_has_failed():
+    given = settings(constraints=["recall >= 0"], max_generations=3)
+    result = search(space(), Forgetful(), given)
+    assert result.reason == "generation limit" and result.feasible
+    failed = [trial for trial in result.trials if trial.config["width"] % 2]
+    assert 0 < len(failed) < len(result.trials)
+    for trial in result.trials:
+        assert trial.status == ("failed" if trial in failed else "ok")
+        assert trial in failed or trial.error is None
+    assert (
+        "on 'recall': the target measures no such thing, but loss, size, recal" in failed[0].error
+    )
+    assert "did you mean recal?" in failed[0].error
+
+
+class Forgetful(Own):
+    """Measures no recall of networks of an odd width."""
+
+    def evaluate(self, config, epochs, seed, state=None):
+        name = "recal" if config["width"] % 2 else "recall"
+        return {**super().evaluate(config, epochs, seed, state), name: 0.5}
+
+
+@pytest.mark.parametrize(("size", "most"), [(2, 2), (50, 5)])
+def test_a_metric_that_no_trial_has_is_told_early(tmp_path, size, most):
+    given = settings(objective="maximize accuracy", pop_size=size, max_generations=0)
+    with pytest.raises(InputError, match="on 'accuracy': .* no such thing, but loss, size"):
+        search(space(), Own(), given, tmp_path / "run")
+    assert len(on_disk(tmp_path / "run")) == most
+
+
+# ------------------------------------------------------------------------- what a caller is told
+
+
+class Unpicklable(Own):
+    """Cannot be taken over by a worker."""
+
+    def __setstate__(self, state):
+        raise RuntimeError("no licence here")
+
+    def __getstate__(self):
+        return {"some": 1}
+
+
+def test_why_workers_failed_is_in_the_result_and_a_warning(caplog, monkeypatch):
+    monkeypatch.setattr(pool, "RESTART_SECONDS", 0.0)
+    result = search(space(), Unpicklable(), settings(workers="1"))
+    assert (result.best, result.reason) == (None, "failures")
+    assert "no licence here" in result.detail
+    warned = [one.message for one in caplog.records if one.levelno >= logging.WARNING]
+    assert any("no licence here" in message for message in warned)
+
+
+def test_the_usual_end_is_in_words_too_but_no_warning(caplog):
+    result = search(space(), Own(), settings())
+    assert result.detail == result.reason == "generation limit"
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
+
+
+def test_a_space_of_configspace_is_taken_as_it_is(tmp_path):
+    whole = search(space(), Own(), settings())
+    result = search(space().configspace, Own(), settings(), tmp_path / "run")
+    assert bare(result.trials) == bare(whole.trials)
+
+
+# ------------------------------------------------------------------------------------- signals
+
+
+class Signalled(Own):
+    """Gets a signal in its fifth training, once."""
+
+    def __init__(self, number):
+        self.number, self.calls = number, 0
+
+    def evaluate(self, config, epochs, seed, state=None):
+        self.calls += 1
+        if self.calls == 5:
+            os.kill(os.getpid(), self.number)
+        return super().evaluate(config, epochs, seed, state)
+
+
+@pytest.mark.parametrize("with_folder", [True, False])
+def test_ctrl_c_ends_the_search_in_order_and_the_loop_of_the_caller(tmp_path, with_folder):
+    folder, begun = tmp_path / "run" if with_folder else None, []
+    with pytest.raises(KeyboardInterrupt):
+        for number in range(3):
+            begun.append(number)
+            search(space(), Signalled(signal.SIGINT), settings(), folder)
+    assert begun == [0]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if with_folder:
+        assert len(on_disk(folder)) == 4 and (folder / "opt_cfg.json").exists()
+        assert read_json(folder / "run.json")["sessions"][0]["reason"] == "interrupted"
+        whole = search(space(), Own(), settings())
+        result = search(space(), Own(), settings(), folder)
+        assert bare(result.trials) == bare(whole.trials)
+
+
+def test_sigterm_reaches_the_handler_of_the_caller_after_the_end(tmp_path):
+    met = []
+
+    def handler(number, _):
+        met.append((number, read_json(tmp_path / "run" / "run.json")["sessions"][0]["reason"]))
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        result = search(space(), Signalled(signal.SIGTERM), settings(), tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert met == [(signal.SIGTERM, "terminated")] and result.reason == "terminated"
+
+
+# --------------------------------------------------------------------- a run folder that goes on
+
+
+def narrower() -> Space:
+    made = ConfigurationSpace()
+    made.add(Float("lr", (1e-3, 1.0), log=True), Integer("width", (1, 64)))
+    made.add(Categorical("shape", [[3, 3], [5, 5]]))
+    return Space(made)
+
+
+def test_a_run_goes_on_in_its_own_space_only(tmp_path):
+    search(space(), Own(), settings(max_generations=0), tmp_path / "run")
+    before = (tmp_path / "run" / "trials.jsonl").read_bytes()
+    with pytest.raises(InputError, match="began with another search space: hyperparameter 'lr'"):
+        search(narrower(), Own(), settings(), tmp_path / "run")
+    assert (tmp_path / "run" / "trials.jsonl").read_bytes() == before
+    own = Space.load(tmp_path / "run" / "space.json")
+    whole = search(space(), Own(), settings())
+    result = search(own, Own(), settings(), tmp_path / "run")
+    assert bare(result.trials) == bare(whole.trials)
+
+
+def test_a_copy_of_the_space_that_was_changed_is_refused(tmp_path):
+    search(space(), Own(), settings(max_generations=0), tmp_path / "run")
+    narrower().configspace.to_json(tmp_path / "run" / "space.json")
+    changed = Space.load(tmp_path / "run" / "space.json")
+    with pytest.raises(InputError, match="space.json, is gone or has been changed"):
+        search(changed, Own(), settings(), tmp_path / "run")
+
+
+def test_a_run_goes_on_with_its_own_settings_only(tmp_path):
+    search(space(), Own(), settings(max_generations=0), tmp_path / "run")
+    with pytest.raises(InputError, match="seed is 123 in this run and cannot become 5"):
+        search(space(), Own(), settings(seed=5), tmp_path / "run")
+
+
+def test_a_line_of_the_journal_counts_for_its_own_configuration_only(tmp_path):
+    """Also in a run of before its space was recorded."""
+    folder = tmp_path / "run"
+    search(space(), Own(), settings(max_generations=0), folder)
+    (folder / "run.json").unlink()
+    (folder / "space.json").unlink()
+    with pytest.raises(InputError, match="in its journal trial 0 is .* and now it would be"):
+        search(narrower(), Own(), settings(), folder)
+
+
+# ------------------------------------------------------------------------------- in what order
+
+
+@by_preset
+def test_one_worker_does_the_brackets_in_series(preset):
+    result = search(space(), Own(), settings(**preset))
+    places = [(one.generation, -one.bracket, one.rung) for one in result.trials]
+    assert places == sorted(places) and len({one.bracket for one in result.trials}) == 3
