@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.run import data_place
 from engine.settings import FIELDS, Settings, resolve
 from utils import InputError
 
@@ -17,6 +16,16 @@ MAY_DIFFER = (
     *("wandb", "wandb_project", "wandb_entity", "wandb_group", "wandb_tags"),
 )
 INEXACTLY = ("device", "threads")  # with allow_inexact only
+
+
+def data_place(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings by which the images of a run are found again, whatever `auto` means now."""
+    data = record.get("data") if isinstance(record, dict) else None
+    if not isinstance(data, dict) or not {"kind", "root"} <= set(data):  # it ended before
+        return {}
+    if data["kind"] == "folder":
+        return {"dataset": data["root"], "data_dir": None}
+    return {"dataset": data["kind"], "data_dir": data["root"]}
 
 
 def place_of_images(

@@ -278,16 +278,6 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def data_place(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings by which the images of a run are found again, whatever `auto` means now."""
-    data = record.get("data") if isinstance(record, dict) else None
-    if not isinstance(data, dict) or not {"kind", "root"} <= set(data):  # it ended before
-        return {}
-    if data["kind"] == "folder":
-        return {"dataset": data["root"], "data_dir": None}
-    return {"dataset": data["kind"], "data_dir": data["root"]}
-
-
 def run_name(settings: Settings, peer: str | None = None) -> str:
     """How the run was made, in words that can be a file name; the date is local time."""
     bounds = {constraint.metric: constraint.bound for constraint in settings.ranking().constraints}

@@ -15,8 +15,8 @@ from stubs import make_trial, write_journal
 from engine import run
 from engine.history import History
 from engine.journal import Journal
-from engine.resuming import resumed
-from engine.run import RunFolder, data_place, run_name
+from engine.resuming import data_place, resumed
+from engine.run import RunFolder, run_name
 from engine.settings import Settings, resolve
 from optimizer import main
 from search.constraints import Ranking
