@@ -10,9 +10,10 @@ export PYTHONUNBUFFERED := 1
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-run: install  ## search with configs/quick.json, then measure what it found (ten minutes, two cores)
-	$(BIN)/python optimizer.py --config configs/quick.json --max_time 450 --grace 5
-	$(BIN)/python main.py -c runs/opt_cfg.json configs/default.json -t True -e 50 2 --output runs/quick
+run: install  ## search with configs/quick.json, then measure and explain what it found
+	$(BIN)/python optimizer.py --config configs/quick.json
+	$(BIN)/python main.py -c runs/opt_cfg.json runs/baseline.json -t True --output runs/quick
+	$(BIN)/python -m reports last --results runs/quick/opt_cfg_result_test.json --output runs/quick
 
 test: install-dev  ## the test suite, without the slow tests, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile

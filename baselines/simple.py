@@ -5,6 +5,7 @@ the best `FEW` of a round, by feasibility and objective as in the search, go on 
 """
 
 from baselines.recorder import Recorder
+from search.fitting import fit
 from utils import derive_rng
 
 FEW = 3
@@ -18,6 +19,7 @@ def one_epoch_first(recorder: Recorder) -> None:
         while len(trials) < settings.epochs:
             rng = derive_rng(recorder.settings.seed, "one epoch first", number)
             config, number = recorder.space.sample(rng), number + 1
+            config = fit(recorder.space, config, recorder.known.violation, rng)
             if recorder.cheap_violation(config) <= 0:
                 trials.append(recorder.train(config, 1))
         for trial in sorted(trials, key=recorder.ranking.key)[:FEW]:

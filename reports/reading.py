@@ -146,7 +146,14 @@ def _means(points: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def find_run(name: str | Path, runs_dir: str | Path = "runs") -> Path:
-    """The folder of the run at a path, or of that name in `runs_dir`; InputError without one."""
+    """The folder of the run at a path, or of that name in `runs_dir`; InputError without one.
+
+    'last' is the run whose journal is the newest.
+    """
+    if str(name) == "last":
+        journals = Path(runs_dir).glob("*/trials.jsonl")
+        newest = max(journals, key=lambda file: (file.stat().st_mtime, file), default=None)
+        name = newest.parent if newest else name
     places = [Path(name), Path(runs_dir) / name]
     path = next((place for place in places if (place / "run.json").is_file()), None)
     if path is None:
