@@ -96,7 +96,7 @@ def fingerprint_files(files: list[File]) -> str:
         try:
             content = path.read_bytes()
         except OSError as error:
-            unread.append(f"{path} cannot be read ({error.strerror})")
+            unread.append((path, f"cannot be read ({error.strerror})"))
             continue
         line = f"{name}\0{len(content)}\0{hashlib.sha256(content).hexdigest()}\n"
         digest.update(line.encode(errors="surrogateescape"))
@@ -112,7 +112,7 @@ def decode_all(files: Sequence[File], size: int) -> np.ndarray:
         try:
             pixels[i] = decode(path, size)
         except InputError as error:
-            broken.append(str(error))
+            broken.append((path, str(error).removeprefix(f"{path} ")))
     _refuse(broken, len(files))
     return pixels
 
@@ -154,14 +154,18 @@ def _eight_bits(pixels: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
     return (pixels // 257).astype(np.uint8)
 
 
-def _refuse(complaints: Sequence[str], count: int) -> None:
+def _refuse(complaints: Sequence[tuple[Path, str]], count: int) -> None:
     """InputError with what is wrong with some of `count` images, if there is anything."""
-    if len(complaints) == 1:
-        raise InputError(complaints[0])
-    if complaints:
-        more = len(complaints) - NAMED
-        named = "; ".join([*complaints[:NAMED], *([f"and {more} more"] if more > 0 else [])])
-        raise InputError(f"{len(complaints)} of {count} images cannot be used: {named}")
+    if not complaints:
+        return
+    (path, reason), *others = complaints
+    first = f"{path} {reason}"
+    if not others:
+        raise InputError(first)
+    named = [f"{other.parent.name}/{other.name}" for other, _ in others[: NAMED - 1]]
+    more = f" and {len(others) - len(named)} more" if len(others) > len(named) else ""
+    words = f"{len(complaints)} of {count} images cannot be used"
+    raise InputError(f"{words}: {first}; likewise {', '.join(named)}{more}")
 
 
 def _divided_files(root: Path, part: str, split: int) -> list[File]:
@@ -217,7 +221,7 @@ def _numbered_files(
         label, image = labels[number - 1], f"image_{number:0{digits}d}.jpg"
         files.append((label, f"{label + 1}/{image}", root / "jpg" / image))
         if not os.path.isfile(files[-1][2]):
-            missing.append(f"{files[-1][2]} is missing")
+            missing.append((files[-1][2], "is missing"))
     _refuse(missing, len(files))
     return sorted(files, key=lambda file: (file[0], file[2].name))
 
