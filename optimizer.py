@@ -12,12 +12,11 @@ arguments and wires.
 """
 
 import contextlib
-import copy
 import dataclasses
 import logging
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,7 +32,7 @@ from engine.journal import Journal
 from engine.machine import one_thread
 from engine.metrics import check_bounds, check_metrics
 from engine.observers import Observer, Observers
-from engine.planning import epoch_limit, first_generation, learns, margin, plan
+from engine.planning import cost_by, epoch_limit, first_generation, learns, margin, plan
 from engine.progress import progress
 from engine.resuming import place_of_images, resumed
 from engine.run import RunFolder
@@ -199,16 +198,6 @@ def evolve(
         if len(children) < size(planned):
             raise Stop("space exhausted")
     raise Stop("generation limit")
-
-
-def cost_by(target: Any) -> Callable[[Mapping[str, Any]], float]:
-    """Of an epoch: the `cost` or `macs` of the target, else the same for all configurations."""
-
-    def cost(config: Mapping[str, Any]) -> float:
-        known = target.cheap(copy.deepcopy(dict(config)))
-        return float(known.get("cost", known.get("macs", 1.0)))
-
-    return cost
 
 
 def main(argv: Sequence[str] | None = None) -> int:

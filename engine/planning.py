@@ -1,6 +1,9 @@
 """Which brackets a generation has, and what else of it follows from the settings alone."""
 
+import copy
 import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from engine.settings import Settings
 from search.hyperband import Bracket, hyperband_brackets, plain_bracket, total_epochs
@@ -52,3 +55,13 @@ def margin(settings: Settings, generation: int) -> float:
     """By how much the model wants an improvement, in standard deviations of the noise."""
     bold = settings.bold_every > 0 and generation % settings.bold_every == 0
     return settings.margin * (BOLD if bold else 1)
+
+
+def cost_by(target: Any) -> Callable[[Mapping[str, Any]], float]:
+    """Of an epoch: the `cost` or `macs` of the target, else the same for all configurations."""
+
+    def cost(config: Mapping[str, Any]) -> float:
+        known = target.cheap(copy.deepcopy(dict(config)))
+        return float(known.get("cost", known.get("macs", 1.0)))
+
+    return cost

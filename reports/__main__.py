@@ -5,8 +5,8 @@
     python -m reports RUN --export csv
 
 RUN is a run folder, the name of one in runs/, or 'last' for the newest; a search may be under way
-in it. Writes DIR/report.html (one file that needs nothing else), DIR/report.md and DIR/figures/ (SVG, PNG);
-or a file of one run for other viewers.
+in it. Writes DIR/report.html (one file that needs nothing else), DIR/report.md and DIR/figures/
+(SVG, PNG); or a file of one run for other viewers.
 """
 
 import sys

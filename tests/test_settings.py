@@ -24,7 +24,9 @@ from utils import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = sorted(
-    path for path in (ROOT / "configs").glob("*.json") if path.stem not in ("space", "default")
+    path
+    for path in (ROOT / "configs").glob("*.json")
+    if path.stem not in ("space", "space_modern", "default")
 )
 
 
@@ -235,10 +237,13 @@ def test_every_preset_loads(path):
     assert (resolve(preset) == Settings()) == (path.stem == "paper")
 
 
-def test_the_quick_preset_changes_budgets_and_limits_only():
-    allowed = {"pop_size", "num_children", "epochs", "min_epochs", "eta", "folds", "constraints"}
-    allowed |= {"max_generations", "max_time", "grace", "max_total_epochs", *SHORTHANDS}
-    assert read_preset(str(ROOT / "configs" / "quick.json")).keys() <= allowed
+def test_the_quick_preset_is_the_modern_one_with_less_to_spend():
+    paths = (ROOT / "configs" / f"{name}.json" for name in ("quick", "modern", "strong"))
+    quick, modern, strong = (read_preset(str(path)) for path in paths)
+    budget = {"epochs", "constraints", "max_time", "max_total_epochs"}
+    assert {name for name in quick if quick[name] != modern.get(name)} <= budget
+    assert modern.keys() <= quick.keys()
+    assert strong.items() <= {**modern, "sampler": "evolution", "hyperband": True}.items()
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "null", '"x"'])
