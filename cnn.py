@@ -10,9 +10,8 @@ published (configs/space.json)
     then `linear -> ReLU -> dropout`, repeated; then the classifier.
 modern (configs/space_modern.json)
     one to four stages of one or two `conv -> batch norm -> activation`, plain, residual (He et al.
-    2016) or depthwise-separable (Howard et al. 2017), with optional squeeze-and-excitation (Hu et
-    al. 2018); each stage but the first halves the side; then global average pooling, dropout and
-    the classifier.
+    2016) or depthwise-separable (Howard et al. 2017), each with a max pooling that halves the
+    side; then global average pooling, dropout and the classifier.
 """
 
 import functools
@@ -22,7 +21,6 @@ from typing import Any, NamedTuple
 
 Config = Mapping[str, Any]
 STEM_SIDE = 32  # pixels; the first convolution of the modern family brings larger images below it
-SQUEEZE = 4  # channels to one hidden unit of squeeze-and-excitation
 # What a configuration says of the training; the rest is the network.
 TRAINING = {"batch_size", "learning_rate_init", "weight_decay", "label_smoothing", "dropout_rate"}
 TRAINING |= {"flip", "shift", "cutout", "color", "mixup"}
@@ -55,8 +53,6 @@ class Layer(NamedTuple):
         """Parameters of its products: convolutions and linear layers, without biases."""
         if self.kind in ("conv", "linear"):
             return self.inputs // self.groups * self.outputs * self.kernel**2
-        if self.kind == "squeeze_excite":
-            return 2 * self.inputs * squeezed(self.inputs)
         return 0
 
     @property
@@ -64,8 +60,6 @@ class Layer(NamedTuple):
         """Trainable parameters, those of its branches not counted."""
         if self.kind == "batch_norm":
             return 2 * self.outputs
-        if self.kind == "squeeze_excite":
-            return self.weights + squeezed(self.inputs) + self.outputs
         biases = self.outputs if self.bias and self.kind in ("conv", "linear") else 0
         return self.weights + biases
 
@@ -73,11 +67,6 @@ class Layer(NamedTuple):
     def macs(self) -> int:
         """Multiply-adds of one image, those of its branches not counted."""
         return self.weights * (self.side**2 if self.kind == "conv" else 1)
-
-
-def squeezed(channels: int) -> int:
-    """Hidden units of squeeze-and-excitation."""
-    return max(1, channels // SQUEEZE)
 
 
 def layers(config: Config, image_size: int = 16, num_classes: int = 17) -> tuple[Layer, ...]:
@@ -127,13 +116,11 @@ def _modern(config: Config, image_size: int, num_classes: int) -> list[Layer]:
         name, outputs, stride = f"stage_{i}", config[f"width_{i}"], 1
         if i == 0:
             stride = 2 ** max(0, math.ceil(math.log2(image_size / STEM_SIDE)))
-        elif side > 1 and config["downsample"] == "stride":
-            stride = 2
-        elif side > 1:
-            side //= 2
-            found.append(Layer("max_pool", f"{name}.max_pool", channels, channels, side))
         found += _stage(config, name, channels, outputs, side, stride)
         channels, side = outputs, -(-side // stride)
+        if side > 1:
+            side //= 2
+            found.append(Layer("max_pool", f"{name}.max_pool", channels, channels, side))
     found.append(Layer("global_avg_pool", "global_avg_pool", channels, channels))
     found.append(Layer("dropout", "dropout", channels, channels))
     found.append(Layer("linear", "classifier", channels, num_classes))
@@ -150,11 +137,8 @@ def _stage(
         first = (inputs, side, stride) if j == 0 else (outputs, reduced, 1)
         found += _convolution(config, f"{name}.{j}", *first, outputs, kernel)
         found.append(Layer(activation, f"{name}.{j}.{activation}", outputs, outputs, reduced))
-    last = found.pop()
-    if config["squeeze_excite"]:
-        at = f"{name}.squeeze_excite"
-        found.append(Layer("squeeze_excite", at, outputs, outputs, reduced))
     if config["block"] == "residual":
+        last = found.pop()
         at, shortcut = f"{name}.shortcut", []
         if stride > 1:  # the mean, as by He et al. 2019 (section 4.2), and not every other pixel
             shortcut.append(Layer("avg_pool", f"{at}.pool", inputs, inputs, reduced, stride))
@@ -162,8 +146,9 @@ def _stage(
             shortcut.append(Layer("conv", f"{at}.conv", inputs, outputs, reduced, bias=False))
             shortcut.append(Layer("batch_norm", f"{at}.batch_norm", outputs, outputs, reduced))
         branches = tuple(found), tuple(shortcut)
-        found = [Layer("residual", f"{name}.add", inputs, outputs, reduced, branches=branches)]
-    return [*found, last]
+        total = Layer("residual", f"{name}.add", inputs, outputs, reduced, branches=branches)
+        found = [total, last]
+    return found
 
 
 def _convolution(

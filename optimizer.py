@@ -36,7 +36,7 @@ from engine.planning import cost_by, epoch_limit, first_generation, learns, marg
 from engine.progress import progress
 from engine.resuming import place_of_images, resumed
 from engine.run import RunFolder
-from engine.settings import FIELDS, SHORTHANDS, Settings, read_preset, resolve, space_file
+from engine.settings import Settings, read_preset, resolve, space_file, with_objective
 from engine.spaces import keep_space, own_space, tell_changed
 from engine.stopping import EXIT_CODES, Stop, StopSignals, not_swallowed
 from engine.tracking import tracking
@@ -208,8 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser(description: str) -> Parser:
     """The flags of a search: all settings, and where it begins or goes on."""
     parser = Parser(description)
-    for name in [*FIELDS, *SHORTHANDS]:
-        parser.add_setting(name)
+    parser.add_settings()
     parser.add_argument(
         "--config", metavar="PRESET", help="such as configs/quick.json; flags override it"
     )
@@ -272,6 +271,7 @@ def run_in(
     images, fingerprint = open_train(source)
     source = noted(source, images)
     check_folds(images.labels, settings.folds, source.class_names)
+    settings = with_objective(settings, source.num_classes)
     rungs = budget_levels(settings.epochs, settings.min_epochs, settings.eta)
     every = range(1, settings.epochs + 1)
     target = cross_validation(

@@ -77,8 +77,7 @@ class ImageTarget:
                 "batch_order": batch_order,
             },
         )
-        prepare_torch(threads, arithmetic)
-        self.device = torch.device(device)
+        self.device, self.threads = torch.device(device), threads
         self.image_size, self.num_classes = pixels.shape[1], num_classes
         self.labels, self.folds = labels, list(folds)
         self.batch_order = batch_order
@@ -125,13 +124,10 @@ class ImageTarget:
         with out_of_memory_as_memory_error():
             for fold in range(len(self.folds)):
                 started = time.perf_counter()
-                trainer = self.trainer(config, seed, fold)
-                curve: list[dict[str, Any]] = []
-                if saved is not None:
-                    trainer.restore(saved[fold]["trainer"])
-                    curve = saved[fold]["curve"]
-                curves.append(self._train(trainer, fold, epochs, curve))
-                states.append({"trainer": trainer.state(), "curve": curves[-1]})
+                before = None if saved is None else saved[fold]
+                after = self._fold(config, seed, fold, epochs, before, keep=state is not None)
+                curves.append(after["curve"])
+                states.append(after)
                 seconds.append(round(time.perf_counter() - started, 3))
         observed: dict[str, Any] = {"fold_seconds": seconds}
         if state is not None:
@@ -149,8 +145,26 @@ class ImageTarget:
         means = {name: float(np.mean([fold[name] for fold in folds])) for name in names}
         return {**means, **self.cheap(config), "folds": folds, "observed": observed}
 
+    def _fold(
+        self,
+        config: Mapping[str, Any],
+        seed: int,
+        fold: int,
+        epochs: int,
+        before: Mapping[str, Any] | None,
+        keep: bool,
+    ) -> dict[str, Any]:
+        """The curve of a fold, and its state if that is kept; else its network is freed here."""
+        trainer, curve = self.trainer(config, seed, fold), []
+        if before is not None:
+            trainer.restore(before["trainer"])
+            curve = before["curve"]
+        after = {"curve": self._train(trainer, fold, epochs, curve)}
+        return {**after, "trainer": trainer.state()} if keep else after
+
     def trainer(self, config: Mapping[str, Any], seed: int, fold: int) -> Trainer:
-        """An untrained network for a fold, with its generators."""
+        """An untrained network for a fold, with its generators, in a process set up for it."""
+        prepare_torch(self.threads, self.how["arithmetic"])
         return self.trainer_class(
             config,
             image_size=self.image_size,

@@ -45,10 +45,10 @@ LIMITS = (Constraint("num_params", "<=", 3e5), Constraint("macs", "<=", 4e6))
 WARM_UP, LAST = 0.25, 0.01  # of one-cycle: share of the steps; last rate, share of the largest
 DECAY = 0.98  # of the average of weights, a step
 TAIL = 0.2  # share of a rung's epochs in which stable-decay lowers the rate
-_BASE = {"block": "plain", "convs_per_stage": 1, "kernel_size": 3, "downsample": "pool"}
-_BASE |= {"activation": "relu", "squeeze_excite": False, "dropout_rate": 0.0, "batch_size": 32}
-_BASE |= {"weight_decay": 0.05, "label_smoothing": 0.1}
-_BASE |= {"flip": True, "shift": 0.125, "cutout": 0.3, "color": 0.2, "mixup": 0.0}
+_BASE = {"block": "plain", "convs_per_stage": 1, "kernel_size": 3, "activation": "relu"}
+_BASE |= {"dropout_rate": 0.0, "batch_size": 32}
+_BASE |= {"weight_decay": 0.5, "label_smoothing": 0.1}
+_BASE |= {"flip": True, "shift": 0.125, "cutout": 0.15, "color": 0.2, "mixup": 0.0}
 NETWORKS: list[dict[str, Any]] = [
     {"n_stages": 3, "width_0": 32, "width_1": 80, "width_2": 160},
     {"n_stages": 2, "width_0": 40, "width_1": 96, "kernel_size": 5, "batch_size": 16},
@@ -58,7 +58,7 @@ NETWORKS: list[dict[str, Any]] = [
 ]
 NETWORKS[2] |= {"convs_per_stage": 2, "batch_size": 64}
 NETWORKS[3] |= {"convs_per_stage": 2, "activation": "silu"}
-NETWORKS[4] |= {"squeeze_excite": True, "downsample": "stride", "activation": "silu"}
+NETWORKS[4] |= {"activation": "silu"}
 
 
 class Scheduled(Trainer):

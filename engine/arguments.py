@@ -34,6 +34,11 @@ class Parser(argparse.ArgumentParser):
             help="print a script that completes these flags in bash or zsh, and end",
         )
 
+    def add_settings(self) -> None:
+        """Adds all of them."""
+        for name in [*FIELDS, *SHORTHANDS]:
+            self.add_setting(name)
+
     def add_setting(self, name: str, **changes: Any) -> None:
         """Adds --name for a setting; a flag that is not given leaves no attribute behind."""
         if name in SHORTHANDS:

@@ -64,7 +64,7 @@ class Origin:
     @property
     def is_baseline(self) -> bool:
         """Whether this is not what the search found, but what it began with."""
-        return self.record["winner"]["config"] != _read(self.config)
+        return self.config.name == "baseline.json"
 
     @property
     def identity(self) -> dict[str, Any]:

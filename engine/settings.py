@@ -23,6 +23,8 @@ SHORTHANDS = {
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 # Search spaces that come with the program, in configs/.
 SPACES = {"published": "space.json", "modern": "space_modern.json"}
+OBJECTIVE, OBJECTIVE_OF_FEW = "maximize top3", "maximize top1"
+FEW_CLASSES = 10  # with fewer, top-3 tells networks apart badly: with three it is 1 for each
 MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
 
 
@@ -101,8 +103,9 @@ class Settings:
         None, "epochs to spend in all, counted per configuration", low=1
     )
     max_generations: int | None = _setting(None, "generations after the initial population", low=0)
-    objective: str = _setting(
-        "maximize top3", "what to optimise: 'maximize METRIC' or 'minimize METRIC'"
+    objective: str | None = _setting(
+        None,
+        "'maximize METRIC' or 'minimize METRIC' [maximize top3; top1 with fewer than ten classes]",
     )
     constraints: tuple[str, ...] = _setting(
         ("num_params <= 2e7", "precision >= 0.39"),
@@ -194,7 +197,7 @@ class Settings:
 
     def ranking(self) -> Ranking:
         """Objective and constraints; per_batch decides what a constraint on precision means."""
-        ranking = Ranking.parse(self.objective, self.constraints)
+        ranking = Ranking.parse(self.objective or OBJECTIVE, self.constraints)
         if self.precision == "macro":
             return ranking
         renamed = [
@@ -266,6 +269,12 @@ def _from_json(item: dataclasses.Field, value: Any) -> Any:
     if _is_number(value) and base_type(item) is int and value == int(value):
         return int(value)
     return value
+
+
+def with_objective(settings: Settings, num_classes: int) -> Settings:
+    """The settings with an objective for so many classes, if they have none."""
+    usual = OBJECTIVE_OF_FEW if num_classes < FEW_CLASSES else OBJECTIVE
+    return dataclasses.replace(settings, objective=settings.objective or usual)
 
 
 def space_file(name: str | None) -> Path:

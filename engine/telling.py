@@ -84,8 +84,10 @@ def summary(
         return "\n".join([*lines, "Nothing was trained to a usable result: nothing was written."])
     if not result.feasible:
         lines.append("No configuration met all limits: this is the one nearest to them.")
+    chances = chance(source.num_classes)
     known = [
         f"{name} {best.metrics[name]:.4f}"
+        + (f" (chance {chances[name]:.2f})" if name in chances else "")
         for name in dict.fromkeys((ranking.metric, "top1", "precision", "recall"))
         if best.metrics.get(name) is not None
     ]
@@ -95,6 +97,7 @@ def summary(
         f"Found:   {found}: {', '.join(known)}",
         *(f"Limit:   {verdict}" for verdict in verdicts(best.metrics, ranking)),
         *beside_baseline(result, ranking),
+        *beside_chance(best, ranking, chances),
         f"Data:    {source.name}",
         f"Files:   {config} (the configuration), {run_path}{os.sep} (everything else)",
         f"Next:    python main.py -c {config} -t True   # measures it on the test split",
@@ -114,6 +117,20 @@ def beside_baseline(result: Any, ranking: Ranking) -> list[str]:
     names = [ranking.metric, *(limit.metric for limit in ranking.constraints)]
     known = [f"{name} {number_words(baseline.metrics.get(name))}" for name in names]
     return [f"Baseline: the space's default within the same limits: {', '.join(known)}"]
+
+
+def beside_chance(best: Trial, ranking: Ranking, chances: Mapping[str, float]) -> list[str]:
+    """A sentence if the winner of a search is no better than guessing."""
+    value, guessed = best.metrics[ranking.metric], chances.get(ranking.metric)
+    if guessed is None or ranking.sign < 0 or (value is not None and value > guessed):
+        return []
+    return [f"This is no better than chance: guessing has {ranking.metric} {guessed:.2f}."]
+
+
+def chance(num_classes: int) -> dict[str, float]:
+    """What guessing gives, if all classes are as frequent."""
+    one = 1 / num_classes
+    return {"top3": min(1.0, 3 * one), "top1": one, "precision": one, "recall": one}
 
 
 def in_words(seconds: float) -> str:

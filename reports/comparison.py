@@ -85,6 +85,9 @@ def table(done: Sequence[Measured]) -> str:
         bounds = [one.intervals.get(name) for name in shown]
         cells = [f"{_number(b[0], 3)}..{_number(b[1], 3)}" if b else "" for b in bounds]
         rows.append(["  95 % interval", "", "", *cells, "", ""])
+    chances = telling.chance(len(first["dataset"]["class_names"]))
+    guessed = [_number(chances[name], 3) if name in chances else "" for name in shown]
+    rows.append(["chance", "", "", *guessed, "", ""])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     where = "the test split" if first["split"] == "test" else "the folds (means)"
     lines = ["", f"{first['dataset']['name']}, measured on {where}:"]

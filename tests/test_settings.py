@@ -17,6 +17,7 @@ from engine.settings import (
     Settings,
     read_preset,
     resolve,
+    with_objective,
 )
 from search.constraints import Constraint
 from search.space import Space
@@ -235,6 +236,14 @@ def test_every_preset_loads(path):
     preset = read_preset(str(path))
     # The published algorithm is the default, spelled out.
     assert (resolve(preset) == Settings()) == (path.stem == "paper")
+
+
+def test_with_few_classes_the_objective_is_top_1_unless_another_is_given():
+    for classes, objective in ((2, "maximize top1"), (9, "maximize top1"), (10, "maximize top3")):
+        assert with_objective(Settings(), classes).objective == objective
+    given = resolve({"objective": "maximize top3"})
+    assert with_objective(given, 3).objective == "maximize top3"
+    assert Settings().ranking().metric == "top3"
 
 
 def test_the_quick_preset_is_the_modern_one_with_less_to_spend():

@@ -1,6 +1,7 @@
 """Training and the target function: purity, metrics, odd trainings, devices, arithmetic."""
 
 import copy
+import gc
 import os
 import random
 import shutil
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from target import cross_validation, published_order, train_test
+from target import ImageTarget, cross_validation, published_order, train_test
 from tests.trainings import (
     CLASSES,
     CONFIG,
@@ -25,6 +26,7 @@ from tests.trainings import (
     without_curve,
 )
 from training.device import choose_device
+from training.trainer import Trainer
 from utils import InputError
 from vision.data import Images
 from vision.metrics import macro_precision, macro_recall
@@ -393,7 +395,7 @@ def test_cuda_is_taken_where_it_is(monkeypatch):
 
 
 def test_training_is_prepared_for_exact_repetition():
-    make_target(threads=1)
+    make_target(threads=1).trainer(CONFIG, 4, 0)
     assert torch.are_deterministic_algorithms_enabled() and torch.get_num_threads() == 1
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")
 
@@ -417,10 +419,38 @@ def test_training_leaves_the_arithmetic_of_the_process_alone():
 
 
 def test_a_gpu_rounds_to_tf32_only_where_it_is_asked_for():
-    for arithmetic, precision in (("tf32", "tf32"), ("bfloat16", "ieee"), ("float32", "ieee")):
-        make_target(arithmetic=arithmetic)
-        assert torch.backends.cuda.matmul.fp32_precision == precision
-        assert torch.backends.cudnn.conv.fp32_precision == precision
+    for arithmetic in ("tf32", "bfloat16", "float32"):
+        make_target(arithmetic=arithmetic).trainer(CONFIG, 4, 0)
+        rounded = arithmetic == "tf32"
+        assert torch.backends.cuda.matmul.allow_tf32 == rounded
+        assert torch.backends.cudnn.allow_tf32 == rounded
+        assert torch.get_float32_matmul_precision() == ("high" if rounded else "highest")
+        with torch.backends.cudnn.flags():  # PyTorch can still tell what holds
+            pass
+
+
+def test_constructing_a_target_changes_nothing_in_the_process():
+    make_target(arithmetic="float32").trainer(CONFIG, 4, 0)
+    torch.use_deterministic_algorithms(False)
+    make_target(arithmetic="tf32")
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.allow_tf32
+    make_target().trainer(CONFIG, 4, 0)
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_networks_and_moments_are_freed_fold_by_fold(monkeypatch):
+    """Without a state to be written, nothing of a fold is left when the next one begins."""
+    left, trainer = [], ImageTarget.trainer
+
+    def counted(self, *arguments):
+        gc.collect()
+        left.append(sum(isinstance(one, Trainer) for one in gc.get_objects()))
+        return trainer(self, *arguments)
+
+    monkeypatch.setattr(ImageTarget, "trainer", counted)
+    make_target(folds=3).evaluate(CONFIG, 2, 4)
+    assert left == [left[0]] * 3
 
 
 def test_bfloat16_continues_bit_for_bit_and_is_not_float32(tmp_path, at_once):

@@ -31,8 +31,6 @@ MODERN = {
     "convs_per_stage": 2,
     "kernel_size": 3,
     "activation": "silu",
-    "downsample": "stride",
-    "squeeze_excite": True,
     "dropout_rate": 0.3,
     "batch_size": 7,
     "learning_rate_init": 0.01,

@@ -38,9 +38,9 @@ def prepare_torch(threads: int, arithmetic: str = "float32") -> None:
     # That mode would also fill each new tensor with NaN; nothing here reads memory it did not set.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-    precision = "tf32" if arithmetic == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+    # By the older names: mixed with the newer ones, PyTorch refuses to tell what holds.
+    torch.backends.cuda.matmul.allow_tf32 = arithmetic == "tf32"
+    torch.backends.cudnn.allow_tf32 = arithmetic == "tf32"
     torch.set_num_threads(threads)
     _keep_freed_memory()
 

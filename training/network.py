@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnn import Layer, layers, squeezed
+from cnn import Layer, layers
 
 
 class Dropout(nn.Module):
@@ -43,20 +43,6 @@ class Flatten(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.permute(0, 2, 3, 1).flatten(1)
-
-
-class SqueezeExcite(nn.Module):
-    """Scales each channel by what the means of all channels say (Hu et al. 2018, section 3)."""
-
-    def __init__(self, channels: int, hidden: int):
-        super().__init__()
-        self.pool = GlobalAveragePool()
-        self.squeeze = nn.Linear(channels, hidden)
-        self.excite = nn.Linear(hidden, channels)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        scale = torch.sigmoid(self.excite(torch.relu(self.squeeze(self.pool(x)))))
-        return x * scale[:, :, None, None]
 
 
 class Residual(nn.Module):
@@ -129,8 +115,6 @@ def _module(layer: Layer, dropout: Dropout) -> nn.Module:
             return nn.Linear(layer.inputs, layer.outputs)
         case "dropout":
             return dropout
-        case "squeeze_excite":
-            return SqueezeExcite(layer.inputs, squeezed(layer.inputs))
         case "residual":
             return Residual(*(_sequential(branch, dropout) for branch in layer.branches))
     raise ValueError(f"no module for a layer of kind {layer.kind!r}")

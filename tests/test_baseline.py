@@ -1,0 +1,140 @@
+"""The modern search as users run it: it begins with the default, and is held against it."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from stubs import StubTarget
+
+import main
+import optimizer
+from engine import telling
+from engine.planning import epoch_limit, plan
+from engine.settings import Settings, resolve
+from search.constraints import Ranking
+from search.fitting import fit
+from search.hyperband import total_epochs
+from search.space import Space
+from search.trial import Trial
+from tests.command_line import ROOT, make_folder, read
+from utils import derive_rng
+
+pytestmark = pytest.mark.usefixtures("no_flowers")
+LIMITS = ["num_params <= 3e3", "macs <= 5e4", "precision >= 0.1"]
+SMALL = ["--image_size", 8, "--folds", 2, "--epochs", 4, "--min_epochs", 2, "--workers", 0]
+
+
+def run(home, folder, *more):
+    words = ["--config", ROOT / "configs" / "modern.json", "--dataset", folder, *SMALL]
+    words += ["--runs_dir", home / "runs", "--run_name", "r", "--constraints", *LIMITS, *more]
+    return optimizer.main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    home = tmp_path_factory.mktemp("modern")
+    folder = make_folder(home / "woods")
+    assert run(home, folder, "--max_generations", 2) == 0
+    return home
+
+
+def test_the_default_within_the_limits_is_trained_first_and_in_full(finished):
+    lines = [json.loads(x) for x in (finished / "runs" / "r" / "trials.jsonl").open()]
+    first = [line for line in lines if line["trial"] == 0]
+    assert [(line["operator"], line["epochs"]) for line in first] == [("default", 4)]
+    assert first[0]["metrics"]["num_params"] <= 3e3 and first[0]["metrics"]["macs"] <= 5e4
+    default = Space.load(ROOT / "configs" / "space_modern.json").default()
+    assert first[0]["config"].keys() == default.keys()
+    assert first[0]["config"]["cutout"] == default["cutout"]
+    assert first[0]["config"]["width_0"] < default["width_0"]
+
+
+def test_the_baseline_lies_beside_the_winner(finished):
+    record = read(finished / "runs" / "r" / "run.json")
+    for folder in (finished / "runs", finished / "runs" / "r"):
+        assert read(folder / "baseline.json") == record["baseline"]["config"]
+    assert record["settings"]["objective"] == "maximize top1"  # as there are three classes
+    assert "Baseline: " in (log := (finished / "runs" / "r" / "log.txt").read_text()) or (
+        "nothing better than its baseline" in log
+    )
+    assert "(chance 0.33)" in log
+
+
+def test_both_are_evaluated_as_they_were_searched(finished, tmp_path, capsys):
+    runs = finished / "runs"
+    words = ["-c", runs / "opt_cfg.json", runs / "baseline.json", "-t", "True", "-e", "2"]
+    main.main([*map(str, words), "--output", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert f"its baseline {runs / 'baseline.json'}, the space's default within" in out
+    result = read(tmp_path / "baseline_result_test.json")
+    assert result["optimizer"] == "schedule-free"
+    assert result["found_by"]["name"] == "r"
+    assert [limit["text"] for limit in result["constraints"]] == [
+        "num_params <= 3000",
+        "macs <= 50000",
+        "precision >= 0.1",
+    ]
+    chance = next(line for line in out.splitlines() if line.startswith("chance"))
+    assert "0.333" in chance
+
+
+def test_a_modern_configuration_from_nowhere_is_trained_as_such(finished, tmp_path, capsys):
+    config = read(finished / "runs" / "opt_cfg.json")
+    (tmp_path / "mine.json").write_text(json.dumps({**config, "cutout": 0.0, "dropout_rate": 0.0}))
+    words = ["-c", tmp_path / "mine.json", "-e", "1", "--dataset", finished / "woods"]
+    main.main([*map(str, words), "--image_size", "8", "--folds", "2"])
+    assert read(tmp_path / "result_cv.json")["optimizer"] == "schedule-free"
+
+
+def test_the_baseline_costs_one_full_training():
+    settings = resolve({**read(ROOT / "configs" / "modern.json"), "max_generations": 7})
+    without = resolve({**read(ROOT / "configs" / "modern.json"), "default_first": False})
+    assert total_epochs(plan(settings, 1)) == total_epochs(plan(without, 1)) + settings.epochs
+    assert plan(settings, 2) == plan(without, 2)
+    planned = sum(total_epochs(plan(settings, one)) for one in range(1, 8))
+    assert epoch_limit(settings) == planned
+    assert not Settings().default_first, "the published algorithm begins with samples only"
+
+
+@pytest.mark.parametrize("sampler", ["evolution", "random"])
+@pytest.mark.parametrize("initial", ["full", "brackets"])
+def test_any_method_can_begin_with_the_default(space, sampler, initial):
+    settings = Settings(
+        default_first=True,
+        sampler=sampler,
+        initial=initial,
+        pop_size=3,
+        epochs=4,
+        min_epochs=2,
+        max_generations=1,
+        workers="0",
+        constraints=("num_params <= 1e5",),
+    )
+    target = StubTarget()
+    result = optimizer.search(space, target, settings)
+    first = next(trial for trial in result.trials if trial.trial == 0)
+    limit = settings.ranking().constraints[0]
+    expected = fit(
+        space,
+        space.default(),
+        lambda config: limit.violation(target.cheap(config)),
+        # Its generator is that of child 0.
+        derive_rng(settings.seed, "child", 0),
+    )
+    assert first.operator == "default" and first.epochs == 4 and first.config == expected
+    assert result.baseline == first
+
+
+def test_a_winner_that_is_no_better_than_chance_is_called_that():
+    def words(top1):
+        record = dict(trial=0, generation=0, bracket=0, rung=0, epochs=1, charged=1, config={})
+        best = Trial(**record, metrics={"top1": top1})
+        return telling.beside_chance(best, Ranking.parse("maximize top1"), telling.chance(4))
+
+    assert words(0.26) == [] and "no better than chance" in words(0.25)[0]
+    assert telling.chance(2)["top3"] == 1.0
+
+
+def test_a_search_that_finds_nothing_better_says_so():
+    result = SimpleNamespace(best=SimpleNamespace(trial=0), baseline=SimpleNamespace(trial=0))
+    assert "nothing better" in telling.beside_baseline(result, Ranking.parse("maximize top1"))[0]
