@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from ConfigSpace import ConfigurationSpace
 
-from engine import telling
+from engine import planning, telling
 from engine.arguments import Parser
 from engine.command import command
 from engine.dispatch import Dispatcher
@@ -32,7 +32,6 @@ from engine.journal import Journal
 from engine.machine import one_thread
 from engine.metrics import check_bounds, check_metrics
 from engine.observers import Observer, Observers
-from engine.planning import cost_by, epoch_limit, first_generation, learns, margin, plan
 from engine.progress import progress
 from engine.resuming import place_of_images, resumed
 from engine.run import RunFolder
@@ -43,9 +42,9 @@ from engine.tracking import tracking
 from search.evolution import survivors
 from search.features import Features
 from search.generation import Nursery, halvings, size
-from search.hyperband import budget_levels, cut, shrink
+from search.hyperband import budget_levels, continuation, cut, shrink
 from search.space import Space
-from search.surrogate import MODEL_VERSION, Surrogate
+from search.surrogate import Surrogate
 from search.trial import Trial
 from utils import InputError
 
@@ -94,7 +93,7 @@ def search(
             if began:
                 resumed(folder.record, dataclasses.asdict(settings))
             keep_space(folder, space)
-            folder.begin_session(settings, model_facts(settings), must_match=began)
+            folder.begin_session(settings, planning.model_facts(settings), must_match=began)
             result = search_in(folder, space, target, settings, observers, signals)
             folder.end_session(result.reason)
     signals.pass_on()
@@ -119,22 +118,17 @@ def search_in(
         signals,
         open_executor(target, settings, name) as workers,
         Observers(observers) as watch,
-        one_thread() if learns(settings) else contextlib.nullcontext(),
+        one_thread() if planning.learns(settings) else contextlib.nullcontext(),
     ):
         doing = workers, settings, journal, folder, signals
-        dispatcher = Dispatcher(*doing, cost_by(target), watch)
-        watch.tell(Observer.begin, journal.trials, epoch_limit(settings))
+        dispatcher = Dispatcher(*doing, planning.cost_by(target), watch)
+        watch.tell(Observer.begin, journal.trials, planning.epoch_limit(settings))
         try:
             evolve(space, target, settings, dispatcher, history)
         except Stop as stop:
             result = conclude(history, stop, watch)
     history.close(result.reason)  # no worker is left that could write a state
     return result
-
-
-def model_facts(settings: Settings) -> dict[str, Any]:
-    """What a run notes of the model that decides in it."""
-    return {"model_version": MODEL_VERSION} if learns(settings) else {}
 
 
 def conclude(history: History, stop: Stop, watch: Observers) -> Result:
@@ -167,10 +161,10 @@ def evolve(
     population: list[Trial] = []
     told = ""
 
-    for generation in range(first_generation(settings), last + 1):
-        planned = plan(settings, generation)
-        wanted = margin(settings, generation)
-        model = surrogate.learn(history.trials, wanted) if learns(settings) else None
+    for generation in range(planning.first_generation(settings), last + 1):
+        planned = planning.plan(settings, generation)
+        wanted = planning.margin(settings, generation)
+        model = surrogate.learn(history.trials, wanted) if planning.learns(settings) else None
         screen = model if settings.proposals > 1 else None
         children = nursery.draw(population if evolving else [], size(planned), screen)
         if nursery.known.refusal != told:
@@ -179,7 +173,7 @@ def evolve(
                 "warning: configurations for which `cheap` raises are infeasible: %s", told
             )
         if not history.journal.trials:
-            second, workers = plan(settings, 1), dispatcher.pool.workers
+            second, workers = planning.plan(settings, 1), dispatcher.pool.workers
             telling.estimate(target, children, planned, second, settings, workers)
         left = (settings.max_total_epochs or sys.maxsize) - history.epochs
         brackets, limited = cut(shrink(planned, len(children)), left)
@@ -195,7 +189,12 @@ def evolve(
         watch.tell(Observer.generation_complete, history.rows[-1], history.trials)
         if limited:
             raise Stop("epoch limit")
-        if len(children) < size(planned):
+        if len(children) < size(planned):  # what is left goes to what was dropped early
+            left = (settings.max_total_epochs or sys.maxsize) - history.epochs
+            rest = continuation(history.trials, settings.epochs, left, generation + 1, ranking.key)
+            trials = dispatcher.run([rest])
+            population = survivors(population, trials, ranking.key, settings.pop_size)
+            history.add(population, trials, generation + 1)
             raise Stop("space exhausted")
     raise Stop("generation limit")
 
@@ -291,7 +290,7 @@ def run_in(
     keep_space(folder, space)
     data = {**source.to_dict(), "fingerprint": fingerprint}
     now = {"data": data, "device": str(target.device), "training_version": TRAINING_VERSION}
-    folder.begin_session(settings, {**now, **model_facts(settings)}, must_match)
+    folder.begin_session(settings, {**now, **planning.model_facts(settings)}, must_match)
     telling.set_up_logging(settings.verbosity, folder.log_txt)
     log.info("run %s", folder.path)
     facts = (source.name, len(images.labels), source.num_classes, settings.folds)

@@ -2,49 +2,42 @@
 
     python -m benchmarks.trainers --output trainers.jsonl
     python -m benchmarks.trainers --random 24 --schedules adam schedule-free --output random.jsonl
+    python -m benchmarks.trainers --variants --schedules schedule-free --output variants.jsonl
 
 Without --random: five networks of the modern space, three seeds, and for each seed --folds of its
 three folds. Each schedule first chooses its learning rate of three, by the loss of the first
 network on a further seed. With --random N: N random networks of that space within LIMITS, one fold
 each, with learning rates within a factor of three of the schedule's; also prints Spearman's
-correlation of each rung with the end. Augmentation, decay and smoothing are the same for all but
+correlation of each rung with the end. With --variants: the first network with one change in each
+row, for each seed a fold. Augmentation, decay and smoothing are the same for all but
 `adam`, the published training. Nothing here sees the test split. Each training is a line of
 --output, and a second call goes on from there.
 """
 
 import argparse
-import copy
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import spearmanr
-from torch import nn
 
+from benchmarks.schedules import RUNGS, SCHEDULES
 from cnn import count_macs, count_parameters
 from engine.command import command
 from search.constraints import Constraint, total_violation
 from search.fitting import fit
 from search.space import Space
 from target import ImageTarget, cross_validation
-from training.network import assemble
-from training.trainer import SCHEDULE_FREE, Normalize, Trainer
 from utils import derive_rng
 from vision.data import open_data, open_train
 
 ROOT = Path(__file__).resolve().parent.parent
 SPACE = Space.load(ROOT / "configs" / "space_modern.json")
-RUNGS = (3, 6, 12, 25, 50)
 SEEDS, CHOOSING_SEED = (1, 2, 3), 0
 LIMITS = (Constraint("num_params", "<=", 3e5), Constraint("macs", "<=", 4e6))
-WARM_UP, LAST = 0.25, 0.01  # of one-cycle: share of the steps; last rate, share of the largest
-DECAY = 0.98  # of the average of weights, a step
-TAIL = 0.2  # share of a rung's epochs in which stable-decay lowers the rate
 _BASE = {"block": "plain", "convs_per_stage": 1, "kernel_size": 3, "activation": "relu"}
 _BASE |= {"dropout_rate": 0.0, "batch_size": 32}
 _BASE |= {"weight_decay": 0.5, "label_smoothing": 0.1}
@@ -61,132 +54,23 @@ NETWORKS[3] |= {"convs_per_stage": 2, "activation": "silu"}
 NETWORKS[4] |= {"activation": "silu"}
 
 
-class Scheduled(Trainer):
-    """AdamW with a constant rate; subclasses change the rate or average the weights."""
-
-    averaging = False
-
-    def __init__(self, config: Mapping[str, Any], **options: Any):
-        super().__init__(config, **{**options, "optimizer": "adamw"})
-        weights, self.rate = list(self.network.parameters()), config["learning_rate_init"]
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in weights if p.ndim > 1], "weight_decay": config["weight_decay"]},
-            {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=self.rate, fused=True)
-        self.steps, self.steps_an_epoch = 0, 1
-        self.mean = [weight.detach().clone() for weight in weights]
-        if self.averaging:
-            bare = assemble(config, options["image_size"], options["num_classes"])
-            layers = Normalize(options["normalization"]), *bare.to_empty(device=self.device)
-            self.average = nn.Sequential(*layers).to(memory_format=torch.channels_last)
-
-    def train_epoch(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """See `Trainer`."""
-        self.steps_an_epoch = -(-len(labels) // self.batch_size)
-        super().train_epoch(images, labels)
-
-    def factor(self) -> float:
-        """What the learning rate is multiplied by."""
-        return 1.0
-
-    def step(self) -> None:
-        """See `Trainer`."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * self.factor()
-        super().step()
-        self.steps += 1
-        if self.averaging:  # the decay warms up, so that the first steps are soon forgotten
-            decay = min(DECAY, (1 + self.steps) / (10 + self.steps))
-            weights = [weight.detach() for weight in self.network.parameters()]
-            torch._foreach_lerp_(self.mean, weights, 1 - decay)
-
-    @torch.no_grad()
-    def average_weights(self) -> None:
-        """See `Trainer`."""
-        assert self.average is not None
-        for weight, mean in zip(self.average.parameters(), self.mean, strict=True):
-            weight.copy_(mean)
-
-
-class OneCycle(Scheduled):
-    """The rate rises, and falls with a cosine until the last rung (Smith and Topin 2019)."""
-
-    def factor(self) -> float:
-        """See `Scheduled`."""
-        done = self.steps / (RUNGS[-1] * self.steps_an_epoch)
-        if done < WARM_UP:
-            return 0.04 + 0.96 * done / WARM_UP
-        fall = (done - WARM_UP) / (1 - WARM_UP)
-        return LAST + (1 - LAST) * 0.5 * (1 + math.cos(math.pi * fall))
-
-
-class Averaged(Scheduled):
-    """A constant rate, and an exponential average of the weights."""
-
-    averaging = True
-
-
-class AveragedOneCycle(OneCycle):
-    """Both."""
-
-    averaging = True
-
-
-class StableDecay(Scheduled):
-    """A constant rate; for each rung, a copy of an earlier state lowers it to 0 (Hu et al. 2024).
-
-    The copy replaces the last `TAIL` of the rung's epochs, so that a rung costs so much more.
-    """
-
-    falling = 1.0
-
-    def factor(self) -> float:
-        """See `Scheduled`."""
-        return self.falling
-
-    def train_epoch(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """Keeps the states from which copies begin."""
-        self.kept = self.kept if self.epochs else {}
-        if self.epochs in {rung - tail(rung) for rung in RUNGS}:
-            self.kept[self.epochs] = copy.deepcopy(self.state())
-        self.labels = labels
-        super().train_epoch(images, labels)
-
-    def scores(self, images: torch.Tensor, training_images: torch.Tensor) -> np.ndarray:
-        """Of the copy."""
-        own, rung = copy.deepcopy(self.state()), self.epochs
-        self.restore(self.kept[rung - tail(rung)])
-        for left in range(tail(rung), 0, -1):
-            self.falling = (left - 0.5) / tail(rung)
-            super().train_epoch(training_images, self.labels)
-        scores = super().scores(images, training_images)
-        self.falling = 1.0
-        self.restore(own)
-        return scores
-
-
-def tail(rung: int) -> int:
-    """Epochs of a rung in which the rate falls."""
-    return max(1, round(TAIL * rung))
-
-
-class Schedule(NamedTuple):
-    """A way of training, and the middle of its learning rates."""
-
-    kind: type[Trainer]
-    rate: float
-    optimizer: str = "adamw"
-
-
-SCHEDULES = {
-    "adam": Schedule(Trainer, 1e-3, "adam"),
-    "constant": Schedule(Scheduled, 2e-3),
-    "constant-average": Schedule(Averaged, 2e-3),
-    "one-cycle": Schedule(OneCycle, 6e-3),
-    "one-cycle-average": Schedule(AveragedOneCycle, 6e-3),
-    "stable-decay": Schedule(StableDecay, 2e-3),
-    "schedule-free": Schedule(Trainer, 1e-2, SCHEDULE_FREE),
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "no cutout": {"cutout": 0.0},
+    "cutout 0.3": {"cutout": 0.3},
+    "no colour": {"color": 0.0},
+    "mixup 0.2": {"mixup": 0.2},
+    "no shift": {"shift": 0.0},
+    "no flip": {"flip": False},
+    "dropout 0.2": {"dropout_rate": 0.2},
+    "no smoothing": {"label_smoothing": 0.0},
+    "decay 0.05": {"weight_decay": 0.05},
+    "batch 16": {"batch_size": 16},
+    "silu": {"activation": "silu"},
+    "residual, two convolutions": {"block": "residual", "convs_per_stage": 2}
+    | {"width_0": 20, "width_1": 48, "width_2": 96},
+    "separable": {"block": "separable", "width_0": 64, "width_1": 160, "width_2": 320},
+    "four stages": {"n_stages": 4, "width_1": 64, "width_2": 96, "width_3": 160},
 }
 
 
@@ -258,6 +142,12 @@ def sampled(store: Store, schedule: str, count: int) -> list[Any]:
     return curves
 
 
+def varied(store: Store, schedule: str, change: Mapping[str, Any]) -> list[Any]:
+    """The curves of the first network with a change, for each seed of one fold."""
+    config = {**_BASE, **NETWORKS[0], "learning_rate_init": SCHEDULES[schedule].rate, **change}
+    return [store.curve(schedule, config, seed, seed % 3) for seed in SEEDS]
+
+
 def row(schedule: str, curves: Sequence[Any], correlated: bool) -> str:
     """A line of the table: means at each rung, and correlations of the rungs with the end."""
     cells = [schedule]
@@ -277,6 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--schedules", nargs="+", choices=list(SCHEDULES), default=list(SCHEDULES))
     parser.add_argument("--random", type=int, help="random networks in place of the five")
+    parser.add_argument("--variants", action="store_true", help="one change in each row")
     parser.add_argument("--folds", type=int, choices=(1, 2, 3), default=3, help="[%(default)s]")
     parser.add_argument("--dataset", default="auto", help="[%(default)s]")
     parser.add_argument("--output", help="file of all trainings (JSON lines)")
@@ -295,6 +186,10 @@ def run(given: argparse.Namespace) -> None:
         names = ["top-3", "correlation with the end", "precision", "correlation"]
     print("| schedule | " + " | ".join(names) + " |\n" + "| --- " * (1 + len(names)) + "|")
     for schedule in given.schedules:
+        if given.variants:
+            for name, change in VARIANTS.items():
+                print(row(name, varied(store, schedule, change), False), flush=True)
+            continue
         if given.random:
             curves = sampled(store, schedule, given.random)
         else:

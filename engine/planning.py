@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.settings import Settings
 from search.hyperband import Bracket, hyperband_brackets, plain_bracket, total_epochs
+from search.surrogate import MODEL_VERSION
 
 BOLD = 8  # times as wide is the margin of a bold generation
 
@@ -49,6 +50,11 @@ def learns(settings: Settings) -> bool:
     """Whether a model of the trials decides anything."""
     modelled = settings.proposals > 1 or settings.promotion == "predicted"
     return modelled and settings.sampler == "evolution"
+
+
+def model_facts(settings: Settings) -> dict[str, Any]:
+    """What a run notes of the model that decides in it."""
+    return {"model_version": MODEL_VERSION} if learns(settings) else {}
 
 
 def margin(settings: Settings, generation: int) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from search.enumeration import configurations
 from search.fitting import fit
 from search.space import Space
 from search.trial import Trial, canonical
@@ -13,6 +14,7 @@ from search.trial import Trial, canonical
 Key = Callable[[Trial], Any]
 Proposal = tuple[dict[str, Any], tuple[int, ...], str]  # configuration, parents' trials, operator
 TRIES = 200  # proposals of each kind for one child
+SAMPLES = 50  # tried for a child where operators find nothing new
 UNREPAIRED_TRIES = 10  # repairs that may fail before the limits count as unreachable
 
 
@@ -82,13 +84,16 @@ def draw_child(
 ) -> Proposal | None:
     """The first proposal, fitted to the cheap limits, that is new in this run.
 
-    After `TRIES` proposals the structure of the next ones is repaired, too. None: nothing new was
-    found, the space is exhausted as far as bounded tries can tell. LimitsUnreachable: no proposal
-    could be brought within the limits.
+    After `TRIES` proposals the structure of the next ones is repaired, too. Where these find
+    nothing new, samples of the space do, or what is left of a finite one. None: every
+    configuration was drawn, as far as bounded tries can tell of an infinite space.
+    LimitsUnreachable: no proposal could be brought within the limits.
     """
     nearest: dict[str, Any] = {}
     within_limits, least = bool(seen), math.inf
     for attempt in range(2 * TRIES):
+        if attempt == TRIES and not nearest:
+            break  # all were within the limits, but none was new
         config, parents, operator = propose_one(rng)
         config = fit(space, config, violation, rng)
         if attempt >= TRIES:
@@ -103,4 +108,23 @@ def draw_child(
         within_limits = True
         if canonical(config) not in seen:
             return config, parents, operator
-    return None
+    return _anything_new(space, violation, seen, rng)
+
+
+def _anything_new(
+    space: Space,
+    violation: Callable[[dict[str, Any]], float],
+    seen: Container[str],
+    rng: np.random.Generator,
+) -> Proposal | None:
+    """A sample that is new, or one of what is left of a finite space; None if nothing is."""
+
+    def is_new(config: dict[str, Any]) -> bool:
+        return canonical(config) not in seen and violation(config) <= 0
+
+    for _ in range(SAMPLES):
+        config = fit(space, space.sample(rng), violation, rng)
+        if is_new(config):
+            return config, (), "sample"
+    left = [config for config in configurations(space) if is_new(config)]
+    return (left[rng.integers(len(left))], (), "sample") if left else None

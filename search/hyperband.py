@@ -123,6 +123,26 @@ def cut(brackets: Sequence[Bracket], epochs_left: int) -> tuple[list[Bracket], b
     return list(brackets), False
 
 
+def continuation(
+    trials: Sequence[Trial], epochs: int, budget: int, generation: int, key: Callable[[Trial], Any]
+) -> Generator[list[Job], list[Trial], None]:
+    """Trains what was dropped at a rung to the end: those trained longest first, then by `key`.
+
+    As many as the budget of epochs allows.
+    """
+    last = {trial.trial: trial for trial in sorted(trials, key=lambda trial: trial.epochs)}
+    dropped = [one for one in last.values() if one.status == "ok" and one.epochs < epochs]
+    jobs = []
+    for one in sorted(dropped, key=lambda trial: (-trial.epochs, key(trial))):
+        charged = epochs - one.epochs
+        if charged <= budget:
+            budget -= charged
+            place = one.trial, generation, 0, 0, epochs, charged
+            jobs.append(Job(*place, one.config, one.parents, one.operator))
+    if jobs:
+        yield sorted(jobs, key=lambda job: job.trial)
+
+
 def _with_runs(bracket: Bracket, runs: Sequence[int]) -> Bracket:
     return replace(
         bracket,

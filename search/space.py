@@ -162,7 +162,7 @@ class Space:
     def _with_active(self, values: Mapping[str, Any], rng: np.random.Generator) -> Config:
         config: Config = {}
         for name in self.names:
-            if self._active(name, config):
+            if self.active(name, config):
                 config[name] = values[name] if name in values else self._draw(name, rng)
         return config
 
@@ -201,6 +201,11 @@ class Space:
             current = children[best]
         return current
 
+    def values(self, name: str) -> list[Any]:
+        """All values of a hyperparameter that has no fractions, in order."""
+        known: Any = self.configspace[name]
+        return self._choices[name] or list(range(int(known.lower), int(known.upper) + 1))
+
     def adopt(self, values: Mapping[str, Any]) -> tuple[Config, list[str]]:
         """A configuration that a user wrote -> (configuration, warnings).
 
@@ -216,7 +221,7 @@ class Space:
         config: Config = {}
         warnings, outside = [], False
         for name in self.names:
-            value, active, own = values.get(name), self._active(name, config), self._choices[name]
+            value, active, own = values.get(name), self.active(name, config), self._choices[name]
             if active and value is None and (name not in values or None not in own):
                 raise InputError(
                     f"hyperparameter {name!r} is active here but has no value; "
@@ -239,7 +244,8 @@ class Space:
                 warnings.append(f"the configuration is outside the space: {error}")
         return config, warnings
 
-    def _active(self, name: str, config: Mapping[str, Any]) -> bool:
+    def active(self, name: str, config: Mapping[str, Any]) -> bool:
+        """Whether the hyperparameter is active beside these values of those before it."""
         if not self._conditions[name]:
             return True
         values = {parent: config.get(parent, NotSet) for parent in self._parents[name]}

@@ -12,6 +12,7 @@ import torch
 
 import main
 import optimizer
+from engine import planning
 from engine.settings import Settings
 from search.space import Space
 from tests.command_line import (
@@ -338,7 +339,7 @@ def test_a_run_with_another_model_is_no_resume_and_left_as_it_is(
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
     resume = ["--runs_dir", tmp_path, "--resume", "tiny"]
     now = optimizer.MODEL_VERSION
-    monkeypatch.setattr(optimizer, "MODEL_VERSION", 99)
+    monkeypatch.setattr(planning, "MODEL_VERSION", 99)
     told = complaint(capsys, optimizer, resume)
     assert f"model_version was {now} in this run and is 99 now" in told
     assert {path: path.read_bytes() for path in before} == before

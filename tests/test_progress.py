@@ -14,9 +14,10 @@ import pytest
 from stubs import StubTarget, lines, make_trial, small_space
 
 from engine.observers import Observer
+from engine.planning import epoch_limit
 from engine.progress import Progress
 from engine.settings import resolve
-from optimizer import epoch_limit, search
+from optimizer import search
 from search.hyperband import hyperband_brackets
 
 SCRIPT = Path(__file__).with_name("watched_search.py")

@@ -20,9 +20,10 @@ from stubs import (
 
 from engine.dispatch import WATCHED_JOBS
 from engine.observers import Observer
+from engine.planning import plan
 from engine.run import RunFolder
 from engine.settings import resolve
-from optimizer import plan, search
+from optimizer import search
 from search.hyperband import hyperband_brackets, plain_bracket
 from search.trial import canonical, evaluation_seed
 from tests.searches import CHARGES, SMALL, each_method, fate, small, spent, unlucky

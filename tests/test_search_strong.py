@@ -13,8 +13,9 @@ from stubs import (
 )
 
 from engine.observers import Observer
+from engine.planning import margin
 from engine.settings import Settings, read_preset, resolve
-from optimizer import margin, search
+from optimizer import search
 from search.trial import canonical
 from tests.searches import (
     ROOT,

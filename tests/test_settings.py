@@ -249,7 +249,7 @@ def test_with_few_classes_the_objective_is_top_1_unless_another_is_given():
 def test_the_quick_preset_is_the_modern_one_with_less_to_spend():
     paths = (ROOT / "configs" / f"{name}.json" for name in ("quick", "modern", "strong"))
     quick, modern, strong = (read_preset(str(path)) for path in paths)
-    budget = {"epochs", "constraints", "max_time", "max_total_epochs"}
+    budget = {"epochs", "constraints", "max_time", "max_generations"}
     assert {name for name in quick if quick[name] != modern.get(name)} <= budget
     assert modern.keys() <= quick.keys()
     assert strong.items() <= {**modern, "sampler": "evolution", "hyperband": True}.items()

@@ -26,10 +26,11 @@ from engine.executor import number_of_workers, open_executor
 from engine.journal import Journal
 from engine.machine import usable_cores, usable_memory
 from engine.observers import Observers
+from engine.planning import plan
 from engine.pool import RETRIES, ProcessPool
 from engine.settings import read_preset, resolve
 from engine.stopping import Stop, StopSignals
-from optimizer import plan, search
+from optimizer import search
 from search.generation import Nursery, halvings
 from search.trial import Job, canonical
 from target import cross_validation

@@ -1,0 +1,97 @@
+"""Small spaces: every configuration is tried, and what was dropped early goes on."""
+
+import numpy as np
+import pytest
+from ConfigSpace import (
+    Categorical,
+    ConfigurationSpace,
+    Constant,
+    EqualsCondition,
+    Float,
+    ForbiddenAndConjunction,
+    ForbiddenEqualsClause,
+    Integer,
+)
+from stubs import assert_same
+
+from engine.settings import Settings
+from optimizer import search
+from search.enumeration import configurations
+from search.space import Space
+from search.trial import canonical
+
+GUIDED = {"proposals": 12, "promotion": "predicted", "initial": "brackets", "immigrants": 0.2}
+
+
+class Additive:
+    """The sum of all numbers; early epochs tell the reverse."""
+
+    def cheap(self, config):
+        return {"size": sum(value for value in config.values() if not isinstance(value, str))}
+
+    def evaluate(self, config, epochs, seed, state=None):
+        total = self.cheap(config)["size"]
+        return {"score": float(total if epochs == 4 else -total), "size": total}
+
+
+def categories(count, choices):
+    space = ConfigurationSpace()
+    space.add(*(Categorical(f"x{i}", list(range(choices))) for i in range(count)))
+    return Space(space)
+
+
+def settings(**changes):
+    usual = {"epochs": 4, "min_epochs": 2, "pop_size": 10, "workers": "0"}
+    usual |= {"objective": "maximize score", "constraints": (), "max_generations": 400}
+    return Settings(**usual | changes)
+
+
+@pytest.mark.parametrize("guided", [{}, GUIDED], ids=["published", "guided"])
+@pytest.mark.parametrize("limit", [(), ("size <= 4",)], ids=["free", "limited"])
+def test_every_configuration_is_tried_and_trained_to_the_end(tmp_path, guided, limit):
+    space, target = categories(6, 2), Additive()
+    result = search(space, target, settings(**guided, constraints=limit), tmp_path / "run")
+    assert result.reason == "space exhausted"
+    tried = {canonical(trial.config) for trial in result.trials}
+    within = [one for one in configurations(space) if not limit or target.cheap(one)["size"] <= 4]
+    assert tried == {canonical(one) for one in within} and len(within) == (57 if limit else 64)
+    full = {trial.trial for trial in result.trials if trial.epochs == 4}
+    assert full == {trial.trial for trial in result.trials}, "what was dropped early went on"
+    assert result.best.metrics["score"] == (4 if limit else 6)
+    again = search(space, target, settings(**guided, constraints=limit), tmp_path / "run")
+    assert_same(tmp_path / "run", again.trials, result.trials)
+
+
+def test_operators_that_find_nothing_new_do_not_end_a_search_in_a_large_space():
+    """A population that has converged breeds what was drawn before: samples take over."""
+    result = search(categories(6, 5), Additive(), settings(max_generations=60, epochs=4))
+    assert result.reason == "generation limit"
+    assert len({trial.trial for trial in result.trials}) > 252
+
+
+def test_the_budget_bounds_what_goes_on():
+    whole = search(categories(5, 2), Additive(), settings())
+    limit = sum(trial.charged for trial in whole.trials) - 7
+    result = search(categories(5, 2), Additive(), settings(max_total_epochs=limit))
+    assert sum(trial.charged for trial in result.trials) <= limit
+    assert limit - sum(trial.charged for trial in result.trials) < 4
+
+
+def test_an_enumeration_has_each_legal_configuration_once():
+    space = ConfigurationSpace()
+    kind, other = Categorical("kind", ["a", "b"]), Categorical("other", [1, 2, 3])
+    depth, fixed = Integer("depth", (2, 5)), Constant("fixed", "x")
+    space.add(kind, other, depth, fixed)
+    space.add(EqualsCondition(depth, kind, "b"))
+    forbidden = ForbiddenEqualsClause(kind, "a"), ForbiddenEqualsClause(other, 3)
+    space.add(ForbiddenAndConjunction(*forbidden))
+    found = [canonical(one) for one in configurations(Space(space))]
+    assert len(found) == len(set(found)) == 2 + 3 * 4
+    rng = np.random.default_rng(0)
+    assert {canonical(Space(space).sample(rng)) for _ in range(500)} == set(found)
+
+
+def test_what_has_no_end_is_not_enumerated():
+    space = ConfigurationSpace()
+    space.add(Float("x", (0.0, 1.0)))
+    assert configurations(Space(space)) == configurations(categories(30, 5)) == ()

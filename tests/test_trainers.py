@@ -1,0 +1,65 @@
+"""The study of ways of training: each trains, the store goes on, and the table says what it holds."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import schedules, trainers
+from benchmarks.trainers import Store, row, sampled, studied, train, varied
+from tests.trainings import CLASSES, images_of
+
+CONFIG = {**trainers._BASE, **trainers.NETWORKS[0], "width_0": 8, "width_1": 8, "width_2": 8}
+CONFIG |= {"batch_size": 16, "learning_rate_init": 0.005}
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    for module in (schedules, trainers):
+        monkeypatch.setattr(module, "RUNGS", (1, 2))
+
+
+@pytest.mark.parametrize("schedule", schedules.SCHEDULES)
+def test_each_schedule_is_measured_at_each_rung(schedule):
+    curve = train(images_of(), CLASSES, schedule, CONFIG, 1, 0)
+    assert [point["epochs"] for point in curve] == [1, 2]
+    assert all(np.isfinite(point["loss"]) for point in curve)
+    assert train(images_of(), CLASSES, schedule, CONFIG, 1, 0) == curve
+
+
+def test_schedules_differ():
+    losses = [
+        train(images_of(), CLASSES, name, CONFIG, 1, 0)[-1]["loss"] for name in schedules.SCHEDULES
+    ]
+    assert len(set(losses)) == len(losses)
+
+
+def test_one_cycle_rises_and_falls():
+    made = schedules.OneCycle.__new__(schedules.OneCycle)
+    made.steps_an_epoch, factors = 10, []
+    for made.steps in range(20):
+        factors.append(made.factor())
+    assert factors[0] < 0.1 and max(factors) == factors[5] and factors[-1] < 0.05
+
+
+def test_the_store_goes_on(tmp_path, monkeypatch):
+    path, calls = tmp_path / "a.jsonl", []
+    curve = [{"epochs": 1, "top3": 0.5, "precision": 0.2, "loss": 1.0}]
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return [dict(curve[0]), {**curve[0], "top3": 0.5 + 0.001 * len(calls)}]
+
+    monkeypatch.setattr(trainers, "train", counted)
+    for _ in range(2):
+        store = Store(str(path), None, CLASSES)
+        curves = studied(store, "schedule-free", 1)
+    assert len(curves) == 15 and len(calls) == 3 + 15 == len(path.read_text().splitlines())
+    assert len(sampled(store, "adam", 3)) == 3
+    assert len(varied(store, "schedule-free", {"cutout": 0.0})) == 3
+    rates = {json.loads(line)["key"][1]["learning_rate_init"] for line in path.open()}
+    assert len(rates) > 3
+    assert row("x", curves, False).startswith("| x | 0.500 0.5")
+    assert row(
+        "x", [[{"top3": i, "precision": i}, {"top3": i, "precision": -i}] for i in range(4)], True
+    ).endswith("| 1.5 -1.5 | -1.00 |".replace("1.5", "1.500"))
