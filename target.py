@@ -155,11 +155,10 @@ class ImageTarget:
         keep: bool,
     ) -> dict[str, Any]:
         """The curve of a fold, and its state if that is kept; else its network is freed here."""
-        trainer, curve = self.trainer(config, seed, fold), []
+        trainer = self.trainer(config, seed, fold)
         if before is not None:
             trainer.restore(before["trainer"])
-            curve = before["curve"]
-        after = {"curve": self._train(trainer, fold, epochs, curve)}
+        after = {"curve": self._train(trainer, fold, epochs, before["curve"] if before else [])}
         return {**after, "trainer": trainer.state()} if keep else after
 
     def trainer(self, config: Mapping[str, Any], seed: int, fold: int) -> Trainer:

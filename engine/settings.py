@@ -54,9 +54,7 @@ class Settings:
     hyperband: bool = _setting(
         True, "halve brackets of children (Hyperband) instead of training each in full"
     )
-    sampler: str = _setting(
-        "evolution", "where children come from", choices=("evolution", "random")
-    )
+    sampler: str = _setting("evolution", "source of children", choices=("evolution", "random"))
     pop_size: int = _setting(50, "size of the population", low=1, high=100_000)
     num_children: int = _setting(10, "children a generation, without Hyperband", low=1, high=10**5)
     tournament_size: int = _setting(
@@ -197,7 +195,8 @@ class Settings:
 
     def ranking(self) -> Ranking:
         """Objective and constraints; per_batch decides what a constraint on precision means."""
-        ranking = Ranking.parse(self.objective or OBJECTIVE, self.constraints)
+        objective = OBJECTIVE if self.objective is None else self.objective
+        ranking = Ranking.parse(objective, self.constraints)
         if self.precision == "macro":
             return ranking
         renamed = [
