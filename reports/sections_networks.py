@@ -92,6 +92,7 @@ def _winner(
     blocks: list[Any] = [
         Text(facts),
         Table(["limit", "value", ""], limits, "Constraints."),
+        *_baseline(best["baseline"], [objective, *(row["text"] for row in best["constraints"])]),
         _metrics(best),
         Table(["hyperparameter", "value"], configuration, "Configuration."),
         _layers(best),
@@ -102,6 +103,16 @@ def _winner(
         blocks.append(Text("There is no result on the test split beside it (main.py -t True)."))
     blocks.append(_lineage(run["lineage"], objective))
     return Section(title, "", blocks, folded)
+
+
+def _baseline(metrics: dict[str, Any] | None, texts: list[str]) -> list[Text]:
+    """What the space's default configuration has, within the same limits and trained as long."""
+    if metrics is None:
+        return []
+    names = dict.fromkeys(text.split()[0] for text in texts)
+    known = [f"{name} {_value(metrics[name])}" for name in names if metrics.get(name) is not None]
+    beginning = "Baseline: the space's default within the same limits, on the folds: "
+    return [Text(beginning + ", ".join(known) + ".")]
 
 
 def _value(value: float | None) -> str:

@@ -36,6 +36,7 @@ def winner(run: Run, tests: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
             for limit in run.ranking.constraints
         ],
         "layers": recorded.get("layers") if same else None,
+        "baseline": (run.record.get("baseline") or {}).get("metrics"),
         "tests": list(tests),
     }
 
