@@ -104,7 +104,8 @@ class Model:
             )
         )
         key = self.surrogate.ranking.key
-        return sorted(rung, key=lambda trial: (-worth[trial.trial], key(trial)))
+        # Rounded: what is worth the same must not be ordered by the last bits of a product.
+        return sorted(rung, key=lambda trial: (-round(worth[trial.trial], 9), key(trial)))
 
 
 class Surrogate:

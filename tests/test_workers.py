@@ -44,7 +44,7 @@ REAL = {"image_size": 8, "pop_size": 2, "epochs": 2, "min_epochs": 1, "folds": 2
 REAL |= {"max_generations": 1}
 REAL |= {"constraints": ["num_params <= 3e4", "macs <= 1.5e5", "precision >= 0.01"]}
 PRESET = read_preset(str(ROOT / "configs" / "strong.json"))
-REAL_STRONG = {**PRESET, **REAL, "max_generations": 9, "seed": 8}  # a model from the fifth on
+REAL_STRONG = {**PRESET, **REAL, "max_generations": 15, "seed": 8}  # a model from the fifth on
 GIGABYTE = 10**9
 
 
@@ -61,7 +61,7 @@ def flowers():
 
 @pytest.mark.parametrize(
     ("given", "jobs", "numbers"),
-    [(REAL, 7, ("0", "1", "2", "4")), (REAL_STRONG, 23, ("0", "2"))],
+    [(REAL, 7, ("0", "1", "2", "4")), (REAL_STRONG, 38, ("0", "2"))],
     ids=["published", "strong"],
 )
 def test_any_number_of_workers_makes_the_same_search(
