@@ -104,12 +104,12 @@ def search_behind(path: Path) -> Origin | None:
     run_json = path.resolve().parent / "run.json"
     try:
         record, config = read_json(run_json), _read(path)
-        known = record["winner"], record.get("baseline") or {}
-        own = config in [one.get("config") for one in known]
+        known = record.get("winner"), record.get("baseline")
+        own = config in [one["config"] for one in known if one]
         if own and record["data"] and {*FROM_SEARCH} <= set(record["settings"]):
             return Origin(path, run_json, record)
-    except (InputError, KeyError, TypeError):  # none there, or not one of a search's on images
-        pass
+    except (InputError, AttributeError, KeyError, TypeError):
+        pass  # none there, or not one of a search's on images
     return None
 
 

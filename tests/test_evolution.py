@@ -130,8 +130,11 @@ def test_tries_are_bounded_when_nothing_is_new():
         tries.append(1)
         return {"x": 1}, (), "sample"
 
-    assert draw_child(small_space(), propose_one, lambda _: 0.0, {'{"x":1}'}, rng()) is None
-    assert len(tries) == 2 * evolution.TRIES
+    seen = {f'{{"x":{x}}}' for x in range(1, 9)}
+    assert draw_child(small_space(8), propose_one, lambda _: 0.0, seen, rng()) is None
+    assert len(tries) == evolution.TRIES
+    left = draw_child(small_space(8), propose_one, lambda _: 0.0, seen - {'{"x":5}'}, rng())
+    assert left == ({"x": 5}, (), "sample"), "the last one of a small space is found"
 
 
 def test_unreachable_limits_end_with_the_nearest_of_all_proposals():
@@ -148,8 +151,9 @@ def test_unreachable_limits_end_with_the_nearest_of_all_proposals():
     assert violation(caught.value.nearest) == min(map(violation, [*tries, {"x": 2}]))
 
 
-def test_nearest_is_the_one_that_violates_least_and_not_the_last():
+def test_nearest_is_the_one_that_violates_least_and_not_the_last(monkeypatch):
     """Repairs end in hollows of very different depths."""
+    monkeypatch.setattr(evolution, "fit", lambda space, config, violation, rng: config)
     space, met = Space(ConfigurationSpace({"x": (1, 1000)})), []
 
     def violation(config):

@@ -18,6 +18,7 @@ from search.space import Space
 from search.trial import Trial
 from tests.command_line import ROOT, make_folder, read
 from utils import derive_rng
+from vision import data
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
 LIMITS = ["num_params <= 3e3", "macs <= 5e4", "precision >= 0.1"]
@@ -34,7 +35,9 @@ def run(home, folder, *more):
 def finished(tmp_path_factory):
     home = tmp_path_factory.mktemp("modern")
     folder = make_folder(home / "woods")
-    assert run(home, folder, "--max_generations", 2) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "DEFAULT_CACHE", home / "cache")
+        assert run(home, folder, "--max_generations", 2) == 0
     return home
 
 

@@ -127,12 +127,15 @@ PARTS = [{"proposals": 1}, {"promotion": "measured"}, {"margin": 0.0}, {"bold_ev
 @pytest.mark.parametrize("component", PARTS, ids=str)
 def test_each_part_of_the_model_decides_something_in_these_tests(space, component):
     """So that what holds of them holds of the model."""
-    with_it, without = (
-        lines(search(space, StubTarget(), small(**STRONG | changes)).trials)
-        for changes in ({}, component)
-    )
-    assert with_it & without, "before there is a model they are the same"
-    assert with_it != without
+    differ = []
+    for seed in (123, 124, 125):  # a choice of one among few can be the same by chance
+        with_it, without = (
+            lines(search(space, StubTarget(), small(**STRONG | changes, seed=seed)).trials)
+            for changes in ({}, component)
+        )
+        assert with_it & without, "before there is a model they are the same"
+        differ.append(with_it != without)
+    assert any(differ)
 
 
 @pytest.mark.parametrize("after", [4, 9])
@@ -163,11 +166,11 @@ def test_the_stronger_search_ends_where_nothing_new_is_left():
     assert {trial.config["x"] for trial in result.trials} == set(range(1, 10))
 
 
-GOLDEN = {  # of the search before there was a stronger one, on x86-64
-    ("evolution", True): "321e8a7c136c9dcf",
+GOLDEN = {  # of the search since what breaks a limit is fitted to it, on x86-64
+    ("evolution", True): "fe8d12c9df9aaf70",
     ("evolution", False): "194c77296777c07a",
-    ("random", True): "1bbaf131c079ed83",
-    ("random", False): "27c61d8136a21100",
+    ("random", True): "9f715bc12b0012f6",
+    ("random", False): "ea186635ec6f7f94",
 }
 
 
