@@ -105,7 +105,7 @@ class Model:
         )
         key = self.surrogate.ranking.key
         # Rounded: what is worth the same must not be ordered by the last bits of a product.
-        return sorted(rung, key=lambda trial: (-float(f"{worth[trial.trial]:.9g}"), key(trial)))
+        return sorted(rung, key=lambda trial: (-float(f"{worth[trial.trial]:.6g}"), key(trial)))
 
 
 class Surrogate:
