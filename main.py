@@ -120,7 +120,7 @@ def run(given: dict[str, Any]) -> None:
     ):
         parts, stored = [], []
         for seed, predictions in zip(seeds, files, strict=True):
-            by_fold, scores, network = evaluate(target, candidate, seed)
+            by_fold, scores, trainer = evaluate(target, candidate, seed)
             parts.append(by_fold)
             stored.append(results.predictions_of(target, scores, names, seed))
             np.savez_compressed(predictions, **stored[-1])
@@ -130,7 +130,7 @@ def run(given: dict[str, Any]) -> None:
         done.append(with_intervals(candidate.path, result, stored, map(str, bounds)))
         write_json(file, done[-1].result)
         if model is not None:
-            save_network(Path(model), network, candidate, dataset)
+            save_network(Path(model), target.network(trainer, -1), candidate, dataset)
     notes = results.differences([one.result for one in done]) + beside_baseline(done, origins)
     print(comparison.report(done, notes, [file for file, _ in places]))
 
@@ -246,20 +246,19 @@ def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict
 def evaluate(
     target: Any, candidate: Candidate, run_seed: int
 ) -> tuple[list[dict[str, float]], np.ndarray, Any]:
-    """Trains once per fold: (metrics by fold, logits of all held-out images, last network)."""
+    """Trains once per fold: (metrics by fold, logits of all held-out images, last trainer)."""
     config, epochs = candidate.config, candidate.epochs
     guess = telling.in_words(target.estimate_seconds(config, epochs))
     where = f"{candidate.path}, seed {run_seed}"
     log.info("%s: training for %s, about %s", where, telling.counted(epochs, "epoch"), guess)
     seed = evaluation_seed(run_seed, config)
-    parts, scores, network = [], [], None
+    parts, scores, trainer = [], [], None
     for fold in range(len(target.folds)):
         trainer = target.trainer(config, seed, fold)
         scores.append(target.fit(trainer, fold, epochs))
         parts.append(target.measure(scores[-1], fold, trainer.batch_size))
-        network = target.network(trainer, fold)
         log.debug("fold %d: %s", fold, parts[-1])
-    return parts, np.concatenate(scores), network
+    return parts, np.concatenate(scores), trainer
 
 
 def with_intervals(

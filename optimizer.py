@@ -49,8 +49,8 @@ from search.trial import Trial
 from utils import InputError
 
 log = logging.getLogger("nas")
-# When the disk is full, or the folder has gone.
 ENDS = "the search ends: %s"
+# When the disk is full, or the folder has gone.
 KEPT = "what was recorded is intact, and --resume goes on once the cause is gone"
 
 

@@ -120,20 +120,20 @@ class ImageTarget:
         """
         key = canonical_json([TRAINING_VERSION, seed, dict(config), self.how, self.fingerprint])
         saved = read_state(state, key, epochs)
-        curves, states, seconds = [], [], []
+        states, seconds = [], []
         with out_of_memory_as_memory_error():
             for fold in range(len(self.folds)):
                 started = time.perf_counter()
                 before = None if saved is None else saved[fold]
-                after = self._fold(config, seed, fold, epochs, before, keep=state is not None)
-                curves.append(after["curve"])
-                states.append(after)
+                keep = state is not None
+                states.append(self._fold(config, seed, fold, epochs, before, keep))
                 seconds.append(round(time.perf_counter() - started, 3))
         observed: dict[str, Any] = {"fold_seconds": seconds}
         if state is not None:
             problem = write_state(Path(state), {"key": key, "epochs": epochs, "folds": states})
             if problem is not None:
                 observed["state"] = problem
+        curves = [one["curve"] for one in states]
         names = [name for name in curves[0][-1] if name != "epochs"]
         folds = [
             {

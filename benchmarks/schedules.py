@@ -7,10 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
-from training.network import assemble
-from training.trainer import SCHEDULE_FREE, Normalize, Trainer
+from training.trainer import SCHEDULE_FREE, Trainer
 
 RUNGS = (3, 6, 12, 25, 50)
 WARM_UP, LAST = 0.25, 0.01  # of one-cycle: share of the steps; last rate, share of the largest
@@ -25,18 +23,14 @@ class Scheduled(Trainer):
 
     def __init__(self, config: Mapping[str, Any], **options: Any):
         super().__init__(config, **{**options, "optimizer": "adamw"})
-        weights, self.rate = list(self.network.parameters()), config["learning_rate_init"]
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in weights if p.ndim > 1], "weight_decay": config["weight_decay"]},
-            {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        groups, self.rate = self.decayed(config["weight_decay"]), config["learning_rate_init"]
         self.optimizer = torch.optim.AdamW(groups, lr=self.rate, fused=True)
         self.steps, self.steps_an_epoch = 0, 1
-        self.mean = [weight.detach().clone() for weight in weights]
-        if self.averaging:
-            bare = assemble(config, options["image_size"], options["num_classes"])
-            layers = Normalize(options["normalization"]), *bare.to_empty(device=self.device)
-            self.average = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.mean = [weight.detach().clone() for weight in self.network.parameters()]
+
+    def averages(self, optimizer: str) -> bool:
+        """See `Trainer`."""
+        return self.averaging
 
     def train_epoch(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """See `Trainer`."""

@@ -35,7 +35,6 @@ from utils import derive_rng
 from vision.data import open_data, open_train
 
 ROOT = Path(__file__).resolve().parent.parent
-SPACE = Space.load(ROOT / "configs" / "space_modern.json")
 SEEDS, CHOOSING_SEED = (1, 2, 3), 0
 LIMITS = (Constraint("num_params", "<=", 3e5), Constraint("macs", "<=", 4e6))
 _BASE = {"block": "plain", "convs_per_stage": 1, "kernel_size": 3, "activation": "relu"}
@@ -45,15 +44,13 @@ _BASE |= {"flip": True, "shift": 0.125, "cutout": 0.15, "color": 0.2, "mixup": 0
 NETWORKS: list[dict[str, Any]] = [
     {"n_stages": 3, "width_0": 32, "width_1": 80, "width_2": 160},
     {"n_stages": 2, "width_0": 40, "width_1": 96, "kernel_size": 5, "batch_size": 16},
-    {"n_stages": 3, "width_0": 20, "width_1": 40, "width_2": 80, "block": "residual"},
-    {"n_stages": 3, "width_0": 40, "width_1": 96, "width_2": 192, "block": "separable"},
-    {"n_stages": 4, "width_0": 24, "width_1": 48, "width_2": 96, "width_3": 160},
+    {"n_stages": 3, "width_0": 20, "width_1": 40, "width_2": 80, "block": "residual"}
+    | {"convs_per_stage": 2, "batch_size": 64},
+    {"n_stages": 3, "width_0": 40, "width_1": 96, "width_2": 192, "block": "separable"}
+    | {"convs_per_stage": 2, "activation": "silu"},
+    {"n_stages": 4, "width_0": 24, "width_1": 48, "width_2": 96, "width_3": 160}
+    | {"activation": "silu"},
 ]
-NETWORKS[2] |= {"convs_per_stage": 2, "batch_size": 64}
-NETWORKS[3] |= {"convs_per_stage": 2, "activation": "silu"}
-NETWORKS[4] |= {"activation": "silu"}
-
-
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "no cutout": {"cutout": 0.0},
@@ -131,10 +128,10 @@ def sampled(store: Store, schedule: str, count: int) -> list[Any]:
         known = {"num_params": count_parameters(config), "macs": count_macs(config)}
         return total_violation(LIMITS, known)
 
-    curves = []
+    space, curves = Space.load(ROOT / "configs" / "space_modern.json"), []
     for number in range(count):
         rng = derive_rng("trainers", number)
-        config = fit(SPACE, SPACE.sample(rng), violation, rng)
+        config = fit(space, space.sample(rng), violation, rng)
         factor = 3 ** rng.uniform(-1, 1)
         config = {**config, "learning_rate_init": SCHEDULES[schedule].rate * factor}
         if violation(config) <= 0:

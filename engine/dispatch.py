@@ -85,7 +85,7 @@ class Dispatcher:
         self.journal, self.folder, self.signals = journal, folder, signals
         self.cost = cost
         ranking = settings.ranking()
-        self.decisive = [ranking.metric, *(limit.metric for limit in ranking.constraints)]
+        self.decisive = ranking.metrics
         self.clock = Clock(used_before=used_seconds(journal.trials))
         self._running: dict[Future, tuple[Job, Course]] = {}
 

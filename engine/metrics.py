@@ -25,7 +25,7 @@ def check_bounds(ranking: Ranking) -> None:
 
 def check_metrics(ranking: Ranking, known: Sequence[str]) -> None:
     """InputError for an objective or a limit on something that is not measured."""
-    for name in (ranking.metric, *(limit.metric for limit in ranking.constraints)):
+    for name in ranking.metrics:
         if name not in known:
             raise InputError(
                 f"objective or constraint on {name!r}: there is no such metric, but "

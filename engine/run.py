@@ -33,12 +33,8 @@ from utils import InputError, nearest, read_json, replacing, write_csv, write_js
 
 RUN_VERSION = 1
 MIN_FREE_BYTES = 50 * 10**6  # journal, results and log of a long search
-_TAKEN = (
-    "last",
-    "run.json",
-    "opt_cfg.json",
-    "baseline.json",
-)  # names with a meaning in a folder of runs
+# Names with a meaning in a folder of runs.
+_TAKEN = ("last", "run.json", "opt_cfg.json", "baseline.json")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,-]{0,199}")
 log = logging.getLogger("nas")
 POPULATION_COLUMNS = ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time", "epochs"]
@@ -108,11 +104,9 @@ class RunFolder:
         InputError if there is none, or if it is of another method than ours or the peer.
         """
         runs = Path(runs_dir)
-        known = sorted(
-            (path.stat().st_mtime, path.parent.name) for path in runs.glob("*/trials.jsonl")
-        )
+        known = runs_by_age(runs)
         if name == "last" and known:
-            name = known[-1][1]
+            name = known[-1]
         for path in (runs / name, Path(name)):
             if (path / "run.json").is_file() and (path / "trials.jsonl").is_file():
                 folder = cls(path, latest=path.parent)
@@ -123,7 +117,7 @@ class RunFolder:
                         f"--resume: {path} was begun by {began}, which goes on with it"
                     )
                 return folder
-        hint = nearest(Path(name).name, [run for _, run in known])
+        hint = nearest(Path(name).name, known)
         raise InputError(f"--resume: there is no run {name} in {runs}{hint}")
 
     def begin_session(
@@ -249,15 +243,22 @@ class RunFolder:
                 shutil.copyfile(file, temporary)
 
     def save_baseline(self, trial: Trial) -> None:
-        """Writes the baseline's configuration, bare, and what is known of it into run.json."""
-        self.save(baseline={"config": trial.config, "metrics": trial.metrics})
-        write_json(self.baseline_json, trial.config)
+        """Writes the baseline, bare, and once what is known of it into run.json."""
+        if "baseline" not in self.record:
+            write_json(self.baseline_json, trial.config)
+            self.save(baseline={"config": trial.config, "metrics": trial.metrics})
         if self.latest is not None:
             self._link(self.baseline_json, self.latest)
 
     def save_population(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes population.csv."""
         write_csv(self.population_csv, POPULATION_COLUMNS, rows)
+
+
+def runs_by_age(runs: Path) -> list[str]:
+    """Names of the runs in a folder by their journals, the newest last."""
+    journals = runs.glob("*/trials.jsonl")
+    return [name for _, name in sorted((p.stat().st_mtime, p.parent.name) for p in journals)]
 
 
 def identity(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,8 +114,7 @@ def beside_baseline(result: Any, ranking: Ranking) -> list[str]:
         return []
     if best.trial == baseline.trial:
         return ["The search found nothing better than its baseline, the space's default."]
-    names = [ranking.metric, *(limit.metric for limit in ranking.constraints)]
-    known = [f"{name} {number_words(baseline.metrics.get(name))}" for name in names]
+    known = [f"{name} {number_words(baseline.metrics.get(name))}" for name in ranking.metrics]
     return [f"Baseline: the space's default within the same limits: {', '.join(known)}"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.journal import read_trials, used_seconds
-from engine.run import read_record
+from engine.run import read_record, runs_by_age
 from engine.settings import FIELDS, Settings, resolve
 from search.constraints import Ranking
 from search.generation import incumbent
@@ -151,9 +151,7 @@ def find_run(name: str | Path, runs_dir: str | Path = "runs") -> Path:
     'last' is the run whose journal is the newest.
     """
     if str(name) == "last":
-        journals = Path(runs_dir).glob("*/trials.jsonl")
-        newest = max(journals, key=lambda file: (file.stat().st_mtime, file), default=None)
-        name = newest.parent if newest else name
+        name = next((Path(runs_dir) / run for run in reversed(runs_by_age(Path(runs_dir)))), name)
     places = [Path(name), Path(runs_dir) / name]
     path = next((place for place in places if (place / "run.json").is_file()), None)
     if path is None:

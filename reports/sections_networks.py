@@ -92,7 +92,7 @@ def _winner(
     blocks: list[Any] = [
         Text(facts),
         Table(["limit", "value", ""], limits, "Constraints."),
-        *_baseline(best["baseline"], [objective, *(row["text"] for row in best["constraints"])]),
+        *_baseline(best["baseline"]),
         _metrics(best),
         Table(["hyperparameter", "value"], configuration, "Configuration."),
         _layers(best),
@@ -105,14 +105,11 @@ def _winner(
     return Section(title, "", blocks, folded)
 
 
-def _baseline(metrics: dict[str, Any] | None, texts: list[str]) -> list[Text]:
+def _baseline(metrics: dict[str, Any]) -> list[Text]:
     """What the space's default configuration has, within the same limits and trained as long."""
-    if metrics is None:
-        return []
-    names = dict.fromkeys(text.split()[0] for text in texts)
-    known = [f"{name} {_value(metrics[name])}" for name in names if metrics.get(name) is not None]
+    known = ", ".join(f"{name} {_value(value)}" for name, value in metrics.items())
     beginning = "Baseline: the space's default within the same limits, on the folds: "
-    return [Text(beginning + ", ".join(known) + ".")]
+    return [Text(f"{beginning}{known}.")] if known else []
 
 
 def _value(value: float | None) -> str:

@@ -36,9 +36,15 @@ def winner(run: Run, tests: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
             for limit in run.ranking.constraints
         ],
         "layers": recorded.get("layers") if same else None,
-        "baseline": (run.record.get("baseline") or {}).get("metrics"),
+        "baseline": _baseline(run),
         "tests": list(tests),
     }
+
+
+def _baseline(run: Run) -> dict[str, Any]:
+    """What decides, of the space's default configuration that the search began with, if it did."""
+    metrics = (run.record.get("baseline") or {}).get("metrics") or {}
+    return {name: metrics[name] for name in run.ranking.metrics if metrics.get(name) is not None}
 
 
 def _over_folds(trial: Trial) -> list[dict[str, Any]]:

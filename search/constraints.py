@@ -93,6 +93,11 @@ class Ranking:
             tuple(Constraint.parse(text) for text in constraints),
         )
 
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that decide: the objective's, then those of the constraints, each once."""
+        return [*dict.fromkeys((self.metric, *(limit.metric for limit in self.constraints)))]
+
     def feasible(self, trial: Trial) -> bool:
         """Whether the trial succeeded, has an objective, and meets every constraint."""
         return not self.key(trial)[0]

@@ -75,7 +75,7 @@ class Trainer:
         built = build_network(*sizes, init_generator=weights, dropout_generator=self.dropout)
         self.network = nn.Sequential(Normalize(normalization), *built).to(device)
         self.average: nn.Module | None = None
-        if optimizer == SCHEDULE_FREE:
+        if self.averages(optimizer):
             bare = assemble(*sizes).to_empty(device=device)
             self.average = nn.Sequential(Normalize(normalization).to(device), *bare)
             self.average.to(memory_format=torch.channels_last)
@@ -88,19 +88,25 @@ class Trainer:
             mode = "reduce-overhead" if device.type == "cuda" else "default"
             self.forward = torch.compile(self.network, dynamic=False, mode=mode)
 
+    def averages(self, optimizer: str) -> bool:
+        """Whether an average of the weights is what is measured."""
+        return optimizer == SCHEDULE_FREE
+
     def _optimizer(self, name: str, config: Mapping[str, Any]) -> torch.optim.Optimizer:
-        """Decay is decoupled; biases and norms have none (Loshchilov and Hutter 2019)."""
-        rate, parameters = config["learning_rate_init"], list(self.network.parameters())
+        rate = config["learning_rate_init"]
         if name != SCHEDULE_FREE:
-            return OPTIMIZERS[name](parameters, lr=rate, fused=True)
-        decay = config.get("weight_decay", 0.0)
-        groups: list[dict[str, Any]] = [
+            return OPTIMIZERS[name](list(self.network.parameters()), lr=rate, fused=True)
+        optimizer = AdamWScheduleFree(self.decayed(config.get("weight_decay", 0.0)), lr=rate)
+        optimizer.train()  # for good: what is measured is a copy
+        return optimizer
+
+    def decayed(self, decay: float) -> list[dict[str, Any]]:
+        """Groups of parameters: biases and norms have no decay (Loshchilov and Hutter 2019)."""
+        parameters = list(self.network.parameters())
+        return [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimizer = AdamWScheduleFree(groups, lr=rate)
-        optimizer.train()  # for good: what is measured is a copy
-        return optimizer
 
     def _reduced(self) -> contextlib.AbstractContextManager[Any]:
         if self.bfloat16:
