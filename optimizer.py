@@ -226,19 +226,21 @@ def run(
     searching: takes what `search` takes. peer: the name of its method, if that is not ours.
     """
     resume, preset = given.pop("resume", None), given.pop("config", None)
-    if resume is None:
-        settings = resolve(*([read_preset(preset)] if preset is not None else []), given)
-        folder = RunFolder.create(settings, peer)
-        telling.set_up_logging(settings.verbosity)
-        if settings.hyperband and "num_children" in given:
-            log.warning("warning: --num_children is ignored with Hyperband: its brackets decide")
-    else:
-        if preset is not None:
-            raise InputError("--config cannot go with --resume: a run keeps its settings")
-        folder = RunFolder.find(resume, given.pop("runs_dir", Settings.runs_dir), peer)
-        place = place_of_images(folder.record, given, f"--resume {resume}")
-        settings = resumed(folder.record, {**place, **given})
+    folder: RunFolder | None = None
     try:
+        if resume is None:
+            settings = resolve(*([read_preset(preset)] if preset is not None else []), given)
+            with not_swallowed(at_once=False):  # a folder that was made is known here
+                folder = RunFolder.create(settings, peer)
+            telling.set_up_logging(settings.verbosity)
+            if settings.hyperband and "num_children" in given:
+                log.warning("warning: with Hyperband --num_children is ignored: brackets decide")
+        else:
+            if preset is not None:
+                raise InputError("--config cannot go with --resume: a run keeps its settings")
+            folder = RunFolder.find(resume, given.pop("runs_dir", Settings.runs_dir), peer)
+            place = place_of_images(folder.record, given, f"--resume {resume}")
+            settings = resumed(folder.record, {**place, **given})
         check_bounds(settings.ranking())
         file = space_file(settings.space)
         if "space" not in given:
@@ -246,11 +248,12 @@ def run(
             file = own_space(folder.path, settings.space)
         return run_in(folder, Space.load(file), settings, resume is not None, searching)
     except (InputError, KeyboardInterrupt, OSError):
-        if resume is None:
+        if folder is not None and resume is None:
             folder.remove_if_empty()  # a run that could not begin leaves nothing behind
         raise
     finally:
-        folder.close()
+        if folder is not None:
+            folder.close()
 
 
 def run_in(

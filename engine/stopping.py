@@ -135,17 +135,19 @@ def _mind_forks() -> None:
 
 
 @contextmanager
-def not_swallowed() -> Iterator[None]:
-    """For imports of large libraries: some catch everything at their start, Ctrl-C as well.
+def not_swallowed(at_once: bool = True) -> Iterator[None]:
+    """A SIGINT within is a KeyboardInterrupt at the end at the latest, and at once if so wanted.
 
-    A SIGINT within is a KeyboardInterrupt at the end at the latest.
+    For imports of large libraries, some of which catch everything, and for steps that must not be
+    left half done.
     """
     came = False
 
     def on_signal(*_: object) -> None:
         nonlocal came
         came = True
-        raise KeyboardInterrupt
+        if at_once:
+            raise KeyboardInterrupt
 
     try:
         previous = signal.signal(signal.SIGINT, on_signal)

@@ -13,6 +13,7 @@ import torch
 import main
 import optimizer
 from engine import planning
+from engine.run import RunFolder
 from engine.settings import Settings
 from search.space import Space
 from tests.command_line import (
@@ -457,6 +458,20 @@ def test_ctrl_c_before_the_search_begins_leaves_nothing(tmp_path):
     code, _, err = finish(process)
     assert code == 130 and err.count("\n") == 1 and "interrupted" in err
     assert list(runs.iterdir()) == []
+
+
+def test_ctrl_c_while_the_folder_is_made_leaves_nothing(tmp_path, monkeypatch, capsys):
+    create = RunFolder.create
+
+    def interrupted(*given):
+        folder = create(*given)
+        signal.raise_signal(signal.SIGINT)  # before the caller knows the folder
+        return folder
+
+    monkeypatch.setattr(RunFolder, "create", interrupted)
+    assert optimizer.main([*TINY, "--runs_dir", str(tmp_path), "--run_name", "tiny"]) == 130
+    assert capsys.readouterr().err == "optimizer.py: interrupted\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_in_an_evaluation(tmp_path, folder, config, monkeypatch, capsys):
