@@ -200,6 +200,17 @@ def test_our_methods_behind_the_seam(method, tmp_path):
     assert (tmp_path / "run" / "opt_cfg.json").exists()
 
 
+@pytest.mark.parametrize(("name", "brackets"), [("crossing", 5), ("many", 7)])
+def test_the_last_bracket_of_hyperband_is_as_much_random_search(name, brackets):
+    """Its guarantee (Li et al. 2018, section 3), with as many times the epochs."""
+    problem, trainings = by_name(name), 4
+    budget = trainings * problem.epochs
+    trials = baselines.run("hyperband", problem, 1, brackets * budget).trials
+    full = [one for one in trials if one.epochs == problem.epochs and one.bracket == 0]
+    random = baselines.run("random", problem, 1, budget).trials
+    assert len(full) >= trainings == len(random)
+
+
 @pytest.mark.parametrize("method", PEERS)
 @pytest.mark.parametrize("name", ["nested", "network"])
 def test_peers_behind_the_seam(method, name):
