@@ -1,6 +1,7 @@
 """The house: who imports whom, who may do what, and how long things are. Reads syntax trees."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -60,6 +61,7 @@ def imports(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def packages(tree):
     return {name.partition(".")[0] for name in imports(tree)}
 
@@ -73,6 +75,7 @@ def dotted(node):
     return ""
 
 
+@functools.cache
 def calls(tree):
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
