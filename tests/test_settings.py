@@ -150,7 +150,7 @@ def test_an_unknown_name_like_none_is_refused_without_one():
         ("seed", 10**400, "a whole number from 0"),
         ("hyperband", 1, "True or False"),
         ("hyperband", "True", "True or False"),
-        ("sampler", "evolutoin", "evolution or random; did you mean evolution?"),
+        ("sampler", "evolutoin", "evolution or random or guided; did you mean evolution?"),
         ("pop_size", 0, "the nearest is 1"),
         ("mutation_rate", 1.5, "from 0 to 1"),
         ("mutation_rate", math.nan, "nan"),
