@@ -85,6 +85,7 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
     parser.add_argument("--output", help="where to write results: a file, or a folder")
     for name in SETTINGS:
         parser.add_setting(name, **({"default": "adamw"} if name == "optimizer" else {}))
+    parser.add_help_all()
     parser.add_completion()
     return parser.parse_strictly(argv)
 

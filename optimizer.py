@@ -210,13 +210,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser(description: str) -> Parser:
     """The flags of a search: all settings, and where it begins or goes on."""
     parser = Parser(description)
-    parser.add_settings()
     parser.add_argument(
         "--config", metavar="PRESET", help="such as configs/quick.json; flags override it"
     )
     parser.add_argument(
         "--resume", metavar="RUN", help="go on with a run: its folder, its name, or 'last'"
     )
+    parser.add_settings()
+    parser.add_help_all()
     parser.add_completion()
     return parser
 

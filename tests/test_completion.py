@@ -4,6 +4,8 @@ import contextlib
 import io
 import shutil
 import subprocess
+import sys
+from unittest import mock
 
 import pytest
 
@@ -12,8 +14,10 @@ import optimizer
 
 
 def printed(entry, shell):
-    with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit) as stop:
-        entry.main(["--print-completion", shell])
+    name = mock.patch.object(sys, "argv", [f"{entry.__name__}.py"])  # a parser's name for itself
+    with name, contextlib.redirect_stdout(io.StringIO()) as out:
+        with pytest.raises(SystemExit) as stop:
+            entry.main(["--print-completion", shell])
     assert not stop.value.code
     return out.getvalue()
 
