@@ -115,7 +115,8 @@ class Parser(argparse.ArgumentParser):
 
     def add_flag(self, *names: str, help: str) -> None:
         """Adds a switch: bare means True, else True or False in any case; --no_name is False."""
-        switch: dict[str, Any] = {"type": to_bool, "nargs": "?", "const": True, "metavar": "True|False"}
+        switch: dict[str, Any] = {"type": to_bool, "nargs": "?", "const": True}
+        switch["metavar"] = "True|False"
         long = next(name for name in names if name.startswith("--"))
         if long[2:] in FIELDS:
             self._add(long[2:], *names, help=help, **switch)
