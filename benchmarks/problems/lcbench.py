@@ -44,8 +44,8 @@ def surrogate() -> tuple[Any, dict[str, int]]:
     folder = Path(os.environ.get("THIRD_PARTY_DIR", "third_party")) / "yahpo" / "lcbench"
     if not (folder / "model.onnx").is_file():
         raise InputError(
-            f"there is no {folder / 'model.onnx'}; allowed is a THIRD_PARTY_DIR with yahpo/lcbench "
-            "of https://github.com/slds-lmu/yahpo_data/tree/v1.0.2"
+            f"there is no {folder / 'model.onnx'}; allowed is a THIRD_PARTY_DIR with "
+            "yahpo/lcbench of https://github.com/slds-lmu/yahpo_data/tree/v1.0.2"
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -60,6 +60,19 @@ def predict(task: str, rows: np.ndarray) -> np.ndarray:
     return session.run(None, {**inputs, "x_cont": rows.astype(np.float32)})[0]
 
 
+def configspace() -> ConfigurationSpace:
+    """The hyperparameters of all tasks."""
+    return made_of(
+        Integer("batch_size", (16, 512), log=True),
+        Float("learning_rate", (1e-4, 0.1), log=True),
+        Float("momentum", (0.1, 0.99)),
+        Float("weight_decay", (1e-5, 0.1)),
+        Integer("num_layers", (1, 5)),
+        Integer("max_units", (64, 1024), log=True),
+        Float("max_dropout", (0.0, 1.0)),
+    )
+
+
 class LCBench(Problem):
     """A task of LCBench."""
 
@@ -71,15 +84,7 @@ class LCBench(Problem):
 
     def configspace(self) -> ConfigurationSpace:
         """As in YAHPO Gym."""
-        return made_of(
-            Integer("batch_size", (16, 512), log=True),
-            Float("learning_rate", (1e-4, 0.1), log=True),
-            Float("momentum", (0.1, 0.99)),
-            Float("weight_decay", (1e-5, 0.1)),
-            Integer("num_layers", (1, 5)),
-            Integer("max_units", (64, 1024), log=True),
-            Float("max_dropout", (0.0, 1.0)),
-        )
+        return configspace()
 
     def metrics(self, config: Config, epochs: int) -> dict[str, float]:
         """By the surrogate."""
@@ -113,8 +118,11 @@ TUNE, CLAIM = sorted(_ordered[::2]), sorted(_ordered[1::2])
 
 
 def choose(task: str, share: float) -> dict[str, Any] | None:
-    """The constraints of a task by random configurations, and its optimum; None if the best keeps them."""
-    space, rng = Space(LCBench.configspace(LCBench)), derive_rng("lcbench", task)  # type: ignore[arg-type]
+    """The constraints of a task by random configurations, and its optimum.
+
+    None if the best of all configurations keeps them.
+    """
+    space, rng = Space(configspace()), derive_rng("lcbench", task)
     configs = [space.sample(rng) for _ in range(SAMPLES)]
     found = _measured(task, configs)
     time, entropy = found[:, 0], found[:, 2]
