@@ -45,7 +45,7 @@ from vision.metrics import label_ranks, losses
 
 log = logging.getLogger("nas")
 SETTINGS = ("seed", "folds", "optimizer", "precision", "constraints", "dataset", "data_dir")
-SETTINGS += ("image_size", "split", "space", "device", "arithmetic", "compile", "threads")
+SETTINGS += ("image_size", "crop", "split", "space", "device", "arithmetic", "compile", "threads")
 SETTINGS += ("verbosity", *SHORTHANDS)
 
 
@@ -225,7 +225,8 @@ def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict
         from vision.data import check_folds, noted, open_data, open_test, open_train
 
     options = training_options(settings)
-    source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
+    images = settings.image_size, settings.split, settings.crop
+    source = open_data(settings.dataset, settings.data_dir, *images)
     train, fingerprint = open_train(source)
     if not on_test:
         check_folds(train.labels, settings.folds, source.class_names)

@@ -269,7 +269,8 @@ def run_in(
         from vision.data import check_folds, noted, open_data, open_train
 
     how = training_options(settings)
-    source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
+    read = settings.image_size, settings.split, settings.crop
+    source = open_data(settings.dataset, settings.data_dir, *read)
     images, fingerprint = open_train(source)
     source = noted(source, images)
     check_folds(images.labels, settings.folds, source.class_names)

@@ -15,7 +15,8 @@ from utils import InputError, read_json
 log = logging.getLogger("nas")
 
 # What an evaluation takes over from the search behind a configuration, besides its data set.
-FROM_SEARCH = ("constraints", "precision", "image_size", "split", "folds", "space")
+FROM_SEARCH = ("constraints", "precision", "image_size", "crop", "split", "folds", "space")
+OLDER = {"crop": "centre"}  # how searches were made that have no such setting
 MAY_BE_ZERO = {"dropout_rate", "weight_decay", "label_smoothing"}
 MAY_BE_ZERO |= {"shift", "cutout", "color", "mixup"}
 SCHEDULE_FREE = "schedule-free"
@@ -43,7 +44,7 @@ class Origin:
     @property
     def settings(self) -> Mapping[str, Any]:
         """All settings of the search."""
-        return self.record["settings"]
+        return OLDER | self.record["settings"]
 
     @property
     def space(self) -> str:
@@ -106,7 +107,7 @@ def search_behind(path: Path) -> Origin | None:
         record, config = read_json(run_json), _read(path)
         known = record.get("winner"), record.get("baseline")
         own = config in [one["config"] for one in known if one]
-        if own and record["data"] and {*FROM_SEARCH} <= set(record["settings"]):
+        if own and record["data"] and {*FROM_SEARCH} <= {*OLDER, *record["settings"]}:
             return Origin(path, run_json, record)
     except (InputError, AttributeError, KeyError, TypeError):
         pass  # none there, or not one of a search's on images
