@@ -213,7 +213,7 @@ def _network(config: Config) -> tuple[tuple[str, Any], ...]:
 @functools.lru_cache(maxsize=4096)  # fitting to limits asks for the same network many times
 def _static(
     network: tuple[tuple[str, Any], ...], image_size: int, num_classes: int
-) -> dict[str, int | float]:
+) -> dict[str, Any]:
     found = layers(dict(network), image_size, num_classes)
     every = list(flattened(found))
     products = [layer for layer in every if layer.kind in ("conv", "linear")]

@@ -3,14 +3,17 @@
     python main.py -c runs/opt_cfg.json -t True
     python main.py -c A.json B.json -t True --seeds 0 1 2
     python main.py --compare A_result_test.json B_result_test.json
+    python main.py -c runs/opt_cfg.json -t True --export DIR --quantise
 
 Prints one table with 95 % intervals and the verdict on each limit, then tests of all pairs, and
 writes result_test.json (or result_cv.json; with several configurations NAME_result_test.json) and
 the predictions beside the configuration. A configuration that a search has found is measured by
 the limits and on the data of that search, unless flags say otherwise; one from elsewhere by those
-of the first that a search has found. --compare trains nothing.
+of the first that a search has found. --compare trains nothing. --export writes the network for
+use elsewhere (predict.py, docs/deploy.md).
 """
 
+import functools
 import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from deploy.delivery import Plan, ship
+from deploy.facts import facts
 from engine import results, telling
 from engine.arguments import Parser, to_int
 from engine.candidates import (
     Candidate,
-    Origin,
     check_size,
     family,
     read_candidates,
@@ -37,10 +41,9 @@ from engine.settings import SHORTHANDS, Settings, resolve, space_file
 from engine.stopping import not_swallowed
 from reports import comparison
 from reports.statistics import Outcomes
-from search.constraints import Ranking
 from search.space import Space
-from search.trial import canonical, evaluation_seed
-from utils import InputError, canonical_json, write_json
+from search.trial import evaluation_seed
+from utils import InputError, write_json
 from vision.metrics import label_ranks, losses
 
 log = logging.getLogger("nas")
@@ -83,6 +86,13 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
     )
     parser.add_argument("-m", "--model", help="save the network there (safetensors; needs -t)")
     parser.add_argument("--output", help="where to write results: a file, or a folder")
+    parser.add_argument(
+        "--export", metavar="DIR", help="write the network as ONNX and safetensors, and its card"
+    )
+    parser.add_flag(
+        "--quantise", help="export it in int8, too, and measure that on the test split"
+    )
+    parser.add_flag("--latency", help="measure how long ONNX Runtime takes for one image here")
     for name in SETTINGS:
         parser.add_setting(name, **({"default": "adamw"} if name == "optimizer" else {}))
     parser.add_completion()
@@ -100,6 +110,7 @@ def run(given: dict[str, Any]) -> None:
     output, on_test = given.pop("output", None), given.pop("test", False)
     seeds = chosen_seeds(given)
     check_flags(paths, epochs, seeds, model, on_test)
+    plan = Plan.of(given, on_test and len(paths) == len(seeds) == 1)
     telling.set_up_logging(resolve({"verbosity": given.get("verbosity", "INFO")}).verbosity)
     origins = [search_behind(path) for path in paths]
     inherited = taken_over([origin for origin in origins if origin], given)
@@ -112,9 +123,11 @@ def run(given: dict[str, Any]) -> None:
     for candidate in candidates:
         check_size(candidate, target)
     places = results.places(paths, output, on_test, seeds)
+    if plan is not None:
+        plan.make_folder(paths)
     own = [{"constraints": one.settings["constraints"]} if one else {} for one in origins]
     limits = [resolve(inherited, layer, given).ranking().constraints for layer in own]
-    done = []
+    done, notes = [], []
     for candidate, origin, bounds, (file, files) in zip(
         candidates, origins, limits, places, strict=True
     ):
@@ -127,32 +140,19 @@ def run(given: dict[str, Any]) -> None:
         result = results.summary(candidate, target, seeds, parts, files)
         result |= {"optimizer": settings.optimizer, "split": "test" if on_test else "cv"}
         result |= {"dataset": dataset, "found_by": origin.identity if origin else None}
-        done.append(with_intervals(candidate.path, result, stored, map(str, bounds)))
+        judge = functools.partial(with_intervals, limits=[str(bound) for bound in bounds])
+        done.append(judge(candidate.path, result, stored))
         write_json(file, done[-1].result)
         if model is not None:
-            save_network(Path(model), target.network(trainer, -1), candidate, dataset)
-    notes = results.differences([one.result for one in done]) + beside_baseline(done, origins)
+            save_network(Path(model), target.network(trainer, -1), done[-1].result)
+        if plan is not None:
+            search = origin.record if origin else None
+            network = target.network(trainer, -1)
+            int8, notes = ship(plan, network, done[-1], target, stored[0], judge, search)
+            done += int8
+    notes += results.differences([one.result for one in done])
+    notes += comparison.beside_baseline(done, origins)
     print(comparison.report(done, notes, [file for file, _ in places]))
-
-
-def beside_baseline(
-    done: Sequence[comparison.Measured], origins: Sequence[Origin | None]
-) -> list[str]:
-    """How each winner stands to the baseline of its search, where both were measured."""
-    known = [(one, its) for one, its in zip(done, origins, strict=True) if its]
-    sentences = []
-    for baseline, its in known:
-        for one, origin in known if its.is_baseline else ():
-            if origin.identity == its.identity and not origin.is_baseline:
-                ranking = Ranking.parse(origin.settings["objective"])
-                values = [each.known[ranking.metric] for each in (one, baseline)]
-                below = ranking.sign * (values[0] - values[1]) < 0
-                sentences.append(
-                    f"{one.name} is {'BELOW' if below else 'no worse than'} its baseline "
-                    f"{baseline.name}, the space's default within the same limits: "
-                    f"{ranking.metric} {values[0]:.4f} and {values[1]:.4f}"
-                )
-    return sentences
 
 
 def chosen_seeds(given: dict[str, Any]) -> list[int]:
@@ -294,14 +294,11 @@ def outcomes_of(result: Mapping[str, Any], stored: Sequence[results.Predictions]
     )
 
 
-def save_network(
-    path: Path, network: Any, candidate: Candidate, dataset: Mapping[str, Any]
-) -> None:
+def save_network(path: Path, network: Any, result: Mapping[str, Any]) -> None:
     """Weights as safetensors, with what is needed to use them in the file's metadata."""
-    from training.checkpoints import save_weights
+    from training import saved
 
-    facts = {"config": canonical(candidate.config), "image_size": str(dataset["image_size"])}
-    save_weights(path, network, {**facts, "classes": canonical_json(dataset["class_names"])})
+    saved.save_network(path, network, facts(result))
     log.info("network saved: %s", path)
 
 

@@ -79,7 +79,7 @@ class ImageTarget:
         )
         self.device, self.threads = torch.device(device), threads
         self.image_size, self.num_classes = pixels.shape[1], num_classes
-        self.labels, self.folds = labels, list(folds)
+        self.pixels, self.labels, self.folds = pixels, labels, list(folds)
         self.batch_order = batch_order
         self.curve_epochs = frozenset(curve_epochs)
         # Resident on the device for good, as (N, S, S, 3) floats.

@@ -41,6 +41,7 @@ def quantise(model: Any, pixels: np.ndarray) -> Any:
         )
         quantised = onnx.load(after)
     _order(quantised.graph)
+    del quantised.graph.value_info[:]  # shapes, which readers infer
     onnx.checker.check_model(quantised)
     return quantised
 

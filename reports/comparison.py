@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from engine import telling
+from engine.candidates import Origin
+from engine.metrics import STATIC
 from reports.statistics import Outcomes, bootstrap, holm, interval, mcnemar, permutation
 from search.constraints import Constraint, Ranking
 from utils import without_nan
@@ -44,7 +46,7 @@ class Measured:
     @cached_property
     def known(self) -> dict[str, Any]:
         """All metrics, those known before training included; None for what is not finite."""
-        cheap = {name: self.result[name] for name in ("num_params", "macs")}
+        cheap = {name: self.result[name] for name in STATIC if name in self.result}
         return without_nan({**self.result["metrics"], **cheap})
 
 
@@ -115,6 +117,24 @@ def _verdicts(one: Measured) -> Iterator[str]:
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "nan" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def beside_baseline(done: Sequence[Measured], origins: Sequence[Origin | None]) -> list[str]:
+    """How each winner stands to the baseline of its search, where both were measured."""
+    known = [(one, its) for one, its in zip(done, origins, strict=False) if its]
+    sentences = []
+    for baseline, its in known:
+        for one, origin in known if its.is_baseline else ():
+            if origin.identity == its.identity and not origin.is_baseline:
+                ranking = Ranking.parse(origin.settings["objective"])
+                values = [each.known[ranking.metric] for each in (one, baseline)]
+                below = ranking.sign * (values[0] - values[1]) < 0
+                sentences.append(
+                    f"{one.name} is {'BELOW' if below else 'no worse than'} its baseline "
+                    f"{baseline.name}, the space's default within the same limits: "
+                    f"{ranking.metric} {values[0]:.4f} and {values[1]:.4f}"
+                )
+    return sentences
 
 
 def pairs(done: Sequence[Measured]) -> str:

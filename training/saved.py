@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from training.network import assemble
@@ -22,7 +22,7 @@ def save_network(path: Path, network: nn.Module, facts: Mapping[str, str]) -> No
     """
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(path) as temporary:
-        save_file(weights, temporary, metadata=dict(facts))
+        temporary.write_bytes(save(weights, metadata=dict(facts)))
 
 
 def load_network(path: str | Path) -> nn.Sequential:
@@ -37,7 +37,7 @@ def load_network(path: str | Path) -> nn.Sequential:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         config, classes = json.loads(facts["config"]), json.loads(facts["classes"])
         bare = assemble(config, int(facts["image_size"]), len(classes)).to_empty(device="cpu")
-        network = nn.Sequential(Normalize(Normalization([0] * 3, [1] * 3)), *bare)
+        network = nn.Sequential(Normalize(Normalization([0.0] * 3, [1.0] * 3)), *bare)
         network.load_state_dict(weights)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
