@@ -39,12 +39,12 @@ from engine.settings import Settings, read_preset, resolve, space_file, with_obj
 from engine.spaces import keep_space, own_space, tell_changed
 from engine.stopping import EXIT_CODES, Stop, StopSignals, not_swallowed
 from engine.tracking import tracking
-from search.evolution import survivors
-from search.features import Features
-from search.generation import Nursery, halvings, size
+from search.evolution import Variation, survivors
+from search.generation import halvings, size
+from search.guided import GuidedSampler
 from search.hyperband import budget_levels, continuation, cut, shrink
+from search.offspring import OffspringSampler
 from search.space import Space
-from search.surrogate import Surrogate
 from search.trial import Trial
 from utils import InputError
 
@@ -118,7 +118,7 @@ def search_in(
         signals,
         open_executor(target, settings, name) as workers,
         Observers(observers) as watch,
-        one_thread() if planning.learns(settings) else contextlib.nullcontext(),
+        one_thread() if settings.sampler == "guided" else contextlib.nullcontext(),
     ):
         doing = workers, settings, journal, folder, signals
         dispatcher = Dispatcher(*doing, planning.cost_by(target), watch)
@@ -142,6 +142,15 @@ def conclude(history: History, stop: Stop, watch: Observers) -> Result:
     return result
 
 
+def sampler_of(settings: Settings, space: Space, target: Any) -> OffspringSampler:
+    """What draws the children and decides who goes on."""
+    facts = space, settings.ranking(), target.cheap, settings.seed
+    if settings.sampler == "guided":
+        return GuidedSampler(*facts, settings.epochs, settings.default_first)
+    variation = Variation(settings.tournament_size, settings.mutation_rate)
+    return OffspringSampler(*facts, variation, settings.default_first)
+
+
 def evolve(
     space: Space,
     target: Any,
@@ -151,24 +160,18 @@ def evolve(
 ) -> NoReturn:
     """The loop: generation after generation, until a Stop."""
     ranking, watch = settings.ranking(), dispatcher.watch
-    evolving = settings.sampler == "evolution"
-    breeding = (settings.tournament_size, settings.mutation_rate)
-    breeding += (settings.local_mutation, settings.immigrants, settings.proposals)
-    breeding += (settings.default_first,)
-    nursery = Nursery(space, ranking, target.cheap, settings.seed, *breeding)
-    surrogate = Surrogate(Features(space), ranking, nursery.known.limits, settings.epochs)
+    sampler = sampler_of(settings, space, target)
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
     population: list[Trial] = []
     told = ""
 
     for generation in range(planning.first_generation(settings), last + 1):
         planned = planning.plan(settings, generation)
-        wanted = planning.margin(settings, generation)
-        model = surrogate.learn(history.trials, wanted) if planning.learns(settings) else None
-        screen = model if settings.proposals > 1 else None
-        children = nursery.draw(population if evolving else [], size(planned), screen)
-        if nursery.known.refusal != told:
-            told = nursery.known.refusal
+        sampler.learn(history.trials, generation)
+        parents = [] if settings.sampler == "random" else population
+        children = sampler.draw(parents, size(planned))
+        if sampler.known.refusal != told:
+            told = sampler.known.refusal
             log.warning(
                 "warning: configurations for which `cheap` raises are infeasible: %s", told
             )
@@ -178,8 +181,8 @@ def evolve(
         left = (settings.max_total_epochs or sys.maxsize) - history.epochs
         brackets, limited = cut(shrink(planned, len(children)), left)
         watch.tell(Observer.generation_begins, generation, brackets)
-        judge = model if settings.promotion == "predicted" else None
-        trials = dispatcher.run(halvings(brackets, children, generation, ranking, judge))
+        rank = sampler.rank_for_promotion
+        trials = dispatcher.run(halvings(brackets, children, generation, rank))
         if limited and not trials:
             raise Stop("epoch limit")
         full = [trial for trial in trials if trial.epochs == settings.epochs]

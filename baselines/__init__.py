@@ -40,7 +40,6 @@ PEERS: dict[str, tuple[str, str, str | None]] = {
     "optuna-tpe-hyperband": ("optuna_peer", "tpe_hyperband", "optuna"),
 }
 METHODS = [*ours.METHODS, *PEERS]
-KNOWN = [*METHODS, *ours.ABLATIONS]
 
 
 def run(
@@ -99,9 +98,9 @@ def search(
 
 def check(method: str) -> None:
     """InputError if there is no such method, or the package that it needs is not installed."""
-    if method not in KNOWN:
-        known = ", ".join(KNOWN)
-        raise InputError(f"there is no method {method!r}, but {known}{nearest(method, KNOWN)}")
+    if method not in METHODS:
+        known = ", ".join(METHODS)
+        raise InputError(f"there is no method {method!r}, but {known}{nearest(method, METHODS)}")
     package = PEERS[method][2] if method in PEERS else None
     if package and not installed(package):
         raise InputError(

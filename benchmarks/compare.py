@@ -78,7 +78,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--problems", nargs="+", default=list(PROBLEMS), help="names, or tune or claim [all]"
     )
     parser.add_argument(
-        "--methods", nargs="+", default=baselines.METHODS, help=", ".join(baselines.KNOWN)
+        "--methods", nargs="+", default=baselines.METHODS, help=", ".join(baselines.METHODS)
     )
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to one less [%(default)s]")
     parser.add_argument("--jobs", type=int, default=1, help="units at a time [%(default)s]")
@@ -97,7 +97,7 @@ def chosen(given: argparse.Namespace) -> list[Unit]:
         hint = nearest(given.against, given.methods)
         raise InputError(f"--against {given.against!r} is none of --methods{hint}")
     for name, known in [(n, PROBLEMS) for n in problems] + [
-        (n, baselines.KNOWN) for n in given.methods
+        (n, baselines.METHODS) for n in given.methods
     ]:
         if name not in known:
             raise InputError(f"{name!r} is none of {', '.join(known)}{nearest(name, known)}")

@@ -1,7 +1,7 @@
 """Kills a search again and again, and shows that it ends as if nothing had happened.
 
     python benchmarks/crash.py --kills 25
-    python benchmarks/crash.py --kills 25 --config configs/strong.json
+    python benchmarks/crash.py --kills 25 --config configs/guided.json
 
 Runs a small search on the embedded flowers as the reference, with two workers. Then the same
 search once more, with SIGKILL to the driver at random moments of its life, and to random workers
@@ -108,7 +108,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=25, help="of the driver")
     parser.add_argument("--seed", type=int, default=1, help="of the moments")
-    parser.add_argument("--config", help="a preset, such as configs/strong.json")
+    parser.add_argument("--config", help="a preset, such as configs/guided.json")
     given = parser.parse_args()
     words = [*SEARCH.split(), *LIMITS]
     words += ["--config", str(Path(given.config).resolve())] if given.config else []

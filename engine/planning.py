@@ -9,21 +9,22 @@ from engine.settings import Settings
 from search.hyperband import Bracket, hyperband_brackets, plain_bracket, total_epochs
 from search.surrogate import MODEL_VERSION
 
-BOLD = 8  # times as wide is the margin of a bold generation
-
 
 def first_generation(settings: Settings) -> int:
     """0 if there is an initial population that is trained in full."""
-    return 0 if settings.sampler == "evolution" and settings.initial == "full" else 1
+    return 0 if settings.sampler == "evolution" else 1
 
 
 def plan(settings: Settings, generation: int) -> list[Bracket]:
-    """The brackets of a generation; generation 0 is the initial population, trained in full."""
+    """The brackets of a generation; generation 0 is the initial population, trained in full.
+
+    The guided sampler learns after each bracket: a generation is the next one.
+    """
     if generation == 0:
         return [plain_bracket(settings.pop_size, settings.epochs)]
     if settings.hyperband:
         brackets = hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta)
-        if settings.generation == "bracket":
+        if settings.sampler == "guided":
             brackets = [brackets[(generation - 1) % len(brackets)]]
     else:
         brackets = [plain_bracket(settings.num_children, settings.epochs)]
@@ -46,21 +47,9 @@ def epoch_limit(settings: Settings) -> int | None:
     return min(limits, default=None)
 
 
-def learns(settings: Settings) -> bool:
-    """Whether a model of the trials decides anything."""
-    modelled = settings.proposals > 1 or settings.promotion == "predicted"
-    return modelled and settings.sampler == "evolution"
-
-
 def model_facts(settings: Settings) -> dict[str, Any]:
     """What a run notes of the model that decides in it."""
-    return {"model_version": MODEL_VERSION} if learns(settings) else {}
-
-
-def margin(settings: Settings, generation: int) -> float:
-    """By how much the model wants an improvement, in standard deviations of the noise."""
-    bold = settings.bold_every > 0 and generation % settings.bold_every == 0
-    return settings.margin * (BOLD if bold else 1)
+    return {"model_version": MODEL_VERSION} if settings.sampler == "guided" else {}
 
 
 def cost_by(target: Any) -> Callable[[Mapping[str, Any]], float]:

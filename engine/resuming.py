@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.settings import FIELDS, Settings, resolve
+from engine.settings import FIELDS, Settings, of_record, resolve
 from utils import InputError
 
 # What may change when a run goes on; else its results would. A fingerprint knows the images, and
@@ -51,7 +51,7 @@ def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
     """The settings of the run with this run.json, with new limits; InputError for any other."""
     if not isinstance(record.get("settings"), dict):
         raise InputError("--resume: the run.json of this run has no settings")
-    began = {**record["settings"], "allow_inexact": False}  # a consent is for one session
+    began = of_record(record["settings"]) | {"allow_inexact": False}  # a consent: one session
     kept, settings = resolve(began), resolve(began, given)
     allowed_now = MAY_DIFFER + (INEXACTLY if settings.allow_inexact else ())
     for name in FIELDS:

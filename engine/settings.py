@@ -23,6 +23,11 @@ SHORTHANDS = {
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 # Search spaces that come with the program, in configs/.
 SPACES = {"published": "space.json", "modern": "space_modern.json"}
+# Defaults of the guided sampler, where they differ.
+GUIDED = {"pop_size": 12, "num_children": 5}
+# Settings of earlier versions, as the published search had them; any other value was guided.
+FORMER = {"initial": "full", "generation": "round", "local_mutation": 0, "immigrants": 0}
+FORMER |= {"proposals": 1, "margin": 0, "bold_every": 0, "promotion": "measured"}
 OBJECTIVE, OBJECTIVE_OF_FEW = "maximize top3", "maximize top1"
 FEW_CLASSES = 10  # with fewer, top-3 tells networks apart badly: with three it is 1 for each
 MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
@@ -54,9 +59,15 @@ class Settings:
     hyperband: bool = _setting(
         True, "halve brackets of children (Hyperband) instead of training each in full"
     )
-    sampler: str = _setting("evolution", "source of children", choices=("evolution", "random"))
-    pop_size: int = _setting(50, "size of the population", low=1, high=100_000)
-    num_children: int = _setting(10, "children a generation, without Hyperband", low=1, high=10**5)
+    sampler: str = _setting(
+        "evolution",
+        "source of children: evolution, random samples, or evolution guided by a surrogate model",
+        choices=("evolution", "random", "guided"),
+    )
+    pop_size: int = _setting(50, "size of the population; 12 if guided", low=1, high=100_000)
+    num_children: int = _setting(
+        10, "children a generation, without Hyperband; 5 if guided", low=1, high=10**5
+    )
     tournament_size: int = _setting(
         2, "members drawn for each tournament of parents", low=1, high=100_000
     )
@@ -65,30 +76,6 @@ class Settings:
     )
     default_first: bool = _setting(
         False, "train the space's default configuration first, in full, within the limits"
-    )
-    initial: str = _setting(
-        "full", "how the first population is trained", choices=("full", "brackets")
-    )
-    generation: str = _setting(
-        "round", "a generation: all brackets, or the next one", choices=("round", "bracket")
-    )
-    local_mutation: float = _setting(
-        0.0, "share of mutations that step to near values, several at once", low=0, high=1
-    )
-    immigrants: float = _setting(
-        0.0, "share of children that are samples of the space", low=0, high=1
-    )
-    proposals: int = _setting(
-        1, "proposals for each child, of which a model of all trials picks one", low=1, high=1000
-    )
-    margin: float = _setting(
-        0.0, "what counts as an improvement, in standard deviations of the noise", low=0, high=1000
-    )
-    bold_every: int = _setting(
-        0, "every so many generations the margin is eight times as wide", low=0, high=1000
-    )
-    promotion: str = _setting(
-        "measured", "by what trials go on to the next rung", choices=("measured", "predicted")
     )
     epochs: int = _setting(50, "epochs of a full training", low=1, high=MAX_COUNT, flags=("-e",))
     min_epochs: int = _setting(3, "least epochs of a rung", low=1, high=MAX_COUNT)
@@ -221,14 +208,28 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
     for layer in layers:
         for name in layer:
             if name not in FIELDS and name not in SHORTHANDS:
-                raise InputError(f"{name!r} is no setting{nearest(name, [*FIELDS, *SHORTHANDS])}")
+                raise InputError(f"{name!r} is no setting{former_or_nearest(name)}")
         values |= {k: _from_json(FIELDS[k], value) for k, value in layer.items() if k in FIELDS}
         for name, (prefix, _) in SHORTHANDS.items():
             if name in layer:
                 constraints = values.get("constraints", Settings().constraints)
                 _check(FIELDS["constraints"], constraints)
                 values["constraints"] = _with_bound(constraints, name, prefix, layer[name])
-    return Settings(**values)
+    return Settings(**({**GUIDED, **values} if values.get("sampler") == "guided" else values))
+
+
+def of_record(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in a run.json, those of earlier versions in today's words."""
+    guided = any(values.get(name, usual) != usual for name, usual in FORMER.items())
+    kept = {name: value for name, value in values.items() if name not in FORMER}
+    return {**kept, "sampler": "guided"} if guided else kept
+
+
+def former_or_nearest(name: str) -> str:
+    """What to use in place of a name that is no setting."""
+    if name in FORMER:
+        return " any more: 'sampler' guided has taken its place"
+    return nearest(name, [*FIELDS, *SHORTHANDS])
 
 
 def _with_bound(

@@ -15,7 +15,7 @@ from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # started from anywhere
 
-from engine.settings import read_preset, resolve
+from engine.settings import resolve
 from optimizer import search
 from utils import derive_rng
 
@@ -44,11 +44,11 @@ if __name__ == "__main__":
     space.add(Float("wire", (0.5, 5.0), log=True), Float("coil", (10.0, 50.0), log=True))
     space.add(Integer("turns", (3, 20)), Categorical("material", list(MATERIALS)))
     settings = {
+        "sampler": "guided",
         "objective": "minimize weight",
         "constraints": ["width >= 25", "stiffness >= 10", "stiffness <= 12"],
         **{"epochs": 27, "min_epochs": 3, "eta": 3, "max_generations": 30, "workers": "0"},
     }
-    strong = read_preset(str(ROOT / "configs" / "strong.json"))
-    result = search(space, Spring(), resolve(strong, settings))
+    result = search(space, Spring(), resolve(settings))
     print(f"{len(result.trials)} trials, {result.reason}; feasible: {result.feasible}")
     print(result.best.config, result.best.metrics)

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.journal import read_trials, used_seconds
 from engine.run import read_record, runs_by_age
-from engine.settings import FIELDS, Settings, resolve
+from engine.settings import FIELDS, Settings, of_record, resolve
 from search.constraints import Ranking
 from search.generation import incumbent
 from search.trial import Trial
@@ -22,6 +22,8 @@ METHODS = {  # (sampler, hyperband) -> name; in the order in which reports list 
     ("evolution", False): "evolution",
     ("random", True): "Hyperband",
     ("random", False): "random search",
+    ("guided", True): "guided + Hyperband",
+    ("guided", False): "guided",
 }
 KINDS = ("feasible", "infeasible", "partial", "failed")
 IN_FULL = KINDS[:2]  # trained in full, with success
@@ -45,9 +47,7 @@ class Run:
         """Of a peer its own name; of a search of ours what its settings make of it."""
         if "method" in self.record:
             return self.record["method"]
-        modelled = self.settings.proposals > 1 or self.settings.promotion == "predicted"
-        name = METHODS[self.settings.sampler, self.settings.hyperband]
-        return f"{name} + model" if modelled and self.settings.sampler == "evolution" else name
+        return METHODS[self.settings.sampler, self.settings.hyperband]
 
     @cached_property
     def ranking(self) -> Ranking:
@@ -172,7 +172,8 @@ def read_run(name: str | Path, runs_dir: str | Path = "runs") -> Run:
     record = read_record(path / "run.json")
     if not isinstance(record.get("settings"), dict):
         raise InputError(f"{path / 'run.json'} holds no settings of a search")
-    known_settings = {key: value for key, value in record["settings"].items() if key in FIELDS}
+    recorded = of_record(record["settings"])
+    known_settings = {key: value for key, value in recorded.items() if key in FIELDS}
     journal = path / "trials.jsonl"
     trials, _ = read_trials(journal) if journal.is_file() else ([], False)
     return Run(path, record, resolve(known_settings), trials)

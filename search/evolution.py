@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,35 +38,34 @@ def tournament(
     return min((population[i] for i in drawn), key=key)
 
 
-def propose(
-    space: Space,
-    population: Sequence[Trial],
-    key: Key,
-    tournament_size: int,
-    mutation_rate: float,
-    rng: np.random.Generator,
-    local_mutation: float = 0.0,
-    immigrants: float = 0.0,
-) -> Proposal:
-    """A child as (configuration, parents' trial ids, operator).
+@dataclass(frozen=True)
+class Variation:
+    """Makes a child of a population, by mutation of one parent or recombination of two.
 
-    With probability `mutation_rate` one parent, mutated; else two parents, both winners of
-    tournaments, recombined. A share `local_mutation` of the mutations are steps to near values.
-    Without a population, and in a share `immigrants` of all: a sample of the space.
+    Parents win tournaments of `tournament_size`. A share `local` of the mutations are steps to
+    near values. A share `random` of the children are samples of the space, as are all without a
+    population.
     """
-    if not population or (immigrants > 0 and rng.random() < immigrants):
-        return space.sample(rng), (), "sample"
-    first = tournament(population, key, tournament_size, rng)
-    if rng.random() < mutation_rate:
-        if local_mutation > 0 and rng.random() < local_mutation:
-            return space.perturb(first.config, rng), (first.trial,), "perturb"
-        return space.mutate(first.config, rng), (first.trial,), "mutate"
-    second = tournament(population, key, tournament_size, rng)
-    return (
-        space.recombine(first.config, second.config, rng),
-        (first.trial, second.trial),
-        "recombine",
-    )
+
+    tournament_size: int = 2
+    mutation_rate: float = 0.5
+    local: float = 0.0
+    random: float = 0.0
+
+    def offspring(
+        self, space: Space, population: Sequence[Trial], key: Key, rng: np.random.Generator
+    ) -> Proposal:
+        """A child, not yet within the static constraints."""
+        if not population or (self.random > 0 and rng.random() < self.random):
+            return space.sample(rng), (), "sample"
+        first = tournament(population, key, self.tournament_size, rng)
+        if rng.random() < self.mutation_rate:
+            if self.local > 0 and rng.random() < self.local:
+                return space.perturb(first.config, rng), (first.trial,), "perturb"
+            return space.mutate(first.config, rng), (first.trial,), "mutate"
+        second = tournament(population, key, self.tournament_size, rng)
+        config = space.recombine(first.config, second.config, rng)
+        return config, (first.trial, second.trial), "recombine"
 
 
 def survivors(

@@ -1,15 +1,15 @@
-"""Regression with a Gaussian process: Matern 5/2, a length scale for each column, noise, luck.
+"""Regression with a Gaussian process: Matern 5/2, a length scale for each column, noise.
 
 Rasmussen and Williams, "Gaussian Processes for Machine Learning" (2006): prediction by equations
 2.25 and 2.26, the kernel by 4.17, its parameters by the marginal likelihood (5.8 and 5.9), in
 which the amplitude is at its optimum. A prior keeps the length scales of many columns long
 (Hvarfner et al. 2024, "Vanilla Bayesian Optimization Performs Great in High Dimensions").
 
-Rows may be of one training, measured at several of its epochs. What such rows have in common
-beside what the columns tell is called luck here: an offset a training, the simplest of the
-processes by which Swersky et al. 2014 ("Freeze-Thaw Bayesian Optimization", section 3) tie the
-points of a learning curve together. Noise is what each row has for itself. Where each row is of a
-training of its own, the two are one, and there is only noise.
+Rows may be of one training, measured at several of its epochs. A random effect per trial is what
+such rows share beside what the columns explain: an offset, the simplest of the processes by which
+Swersky et al. 2014 ("Freeze-Thaw Bayesian Optimization", section 3) tie the points of a learning
+curve together. Noise is independent in each row. Where each row is of a training of its own, the
+two cannot be told apart, and there is only noise.
 """
 
 import math
@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 PRIOR_LENGTH = 0.5  # median of a length scale, times the root of the number of columns
-PRIOR_NOISE = 1e-3  # median of the variance of the noise, and of luck, as shares of the amplitude
+PRIOR_NOISE = 1e-3  # median variance of noise and of trial effect, as shares of the amplitude
 SPREAD_LENGTH, SPREAD_NOISE = 1.0, 3.0  # standard deviations of the logarithms
 LENGTHS, NOISES = (0.05, 30.0), (1e-6, 1.0)  # bounds
 STEPS = 40  # of the search for the parameters
 JITTER = 1e-8
-BELIEVED = -1  # the number of a training that has not been
+FANTASY = -1  # the number of a training that has not been
 
 
 def squared_distances(a: np.ndarray, b: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -44,7 +44,8 @@ def likelihood(
     """Minus the logarithm of (marginal likelihood x prior), up to a constant, and its gradient.
 
     theta: logarithms of the d length scales, of the variance of the noise and, with `same`, of
-    luck; x: (n, d); y: (n,) with mean 0; same: (n, n), 1 where rows are of one training, else 0.
+    the trial effect; x: (n, d); y: (n,) with mean 0; same: (n, n), 1 where rows are of one
+    training, else 0.
     """
     from scipy.linalg import cho_factor, cho_solve
 
@@ -82,7 +83,7 @@ def fit(x: np.ndarray, y: np.ndarray, trainings: np.ndarray) -> np.ndarray:
     """The parameters under which the data are most likely; see `likelihood`.
 
     trainings: (n,), a number a row, the same where two rows are of one training. Without any such
-    rows there is no luck among the parameters.
+    rows there is no trial effect among the parameters.
     """
     from scipy.optimize import minimize
 
@@ -120,10 +121,10 @@ class Process:
         """After the data x (n, d), y (n,) with mean 0, of these trainings."""
         from scipy.linalg import cho_solve, cholesky
 
-        lengths, noise, luck = _read(theta, x.shape[1])
+        lengths, noise, trial_effect = _read(theta, x.shape[1])
         covariance = matern(squared_distances(x, x, lengths))
-        if luck:
-            covariance += luck * _same(trainings, trainings)
+        if trial_effect:
+            covariance += trial_effect * _same(trainings, trainings)
         _add_to_diagonal(covariance, noise + JITTER)
         factor = cholesky(covariance, lower=True)
         alpha = cho_solve((factor, True), y)
@@ -133,34 +134,38 @@ class Process:
     @property
     def noise(self) -> float:
         """The standard deviation between trainings of one configuration, in units of y."""
-        _, noise, luck = _read(self.theta, self.x.shape[1])
-        return math.sqrt((noise + luck) * self.amplitude)
+        _, noise, trial_effect = _read(self.theta, self.x.shape[1])
+        return math.sqrt((noise + trial_effect) * self.amplitude)
 
     def predict(
         self, x: np.ndarray, trainings: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard deviations, without noise, at x (m, d): (m,) and (m,).
 
-        Of configurations; with the numbers (m,) of trainings, of these, their luck included.
+        Of configurations; with the numbers (m,) of trainings, of these, their effects included.
         """
         across, left = self._solved(x, trainings)
         unknown = 1.0 if trainings is None else 1 + _read(self.theta, x.shape[1])[2]
         variance = self.amplitude * np.maximum(unknown - (left * left).sum(0), JITTER)
         return across @ self.alpha, np.sqrt(variance)
 
-    def believing(self, x: np.ndarray) -> "Process":
-        """As if the mean had been measured at the point x (1, d): it stays, and is surer there."""
+    def fantasize(self, x: np.ndarray) -> "Process":
+        """Conditions the process on its own mean at x (1, d).
+
+        The kriging believer of Ginsbourger et al. 2010, "Kriging Is Well-Suited to Parallelize
+        Optimization".
+        """
         _, left = self._solved(x, None)
-        _, noise, luck = _read(self.theta, x.shape[1])
+        _, noise, trial_effect = _read(self.theta, x.shape[1])
         n = len(self.x)
         factor = np.zeros((n + 1, n + 1))
         factor[:n, :n], factor[n, :n] = self.factor, left[:, 0]
-        unknown = 1 + (noise + luck) + JITTER
+        unknown = 1 + (noise + trial_effect) + JITTER
         factor[n, n] = math.sqrt(max(unknown - float(left[:, 0] @ left[:, 0]), JITTER))
         return replace(
             self,
             x=np.vstack([self.x, x]),
-            trainings=np.append(self.trainings, BELIEVED),
+            trainings=np.append(self.trainings, FANTASY),
             factor=factor,
             alpha=np.append(self.alpha, 0.0),
         )
@@ -170,15 +175,15 @@ class Process:
     ) -> tuple[np.ndarray, np.ndarray]:
         from scipy.linalg import solve_triangular
 
-        lengths, _, luck = _read(self.theta, x.shape[1])
+        lengths, _, trial_effect = _read(self.theta, x.shape[1])
         across = matern(squared_distances(x, self.x, lengths))
-        if trainings is not None and luck:
-            across += luck * _same(trainings, self.trainings)
+        if trainings is not None and trial_effect:
+            across += trial_effect * _same(trainings, self.trainings)
         return across, solve_triangular(self.factor, across.T, lower=True, check_finite=False)
 
 
 def _read(theta: np.ndarray, columns: int) -> tuple[np.ndarray, float, float]:
-    """Length scales (columns,), the variance of the noise, and of luck: 0 if there is none."""
+    """Length scales (columns,), the variances of the noise and of the trial effect, 0 without."""
     variances = np.exp(theta[columns:])
     return np.exp(theta[:columns]), variances[0], variances[1] if len(variances) > 1 else 0.0
 

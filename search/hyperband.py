@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 from search.trial import Job, Trial
 
+# (trials of a rung that succeeded, all of its bracket so far) -> the former, the best first
+Promotion = Callable[[Sequence[Trial], Sequence[Trial]], list[Trial]]
+
 
 class Rung(NamedTuple):
     """How many children come to this rung and the epochs they reach there, in all."""
@@ -154,13 +157,12 @@ def successive_halving(
     bracket: Bracket,
     children: Sequence[Child],
     generation: int,
-    key: Callable[[Trial], Any],
-    promising: Callable[[Sequence[Trial], Sequence[Trial]], list[Trial]] | None = None,
+    rank: Promotion,
 ) -> Generator[list[Job], list[Trial], None]:
     """Yields the jobs of each rung, by trial id, and is sent their trials.
 
-    The best by `key` go on to the next, or the first of `promising(rung, bracket)`: trials of the
-    rung that succeeded, and all of the bracket so far.
+    The first of `rank(rung, bracket)` go on to the next: trials of the rung that succeeded, and
+    all of the bracket so far.
 
     Failed and diverged children are out; the next best take their places while there are any.
     """
@@ -185,10 +187,8 @@ def successive_halving(
             for number in runnable
         ]
         if position + 1 < len(bracket.rungs):
-            ranked = sorted((trial for trial in trials if trial.status == "ok"), key=key)
             so_far += trials
-            if promising is not None and ranked:
-                ranked = promising(ranked, so_far)
+            ranked = rank([trial for trial in trials if trial.status == "ok"], so_far)
             alive = {
                 trial.trial: alive[trial.trial]
                 for trial in ranked[: bracket.rungs[position + 1].size]

@@ -1,15 +1,14 @@
-"""What the journal lets expect of a configuration when it is trained in full.
+"""Surrogate model: predicts the final objective and constraints from all evaluations so far.
 
-A Gaussian process for the objective and one for each expensive constraint learn from all rungs;
-epochs are a column like the others. What a full training is worth is the expected improvement
-times the probability of being feasible (Gardner et al. 2014, "Bayesian Optimization with
-Inequality Constraints"), or that probability alone while nothing is feasible. An improvement
-counts from a margin on (Brochu et al. 2010, "A Tutorial on Bayesian Optimization", their xi),
-here in standard deviations of the noise, by which two trainings of one configuration differ, too.
-A wide margin sends the search where the model knows little.
+A Gaussian process for the objective and one for each measured constraint learn from all rungs;
+epochs are a column like the others. The acquisition value is the expected improvement times the
+probability of being feasible (Gardner et al. 2014, "Bayesian Optimization with Inequality
+Constraints"), or that probability alone while nothing is feasible. An improvement counts from xi
+on (Brochu et al. 2010, "A Tutorial on Bayesian Optimization"), here in standard deviations of the
+noise, by which two trainings of one configuration differ, too. A large xi explores.
 
-The rungs of one training have much of their noise in common, which `gaussian` calls luck. Who goes
-on is decided by what this very training is expected to reach, with its luck.
+The rungs of one training share its random effect (`gaussian`). Promotion predicts the end of this
+very training, with its effect.
 """
 
 import math
@@ -26,7 +25,7 @@ from search.space import Config
 from search.trial import Trial
 
 MODEL_VERSION = 5  # of what is decided with a model; a run that goes on needs the same
-LEAST = 8  # trials before anything is expected
+LEAST = 8  # trials before there is a model
 MOST = 500  # the latest ones count
 MOST_FOR_PARAMETERS = 256
 OUTLYING = 2.0  # outcomes are cut off so many widths of the middle 90 % beside it
@@ -44,7 +43,7 @@ class Model:
     spread: np.ndarray
     processes: tuple[gaussian.Process, ...]
     best: float | None  # what a feasible configuration, fully trained, is expected to have
-    margin: float  # by which a better one has to be better, in deviations of the noise
+    xi: float  # least improvement that counts, in standard deviations of the noise
 
     def predict(
         self, x: np.ndarray, trainings: np.ndarray | None = None
@@ -60,52 +59,49 @@ class Model:
             np.column_stack(deviation) * self.spread,
         )
 
-    def worth(self, configs: Sequence[Config], trainings: np.ndarray | None = None) -> np.ndarray:
-        """Of training each in full, as a logarithm: the more the better.
+    def acquisition(
+        self, configs: Sequence[Config], trainings: np.ndarray | None = None
+    ) -> np.ndarray:
+        """log(expected improvement x probability of feasibility) of a full training: (n,).
 
         trainings: the numbers of those that have begun.
         """
         from scipy.special import log_ndtr
 
         mean, deviation = self.predict(self.surrogate.inputs(configs), trainings)
-        worth = log_ndtr(-mean[:, 1:] / deviation[:, 1:]).sum(axis=1)
+        feasible = log_ndtr(-mean[:, 1:] / deviation[:, 1:]).sum(axis=1)
         if self.best is None:
-            return worth
-        wanted = self.best - self.margin * self.processes[0].noise * self.spread[0]
+            return feasible
+        wanted = self.best - self.xi * self.processes[0].noise * self.spread[0]
         z = (wanted - mean[:, 0]) / deviation[:, 0]
-        return worth + np.log(deviation[:, 0]) + log_improvement(z)
+        return feasible + np.log(deviation[:, 0]) + log_improvement(z)
 
-    def believing(self, config: Config) -> "Model":
-        """As if the configuration had been trained in full, to what is expected of it."""
+    def fantasize(self, config: Config) -> "Model":
+        """Conditions the model on its own mean at `config`, so that the next candidate differs."""
         x = self.surrogate.inputs([config])
         mean, best = self.predict(x)[0][0], self.best
         if (mean[1:] <= 0).all() and (best is None or mean[0] < best):
             best = float(mean[0])
-        processes = tuple(process.believing(x) for process in self.processes)
+        processes = tuple(process.fantasize(x) for process in self.processes)
         return replace(self, processes=processes, best=best)
 
-    def promising(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
-        """The trials of a rung by what it is worth to go on, best first.
+    def rank_for_promotion(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
+        """The trials of a rung by acquisition value, best first.
 
-        bracket: all trials of their bracket so far, from which is learned, too.
+        bracket: all trials of their bracket so far; the model is conditioned on them, too.
         """
         new = [trial for trial in bracket if self.surrogate.usable(trial)]
         model = self.surrogate.model(
             np.vstack([self.x, self.surrogate.inputs_of(new)]),
             np.append(self.trainings, numbers(new)),
             np.vstack([self.y, (self.surrogate.outcomes(new) - self.middle) / self.spread]),
-            *(self.middle, self.spread, self.best, self.margin),
+            *(self.middle, self.spread, self.best, self.xi),
         )
-        worth = dict(
-            zip(
-                (trial.trial for trial in rung),
-                model.worth([trial.config for trial in rung], numbers(rung)),
-                strict=True,
-            )
-        )
+        values = model.acquisition([trial.config for trial in rung], numbers(rung))
+        # Rounded: equal values must not be ordered by the last bits of a product.
+        rounded = {one.trial: float(f"{v:.6g}") for one, v in zip(rung, values, strict=True)}
         key = self.surrogate.ranking.key
-        # Rounded: what is worth the same must not be ordered by the last bits of a product.
-        return sorted(rung, key=lambda trial: (-float(f"{worth[trial.trial]:.6g}"), key(trial)))
+        return sorted(rung, key=lambda trial: (-rounded[trial.trial], key(trial)))
 
 
 class Surrogate:
@@ -123,7 +119,7 @@ class Surrogate:
         self.parameters: list[np.ndarray] = []
         self._known = 0  # trials behind the parameters
 
-    def learn(self, trials: Sequence[Trial], margin: float = 0.0) -> Model | None:
+    def learn(self, trials: Sequence[Trial], xi: float = 0.0) -> Model | None:
         """A model, or None while there is too little to learn from."""
         usable = [trial for trial in trials if self.usable(trial)]
         if len(usable) < LEAST:
@@ -138,11 +134,11 @@ class Surrogate:
             self._known = count
         usable = usable[-MOST:]
         x, (y, middle, spread) = self.inputs_of(usable), _normal(self.outcomes(usable))
-        model = self.model(x, numbers(usable), y, middle, spread, None, margin)
+        model = self.model(x, numbers(usable), y, middle, spread, None, xi)
         full = [t for t in usable if t.epochs == self.epochs and self.ranking.feasible(t)]
         if not full:
             return model
-        # Not the best as measured, which was lucky, too.
+        # Not the best as measured, which its noise favoured.
         return replace(model, best=float(model.predict(self.inputs_of(full))[0][:, 0].min()))
 
     def model(
@@ -153,12 +149,12 @@ class Surrogate:
         middle: np.ndarray,
         spread: np.ndarray,
         best: float | None,
-        margin: float,
+        xi: float,
     ) -> Model:
         """After these inputs and outcomes, with the parameters of now."""
         pairs = zip(y.T, self.parameters, strict=True)
         processes = tuple(gaussian.Process.of(x, one, trainings, theta) for one, theta in pairs)
-        return Model(self, x, trainings, y, middle, spread, processes, best, margin)
+        return Model(self, x, trainings, y, middle, spread, processes, best, xi)
 
     def usable(self, trial: Trial) -> bool:
         """Whether the trial has an objective and a value for each constraint."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from search import guided
 from search.space import Space
 from tests.command_line import SMALL, make_folder, save
 from tests.trainings import CONFIG, make_target
@@ -46,6 +47,13 @@ def nothing_left_behind():
     yield
     left = sorted(entries() - before)
     assert not left, f"the test left behind {', '.join(left)}"
+
+
+@pytest.fixture
+def few_candidates(monkeypatch):
+    """The guided search in less time: 16 candidates a child."""
+    monkeypatch.setattr(guided, "CANDIDATES", 6)
+    monkeypatch.setattr(guided, "STEPS", 2)
 
 
 @pytest.fixture(autouse=True)

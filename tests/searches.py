@@ -13,6 +13,8 @@ from stubs import (
 from engine.settings import Settings, resolve
 from engine.stopping import Stop
 from optimizer import search
+from search import guided
+from search.offspring import OffspringSampler
 from search.trial import Trial
 from utils import derive_seed
 
@@ -22,17 +24,31 @@ METHODS = [
 SMALL = {"workers": "0", "pop_size": 4, "num_children": 3, "epochs": 12, "max_generations": 2}
 # Epochs of each job of a small search, in the fixed order in which a limit cuts them.
 CHARGES = [12] * 4 + 2 * ([3] * 4 + [6] * 3 + [12] * 3 + [3] * 2 + [6] + [6])
-STRONG = {"pop_size": 4, "initial": "brackets", "generation": "bracket", "local_mutation": 0.7}
-STRONG |= {"immigrants": 0.2, "proposals": 16, "promotion": "predicted", "max_generations": 10}
-STRONG |= {"margin": 1.0, "bold_every": 4}
+GUIDED = {"sampler": "guided", "pop_size": 4, "max_generations": 10}
+# Parts of the guided search: what switches each off.
+PARTS = {
+    "candidates": {"CANDIDATES": 1, "STEPS": 0},
+    "promotion": {},
+    "xi": {"XI": 0.0, "XI_EXPLORATION": 0.0},
+    "exploration": {"XI_EXPLORATION": guided.XI},
+}
 ROOT = Path(__file__).resolve().parent.parent
 each_method = pytest.mark.parametrize(("sampler", "hyperband"), METHODS)
 
 
-# The published search and the stronger one, with enough trials that the latter's model decides.
+# The published search and the guided one, with enough trials that the latter's model decides.
 by_preset = pytest.mark.parametrize(
-    "preset", [{"max_generations": 1}, STRONG], ids=["published", "strong"]
+    "preset", [{"max_generations": 1}, GUIDED], ids=["published", "guided"]
 )
+
+
+def without(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switches a part of the guided search off."""
+    for name, value in PARTS[part].items():
+        monkeypatch.setattr(guided, name, value)
+    if part == "promotion":
+        measured = OffspringSampler.rank_for_promotion
+        monkeypatch.setattr(guided.GuidedSampler, "rank_for_promotion", measured)
 
 
 def small(**given) -> Settings:

@@ -1,6 +1,7 @@
 """The house: who imports whom, who may do what, and how long things are. Reads syntax trees."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -63,6 +64,7 @@ def imports(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def packages(tree):
     return {name.partition(".")[0] for name in imports(tree)}
 
@@ -76,6 +78,7 @@ def dotted(node):
     return ""
 
 
+@functools.cache
 def calls(tree):
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
 

@@ -20,7 +20,7 @@ from engine.settings import resolve
 from optimizer import search
 from search.space import Space
 from search.trial import canonical
-from tests.searches import STRONG
+from tests.searches import GUIDED
 from utils import InputError
 
 KERNELS = [(3, 3), (5, 5), [7, 7], "none", None]
@@ -48,7 +48,7 @@ def nothing_known(_):
     [Categorical("k", KERNELS), OrdinalHyperparameter("k", KERNELS), Constant("k", (3, 3))],
     ids=lambda one: type(one).__name__,
 )
-@pytest.mark.parametrize("preset", [{}, STRONG], ids=["published", "strong"])
+@pytest.mark.parametrize("preset", [{}, GUIDED], ids=["published", "guided"])
 def test_choices_that_are_no_json_survive_the_journal(tmp_path, one, preset):
     space = made_of(one, Float("x", (0.0, 1.0)))
 
@@ -87,7 +87,7 @@ def test_each_value_has_one_type_whatever_makes_the_child(seed):
     assert typed(space.adopt(json.loads(json.dumps(one)))[0]) == typed(one)
 
 
-@pytest.mark.parametrize("preset", [{}, STRONG], ids=["published", "strong"])
+@pytest.mark.parametrize("preset", [{}, GUIDED], ids=["published", "guided"])
 def test_numbers_that_are_equal_are_one_configuration(preset):
     space = made_of(Categorical("c", [1, 1.5, 2]), Categorical("d", [0.1, 1, 10]))
     given = {**preset, **NOTHING, "max_generations": 12}

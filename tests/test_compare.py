@@ -11,7 +11,6 @@ import pytest
 from stubs import StubTarget, make_trial, on_disk, small_space
 
 import baselines
-from baselines import ours
 from baselines.recorder import FREE_PROPOSALS, Recorder
 from benchmarks import compare
 from benchmarks.compare_tables import (
@@ -31,7 +30,7 @@ from search.constraints import Ranking
 from search.trial import canonical
 from utils import InputError
 
-OURS = ["ea-hyperband", "ea", "hyperband", "random", "strong", "strong-ea", "one-epoch-first"]
+OURS = ["ea-hyperband", "ea", "hyperband", "random", "guided", "guided-ea", "one-epoch-first"]
 PEERS = [name for name in baselines.METHODS if name not in OURS]
 
 
@@ -200,6 +199,17 @@ def test_our_methods_behind_the_seam(method, tmp_path):
     assert (tmp_path / "run" / "opt_cfg.json").exists()
 
 
+@pytest.mark.parametrize(("name", "brackets"), [("crossing", 5), ("many", 7)])
+def test_the_last_bracket_of_hyperband_is_as_much_random_search(name, brackets):
+    """Its guarantee (Li et al. 2018, section 3), with as many times the epochs."""
+    problem, trainings = by_name(name), 4
+    budget = trainings * problem.epochs
+    trials = baselines.run("hyperband", problem, 1, brackets * budget).trials
+    full = [one for one in trials if one.epochs == problem.epochs and one.bracket == 0]
+    random = baselines.run("random", problem, 1, budget).trials
+    assert len(full) >= trainings == len(random)
+
+
 @pytest.mark.parametrize("method", PEERS)
 @pytest.mark.parametrize("name", ["nested", "network"])
 def test_peers_behind_the_seam(method, name):
@@ -305,11 +315,3 @@ def test_a_comparison_goes_on_where_it_was(tmp_path, capsys):
 def test_a_wrong_word_on_the_command_line(capsys):
     assert compare.main(["--methods", "dhb"]) == 2
     assert "did you mean dehb" in capsys.readouterr().err
-
-
-def test_an_ablation_is_the_strong_method_with_one_setting_changed():
-    strong = vars(baselines.settings_of("strong", Tiny(), 1, 90))
-    for name in ours.ABLATIONS:
-        settings = vars(baselines.settings_of(name, Tiny(), 1, 90))
-        assert sum(settings[one] != strong[one] for one in strong) == 1, name
-    assert not set(ours.ABLATIONS) & set(baselines.METHODS), "only when asked for"

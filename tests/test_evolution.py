@@ -7,11 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stubs import make_trial, num_params, rich_space, small_space
 
-from search import evolution
+from search import evolution, guided
 from search.constraints import Ranking
-from search.evolution import LimitsUnreachable, draw_child, propose, survivors, tournament
-from search.generation import Nursery, halvings, incumbent
+from search.evolution import LimitsUnreachable, Variation, draw_child, survivors, tournament
+from search.generation import halvings, incumbent
+from search.guided import GuidedSampler
 from search.hyperband import hyperband_brackets
+from search.offspring import OffspringSampler
 from search.space import Space
 from search.trial import canonical
 from utils import InputError
@@ -31,9 +33,16 @@ def make_population(space, count: int = 6) -> list:
     return [make_trial(i, config=space.sample(rng(i))) for i in range(count)]
 
 
-def make_nursery(space, limits=("num_params <= 1e6",), seed=1, cheap=None, **options) -> Nursery:
+def make_sampler(
+    space, limits=("num_params <= 1e6",), seed=1, cheap=None, **variation
+) -> OffspringSampler:
     cheap = cheap or (lambda config: {"num_params": num_params(config)})
-    return Nursery(space, Ranking.parse("maximize top3", limits), cheap, seed, **options)
+    ranking = Ranking.parse("maximize top3", limits)
+    return OffspringSampler(space, ranking, cheap, seed, Variation(**variation))
+
+
+def offspring(space, population, seed, *options):
+    return Variation(2, *options).offspring(space, population, by_id, rng(seed))
 
 
 @given(st.integers(0, 2**32), st.integers(1, 12), st.integers(1, 8))
@@ -65,7 +74,7 @@ def test_a_tournament_of_one_is_a_draw():
 
 
 def test_without_a_population_a_child_is_a_sample(space):
-    config, parents, operator = propose(space, [], by_id, 2, 0.5, rng(7))
+    config, parents, operator = offspring(space, [], 7)
     assert (parents, operator) == ((), "sample")
     assert config == space.sample(rng(7))
 
@@ -77,16 +86,16 @@ def test_the_mutation_rate_chooses_the_operator(space):
         (1.0, {"mutate"}),
         (0.5, {"mutate", "recombine"}),
     ):
-        drawn = [propose(space, population, by_id, 2, rate, rng(i)) for i in range(30)]
+        drawn = [offspring(space, population, i, rate) for i in range(30)]
         assert {operator for *_, operator in drawn} == operators
         for _, parents, operator in drawn:
             assert len(parents) == (1 if operator == "mutate" else 2)
             assert all(0 <= parent < 6 for parent in parents)
 
 
-def test_immigrants_and_near_steps_take_their_shares(space):
+def test_samples_and_near_steps_take_their_shares(space):
     population = make_population(space)
-    drawn = [propose(space, population, by_id, 2, 0.5, rng(i), 0.7, 0.2)[2] for i in range(300)]
+    drawn = [offspring(space, population, i, 0.5, 0.7, 0.2)[2] for i in range(300)]
     counts = {operator: drawn.count(operator) for operator in set(drawn)}
     assert counts.keys() == {"sample", "recombine", "perturb", "mutate"}
     assert 35 < counts["sample"] < 85 and 85 < counts["recombine"] < 155
@@ -95,19 +104,19 @@ def test_immigrants_and_near_steps_take_their_shares(space):
 
 def test_partners_are_drawn_apart(space):
     population = make_population(space)
-    pairs = [propose(space, population, by_id, 2, 0.0, rng(i))[1] for i in range(60)]
+    pairs = [offspring(space, population, i, 0.0)[1] for i in range(60)]
     assert 20 < sum(first != second for first, second in pairs) < 60
 
 
 def test_half_of_the_children_are_mutants(space):
     population = make_population(space)
-    drawn = [propose(space, population, by_id, 2, 0.5, rng(i))[2] for i in range(200)]
+    drawn = [offspring(space, population, i)[2] for i in range(200)]
     assert 70 < drawn.count("mutate") < 130
 
 
 def test_a_mutant_has_its_parents_values(space):
     population = make_population(space)
-    config, (parent,), _ = propose(space, population, by_id, 2, 1.0, rng(3))
+    config, (parent,), _ = offspring(space, population, 3, 1.0)
     origin = population[parent].config
     assert sum(config[name] != origin[name] for name in config.keys() & origin.keys()) <= 1
 
@@ -177,8 +186,8 @@ def test_a_child_already_seen_is_drawn_again():
 
 
 def test_limits_that_chance_does_not_meet_are_met_by_repair(space):
-    nursery = make_nursery(space, ["num_params <= 1000"])
-    children = nursery.draw([], 2)
+    sampler = make_sampler(space, ["num_params <= 1000"])
+    children = sampler.draw([], 2)
     assert len(children) == 2
     assert all(num_params(child.config) <= 1000 for child in children)
 
@@ -191,49 +200,49 @@ def test_limits_that_chance_does_not_meet_are_met_by_repair(space):
     size=st.integers(1, 3),
 )
 def test_children_keep_any_cheap_limit_and_are_new(space, seed, bound, rate, size):
-    nursery = make_nursery(
+    sampler = make_sampler(
         space, [f"num_params <= {bound}"], seed, tournament_size=size, mutation_rate=rate
     )
-    first = nursery.draw([], 3)
+    first = sampler.draw([], 3)
     population = [make_trial(child.trial, config=child.config) for child in first]
-    children = first + nursery.draw(population, 3)
+    children = first + sampler.draw(population, 3)
     assert [child.trial for child in children] == list(range(6))
     assert all(num_params(child.config) <= bound for child in children)
-    assert len({canonical(child.config) for child in children}) == 6 == len(nursery.seen)
+    assert len({canonical(child.config) for child in children}) == 6 == len(sampler.seen)
 
 
 def test_children_derive_from_seed_and_trial_id_alone(space):
-    first = make_nursery(space).draw([], 6)
-    assert make_nursery(space).draw([], 6) == first
-    assert make_nursery(space, seed=2).draw([], 6) != first
+    first = make_sampler(space).draw([], 6)
+    assert make_sampler(space).draw([], 6) == first
+    assert make_sampler(space, seed=2).draw([], 6) != first
     population = make_population(space)
-    in_parts = make_nursery(space)
+    in_parts = make_sampler(space)
     parts = in_parts.draw(population, 2) + in_parts.draw(population, 4)
-    assert parts == make_nursery(space).draw(population, 6)
-    assert make_nursery(space).draw(population[::-1], 6) != first
+    assert parts == make_sampler(space).draw(population, 6)
+    assert make_sampler(space).draw(population[::-1], 6) != first
 
 
 def test_a_limit_on_what_only_training_tells_does_not_hinder_children(space):
-    nursery = make_nursery(space, ["precision >= 2", "num_params <= 1e6"])
-    assert [limit.metric for limit in nursery.known.limits] == ["num_params"]
-    assert len(nursery.draw([], 3)) == 3
+    sampler = make_sampler(space, ["precision >= 2", "num_params <= 1e6"])
+    assert [limit.metric for limit in sampler.known.limits] == ["num_params"]
+    assert len(sampler.draw([], 3)) == 3
 
 
 def test_a_small_space_is_drawn_to_its_end_and_no_further():
-    nursery = make_nursery(
+    sampler = make_sampler(
         small_space(6), ["size <= 4"], cheap=lambda config: {"size": config["x"]}
     )
-    children = nursery.draw([], 10)
+    children = sampler.draw([], 10)
     assert sorted(child.config["x"] for child in children) == [1, 2, 3, 4]
-    assert nursery.draw([], 10) == []
+    assert sampler.draw([], 10) == []
     population = [make_trial(child.trial, config=child.config) for child in children]
-    assert nursery.draw(population, 10) == []
+    assert sampler.draw(population, 10) == []
 
 
 def test_limits_out_of_reach_are_told_with_the_smallest_there_is(space):
     with pytest.raises(InputError, match="num_params <= 600;.* num_params 601$"):
-        make_nursery(space, ["num_params <= 600"]).draw([], 1)
-    assert len(make_nursery(space, ["num_params <= 601"]).draw([], 1)) == 1
+        make_sampler(space, ["num_params <= 600"]).draw([], 1)
+    assert len(make_sampler(space, ["num_params <= 601"]).draw([], 1)) == 1
 
 
 def test_limits_that_were_met_once_are_not_out_of_reach():
@@ -241,30 +250,31 @@ def test_limits_that_were_met_once_are_not_out_of_reach():
     space = Space(ConfigurationSpace({"x": (1, 200)}))
     drawn = []
     for seed in range(6):
-        nursery = make_nursery(space, ["off <= 0"], seed, cheap=lambda c: {"off": c["x"] != 37})
+        sampler = make_sampler(space, ["off <= 0"], seed, cheap=lambda c: {"off": c["x"] != 37})
         try:
-            drawn.append(nursery.draw([], 1))
+            drawn.append(sampler.draw([], 1))
         except InputError:
             continue
-        assert nursery.draw([], 3) == []
+        assert sampler.draw([], 3) == []
     assert drawn
 
 
 def test_children_of_a_rich_space_are_legal():
     space = rich_space()
-    nursery = make_nursery(
+    sampler = make_sampler(
         space, ["width <= 100"], cheap=lambda config: {"width": config["width"]}
     )
-    children = nursery.draw([], 8)
+    children = sampler.draw([], 8)
     population = [make_trial(child.trial, config=child.config) for child in children]
-    for child in children + nursery.draw(population, 8):
+    for child in children + sampler.draw(population, 8):
         assert space.adopt(child.config) == (child.config, [])
         assert child.config["width"] <= 100
 
 
 def test_children_are_handed_to_the_brackets_in_order(space):
-    children = make_nursery(space).draw([], 43)
-    going = halvings(hyperband_brackets(50, 3, 2), children, 1, RANKING)
+    sampler = make_sampler(space)
+    children, rank = sampler.draw([], 43), sampler.rank_for_promotion
+    going = halvings(hyperband_brackets(50, 3, 2), children, 1, rank)
     first_rungs = [next(bracket) for bracket in going]
     assert [job.trial for jobs in first_rungs for job in jobs] == list(range(43))
     assert [len(jobs) for jobs in first_rungs] == [16, 10, 7, 5, 5]
@@ -284,17 +294,18 @@ def test_the_incumbent_is_the_best_of_those_trained_longest():
     assert incumbent([short, infeasible, long, failed, diverged], ranking) is long
 
 
-@pytest.mark.parametrize("proposals", [2, 3, 5, 6, 16, 47, 192])
-def test_a_model_scores_as_many_proposals_as_were_asked_for(space, proposals):
+def test_the_model_scores_all_candidates(space, monkeypatch):
     scored = []
 
     class Counting:
-        def worth(self, configs):
+        def acquisition(self, configs):
             scored.extend(map(canonical, configs))
             return np.arange(len(configs), dtype=float)
 
-        def believing(self, config):
+        def fantasize(self, config):
             return self
 
-    make_nursery(space, proposals=proposals).draw([], 1, Counting())
-    assert len(scored) == proposals
+    sampler = GuidedSampler(space, RANKING, lambda config: {}, 1, 50)
+    sampler.fantasy = Counting()
+    sampler.draw([], 1)
+    assert len(scored) == guided.CANDIDATES + guided.ROUNDS * guided.STEPS

@@ -157,7 +157,8 @@ def children_of(count: int, first: int = 0) -> list[Child]:
 
 def drive(bracket: Bracket, children: list[Child], outcome=lambda job: "ok", key=None):
     """All rungs' jobs, when the highest trial id is the best unless `key` says otherwise."""
-    going = successive_halving(bracket, children, 3, key or (lambda trial: -trial.trial))
+    key = key or (lambda trial: -trial.trial)
+    going = successive_halving(bracket, children, 3, lambda rung, _: sorted(rung, key=key))
     rungs = []
     try:
         jobs = next(going)

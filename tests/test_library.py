@@ -13,12 +13,12 @@ from engine.settings import Settings, resolve
 from optimizer import search
 from search.space import Space
 from search.trial import canonical
-from tests.searches import STRONG
+from tests.searches import GUIDED
 from utils import InputError, derive_seed, read_json
 
 SMALL = {"workers": "0", "pop_size": 4, "num_children": 3, "epochs": 4, "min_epochs": 1}
 SMALL |= {"objective": "minimize loss", "constraints": [], "max_generations": 2}
-by_preset = pytest.mark.parametrize("preset", [{}, STRONG], ids=["published", "strong"])
+by_preset = pytest.mark.parametrize("preset", [{}, GUIDED], ids=["published", "guided"])
 
 
 def settings(**given) -> Settings:

@@ -99,13 +99,11 @@ def test_the_baseline_costs_one_full_training():
     assert not Settings().default_first, "the published algorithm begins with samples only"
 
 
-@pytest.mark.parametrize("sampler", ["evolution", "random"])
-@pytest.mark.parametrize("initial", ["full", "brackets"])
-def test_any_method_can_begin_with_the_default(space, sampler, initial):
+@pytest.mark.parametrize("sampler", ["evolution", "random", "guided"])
+def test_any_method_can_begin_with_the_default(space, sampler):
     settings = Settings(
         default_first=True,
         sampler=sampler,
-        initial=initial,
         pop_size=3,
         epochs=4,
         min_epochs=2,

@@ -7,20 +7,14 @@ import pytest
 
 from benchmarks.problems import CLAIM, PROBLEMS, TUNE, by_name
 from benchmarks.problems.base import least_cost, nearest_point, share
-from benchmarks.problems.simulated import FACTS, MAX_MACS, Simulated
 from search.constraints import Constraint
-from utils import InputError, derive_rng, read_json
+from utils import InputError, derive_rng
 
 SAMPLES = 500
-SIMULATED = [name for name, kind in PROBLEMS.items() if issubclass(kind, Simulated)]
 each_problem = pytest.mark.parametrize("name", PROBLEMS)
-each_constructed = pytest.mark.parametrize("name", [n for n in PROBLEMS if n not in SIMULATED])
-each_simulated = pytest.mark.parametrize("name", SIMULATED)
 # Shares of random configurations: feasible, and within the limits known before training.
 FEASIBLE = {"sliver": 0.012, "crossing": 0.14, "noisy": 0.055, "widths": 0.03, "nested": 0.52}
 FEASIBLE |= {"valley": 0.017, "late": 0.03, "many": 0.036, "deceptive": 0.06, "network": 0.04}
-# 7 % of those within the cheap limits, which 10, 19 and 24 % of all are.
-FEASIBLE |= {"simulated-small": 0.007, "simulated-middle": 0.013, "simulated-large": 0.017}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +62,7 @@ def test_the_optimum_is_feasible_and_reached(name):
     assert value == pytest.approx(problem.optimum, abs=1e-9)
 
 
-@each_constructed
+@each_problem
 def test_nothing_beats_the_optimum(name, drawn):
     problem, configs = drawn(name)
     near = around(problem, best_of(problem), derive_rng("near", name))
@@ -79,7 +73,7 @@ def test_nothing_beats_the_optimum(name, drawn):
 
 
 @pytest.mark.slow
-@each_constructed
+@each_problem
 def test_nothing_beats_the_optimum_among_thousands(name):
     problem, rng = by_name(name), derive_rng("thousands", name)
     assert min(problem.regret(problem.space.sample(rng)) for _ in range(5000)) >= 0.01
@@ -105,7 +99,7 @@ def test_an_evaluation_is_a_pure_function(name, drawn):
             assert set(problem.cheap(config)) <= set(one)
 
 
-@each_constructed
+@each_problem
 def test_noise_is_of_the_stated_size_and_in_the_objective_only(name, drawn):
     problem, configs = drawn(name)
     metric, low, high = problem.ranking.metric, *problem.objective_range
@@ -119,40 +113,6 @@ def test_noise_is_of_the_stated_size_and_in_the_objective_only(name, drawn):
     assert np.mean(values) == pytest.approx(truth[metric], abs=4 * problem.noise / 17)
     for other in truth.keys() - {metric}:
         assert {one[other] for one in measured} == {truth[other]}
-
-
-@each_simulated
-def test_little_beats_the_best_known_of_the_simulated(name, drawn):
-    problem, configs = drawn(name)
-    near = around(problem, best_of(problem), derive_rng("near", name))
-    regrets = [problem.regret(config) for config in [*configs, *near]]
-    assert min(regrets) >= -0.002
-    assert min(regrets[: len(configs)]) > 0.01
-
-
-@each_simulated
-def test_all_that_training_measures_has_noise_that_lasts(name, drawn):
-    problem, configs = drawn(name)
-    config = problem.space.adopt(best_of(problem))[0]
-    early, late = (
-        np.array([problem.evaluate(config, epochs, seed)["top3"] for seed in range(200)])
-        for epochs in (25, 50)
-    )
-    assert 0.002 < np.std(late) < 0.05 and np.corrcoef(early, late)[0, 1] > 0.1
-    truth = problem.metrics(config, 50)
-    assert np.mean(late) == pytest.approx(truth["top3"], abs=0.01)
-    for config in configs[:100]:
-        measured = problem.evaluate(config, 12, 1)
-        assert all(0 <= measured[name] <= 1 for name in ("top3", "top1", "precision", "recall"))
-        if problem.cheap(config)["macs"] > MAX_MACS:
-            assert problem.violation(config) > 0, "nothing was recorded there"
-
-
-def test_the_bounds_of_the_simulated_are_those_of_their_making():
-    for name, facts in read_json(FACTS)["problems"].items():
-        assert by_name(name).constraints[-1] == f"precision >= {facts['precision']:g}"
-        assert 0.05 <= facts["feasible_share"] <= 0.1
-        assert facts["optimum"] > facts["optimum_among_random"]
 
 
 @each_problem
@@ -220,7 +180,7 @@ def test_the_trap_of_deceptive_is_wide(drawn):
 
 
 def test_the_halves_are_apart_and_whole():
-    assert len(TUNE) == 5 and len(CLAIM) == 8 and not TUNE.keys() & CLAIM.keys()
+    assert len(TUNE) == 5 and len(CLAIM) == 5 and not TUNE.keys() & CLAIM.keys()
     assert all(kind.name == name for name, kind in PROBLEMS.items())
     with pytest.raises(InputError, match="did you mean sliver"):
         by_name("silver")

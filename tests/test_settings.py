@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from engine.resuming import MAY_DIFFER, resumed
 from engine.settings import (
     FIELDS,
+    FORMER,
     SHORTHANDS,
     Settings,
+    of_record,
     read_preset,
     resolve,
     with_objective,
@@ -148,7 +150,7 @@ def test_an_unknown_name_like_none_is_refused_without_one():
         ("seed", 10**400, "a whole number from 0"),
         ("hyperband", 1, "True or False"),
         ("hyperband", "True", "True or False"),
-        ("sampler", "evolutoin", "evolution or random; did you mean evolution?"),
+        ("sampler", "evolutoin", "evolution or random or guided; did you mean evolution?"),
         ("pop_size", 0, "the nearest is 1"),
         ("mutation_rate", 1.5, "from 0 to 1"),
         ("mutation_rate", math.nan, "nan"),
@@ -247,12 +249,27 @@ def test_with_few_classes_the_objective_is_top_1_unless_another_is_given():
 
 
 def test_the_quick_preset_is_the_modern_one_with_less_to_spend():
-    paths = (ROOT / "configs" / f"{name}.json" for name in ("quick", "modern", "strong"))
-    quick, modern, strong = (read_preset(str(path)) for path in paths)
+    paths = (ROOT / "configs" / f"{name}.json" for name in ("quick", "modern", "guided"))
+    quick, modern, guided = (read_preset(str(path)) for path in paths)
     budget = {"epochs", "constraints", "max_time", "max_generations"}
     assert {name for name in quick if quick[name] != modern.get(name)} <= budget
     assert modern.keys() <= quick.keys()
-    assert strong.items() <= {**modern, "sampler": "evolution", "hyperband": True}.items()
+    assert guided.items() <= modern.items()
+
+
+def test_the_guided_sampler_has_defaults_of_its_own():
+    guided = resolve({"sampler": "guided"})
+    assert (guided.pop_size, guided.num_children) == (12, 5)
+    assert resolve({"sampler": "guided", "pop_size": 7}).pop_size == 7
+
+
+def test_settings_of_earlier_versions_are_refused_by_name_and_read_from_their_runs():
+    with pytest.raises(InputError, match="'proposals' is no setting any more: 'sampler' guided"):
+        resolve({"proposals": 32})
+    recorded = {"seed": 3, "sampler": "evolution", **FORMER}
+    assert of_record(recorded) == {"seed": 3, "sampler": "evolution"}
+    guided = {**recorded, "proposals": 192, "margin": 1}
+    assert of_record(guided) == {"seed": 3, "sampler": "guided"}
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "null", '"x"'])

@@ -142,7 +142,7 @@ def test_a_setting_of_the_method_wins_over_one_of_the_preset(tmp_path, monkeypat
         assert not study.run_search(preset, unit, None), "nothing was trained"
         written[unit.method] = read_json(unit.folder.with_suffix(".json"))
     for method, settings in written.items():
-        assert settings["pop_size"] == (12 if method == "strong" else 10)
+        assert settings["pop_size"] == (12 if method == "guided" else 10)
         assert (
             settings["max_total_epochs"] == 800 and "precision >= 0.53" in settings["constraints"]
         )
@@ -170,7 +170,7 @@ def test_winners_are_trained_again_with_seeds_and_folds_that_no_search_had(name)
 def test_winners_are_trained_again_as_in_their_search(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(study, "call", lambda *words: asked.append(words))
-    preset = {**PRESETS["peers"], "seeds": [0], "methods": ["strong"]}
+    preset = {**PRESETS["peers"], "seeds": [0], "methods": ["guided"]}
     (unit,) = study.units(preset, tmp_path)
     unit.folder.mkdir(parents=True)
     settings = {"epochs": 7, "optimizer": "adam", "device": "cpu", "arithmetic": "tf32"}

@@ -17,7 +17,8 @@ from stubs import make_trial, rich_space
 from search import gaussian
 from search.constraints import Ranking
 from search.features import Features
-from search.generation import Nursery, halvings
+from search.generation import halvings
+from search.guided import GuidedSampler
 from search.hyperband import Bracket, Child, Rung
 from search.space import Space
 from search.surrogate import LEAST, Surrogate, log_improvement
@@ -26,7 +27,7 @@ from search.trial import Trial, canonical
 RICH = rich_space()
 LINE = Space(ConfigurationSpace(space=[Float("x", (0.0, 1.0)), Float("y", (0.0, 1.0))]))
 RANKING = Ranking.parse("maximize top3", ["num_params <= 10", "precision >= 0.5"])
-THETA = np.log([0.3, 0.8, 2.0, 0.004, 0.006])  # three lengths, noise, luck
+THETA = np.log([0.3, 0.8, 2.0, 0.004, 0.006])  # three lengths, noise, trial effect
 
 
 def rng(seed=0):
@@ -97,16 +98,16 @@ def test_predictions_are_those_of_scikit_learn():
     assert deviation == pytest.approx(without_noise * math.sqrt(process.amplitude), abs=1e-5)
 
 
-def test_luck_is_a_column_with_a_kernel_of_its_own():
-    """With a one for each training in columns of their own, luck is a kernel of scikit-learn."""
+def test_a_trial_effect_is_a_column_with_a_kernel_of_its_own():
+    """With a one for each training in columns of their own, it is a kernel of scikit-learn."""
     x, y = wave()
     trainings = np.repeat(np.arange(10), 4)
     process = gaussian.Process.of(x, y, trainings, THETA)
-    luck, noise = np.exp(THETA[-1]), np.exp(THETA[-2])
+    effect, noise = np.exp(THETA[-1]), np.exp(THETA[-2])
 
     def covariance(a, b, of_a, of_b):
         smooth = Matern(np.exp(THETA[:3]), nu=2.5)(a, b)
-        return smooth + luck * (of_a[:, None] == of_b)
+        return smooth + effect * (of_a[:, None] == of_b)
 
     whole = covariance(x, x, trainings, trainings) + (noise + gaussian.JITTER) * np.eye(40)
     at, of = rng(1).random((20, 3)), np.arange(20) % 10
@@ -114,12 +115,12 @@ def test_luck_is_a_column_with_a_kernel_of_its_own():
         across = covariance(at, x, numbers, trainings)
         mean, deviation = process.predict(at, numbers)
         assert mean == pytest.approx(across @ np.linalg.solve(whole, y))
-        left = 1 + luck - (across * np.linalg.solve(whole, across.T).T).sum(1)
+        left = 1 + effect - (across * np.linalg.solve(whole, across.T).T).sum(1)
         assert deviation == pytest.approx(np.sqrt(left * process.amplitude))
-    assert process.predict(at)[0] == pytest.approx(mean), "a new training has no luck yet"
+    assert process.predict(at)[0] == pytest.approx(mean), "a new training has no effect yet"
 
 
-def test_what_rungs_have_in_common_is_luck_and_what_they_have_not_is_noise():
+def test_what_rungs_share_is_a_trial_effect_and_the_rest_is_noise():
     x = np.repeat(rng().random((60, 1)), 3, axis=0)
     trainings, draws = np.repeat(np.arange(60), 3), rng(1).normal(size=(2, 180))
     lucky, noisy = np.repeat(draws[0, :60], 3), draws[1]
@@ -128,9 +129,9 @@ def test_what_rungs_have_in_common_is_luck_and_what_they_have_not_is_noise():
         y -= y.mean()
         theta = gaussian.fit(x, y, trainings)
         process = gaussian.Process.of(x, y, trainings, theta)
-        noise, luck = np.sqrt(np.exp(theta[-2:]) * process.amplitude)
-        assert max(luck, noise) == pytest.approx(0.3, rel=0.3)
-        assert (luck > 2 * noise) == (a > b) and (noise > 2 * luck) == (b > a)
+        noise, effect = np.sqrt(np.exp(theta[-2:]) * process.amplitude)
+        assert max(effect, noise) == pytest.approx(0.3, rel=0.3)
+        assert (effect > 2 * noise) == (a > b) and (noise > 2 * effect) == (b > a)
         assert process.noise == pytest.approx(math.hypot(0.3, 0.05), rel=0.3)
 
 
@@ -145,7 +146,7 @@ def test_a_column_that_tells_nothing_gets_the_longest_scale():
 def test_a_belief_leaves_the_mean_and_is_surer_there():
     x, y = wave(20)
     process, at = gaussian.Process.of(x, y, each_its_own(x), THETA), rng(2).random((9, 3))
-    believed = process.believing(at[:1])
+    believed = process.fantasize(at[:1])
     before, after = process.predict(at), believed.predict(at)
     assert after[0] == pytest.approx(before[0])
     assert (after[1] <= before[1] + 1e-12).all() and after[1][0] < 0.5 * before[1][0]
@@ -181,14 +182,14 @@ def test_too_few_trials_teach_nothing():
     assert surrogate().learn(grid()[:LEAST]) is not None
 
 
-def test_worth_wants_feasible_and_better():
+def test_acquisition_wants_feasible_and_better():
     model = surrogate().learn(grid())
     feasible, poor, infeasible = (
         {"x": 0.5, "y": 0.95},
         {"x": 0.2, "y": 0.3},
         {"x": 0.9, "y": 0.95},
     )
-    worth = model.worth([feasible, poor, infeasible])
+    worth = model.acquisition([feasible, poor, infeasible])
     assert worth[0] == max(worth)
     assert model.best == pytest.approx(-0.6, abs=0.05)  # at (0.4, 0.8), least is best
 
@@ -207,14 +208,16 @@ def test_a_child_is_near_the_best_that_the_model_knows_of():
     trials = grid()
     model = surrogate().learn(trials)
     line = np.linspace(0, 1, 101)
-    most = model.worth([{"x": float(x), "y": float(y)} for x in line for y in line]).max()
+    most = model.acquisition([{"x": float(x), "y": float(y)} for x in line for y in line]).max()
     short = {}
-    for proposals in (1, 192):
-        nursery = Nursery(LINE, RANKING, lambda config: {"num_params": 1}, 0)
-        nursery.proposals, nursery.local_mutation = proposals, 0.7
-        drawn = [nursery.draw(trials[:4], 1, model)[0].config for _ in range(10)]
-        short[proposals] = most - np.median(model.worth(drawn))
-    assert short[192] < 0.05 < 0.5 < short[1]
+    for guided in (True, False):
+        sampler = GuidedSampler(LINE, RANKING, lambda config: {"num_params": 1}, 0, 50)
+        drawn = []
+        for _ in range(10):
+            sampler.fantasy = model if guided else None
+            drawn.append(sampler.draw(trials[:4], 1)[0].config)
+        short[guided] = most - np.median(model.acquisition(drawn))
+    assert short[True] < 0.05 < 0.5 < short[False]
 
 
 def noisy_line(seed=0, noise=0.01):
@@ -228,62 +231,65 @@ def noisy_line(seed=0, noise=0.01):
     ]
 
 
-def test_a_margin_is_in_units_of_the_noise():
+def test_xi_is_in_units_of_the_noise():
     model = surrogate().learn(noisy_line())
     assert model.processes[0].noise * model.spread[0] == pytest.approx(0.01, rel=0.4)
     wide, asked = surrogate().learn(noisy_line(), 3.0), [{"x": 0.2, "y": 0.5}]
     lower = replace(model, best=model.best - 3 * model.processes[0].noise * model.spread[0])
-    assert wide.worth(asked) == lower.worth(asked) < model.worth(asked)
+    assert wide.acquisition(asked) == lower.acquisition(asked) < model.acquisition(asked)
 
 
-def test_a_wide_margin_looks_where_little_is_known():
+def test_a_large_xi_looks_where_little_is_known():
     """Between what is known well and a poor place far away, whose surroundings are unknown."""
     line = [{"x": float(x), "y": 0.5} for x in np.linspace(0, 1, 201)]
     chosen = {}
     for wide in (0.0, 8.0):
         model = surrogate().learn(noisy_line(), wide)
-        chosen[wide] = line[int(np.argmax(model.worth(line)))]["x"]
+        chosen[wide] = line[int(np.argmax(model.acquisition(line)))]["x"]
         sure = model.predict(model.surrogate.inputs([{"x": chosen[wide], "y": 0.5}]))[1][0, 0]
         chosen[wide] = chosen[wide], sure
     assert chosen[0.0][0] <= 0.4 < chosen[8.0][0]
     assert chosen[8.0][1] > 2 * chosen[0.0][1]
 
 
-def test_promotion_keeps_the_margin():
+def test_promotion_uses_xi():
     """The first is nearer to the best, of the second less is known."""
     trials = grid((25, 50))
     rung = [measured(40, 0.45, 0.8, 25), measured(41, 0.1, 0.95, 25)]
     first = {
-        margin: surrogate().learn(trials, margin).promising(rung, rung)[0].trial
+        margin: surrogate().learn(trials, margin).rank_for_promotion(rung, rung)[0].trial
         for margin in (0.0, 1000.0)
     }
     assert first == {0.0: 40, 1000.0: 41}
 
 
-def test_promotion_counts_the_luck_of_a_training():
+def test_promotion_counts_the_effect_of_a_trial():
     """What a training is above its configuration at one rung, it is at the next ones, too."""
 
-    def training(number, y, luck, epochs):
-        metrics = {"top3": 0.5 + 0.1 * y + luck, "precision": 0.9, "num_params": 1}
+    def training(number, y, effect, epochs):
+        metrics = {"top3": 0.5 + 0.1 * y + effect, "precision": 0.9, "num_params": 1}
         return measured(number, 0.3, y, epochs, metrics=metrics)
 
-    past = [(100 + 3 * i, y, luck) for i, (y, luck) in enumerate(rng(3).random((20, 2)) / (1, 10))]
+    draws = rng(3).random((20, 2)) / (1, 10)
+    past = [(100 + 3 * i, y, effect) for i, (y, effect) in enumerate(draws)]
     trials = [training(*one, level) for level in (12, 25, 50) for one in past]
     model = surrogate().learn(trials)
-    number, y, luck = past[7]
+    number, y, effect = past[7]
     for known, reached in ((None, 0.5 + 0.1 * y + 0.05), (np.array([number]), trials[7])):
         mean = model.predict(model.surrogate.inputs([trials[7].config]), known)[0]
         wanted = reached.metrics["top3"] if known is not None else reached
         assert -mean[0, 0] == pytest.approx(wanted, abs=0.02 if known is None else 0.003)
     rung = [training(31, 0.6, 0.03, 25), training(30, 0.2, 0.1, 25)]
     configs = [trial.config for trial in rung]
-    assert model.worth(configs).argmax() == 0, "of new trainings, the better configuration"
-    assert [trial.trial for trial in model.promising(rung, rung)] == [30, 31], "the luckier one"
+    assert model.acquisition(configs).argmax() == 0, "of new trainings, the better configuration"
+    assert [trial.trial for trial in model.rank_for_promotion(rung, rung)] == [30, 31], (
+        "the one with the larger effect"
+    )
     usual = [training(31, 0.6, 0.05, 25), training(30, 0.2, 0.05, 25)]
-    assert [trial.trial for trial in model.promising(usual, usual)] == [31, 30]
+    assert [trial.trial for trial in model.rank_for_promotion(usual, usual)] == [31, 30]
 
 
-def test_where_no_training_has_two_rungs_there_is_no_luck():
+def test_where_no_training_has_two_rungs_there_is_no_trial_effect():
     model = surrogate().learn(grid())
     columns = model.x.shape[1]
     assert [len(process.theta) for process in model.processes] == 2 * [columns + 1]
@@ -299,15 +305,15 @@ def test_while_nothing_is_feasible_the_nearest_to_it_counts():
     trials += [measured(90 + i, 0.8, y) for i, y in enumerate((0.1, 0.4, 0.6))]
     model = surrogate().learn(trials)
     assert model.best is None
-    worth = model.worth([{"x": x, "y": 0.5} for x in (0.3, 0.65, 0.9)])
+    worth = model.acquisition([{"x": x, "y": 0.5} for x in (0.3, 0.65, 0.9)])
     assert list(worth) == sorted(worth, reverse=True)
 
 
-def test_a_belief_sends_the_next_child_elsewhere():
+def test_a_fantasy_sends_the_next_child_elsewhere():
     model = surrogate().learn(grid())
     config = {"x": 0.5, "y": 0.95}
-    believed = model.believing(config)
-    assert believed.worth([config])[0] < model.worth([config])[0]
+    believed = model.fantasize(config)
+    assert believed.acquisition([config])[0] < model.acquisition([config])[0]
     assert believed.best == pytest.approx(model.predict(model.surrogate.inputs([config]))[0][0, 0])
 
 
@@ -317,7 +323,7 @@ def test_the_same_trials_teach_the_same_and_parameters_wait_for_growth():
     for count in range(LEAST, len(trials)):  # as a search does, generation after generation
         one.learn(trials[:count])
     at_once = surrogate().learn(trials)
-    assert one.learn(trials).worth(asked) == at_once.worth(asked)
+    assert one.learn(trials).acquisition(asked) == at_once.acquisition(asked)
     assert at_once.surrogate._known == 33
 
 
@@ -325,14 +331,14 @@ def test_what_diverged_does_not_drown_the_rest():
     diverged = {"top3": -1e30, "precision": 0.6, "num_params": 1}
     model = surrogate().learn([*grid(), measured(50, 0.1, 0.1, metrics=diverged)])
     assert len(model.y) == len(grid()) + 1
-    worth = model.worth([{"x": 0.5, "y": 0.95}, {"x": 0.2, "y": 0.3}])
+    worth = model.acquisition([{"x": 0.5, "y": 0.95}, {"x": 0.2, "y": 0.3}])
     assert worth[0] > worth[1]
 
 
 def test_outcomes_that_never_differ_are_no_trouble():
     same = {"top3": 0.5, "precision": 0.6, "num_params": 1}
     trials = [measured(i, 0.1 * i, 0.5, metrics=same) for i in range(9)]
-    assert np.isfinite(surrogate().learn(trials).worth([{"x": 0.2, "y": 0.2}])).all()
+    assert np.isfinite(surrogate().learn(trials).acquisition([{"x": 0.2, "y": 0.2}])).all()
 
 
 def crossing(number, x, epochs):
@@ -349,7 +355,9 @@ def test_promotion_by_what_is_expected_where_early_ranks_mislead(learned):
     model = surrogate().learn(past) if learned else None
     bracket = Bracket(1, (Rung(3, 25, 3), Rung(1, 50, 1)))
     children = [Child(20 + i, {"x": x, "y": 0.5}) for i, x in enumerate((0.9, 0.1, 0.5))]
-    (course,) = halvings([bracket], children, 1, RANKING, model)
+    sampler = GuidedSampler(LINE, RANKING, lambda config: {"num_params": 1}, 0, 50)
+    sampler.model = model
+    (course,) = halvings([bracket], children, 1, sampler.rank_for_promotion)
     rung = next(course)
     going_on = course.send([crossing(job.trial, job.config["x"], 25) for job in rung])
     assert [job.config["x"] for job in going_on] == [0.1 if learned else 0.9]
@@ -359,6 +367,6 @@ def test_promotion_leaves_out_what_failed_and_ties_break_by_the_key():
     model = surrogate().learn(grid())
     rung = [measured(i, 0.3, 0.3, 25) for i in (7, 5, 6)]
     failed = make_trial(4, status="failed", metrics={}, epochs=25, config={"x": 0.3, "y": 0.3})
-    order = model.promising(rung, [*rung, failed])
+    order = model.rank_for_promotion(rung, [*rung, failed])
     assert [trial.trial for trial in order] == [5, 6, 7]
     assert all(isinstance(trial, Trial) for trial in order)

@@ -28,12 +28,15 @@ from engine.machine import usable_cores, usable_memory
 from engine.observers import Observers
 from engine.planning import plan
 from engine.pool import RETRIES, ProcessPool
-from engine.settings import read_preset, resolve
+from engine.settings import resolve
 from engine.stopping import Stop, StopSignals
 from optimizer import search
-from search.generation import Nursery, halvings
+from search.evolution import Variation
+from search.generation import halvings
+from search.offspring import OffspringSampler
 from search.trial import Job, canonical
 from target import cross_validation
+from tests.searches import without
 from utils import InputError
 from vision.data import open_data, open_train
 
@@ -43,8 +46,8 @@ STUB = {"pop_size": 4, "epochs": 12, "max_generations": 1}
 REAL = {"image_size": 8, "pop_size": 2, "epochs": 2, "min_epochs": 1, "folds": 2, "seed": 5}
 REAL |= {"max_generations": 1}
 REAL |= {"constraints": ["num_params <= 3e4", "macs <= 1.5e5", "precision >= 0.01"]}
-PRESET = read_preset(str(ROOT / "configs" / "strong.json"))
-REAL_STRONG = {**PRESET, **REAL, "max_generations": 15, "seed": 8}  # a model from the fifth on
+GUIDED = {"sampler": "guided"}
+REAL_GUIDED = {**REAL, **GUIDED, "max_generations": 15, "seed": 8}  # a model from the fifth on
 GIGABYTE = 10**9
 
 
@@ -61,8 +64,8 @@ def flowers():
 
 @pytest.mark.parametrize(
     ("given", "jobs", "numbers"),
-    [(REAL, 7, ("0", "1", "2", "4")), (REAL_STRONG, 38, ("0", "2"))],
-    ids=["published", "strong"],
+    [(REAL, 7, ("0", "1", "2", "4")), (REAL_GUIDED, 38, ("0", "2"))],
+    ids=["published", "guided"],
 )
 def test_any_number_of_workers_makes_the_same_search(
     space, flowers, tmp_path, given, jobs, numbers
@@ -80,16 +83,19 @@ def test_any_number_of_workers_makes_the_same_search(
 
 
 def differs_without_its_model(space, target, given):
-    """Whether screening and prediction each decide something in a search by these settings."""
-    whole, *others = (
-        lines(search(space, target, resolve({**given, **part, "workers": "0"})).trials)
-        for part in ({}, {"proposals": 1}, {"promotion": "measured"})
-    )
-    return all(other != whole for other in others)
+    """Whether candidates and promotion each decide something in a search by these settings."""
+    found = []
+    for part in (None, "candidates", "promotion"):
+        with pytest.MonkeyPatch.context() as patch:
+            if part:
+                without(part, patch)
+            settings = resolve({**given, "workers": "0"})
+            found.append(lines(search(space, target, settings).trials))
+    return found[0] not in found[1:]
 
 
 def test_the_model_decides_in_these_tests(space, flowers):
-    assert differs_without_its_model(space, flowers, REAL_STRONG)
+    assert differs_without_its_model(space, flowers, REAL_GUIDED)
 
 
 def test_the_limit_of_epochs_cuts_the_same_jobs(space):
@@ -101,12 +107,8 @@ def test_the_limit_of_epochs_cuts_the_same_jobs(space):
     assert alone.best.config == many.best.config
 
 
-@pytest.mark.parametrize(
-    ("generation", "proposals", "epochs"), [("bracket", 12, 250), ("round", 8, 300)]
-)
-def test_the_stronger_search_is_the_same_with_workers(space, generation, proposals, epochs):
-    given = {**STUB, **PRESET, "generation": generation, "max_generations": 8}
-    given |= {"proposals": proposals, "max_total_epochs": epochs}
+def test_the_guided_search_is_the_same_with_workers(space):
+    given = {**STUB, **GUIDED, "max_generations": 8, "max_total_epochs": 250}
     alone = search(space, StubTarget(), resolve({**given, "workers": "0"}))
     assert differs_without_its_model(space, StubTarget(), given)
     for workers in ("1", "2", "4"):
@@ -296,10 +298,11 @@ def test_lost_workers_stop_the_search_and_are_no_result(space):
     with StopSignals() as signals, pytest.raises(Stop, match="workers are lost") as stop:
         doing = Lost(StubTarget()), settings, journal, None, signals, lambda config: 1.0
         dispatcher = Dispatcher(*doing, Observers())
-        nursery = Nursery(space, settings.ranking(), StubTarget().cheap, 1)
+        facts = space, settings.ranking(), StubTarget().cheap, 1
+        sampler = OffspringSampler(*facts, Variation())
         brackets = plan(settings, 0)
-        children = nursery.draw([], settings.pop_size)
-        dispatcher.run(halvings(brackets, children, 0, settings.ranking()))
+        children = sampler.draw([], settings.pop_size)
+        dispatcher.run(halvings(brackets, children, 0, sampler.rank_for_promotion))
     assert stop.value.reason == "failures"
     assert [trial.trial for trial in journal.trials] == [0, 1, 2]
 
@@ -390,7 +393,7 @@ def cluster():
         yield local.scheduler_address
 
 
-@pytest.mark.parametrize("given", [REAL, REAL_STRONG], ids=["published", "strong"])
+@pytest.mark.parametrize("given", [REAL, REAL_GUIDED], ids=["published", "guided"])
 def test_a_cluster_makes_the_same_search(space, flowers, cluster, tmp_path, given):
     alone = search(space, flowers, resolve({**given, "workers": "0"}), tmp_path / "alone")
     settings = resolve({**given, "scheduler": cluster})

@@ -62,7 +62,8 @@ def flushed_denormals() -> Iterator[None]:
 def _keep_freed_memory() -> None:
     """Has glibc keep large freed blocks: else each activation is mapped and zeroed anew each step.
 
-    On a wide network that takes more time than the arithmetic (docs/LOG.md). Changes no result.
+    On a wide network that takes more time than the arithmetic (docs/decisions/speed.md). It
+    changes no result.
     """
     mallopt = _glibc("mallopt")
     if mallopt is not None:

@@ -1,6 +1,6 @@
 """Constrained problems with known optimum, on which a search costs no training.
 
-Constructed, that is, made of formulas:
+Each is made of formulas:
 
     sliver      T  small feasible region, a corner far from the free optimum
     crossing    T  early ranks mislead
@@ -13,17 +13,12 @@ Constructed, that is, made of formulas:
     deceptive   C  plateaus, and a wide basin beside the best one
     network     C  all at once, as in the search of networks
 
-Simulated, from learning curves recorded on real images; the optimum is the best known:
-
-    simulated-small, -middle, -large  C  at most 1e5, 3e5, 1e6 parameters
-
 T: whatever is tuned, is tuned on these (`TUNE`). C: claims are made on these (`CLAIM`), on which
 nothing may be tuned. The halves were fixed before anything was tuned.
 """
 
 from benchmarks.problems.base import Problem
 from benchmarks.problems.claim import Deceptive, Late, Many, Network, Valley
-from benchmarks.problems.simulated import Large, Middle, Small
 from benchmarks.problems.tune import Crossing, Nested, Noisy, Sliver, Widths
 from utils import InputError, nearest
 
@@ -31,7 +26,7 @@ TUNE: dict[str, type[Problem]] = {
     kind.name: kind for kind in (Sliver, Crossing, Noisy, Widths, Nested)
 }
 CLAIM: dict[str, type[Problem]] = {
-    kind.name: kind for kind in (Valley, Late, Many, Deceptive, Network, Small, Middle, Large)
+    kind.name: kind for kind in (Valley, Late, Many, Deceptive, Network)
 }
 PROBLEMS = {**TUNE, **CLAIM}
 

@@ -1,4 +1,4 @@
-"""What all constructed problems share: the interface of a target, noise, and shapes of curves."""
+"""What all problems share: the interface of a target, noise, and shapes of curves."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The stronger search: what its parts decide, and that it is as exact as the published one."""
+"""The guided search: what its parts decide, and that it is as exact as the published one."""
 
 import hashlib
 import platform
@@ -13,60 +13,37 @@ from stubs import (
 )
 
 from engine.observers import Observer
-from engine.planning import margin
-from engine.settings import Settings, read_preset, resolve
+from engine.settings import resolve
 from optimizer import search
 from search.trial import canonical
 from tests.searches import (
-    ROOT,
-    STRONG,
+    GUIDED,
+    PARTS,
     Interrupted,
     assert_resumed,
     each_method,
     small,
     spent,
     unlucky,
+    without,
 )
 
-# ------------------------------------------------------------------------- the stronger search
+pytestmark = pytest.mark.usefixtures("few_candidates")
 
 
-def test_the_stronger_search_is_switched_on_by_its_preset():
-    preset = read_preset(str(ROOT / "configs" / "strong.json"))
-    assert set(STRONG) - {"max_generations"} <= set(preset)
-    for name, default in {
-        "initial": "full",
-        "generation": "round",
-        "promotion": "measured",
-    }.items():
-        assert getattr(Settings(), name) == default != preset[name]
-    assert Settings().proposals == 1 and Settings().local_mutation == Settings().immigrants == 0
-    assert Settings().margin == Settings().bold_every == 0
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"proposals": 1},
-        {"promotion": "measured"},
-        {"generation": "round", "max_generations": 3},
-    ]
-    + [{"initial": "full"}, {"hyperband": False}],
-    ids=lambda changes: next(iter(changes), "strong"),
-)
-def test_the_stronger_search_and_its_parts_are_decided_by_the_seed(space, tmp_path, changes):
-    settings = small(**STRONG | changes)
+@pytest.mark.parametrize("hyperband", [True, False])
+def test_the_guided_search_is_decided_by_the_seed(space, tmp_path, hyperband):
+    settings = small(**GUIDED, hyperband=hyperband)
     first = search(space, StubTarget(), settings)
     again = search(space, StubTarget(), settings, tmp_path / "run")
     assert first.reason == "generation limit"
     assert_same(tmp_path / "run", again.trials, first.trials)
-    other = search(space, StubTarget(), small(**STRONG | changes, seed=124))
+    other = search(space, StubTarget(), small(**GUIDED, hyperband=hyperband, seed=124))
     assert not lines(first.trials) & lines(other.trials)
 
 
-def test_a_generation_of_the_stronger_search_is_one_bracket(space):
-    result = search(space, StubTarget(), small(**STRONG))
+def test_a_generation_of_the_guided_search_is_one_bracket(space):
+    result = search(space, StubTarget(), small(**GUIDED))
     brackets = [{t.bracket for t in result.trials if t.generation == g} for g in range(11)]
     assert brackets == [set(), *3 * [{2}, {1}, {0}], {2}], "no generation 0"
     first = [t for t in result.trials if t.generation == 1]
@@ -81,65 +58,60 @@ def test_a_generation_of_the_stronger_search_is_one_bracket(space):
         def begin(self, trials, epochs):
             told.append(epochs)
 
-    search(space, StubTarget(), small(**STRONG), observers=[Told()])
+    search(space, StubTarget(), small(**GUIDED), observers=[Told()])
     assert told == [spent(result.trials)], "the epochs of all generations are known before"
 
 
-def test_the_model_decides_who_is_trained(space):
+def test_the_model_decides_who_is_trained(space, monkeypatch):
     """Half of the stub's quality is in the kernel: the model finds out, samples do not."""
 
     def act(config, epochs):
         return {"top3": 1 - config["dropout_rate"], "precision": 0.5}
 
-    def last(**changes):
-        trials = search(space, StubTarget(act), small(**STRONG | changes)).trials
+    def last():
+        trials = search(space, StubTarget(act), small(**GUIDED)).trials
         rates = [t.config["dropout_rate"] for t in trials if t.generation > 5 and t.rung == 0]
         return sum(rates) / len(rates)
 
-    assert last() < 0.5 * last(proposals=1)
-
-
-def test_every_fourth_generation_is_bold():
-    strong = small(**STRONG | {"margin": 0.5})
-    assert [margin(strong, generation) for generation in range(1, 9)] == 2 * [0.5, 0.5, 0.5, 4.0]
-    never = small(**STRONG | {"bold_every": 0})
-    assert {margin(never, generation) for generation in range(1, 9)} == {1.0}
+    with_model = last()
+    without("candidates", monkeypatch)
+    assert with_model < 0.5 * last()
 
 
 @pytest.mark.parametrize("after", [1, 5, 13])
-def test_the_stronger_search_goes_on_where_it_was_stopped(space, tmp_path, after):
-    assert_resumed(space, small(**STRONG), tmp_path / "run", after, after == 5)
+def test_the_guided_search_goes_on_where_it_was_stopped(space, tmp_path, after):
+    assert_resumed(space, small(**GUIDED), tmp_path / "run", after, after == 5)
 
 
 @pytest.mark.parametrize(("first", "more"), [(60, 200), (100, 150)])
-def test_the_stronger_search_goes_on_with_a_larger_limit(space, tmp_path, first, more):
-    search(space, StubTarget(), small(**STRONG, max_total_epochs=first), tmp_path / "run")
-    settings = small(**STRONG, max_total_epochs=more)
+def test_the_guided_search_goes_on_with_a_larger_limit(space, tmp_path, first, more):
+    search(space, StubTarget(), small(**GUIDED, max_total_epochs=first), tmp_path / "run")
+    settings = small(**GUIDED, max_total_epochs=more)
     longer = search(space, StubTarget(), settings, tmp_path / "run")
     at_once = search(space, StubTarget(), settings)
     assert spent(at_once.trials) <= more
     assert_same(tmp_path / "run", longer.trials, at_once.trials)
 
 
-PARTS = [{"proposals": 1}, {"promotion": "measured"}, {"margin": 0.0}, {"bold_every": 0}]
-
-
-@pytest.mark.parametrize("component", PARTS, ids=str)
-def test_each_part_of_the_model_decides_something_in_these_tests(space, component):
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_of_the_model_decides_something_in_these_tests(space, monkeypatch, part):
     """So that what holds of them holds of the model."""
-    differ = []
-    for seed in (123, 124, 125):  # a choice of one among few can be the same by chance
-        with_it, without = (
-            lines(search(space, StubTarget(), small(**STRONG | changes, seed=seed)).trials)
-            for changes in ({}, component)
-        )
-        assert with_it & without, "before there is a model they are the same"
-        differ.append(with_it != without)
-    assert any(differ)
+
+    def found():  # a choice of one among few can be the same by chance
+        return [
+            lines(search(space, StubTarget(), small(**GUIDED, seed=seed)).trials)
+            for seed in (123, 124, 125)
+        ]
+
+    whole = found()
+    without(part, monkeypatch)
+    lacking = found()
+    assert all(a & b for a, b in zip(whole, lacking, strict=True)), "as before there is a model"
+    assert whole != lacking
 
 
 @pytest.mark.parametrize("after", [4, 9])
-def test_the_stronger_search_on_a_rich_space_with_failures(tmp_path, after):
+def test_the_guided_search_on_a_rich_space_with_failures(tmp_path, after):
     """What failed or diverged is None in a journal and NaN in memory; the model sees the same."""
 
     class Unlucky(Interrupted):
@@ -147,7 +119,7 @@ def test_the_stronger_search_on_a_rich_space_with_failures(tmp_path, after):
             super().__init__(after)
             self.act, self._cheap = unlucky, lambda config: {"num_params": config["width"]}
 
-    settings = small(**STRONG, constraints=["num_params <= 500", "precision >= 0.3"])
+    settings = small(**GUIDED, constraints=["num_params <= 500", "precision >= 0.3"])
     whole = search(rich_space(), Unlucky(1000), settings)
     assert whole.reason == "generation limit" and whole.feasible
     assert {trial.status for trial in whole.trials} == {"ok", "failed", "diverged"}
@@ -158,9 +130,9 @@ def test_the_stronger_search_on_a_rich_space_with_failures(tmp_path, after):
     assert_same(tmp_path, found.trials, whole.trials)
 
 
-def test_the_stronger_search_ends_where_nothing_new_is_left():
+def test_the_guided_search_ends_where_nothing_new_is_left():
     result = search(
-        small_space(9), StubTarget(cheap=lambda _: {}), small(**STRONG, constraints=[])
+        small_space(9), StubTarget(cheap=lambda _: {}), small(**GUIDED, constraints=[])
     )
     assert result.reason == "space exhausted"
     assert {trial.config["x"] for trial in result.trials} == set(range(1, 10))

@@ -1,0 +1,88 @@
+"""The guided sampler: a surrogate model chooses the children, and who goes on to the next rung.
+
+Evolution and local search propose, the acquisition value of `surrogate` decides.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from search.constraints import Ranking
+from search.evolution import Proposal, Variation, draw_child
+from search.features import Features
+from search.offspring import OffspringSampler
+from search.space import Config, Space
+from search.surrogate import Model, Surrogate
+from search.trial import Trial
+
+VARIATION = Variation(local=0.7, random=0.2)
+CANDIDATES = 32  # of evolution for each child
+STARTS, ROUNDS = 4, 5  # of the local search from the best of them
+STEPS = 32  # candidates of a round
+XI = 1.0  # see `surrogate`
+EXPLORE_EVERY, XI_EXPLORATION = 4, 8.0  # every so many generations explore: a larger xi
+
+
+class GuidedSampler(OffspringSampler):
+    """As `OffspringSampler`, with a model of all trials as soon as there are enough."""
+
+    def __init__(
+        self,
+        space: Space,
+        ranking: Ranking,
+        cheap: Callable[[Config], Mapping[str, Any]],
+        run_seed: int,
+        epochs: int,
+        default_first: bool = False,
+    ):
+        """epochs: of a full training."""
+        super().__init__(space, ranking, cheap, run_seed, VARIATION, default_first)
+        self.surrogate = Surrogate(Features(space), ranking, self.known.limits, epochs)
+        self.model: Model | None = None  # after all trials
+        self.fantasy: Model | None = None  # that, and the children drawn so far
+
+    def learn(self, trials: Sequence[Trial], generation: int) -> None:
+        """Fits the model to the trials."""
+        xi = XI if generation % EXPLORE_EVERY else XI_EXPLORATION
+        self.model = self.fantasy = self.surrogate.learn(trials, xi)
+
+    def rank_for_promotion(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
+        """By what the model expects of each."""
+        if self.model is None or not rung:
+            return super().rank_for_promotion(rung, bracket)
+        return self.model.rank_for_promotion(rung, bracket)
+
+    def _chosen(
+        self, first: Proposal | None, population: Sequence[Trial], rng: np.random.Generator
+    ) -> Proposal | None:
+        """The candidate with the best acquisition value, by evolution and then by local search.
+
+        The latter from several starts, for the value has many local optima. Its steps keep the
+        parents and the operator of the candidate from which they began.
+        """
+        model = self.fantasy
+        if model is None or first is None:
+            return first
+        more = (self._propose(population, rng) for _ in range(CANDIDATES - 1))
+        drawn = [first, *filter(None, more)]
+        values = model.acquisition([config for config, _, _ in drawn])
+        places = np.argsort(-values, kind="stable")[:STARTS]
+        best, most = [drawn[i] for i in places], [values[i] for i in places]
+        for _ in range(ROUNDS):
+            starts = [i % len(best) for i in range(STEPS)]
+            steps = [(i, self._step(best[i], rng)) for i in starts]
+            taken = [(i, step) for i, step in steps if step]
+            values = model.acquisition([step[0] for _, step in taken]) if taken else np.array([])
+            for (i, step), value in zip(taken, values, strict=True):
+                if value > most[i]:
+                    best[i], most[i] = step, value
+        chosen = best[int(np.argmax(most))]
+        self.fantasy = model.fantasize(chosen[0])
+        return chosen
+
+    def _step(self, start: Proposal, rng: np.random.Generator) -> Proposal | None:
+        def near(rng: np.random.Generator) -> Proposal:
+            return self.space.perturb(start[0], rng), start[1], start[2]
+
+        return draw_child(self.space, near, self.known.violation, self.seen, rng)

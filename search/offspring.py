@@ -1,0 +1,86 @@
+"""The published sampler: children by evolution, and promotion by what was measured."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from search.constraints import Ranking
+from search.evolution import LimitsUnreachable, Proposal, Variation, draw_child
+from search.fitting import fit
+from search.hyperband import Child
+from search.known import Known
+from search.space import Config, Space
+from search.trial import Trial, canonical
+from utils import derive_rng
+
+
+class OffspringSampler:
+    """Draws children: new in this run, and within the limits that are known before training.
+
+    `seen` holds the canonical configuration of every child ever drawn, also of those that were
+    dropped; the next child's trial id is their number, and its generator derives from the run's
+    seed and that id alone.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        ranking: Ranking,
+        cheap: Callable[[Config], Mapping[str, Any]],
+        run_seed: int,
+        variation: Variation,
+        default_first: bool = False,
+    ):
+        """default_first: child 0 is the space's default configuration, fitted to the limits."""
+        self.space, self.ranking, self.run_seed = space, ranking, run_seed
+        self.variation, self.default_first = variation, default_first
+        self.known = Known(space, ranking, cheap, run_seed)
+        self.seen: set[str] = set()
+
+    def learn(self, trials: Sequence[Trial], generation: int) -> None:
+        """Prepares for a generation, after these trials; evolution has nothing to learn."""
+
+    def draw(self, population: Sequence[Trial], count: int) -> list[Child]:
+        """Children of the population as it stands, or samples of the space if there is none.
+
+        Fewer than `count` if no new ones are to be found. InputError if no configuration is
+        within the limits.
+        """
+        children: list[Child] = []
+        while len(children) < count:
+            number = len(self.seen)
+            rng = derive_rng(self.run_seed, "child", number)
+            try:
+                proposal = self._default(rng) if self.default_first and number == 0 else None
+                proposal = self._chosen(
+                    proposal or self._propose(population, rng), population, rng
+                )
+            except LimitsUnreachable as error:
+                raise self.known.unreachable(error.nearest) from None
+            if proposal is None:
+                break
+            self.seen.add(canonical(proposal[0]))
+            children.append(Child(number, *proposal))
+        return children
+
+    def rank_for_promotion(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
+        """The trials of a rung, the best first; `bracket` has all trials of theirs so far."""
+        return sorted(rung, key=self.ranking.key)
+
+    def _default(self, rng: np.random.Generator) -> Proposal | None:
+        """The default configuration, fitted to the limits, if it can be."""
+        config = fit(self.space, self.space.default(), self.known.violation, rng)
+        return (config, (), "default") if self.known.violation(config) <= 0 else None
+
+    def _propose(self, population: Sequence[Trial], rng: np.random.Generator) -> Proposal | None:
+        def vary(rng: np.random.Generator) -> Proposal:
+            return self.variation.offspring(self.space, population, self.ranking.key, rng)
+
+        return draw_child(self.space, vary, self.known.violation, self.seen, rng)
+
+    def _chosen(
+        self, first: Proposal | None, population: Sequence[Trial], rng: np.random.Generator
+    ) -> Proposal | None:
+        """The child, given the first proposal for it."""
+        return first
