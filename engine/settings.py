@@ -98,8 +98,7 @@ class Settings:
     )
     precision: str = _setting(
         "macro",
-        "what the constraint on precision means: over a whole fold, or the mean over "
-        "batches as first published",
+        "what a limit on precision means: over a whole fold, or the mean over batches (2021)",
         choices=("macro", "per_batch"),
     )
     optimizer: str = _setting(

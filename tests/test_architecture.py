@@ -283,7 +283,7 @@ def test_no_mutable_defaults_and_no_bare_except():
 def test_files_that_are_named_exist(name):
     text = MODULES[name].read_text(encoding="utf-8")
     for path in re.findall(
-        r"\b(?:tests|search|engine|vision|training|configs|docs)/\w+\.(?:py|json|md)", text
+        r"\b(?:tests|search|engine|vision|training|deploy|configs|docs)/\w+\.(?:py|json|md)", text
     ):
         assert (ROOT / path).exists(), f"{name} names {path}, which is not there"
 
