@@ -2,6 +2,7 @@
 
     python main.py -c runs/opt_cfg.json -t True
     python main.py -c A.json B.json -t True --seeds 0 1 2
+    python main.py -c runs/opt_cfg.json -t True --thresholds -p 0.9
     python main.py --compare A_result_test.json B_result_test.json
 
 Prints one table with 95 % intervals and the verdict on each limit, then tests of all pairs, and
@@ -23,7 +24,6 @@ from engine import results, telling
 from engine.arguments import Parser, to_int
 from engine.candidates import (
     Candidate,
-    Origin,
     check_size,
     family,
     read_candidates,
@@ -35,12 +35,12 @@ from engine.command import command
 from engine.metrics import check_bounds
 from engine.settings import SHORTHANDS, Settings, resolve, space_file
 from engine.stopping import not_swallowed
-from reports import comparison
+from reports import comparison, thresholds
 from reports.statistics import Outcomes
-from search.constraints import Ranking
+from search.constraints import Constraint
 from search.space import Space
-from search.trial import canonical, evaluation_seed
-from utils import InputError, canonical_json, write_json
+from search.trial import evaluation_seed
+from utils import InputError, write_json
 from vision.metrics import label_ranks, losses
 
 log = logging.getLogger("nas")
@@ -81,6 +81,11 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
     parser.add_argument(
         "--compare", nargs="+", metavar="RESULT", help="result files to compare, untrained"
     )
+    parser.add_flag(
+        "--thresholds",
+        help="find on the folds from which confidence on answers keep the limit on precision",
+    )
+    parser.add_flag("--classes", help="print precision and recall of each class")
     parser.add_argument("-m", "--model", help="save the network there (safetensors; needs -t)")
     parser.add_argument("--output", help="where to write results: a file, or a folder")
     for name in SETTINGS:
@@ -92,13 +97,14 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
 def run(given: dict[str, Any]) -> None:
     """Reads, trains, measures, writes, prints."""
     given = {name: value for name, value in given.items() if value is not None}
+    by_class = given.pop("classes", False)
     if "compare" in given:
-        print(compare([Path(path) for path in given.pop("compare")], given))
+        print(compare([Path(path) for path in given.pop("compare")], given, by_class))
         return
     paths = [Path(path) for path in given.pop("config", [])]
     epochs, model = given.pop("epochs", [50]), given.pop("model", None)
     output, on_test = given.pop("output", None), given.pop("test", False)
-    seeds = chosen_seeds(given)
+    seeds, wanted = chosen_seeds(given), given.pop("thresholds", False)
     check_flags(paths, epochs, seeds, model, on_test)
     telling.set_up_logging(resolve({"verbosity": given.get("verbosity", "INFO")}).verbosity)
     origins = [search_behind(path) for path in paths]
@@ -108,15 +114,19 @@ def run(given: dict[str, Any]) -> None:
     space = Space.load(space_file(settings.space))
     candidates = read_candidates(paths, epochs, space)
     tell_unfound(paths, origins)
+    own = [{"constraints": one.settings["constraints"]} if one else {} for one in origins]
+    limits = [resolve(inherited, layer, given).ranking().constraints for layer in own]
+    precise = [thresholds.precision_limit(bounds) for bounds in limits] if wanted else []
     target, names, dataset = open_target(settings, on_test)
+    if dataset["note"]:
+        log.warning("NOTE: %s", dataset["note"])
+    folds = open_target(settings, False) if wanted and on_test else None
     for candidate in candidates:
         check_size(candidate, target)
     places = results.places(paths, output, on_test, seeds)
-    own = [{"constraints": one.settings["constraints"]} if one else {} for one in origins]
-    limits = [resolve(inherited, layer, given).ranking().constraints for layer in own]
     done = []
-    for candidate, origin, bounds, (file, files) in zip(
-        candidates, origins, limits, places, strict=True
+    for i, (candidate, origin, (file, files)) in enumerate(
+        zip(candidates, origins, places, strict=True)
     ):
         parts, stored = [], []
         for seed, predictions in zip(seeds, files, strict=True):
@@ -127,32 +137,15 @@ def run(given: dict[str, Any]) -> None:
         result = results.summary(candidate, target, seeds, parts, files)
         result |= {"optimizer": settings.optimizer, "split": "test" if on_test else "cv"}
         result |= {"dataset": dataset, "found_by": origin.identity if origin else None}
-        done.append(with_intervals(candidate.path, result, stored, map(str, bounds)))
-        write_json(file, done[-1].result)
+        done.append(with_intervals(candidate.path, result, stored, map(str, limits[i])))
+        if wanted:
+            result |= threshold(precise[i], done[-1], candidate, seeds, folds)
+        write_json(file, result)
         if model is not None:
-            save_network(Path(model), target.network(trainer, -1), candidate, dataset)
-    notes = results.differences([one.result for one in done]) + beside_baseline(done, origins)
-    print(comparison.report(done, notes, [file for file, _ in places]))
-
-
-def beside_baseline(
-    done: Sequence[comparison.Measured], origins: Sequence[Origin | None]
-) -> list[str]:
-    """How each winner stands to the baseline of its search, where both were measured."""
-    known = [(one, its) for one, its in zip(done, origins, strict=True) if its]
-    sentences = []
-    for baseline, its in known:
-        for one, origin in known if its.is_baseline else ():
-            if origin.identity == its.identity and not origin.is_baseline:
-                ranking = Ranking.parse(origin.settings["objective"])
-                values = [each.known[ranking.metric] for each in (one, baseline)]
-                below = ranking.sign * (values[0] - values[1]) < 0
-                sentences.append(
-                    f"{one.name} is {'BELOW' if below else 'no worse than'} its baseline "
-                    f"{baseline.name}, the space's default within the same limits: "
-                    f"{ranking.metric} {values[0]:.4f} and {values[1]:.4f}"
-                )
-    return sentences
+            save_network(Path(model), target.network(trainer, -1), result)
+    notes = results.differences([one.result for one in done])
+    notes += comparison.beside_baseline(done, origins)
+    print(comparison.report(done, notes, [file for file, _ in places], by_class))
 
 
 def chosen_seeds(given: dict[str, Any]) -> list[int]:
@@ -171,7 +164,7 @@ def chosen_seeds(given: dict[str, Any]) -> list[int]:
     return seeds
 
 
-def compare(paths: Sequence[Path], others: Mapping[str, Any]) -> str:
+def compare(paths: Sequence[Path], others: Mapping[str, Any], by_class: bool) -> str:
     """The tables of result files, from their predictions; InputError if they do not compare."""
     if others:
         raise InputError(f"--compare trains nothing: it cannot go with --{next(iter(others))}")
@@ -184,7 +177,7 @@ def compare(paths: Sequence[Path], others: Mapping[str, Any]) -> str:
         comparison.Measured(str(path), result, outcomes_of(result, stored))
         for path, (result, stored) in zip(paths, read, strict=True)
     ]
-    return comparison.report(done, results.differences(kept))
+    return comparison.report(done, results.differences(kept), by_class=by_class)
 
 
 def check_flags(
@@ -233,8 +226,6 @@ def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict
     tests = [open_test(source)] if on_test else []
     source = noted(source, train, *(images for images, _ in tests))
     dataset = {**source.to_dict(), "fingerprint": fingerprint}
-    if source.note:
-        log.warning("NOTE: %s", source.note)
     if not tests:
         folds, seed = settings.folds, settings.seed
         target = cross_validation(train, source.num_classes, folds, seed, **options)
@@ -262,6 +253,28 @@ def evaluate(
     return parts, np.concatenate(scores), trainer
 
 
+def threshold(
+    limit: Constraint,
+    measured: comparison.Measured,
+    candidate: Candidate,
+    seeds: Sequence[int],
+    folds: tuple[Any, list[str], dict[str, Any]] | None,
+) -> dict[str, Any]:
+    """See `thresholds.find`. folds: see `open_target`; None if they are what was measured."""
+    classes = measured.result["dataset"]["class_names"]
+    if folds is None:
+        return thresholds.find(limit, measured.outcomes, None, classes)
+    target, names, _ = folds
+    log.info("%s: the threshold is found on the folds", candidate.path)
+    scores = [evaluate(target, candidate, seed)[1] for seed in seeds]
+    stored = [
+        results.predictions_of(target, one, names, seed)
+        for one, seed in zip(scores, seeds, strict=True)
+    ]
+    on_folds = outcomes_of(measured.result, stored)
+    return thresholds.find(limit, on_folds, measured.outcomes, classes)
+
+
 def with_intervals(
     path: Path,
     result: dict[str, Any],
@@ -270,7 +283,7 @@ def with_intervals(
 ) -> comparison.Measured:
     """The result with what its resamples say: intervals, and how it stands to each limit."""
     measured = comparison.Measured(str(path), result, outcomes_of(result, stored))
-    result["intervals"] = measured.intervals
+    result |= {"intervals": measured.intervals, "by_class": measured.by_class}
     result["constraints"] = [comparison.verdict(text, measured) for text in limits]
     return measured
 
@@ -291,17 +304,15 @@ def outcomes_of(result: Mapping[str, Any], stored: Sequence[results.Predictions]
         top1=(ranks < 1) & finite[:, None],
         loss=np.stack([losses(one, labels) for one in scores]),
         finite=finite,
+        confidence=np.stack([np.exp(-losses(one, one.argmax(axis=1))) for one in scores]),
     )
 
 
-def save_network(
-    path: Path, network: Any, candidate: Candidate, dataset: Mapping[str, Any]
-) -> None:
+def save_network(path: Path, network: Any, result: Mapping[str, Any]) -> None:
     """Weights as safetensors, with what is needed to use them in the file's metadata."""
     from training.checkpoints import save_weights
 
-    facts = {"config": canonical(candidate.config), "image_size": str(dataset["image_size"])}
-    save_weights(path, network, {**facts, "classes": canonical_json(dataset["class_names"])})
+    save_weights(path, network, results.network_facts(result))
     log.info("network saved: %s", path)
 
 

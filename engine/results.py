@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from engine.candidates import OLDER, Candidate
-from utils import InputError, read_json
+from search.trial import canonical
+from utils import InputError, canonical_json, read_json
 
 NEEDED = (
     *("config", "seeds", "split", "epochs", "metrics", "constraints", "num_params", "macs"),
@@ -113,6 +114,17 @@ def summary(
         "predictions": names if len(names) > 1 else names[0],
         "layers": target.layers(candidate.config),
     }
+
+
+def network_facts(result: Mapping[str, Any]) -> dict[str, str]:
+    """What a file of a trained network says beside the weights, from its result; all texts.
+
+    threshold: there if one was found; below this confidence the answer is "not sure".
+    """
+    dataset, threshold = result["dataset"], result.get("threshold")
+    facts = {"config": canonical(result["config"]), "image_size": str(dataset["image_size"])}
+    facts |= {"crop": dataset["crop"], "classes": canonical_json(dataset["class_names"])}
+    return facts if threshold is None else {**facts, "threshold": str(threshold)}
 
 
 def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
