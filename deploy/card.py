@@ -50,7 +50,6 @@ LIMITS_OF_USE = """## What it must not be used for
 def text(
     folder: Path,
     measured: Sequence[Measured],
-    stored: Mapping[str, np.ndarray],
     paces: Mapping[str, Mapping[str, Any]],
     images: tuple[int, int],
     command: Sequence[str],
@@ -58,8 +57,8 @@ def text(
 ) -> str:
     """The card of a network in float32 and, if there is one, in int8.
 
-    stored: predictions of the first. paces: latency by file. images: how many to train and
-    to test. command: the arguments of main.py. search: the run.json of the search behind it.
+    paces: latency by file. images: how many to train and to test. command: the arguments of
+    main.py. search: the run.json of the search behind it.
     """
     result = measured[0].result
     dataset, names = result["dataset"], result["dataset"]["class_names"]
@@ -71,7 +70,7 @@ def text(
         _limits(measured),
         _metrics(measured),
         *([f"```\n{pairs(measured).strip()}\n```\n"] if len(measured) > 1 else []),
-        _classes(stored, names),
+        _classes(measured[0].by_class),
         _latency(paces),
         _found(result, command, search),
         LIMITS_OF_USE.format(count=len(names)),
@@ -139,23 +138,21 @@ def _metrics(measured: Sequence[Measured]) -> str:
     return f"## Metrics\n\n{words}\n{source} 1 kB is 1024 bytes.\n\n{_table(head, rows)}"
 
 
-def _classes(stored: Mapping[str, np.ndarray], names: Sequence[str]) -> str:
-    """Precision and recall of each class, with Wilson's interval (1927)."""
-    labels, predicted = stored["labels"], stored["scores"].argmax(axis=1)
-    rows = []
-    for label, name in enumerate(names):
-        right = int(((predicted == label) & (labels == label)).sum())
-        answers, present = int((predicted == label).sum()), int((labels == label).sum())
-        shares = [_share(right, answers), _share(right, present)]
-        rows.append([name, present, answers, right, *shares])
+def _classes(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Precision and recall of each class, with two-sided intervals (Clopper & Pearson 1934)."""
     head = ["class", "images", "answers", "right", "precision (95 %)", "recall (95 %)"]
-    return f"## Classes (float32)\n\n{_table(head, rows)}"
+    cells = []
+    for row in rows:
+        images, answers, right = (int(row[name]) for name in ("images", "answers", "right"))
+        shares = [_share(right, answers), _share(right, images)]
+        cells.append([row["class"], images, answers, right, *shares])
+    return f"## Classes (float32)\n\n{_table(head, cells)}"
 
 
 def _share(right: int, among: int) -> str:
     if among == 0:
         return "none"
-    low, high = binomtest(right, among).proportion_ci(method="wilson")
+    low, high = binomtest(right, among).proportion_ci(method="exact")
     return f"{right / among:.2f} ({low:.2f} to {high:.2f})"
 
 

@@ -101,7 +101,7 @@ def ship(
         paces = {name: session.latency(one, test[:1]) for name, one in models.items()}
         words += [f"{name}: {session.in_words(pace)}" for name, pace in paces.items()]
     counts = len(train), len(test)
-    card_text = card.text(plan.folder, both, stored, paces, counts, sys.argv[1:], search)
+    card_text = card.text(plan.folder, both, paces, counts, sys.argv[1:], search)
     write_text(plan.folder / "card.md", card_text)
     return both[1:], words
 
@@ -158,7 +158,8 @@ def _result(
     part["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
     memories = {"flash_kb": memory.flash_kb(model), "ram_kb": memory.ram_kb(model)}
     own = {"metrics": metrics, "by_seed": [part], "predictions": file.name}
-    return {**result, **own, **memories}, [predictions]
+    copied = {name: value for name, value in result.items() if name != "at_threshold"}
+    return {**copied, **own, **memories}, [predictions]
 
 
 def _write(path: Path, model: Any, result: Mapping[str, Any]) -> None:
