@@ -230,10 +230,12 @@ def test_a_diverged_evaluation_is_a_result(folder, config, capsys):
 
 
 def test_the_default_network_and_the_space_are_at_hand(tmp_path):
+    modern = Space.load(ROOT / "configs" / "space_modern.json")
     space = Space.load(ROOT / "configs" / "space.json")
-    for name in ("default.json",):
-        config, warnings = space.adopt(read(ROOT / "configs" / name))
+    for name, its_space in (("default.json", space), ("default_modern.json", modern)):
+        config, warnings = its_space.adopt(read(ROOT / "configs" / name))
         assert warnings == [] and config == read(ROOT / "configs" / name)
+    assert config == modern.default()
     for entry in read(ROOT / "benchmarks" / "published.json")["results"]:
         assert space.adopt(entry["config"])[1] == []
 

@@ -4,14 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from safetensors import safe_open
 
-import main
 from reports import classes, thresholds
 from reports.evidence import evidence, told
 from reports.statistics import bootstrap, interval
 from search.constraints import Constraint
-from tests.command_line import complaint, evaluate, read
 from tests.test_statistics import drawn, outcomes_of
 from utils import InputError
 from vision.metrics import macro_precision
@@ -105,16 +102,12 @@ def test_the_threshold_is_the_smallest_at_which_the_limit_holds_on_the_folds():
     confidence = np.exp(scores).max(axis=1) / np.exp(scores).sum(axis=1)
 
     def precision(threshold):
-        """The mean over the folds, from its definition."""
-        values = []
-        for fold in (0, 1):
-            ratios = []
-            for label in range(5):
-                kept = (outcomes.fold == fold) & (confidence >= threshold)
-                kept &= scores.argmax(axis=1) == label
-                ratios.append((labels[kept] == label).mean() if kept.any() else 0.0)
-            values.append(np.mean(ratios))
-        return np.mean(values)
+        """From its definition, over the images of both folds."""
+        ratios = []
+        for label in range(5):
+            kept = (confidence >= threshold) & (scores.argmax(axis=1) == label)
+            ratios.append((labels[kept] == label).mean() if kept.any() else 0.0)
+        return np.mean(ratios)
 
     assert 0 < found["threshold"] < 0.99
     assert precision(found["threshold"]) >= 0.9
@@ -135,9 +128,8 @@ def test_the_test_split_is_measured_and_decides_nothing():
 
 def test_without_a_threshold_precision_is_that_of_the_search():
     outcomes, scores, labels = sure_outcomes()
-    halves = [outcomes.fold == fold for fold in (0, 1)]
-    wanted = [macro_precision(scores[h].argmax(axis=1), labels[h], 5) for h in halves]
-    assert thresholds.precision(outcomes) == pytest.approx(np.mean(wanted))
+    wanted = macro_precision(scores.argmax(axis=1), labels, 5)
+    assert thresholds.precision(outcomes) == pytest.approx(wanted)
     easy = thresholds.find(Constraint("precision", ">=", 0.2), outcomes, None, NAMES)
     assert easy["threshold"] == 0 and easy["at_threshold"]["folds"]["coverage"] == 1
     assert "without a threshold" in next(thresholds.words(easy))
@@ -167,36 +159,3 @@ def test_thresholds_need_a_lower_limit_on_precision():
     assert thresholds.precision_limit([Constraint("macs", "<=", 1), LIMIT]) == LIMIT
     with pytest.raises(InputError, match="-p 0.9"):
         thresholds.precision_limit([Constraint("precision", "<=", 0.9)])
-
-
-# ----------------------------------------------------------------------------------- main.py
-
-
-def test_main_finds_a_threshold_and_hands_it_to_the_network(
-    no_flowers, folder, config, tmp_path, capsys
-):
-    model = tmp_path / "net.safetensors"
-    where = ["--dataset", folder, "-e", 20, "-p", 0.3, "--thresholds", "--crop", "pad"]
-    assert evaluate("-c", config, "-t", *where, "-m", model, "--classes") == 0
-    out, result = capsys.readouterr().out, read(config.parent / "result_test.json")
-    assert "on the folds: answers" in out and "on the test split: answers" in out
-    assert "by class:" in out and [row["class"] for row in result["by_class"]] == [
-        *("alder", "birch", "cedar")
-    ]
-    at = result["at_threshold"]
-    assert (at["folds"]["images"], at["test"]["images"]) == (18, 9)
-    with safe_open(model, "np") as file:
-        facts = file.metadata()
-    assert facts["crop"] == "pad" and facts["image_size"] == "8"
-    assert float(facts["threshold"]) == result["threshold"]
-    # On the folds alone the same threshold is found, as they are the same trainings.
-    assert evaluate("-c", config, *where) == 0
-    alone = read(config.parent / "result_cv.json")
-    assert alone["threshold"] == result["threshold"]
-    assert alone["at_threshold"]["folds"] == at["folds"] and "test" not in alone["at_threshold"]
-
-
-def test_main_says_which_limit_is_lacking(no_flowers, folder, config, capsys):
-    where = ["--dataset", folder, "--constraints", "macs <= 1e6", "--thresholds"]
-    assert "-p 0.9" in complaint(capsys, main, ["-c", config, *where])
-    assert [path.name for path in config.parent.iterdir()] == ["small.json"]
