@@ -103,6 +103,7 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
     parser.add_flag("--latency", help="measure how long ONNX Runtime takes for one image here")
     for name in SETTINGS:
         parser.add_setting(name, **({"default": "adamw"} if name == "optimizer" else {}))
+    parser.add_help_all()
     parser.add_completion()
     return parser.parse_strictly(argv)
 

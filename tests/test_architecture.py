@@ -135,7 +135,7 @@ def test_engine_and_search_know_no_network_even_by_string():
 
 def test_nobody_imports_main():
     for path in [*MODULES.values(), *(ROOT / "tests").glob("*.py")]:
-        if not path.name.startswith(("command_line", "test_command", "test_main")):
+        if not path.name.startswith(("command_line", "test_com", "test_main")):
             assert "main" not in packages(ast.parse(path.read_text())), path
 
 
@@ -289,9 +289,12 @@ def test_files_that_are_named_exist(name):
 
 
 def test_the_arguments_are_right_before_torch_is_loaded():
-    """The commands answer a wrong flag at once: importing them loads no torch."""
-    code = "import sys, optimizer, main; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    """The commands answer a wrong flag at once: no torch is loaded for that."""
+    code = "import sys, main, optimizer; optimizer.main(['--seed', 'x']);"
+    code += "sys.exit('torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert ended.stderr == "optimizer.py: --seed: 'x' is not a whole number\n"
 
 
 def tracked():

@@ -136,6 +136,7 @@ def test_the_search_tells_what_a_newcomer_needs(finished):
     assert out.count("num_params <= 30000 met") >= 2 and "precision >= 0.01" in out
     assert f"main.py -c runs{os.sep}opt_cfg.json -t True" in out
     assert "embedded flowers (drawn, not photographs)" in out and "Warning" not in out
+    assert "\x1b" not in out and "\r" not in out, "off a terminal there are plain lines only"
     logged = (run / "log.txt").read_text()
     for line in out.splitlines():
         assert line in logged
@@ -278,23 +279,6 @@ def test_a_resume_of_a_finished_run_prints_its_result(tmp_path, folder, capsys):
     assert [session["reason"] for session in record["sessions"]] == ["generation limit"] * 4
 
 
-def test_a_finished_run_can_go_on_for_more_generations(tmp_path, folder):
-    runs = tmp_path / "runs"
-    assert search(runs, "--dataset", folder, name="short") == 0
-    more = ["--max_generations", 2]
-    assert optimizer.main(["--resume", "short", "--runs_dir", str(runs), *map(str, more)]) == 0
-    assert search(runs, "--dataset", folder, *more, name="long") == 0
-    assert decided(runs / "short") == decided(runs / "long") and len(lines_of(runs / "long")) == 12
-    for name in ("opt_cfg.json", "population.csv"):
-        first, second = ((runs / run / name).read_text() for run in ("short", "long"))
-        if name == "population.csv":  # but for the seconds
-            first, second = (
-                [{**row, "time": 0} for row in csv.DictReader(text.splitlines())]
-                for text in (first, second)
-            )
-        assert first == second
-
-
 def test_changed_images_or_settings_are_no_resume(tmp_path, folder, capsys):
     runs = tmp_path / "runs"
     assert search(runs, "--dataset", folder) == 0
@@ -358,24 +342,6 @@ def test_no_feasible_configuration_is_said_in_one_sentence(tmp_path, folder, cap
     assert read(tmp_path / "runs" / "opt_cfg.json") == record["winner"]["config"]
 
 
-@pytest.mark.parametrize("sampler", ["evolution", "random"])
-@pytest.mark.parametrize("hyperband", ["True", "false"])
-def test_four_methods_run(tmp_path, folder, sampler, hyperband):
-    more = ["--sampler", sampler, "--hyperband", hyperband, "--max-generations", 2]
-    assert search(tmp_path / "runs", "--dataset", folder, *more, "--num-children", 3) == 0
-    per_generation = 3 if hyperband == "false" else 4
-    children = {line["trial"] for line in lines_of(tmp_path / "runs" / "tiny")}
-    assert len(children) == (2 if sampler == "evolution" else 0) + 2 * per_generation
-
-
-def test_epochs_are_a_limit(tmp_path, folder, capsys):
-    more = ["--max_total_epochs", 7, "--max_generations", 9]
-    assert search(tmp_path / "runs", "--dataset", folder, *more) == 0
-    lines = lines_of(tmp_path / "runs" / "tiny")
-    assert sum(line["charged"] for line in lines) <= 7 and len(lines) >= 4
-    assert "The search ended (epoch limit)" in capsys.readouterr().out
-
-
 def test_no_time_at_all_is_told(tmp_path, folder, capsys):
     assert search(tmp_path / "runs", "--dataset", folder, "--max_time", 0) == 0
     out = capsys.readouterr().out
@@ -415,22 +381,17 @@ def wait_for(condition, process, seconds=300):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "reason", "after"),
-    [(signal.SIGINT, 130, "interrupted", 1), (signal.SIGTERM, 143, "terminated", 4)],
-)
-def test_a_signal_ends_a_search_in_order_and_a_resume_completes_it(
-    finished, tmp_path, number, code, reason, after
-):
+def test_ctrl_c_ends_a_search_in_order_and_a_resume_completes_it(finished, tmp_path):
+    after, reason = 2, "interrupted"
     runs, run = tmp_path / "runs", tmp_path / "runs" / "tiny"
     process = command(
         "optimizer.py", *TINY, "--runs_dir", runs, "--run_name", "tiny", cwd=tmp_path
     )
     journal = run / "trials.jsonl"
     wait_for(lambda: journal.exists() and journal.read_text().count("\n") >= after, process)
-    process.send_signal(number)
-    exit_code, out, err = finish(process)
-    assert (exit_code, err) == (code, "")
+    process.send_signal(signal.SIGINT)
+    code, out, err = finish(process)
+    assert (code, err) == (130, "")
     assert f"The search ended ({reason})" in out and "Next:" in out
     stopped, whole = decided(run), decided(finished["run"])
     assert after <= len(stopped) < JOBS and stopped == whole[: len(stopped)]

@@ -1,29 +1,32 @@
 """Completion in a shell: the script that a command prints, asked by bash itself."""
 
+import contextlib
+import io
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from unittest import mock
 
 import pytest
 
+import main
 import optimizer
 
-ROOT = Path(__file__).resolve().parent.parent
 
-
-def printed(script, shell):
-    command = [sys.executable, str(ROOT / script), "--print-completion", shell]
-    return subprocess.run(command, capture_output=True, text=True)
+def printed(entry, shell):
+    name = mock.patch.object(sys, "argv", [f"{entry.__name__}.py"])  # a parser's name for itself
+    with name, contextlib.redirect_stdout(io.StringIO()) as out:
+        with pytest.raises(SystemExit) as stop:
+            entry.main(["--print-completion", shell])
+    assert not stop.value.code
+    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory):
     home = tmp_path_factory.mktemp("completion")
-    for name in ("optimizer.py", "main.py"):
-        result = printed(name, "bash")
-        assert (result.returncode, result.stderr) == (0, "")
-        (home / f"{name}.bash").write_text(result.stdout)
+    for entry in (optimizer, main):
+        (home / f"{entry.__name__}.py.bash").write_text(printed(entry, "bash"))
     (home / "winner.json").write_text("{}")
     return home
 
@@ -59,7 +62,7 @@ def test_bash_completes(scripts, line, expected):
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh")
 def test_zsh_reads_its_script():
-    script = printed("main.py", "zsh").stdout
+    script = printed(main, "zsh")
     assert script.startswith("#compdef main.py") and "--seeds" in script
     subprocess.run(["zsh", "-n"], input=script, text=True, check=True)
 

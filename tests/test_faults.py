@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stubs import StubTarget, lines, make_trial, on_disk
 
@@ -201,6 +201,7 @@ def test_journals_load_or_are_refused(line, ended):
     loads_or_says(load)
 
 
+@settings(max_examples=40)  # six files each
 @given(st.binary(max_size=300), st.sampled_from([".png", ".jpg", ".txt", ".gif"]))
 def test_images_load_or_are_refused(content, suffix):
     folder = Path(os.environ["FUZZ"]) / "images"

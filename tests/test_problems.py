@@ -76,7 +76,7 @@ def test_nothing_beats_the_optimum(name, drawn):
 @each_problem
 def test_nothing_beats_the_optimum_among_thousands(name):
     problem, rng = by_name(name), derive_rng("thousands", name)
-    assert min(problem.regret(problem.space.sample(rng)) for _ in range(5000)) >= 0.01
+    assert min(problem.regret(problem.space.sample(rng)) for _ in range(2000)) >= 0.01
 
 
 @each_problem

@@ -204,15 +204,6 @@ def test_an_interrupt_gives_the_terminal_back(tmp_path):
     assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")
 
 
-def test_off_a_terminal_there_are_plain_lines_only(tmp_path):
-    done = subprocess.run(
-        [sys.executable, SCRIPT, tmp_path / "run", GIVEN], capture_output=True, text=True
-    )
-    assert done.returncode == 0 and done.stderr == ""
-    assert "\x1b" not in done.stdout and "\r" not in done.stdout
-    assert done.stdout.count("fully trained (") == 7
-
-
 def test_the_display_is_cheap(tmp_path):
     """Its share of the time of a core, apart from what it takes to load."""
     from rich.console import Console

@@ -194,17 +194,21 @@ def test_where_nothing_is_feasible_the_nearest_is_the_best(space, tmp_path):
     assert not winner["feasible"] and winner["config"] == result.best.config
 
 
+@pytest.fixture(scope="module")
+def whole(space):
+    return search(space, StubTarget(), small()).trials
+
+
 @pytest.mark.parametrize("limit", [1, 11, 12, 47, 48, 50, 51, 60, 95, 96, 131, 132, 140, 216, 300])
-def test_the_limit_of_epochs_is_exact(space, limit, tmp_path):
+def test_the_limit_of_epochs_is_exact(space, whole, limit, tmp_path):
     result = search(space, StubTarget(), small(max_total_epochs=limit), tmp_path / "run")
     ends = np.cumsum(CHARGES)
     assert spent(result.trials) == max((end for end in ends if end <= limit), default=0)
     assert result.reason == ("epoch limit" if limit < ends[-1] else "generation limit")
     assert (result.best is None) == (limit < 12)
     assert not (tmp_path / "run" / "checkpoints").exists()
-    whole = search(space, StubTarget(), small())
-    assert lines(on_disk(tmp_path / "run")) <= lines(whole.trials)
-    assert lines(result.trials) <= bare(whole.trials)
+    assert lines(on_disk(tmp_path / "run")) <= lines(whole)
+    assert lines(result.trials) <= bare(whole)
 
 
 @pytest.mark.parametrize("sampler", ["evolution", "random"])

@@ -64,7 +64,7 @@ def test_a_search_whose_journal_is_cut_anywhere_goes_on_to_the_same_end(space, t
     settings = small(**preset)
     whole = search(space, StubTarget(), settings, tmp_path / "whole")
     content = (tmp_path / "whole" / "trials.jsonl").read_text().splitlines(keepends=True)
-    for count in range(0, len(content), 2):
+    for count in range(0, len(content), max(2, len(content) // 9)):
         folder = tmp_path / str(count)
         folder.mkdir()
         (folder / "trials.jsonl").write_text("".join(content[:count]))
@@ -136,9 +136,9 @@ def test_population_csv_has_a_row_for_each_generation_with_trials(space, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("number", "reason"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+    ("number", "reason", "after"),
+    [(signal.SIGINT, "interrupted", 6), (signal.SIGTERM, "terminated", 20)],
 )
-@pytest.mark.parametrize("after", [6, 20])
 @by_preset
 def test_a_signal_stops_in_training_and_leaves_the_best(
     space, tmp_path, number, reason, after, preset
