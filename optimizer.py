@@ -267,9 +267,11 @@ def run_in(
     with not_swallowed():  # torch takes seconds: not before arguments are right
         from target import METRICS, TRAINING_VERSION, cross_validation, training_options
         from vision.data import check_folds, noted, open_data, open_train
+        from vision.overview import overview
 
     how = training_options(settings)
-    source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
+    read = settings.image_size, settings.split, settings.crop
+    source = open_data(settings.dataset, settings.data_dir, *read)
     images, fingerprint = open_train(source)
     source = noted(source, images)
     check_folds(images.labels, settings.folds, source.class_names)
@@ -296,8 +298,9 @@ def run_in(
     folder.begin_session(settings, {**now, **planning.model_facts(settings)}, must_match)
     telling.set_up_logging(settings.verbosity, folder.log_txt)
     log.info("run %s", folder.path)
-    facts = (source.name, len(images.labels), source.num_classes, settings.folds)
-    log.info("data: %s, %d training images of %d classes, %d folds", *facts)
+    log.info("data: %s, %d images, %d folds", source.name, len(images.labels), settings.folds)
+    for line in overview(source, images):
+        log.info("    %s", line)
     if source.note:
         log.warning("NOTE: %s", source.note)
     if settings.space == "published":
