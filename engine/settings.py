@@ -20,9 +20,8 @@ SHORTHANDS = {
     "constraint_max_model_size": ("num_params <= ", "upper limit of the number of parameters"),
     "constraint_min_precision": ("precision >= ", "lower limit of the precision"),
 }
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-# Search spaces that come with the program, in configs/.
-SPACES = {"published": "space.json", "modern": "space_modern.json"}
+# Settings of older runs and presets that are gone, and the value at which they changed nothing.
+REMOVED = {"compile": False}
 OBJECTIVE, OBJECTIVE_OF_FEW = "maximize top3", "maximize top1"
 FEW_CLASSES = 10  # with fewer, top-3 tells networks apart badly: with three it is 1 for each
 MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
@@ -134,9 +133,6 @@ class Settings:
         "of training; the others are faster on many GPUs, and results differ",
         choices=("float32", "tf32", "bfloat16"),
     )
-    compile: bool = _setting(
-        False, "torch.compile each network: pays for long trainings only, and results differ"
-    )
     threads: int = _setting(1, "CPU threads of a training; results depend on it", low=1, high=1024)
     workers: str = _setting(
         "auto",
@@ -219,7 +215,9 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
     values: dict[str, Any] = {}
     for layer in layers:
         for name in layer:
-            if name not in FIELDS and name not in SHORTHANDS:
+            if name in REMOVED and layer[name] != REMOVED[name]:
+                raise InputError(f"{name} {layer[name]!r} is gone: allowed is to leave it out")
+            if name not in FIELDS and name not in SHORTHANDS and name not in REMOVED:
                 raise InputError(f"{name!r} is no setting{nearest(name, [*FIELDS, *SHORTHANDS])}")
         values |= {k: _from_json(FIELDS[k], value) for k, value in layer.items() if k in FIELDS}
         for name, (prefix, _) in SHORTHANDS.items():
@@ -274,12 +272,6 @@ def with_objective(settings: Settings, num_classes: int) -> Settings:
     """The settings with an objective for so many classes, if they have none."""
     usual = OBJECTIVE_OF_FEW if num_classes < FEW_CLASSES else OBJECTIVE
     return dataclasses.replace(settings, objective=settings.objective or usual)
-
-
-def space_file(name: str | None) -> Path:
-    """The file of a search space, by its name or path; None is what older runs have."""
-    known = SPACES.get(name or Settings.space)
-    return CONFIGS / known if known else Path(str(name))
 
 
 def _check(item: dataclasses.Field, value: Any) -> None:

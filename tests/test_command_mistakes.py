@@ -118,7 +118,7 @@ def test_limits_that_no_network_meets(tmp_path, folder, capsys):
 
 
 def test_cuda_where_there_is_none(tmp_path, folder, config, monkeypatch, capsys):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     arguments = [*TINY, "--dataset", folder, "--device", "cuda"]
     check_complaint(capsys, tmp_path / "runs", arguments, "--device cuda", "cpu")
     assert "cpu" in complaint(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from utils import replacing
@@ -37,5 +36,7 @@ def write_state(path: Path, state: dict[str, Any]) -> str | None:
 
 def save_weights(path: Path, network: nn.Module, facts: Mapping[str, str]) -> None:
     """Weights as safetensors, with `facts` (texts) as its metadata."""
+    from safetensors.torch import save_file  # nobody else needs the package
+
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(weights, path, metadata=dict(facts))
