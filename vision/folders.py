@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 from scipy.io import loadmat
 
 from utils import InputError
@@ -119,6 +118,8 @@ def decode_all(files: Sequence[File], size: int) -> np.ndarray:
 
 def decode(path: Path, size: int) -> np.ndarray:
     """The central square of an image, antialiased to uint8 (size, size, 3)."""
+    from PIL import Image, ImageOps  # images that lie decoded in the cache need no Pillow
+
     try:
         with Image.open(path) as file:
             kind, image = file.format, ImageOps.exif_transpose(file)
