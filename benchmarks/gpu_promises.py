@@ -184,7 +184,7 @@ def memory_is_a_result(scale: Scale) -> str:
     target = target_of(scale)
     total = torch.cuda.get_device_properties(0).total_memory if scale.on_gpu else SHARE_BYTES
     place = {MEMORY_SHARE: f"{SHARE_BYTES / total:.6f}"} if scale.on_gpu else {}
-    limit = 10**12 if scale.on_gpu else 2 * SHARE_BYTES
+    limit = 10**12 if scale.on_gpu else SHARE_BYTES + 3 * 10**8
     with ProcessPool(target, 1, math.inf, limit, [place]) as pool:
         outcomes = [
             pool.submit(evaluate, Job(number, 0, 1, 0, 1, 1, config), 4, None, None).result()

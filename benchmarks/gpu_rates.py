@@ -28,7 +28,7 @@ Row = tuple[str, str]  # what, and what was measured
 class Sizes(NamedTuple):
     """How much is measured."""
 
-    seconds: float = 1.0  # of each figure
+    seconds: float = 0.5  # of each figure
     workers: tuple[int, ...] = (1, 2, 4, 8, 16)
     matrix: int = 8192  # side of the product's matrices
     networks: tuple[str, ...] = ("small", "middle", "default", "modern", "separable")
@@ -42,7 +42,7 @@ class InLayout(Trainer):
 
     told = torch.channels_last
 
-    def lie(self, arithmetic: str) -> torch.memory_format:
+    def chosen_layout(self, arithmetic: str) -> torch.memory_format:
         """See `told`."""
         return self.told
 
@@ -142,8 +142,7 @@ def against_the_plain_way(scale: Scale, sizes: Sizes) -> Iterator[Row]:
         images = TensorDataset(pixels, torch.from_numpy(target.labels[train]))
         order = torch.Generator().manual_seed(1)
         batches = DataLoader(images, config["batch_size"], shuffle=True, generator=order)
-        plain = plain_network({**config, "dropout_rate": 0.0}, scale.side, CLASSES)
-        plain.to(scale.device)
+        plain = plain_network(config, scale.side, CLASSES, scale.device)
         optimizer = torch.optim.Adam(plain.parameters(), lr=config["learning_rate_init"])
 
         def epoch(network: nn.Module = plain, batches: Any = batches, by: Any = optimizer) -> None:

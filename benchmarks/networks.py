@@ -46,10 +46,12 @@ def config_of(name: str) -> dict[str, Any]:
     return read_json(DEFAULT) if name == "default" else dict(NETWORKS[name])
 
 
-def plain_network(config: Mapping[str, Any], image_size: int, num_classes: int) -> nn.Sequential:
+def plain_network(
+    config: Mapping[str, Any], image_size: int, num_classes: int, device: str = "cpu"
+) -> nn.Sequential:
     """The same layers in PyTorch's own form and layout (dropout apart, which is like its own)."""
-    generator = Generator().manual_seed(1)
-    network = assemble(config, image_size, num_classes, generator).to_empty(device="cpu")
+    generator = Generator(device).manual_seed(1)
+    network = assemble(config, image_size, num_classes, generator).to_empty(device=device)
     layers: list[nn.Module] = []
     for layer in network:
         if isinstance(layer, GlobalAveragePool):

@@ -102,8 +102,8 @@ def plain(task: Task, folder: str) -> float:
     batches = DataLoader(train, task.config["batch_size"], shuffle=True, generator=order)
     scored = DataLoader(held_out, task.config["batch_size"])
     started = time.perf_counter()
-    network = plain_network(task.config, task.images.pixels.shape[1], task.num_classes)
-    network.to(task.device)
+    sizes = task.images.pixels.shape[1], task.num_classes
+    network = plain_network(task.config, *sizes, task.device)
     optimizer = torch.optim.Adam(network.parameters(), lr=task.config["learning_rate_init"])
     loss_function = nn.CrossEntropyLoss()
     for _ in range(task.epochs):

@@ -71,7 +71,11 @@ class Supervised(WorkerPlugin):
         multiprocessing.current_process()._config.pop("daemon", None)  # type: ignore[attr-defined]
         count = worker.state.nthreads
         limit = self.max_bytes or int(0.9 * usable_memory() / count)
-        places = self.target.environments(count) if rooms_of(self.target) else [{}]
+        try:
+            places = self.target.environments(count) if rooms_of(self.target) else [{}]
+        except InputError as error:  # one that came later, and has no such device
+            worker.loop.add_callback(worker.close, reason=str(error))
+            raise
         self.pool = ProcessPool(self.target, count, self.timeout, limit, places)
 
     def teardown(self, worker: Any) -> None:

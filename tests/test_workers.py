@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -428,6 +429,21 @@ def test_devices_are_those_of_the_workers(cluster, monkeypatch):
     target = cross_validation(images, source.num_classes, 2, 5, device="cuda")
     with pytest.raises(InputError, match="--device cuda: PyTorch sees no CUDA device here"):
         settled(target, resolve({"scheduler": cluster, "device": "cuda"}))
+
+
+def test_a_worker_that_comes_later_without_a_gpu_is_closed(monkeypatch):
+    engine_cluster = pytest.importorskip("engine.cluster", reason="needs requirements-cluster.txt")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    source = open_data("synthetic", None, 8, 1)
+    images, _ = open_train(source)
+    target = cross_validation(images, source.num_classes, 2, 5, device="cuda")
+    asked = []
+    worker = SimpleNamespace(state=SimpleNamespace(nthreads=1), close="close")
+    worker.loop = SimpleNamespace(add_callback=lambda what, reason: asked.append((what, reason)))
+    with pytest.raises(InputError, match="--device cuda"):
+        engine_cluster.Supervised("run", target, 1.0, None).setup(worker)
+    ((what, reason),) = asked
+    assert what == "close" and "PyTorch sees no CUDA device" in reason
 
 
 def test_faults_on_a_cluster_are_results_too(space, first_members, cluster):

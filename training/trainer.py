@@ -71,7 +71,7 @@ class Trainer:
         weights = torch.Generator().manual_seed(derive_seed(seed, "weights"))
         sizes = config, image_size, num_classes
         built = build_network(*sizes, init_generator=weights, dropout_generator=self.dropout)
-        self.layout = self.lie(arithmetic)
+        self.layout = self.chosen_layout(arithmetic)
         self.network = nn.Sequential(Normalize(normalization), *built).to(device)
         self.network.to(memory_format=self.layout)
         self.average: nn.Module | None = None
@@ -83,7 +83,7 @@ class Trainer:
         self.label_smoothing = float(config.get("label_smoothing", 0.0))
         self.bfloat16 = arithmetic == "bfloat16"
 
-    def lie(self, arithmetic: str) -> torch.memory_format:
+    def chosen_layout(self, arithmetic: str) -> torch.memory_format:
         """How weights and activations lie in memory."""
         return layout(self.device, arithmetic)
 
