@@ -83,8 +83,12 @@ def pictures(scale: Scale) -> Images:
     labels = np.sort(np.arange(scale.images) % CLASSES).astype(np.int64)
     colours = rng.integers(60, 200, (CLASSES, 3))
     shape = scale.images, scale.side, scale.side, 3
-    pixels = rng.normal(colours[labels][:, None, None], 60, shape).clip(0, 255).astype(np.uint8)
-    return Images(pixels, labels, tuple(f"{label}/{i}.png" for i, label in enumerate(labels)))
+    pixels = colours[labels][:, None, None] + 60 * rng.standard_normal(shape)
+    return Images(
+        pixels.clip(0, 255).astype(np.uint8),
+        labels,
+        tuple(f"{label}/{i}.png" for i, label in enumerate(labels)),
+    )
 
 
 def optimizer_here() -> str:

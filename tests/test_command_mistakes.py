@@ -126,6 +126,12 @@ def test_cuda_where_there_is_none(tmp_path, folder, config, monkeypatch, capsys)
     )
 
 
+def test_main_names_a_gpu_that_is_of_no_use(folder, config, monkeypatch, capsys):
+    monkeypatch.setattr("training.device.refusal", lambda: "Some GPU has no kernels here")
+    err = complaint(capsys, main, ["-c", config, "--dataset", folder, "--device", "cuda"])
+    assert "--device cuda: Some GPU has no kernels here; use --device cpu or auto" in err
+
+
 def test_a_space_that_is_none(tmp_path, folder, capsys):
     for content in ("{", [1], {"a": 1}, {"name": "empty", "hyperparameters": []}):
         broken = save(tmp_path / "space.json", content)

@@ -10,7 +10,6 @@ import torch
 from command_line import check_complaint, complaint, read, save, search
 from trainings import CONFIG, make_target
 
-import main
 import optimizer
 from engine import devices as engine_devices
 from engine.executor import open_executor
@@ -381,12 +380,6 @@ def test_a_gpu_of_no_use_is_noted_and_the_cpu_trains(machine, tmp_path, folder, 
     assert search(tmp_path, "--dataset", folder, "--max_time", 0) == 0
     assert "NOTE: too old: training on the CPU" in capsys.readouterr().out
     assert read(tmp_path / "tiny" / "run.json")["device"] == "cpu"
-
-
-def test_main_tells_it_too(gpu_here, tmp_path, folder, config, capsys):
-    gpu_here((6, 1), NO_KERNEL)
-    arguments = ["-c", config, "--dataset", folder, "--device", "cuda"]
-    assert "whl/cu126" in complaint(capsys, main, arguments)
 
 
 def test_workers_get_their_gpu_before_they_begin(stub_gpus):
