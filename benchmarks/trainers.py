@@ -4,7 +4,7 @@
     python -m benchmarks.trainers --random 24 --schedules adam schedule-free --output random.jsonl
     python -m benchmarks.trainers --variants --schedules schedule-free --output variants.jsonl
 
-Without --random: five networks of the modern space, three seeds, and for each seed --folds of its
+Without --random: --networks of the modern space, three seeds, and for each seed --folds of its
 three folds. Each schedule first chooses its learning rate of three, by the loss of the first
 network on a further seed. With --random N: N random networks of that space within LIMITS, one fold
 each, with learning rates within a factor of three of the schedule's; also prints Spearman's
@@ -107,8 +107,8 @@ class Store:
         return self.known[text]
 
 
-def studied(store: Store, schedule: str, count: int) -> list[Any]:
-    """The curves of all networks and seeds, and for each seed of so many folds."""
+def studied(store: Store, schedule: str, networks: int, count: int) -> list[Any]:
+    """The curves of so many networks and all seeds, and for each seed of so many folds."""
     rate = SCHEDULES[schedule].rate
 
     def last(factor: float) -> float:
@@ -116,7 +116,7 @@ def studied(store: Store, schedule: str, count: int) -> list[Any]:
         return store.curve(schedule, config, CHOOSING_SEED, 0)[-1]["loss"]
 
     best = rate * min((0.4, 1.0, 2.5), key=last)
-    configs = [{**_BASE, **one, "learning_rate_init": best} for one in NETWORKS]
+    configs = [{**_BASE, **one, "learning_rate_init": best} for one in NETWORKS[:networks]]
     folds = [(seed, (seed + i) % 3) for i in range(count) for seed in SEEDS]
     return [store.curve(schedule, one, *fold) for one in configs for fold in folds]
 
@@ -165,6 +165,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--schedules", nargs="+", choices=list(SCHEDULES), default=list(SCHEDULES))
     parser.add_argument("--random", type=int, help="random networks in place of the five")
     parser.add_argument("--variants", action="store_true", help="one change in each row")
+    parser.add_argument(
+        "--networks", type=int, choices=range(1, 6), default=5, help="the first N [%(default)s]"
+    )
     parser.add_argument("--folds", type=int, choices=(1, 2, 3), default=3, help="[%(default)s]")
     parser.add_argument("--dataset", default="auto", help="[%(default)s]")
     parser.add_argument("--output", help="file of all trainings (JSON lines)")
@@ -190,7 +193,7 @@ def run(given: argparse.Namespace) -> None:
         if given.random:
             curves = sampled(store, schedule, given.random)
         else:
-            curves = studied(store, schedule, given.folds)
+            curves = studied(store, schedule, given.networks, given.folds)
         print(row(schedule, curves, bool(given.random)), flush=True)
 
 
