@@ -4,6 +4,7 @@ import contextlib
 import io
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -12,7 +13,12 @@ import optimizer
 
 
 def printed(entry, shell):
-    with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit) as stop:
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(SystemExit) as stop,
+    ):
+        patch.setattr(sys, "argv", [f"{entry.__name__}.py"])
         entry.main(["--print-completion", shell])
     assert not stop.value.code
     return out.getvalue()
