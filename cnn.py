@@ -1,7 +1,8 @@
 """The network: configuration -> list of layers, its size and its cost.
 
 `layers` describes a network once, in plain data and without torch. The number of parameters, the
-multiply-adds, the table for reports and the module (training/network.py) derive from that list.
+multiply-adds, the memory on a device, the table for reports, the module (training/network.py) and
+the exported graph (deploy/graph.py) derive from that list.
 
 Two families, told apart by the keys of a configuration:
 
@@ -15,6 +16,7 @@ modern (configs/space_modern.json)
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -24,6 +26,7 @@ STEM_SIDE = 32  # pixels; the first convolution of the modern family brings larg
 # What a configuration says of the training; the rest is the network.
 TRAINING = {"batch_size", "learning_rate_init", "weight_decay", "label_smoothing", "dropout_rate"}
 TRAINING |= {"flip", "shift", "cutout", "color", "mixup"}
+KB = 1024  # bytes, as in the data sheets of microcontrollers
 
 
 class Layer(NamedTuple):
@@ -180,12 +183,27 @@ def flattened(found: Iterable[Layer]) -> Iterator[Layer]:
 
 def count_parameters(config: Config, image_size: int = 16, num_classes: int = 17) -> int:
     """Trainable parameters, exactly as in the built network (running statistics are none)."""
-    return _size(_network(config), image_size, num_classes)[0]
+    return _static(_network(config), image_size, num_classes)["num_params"]
 
 
 def count_macs(config: Config, image_size: int = 16, num_classes: int = 17) -> int:
     """Multiply-adds of one image's forward pass: convolutions and linear layers, no biases."""
-    return _size(_network(config), image_size, num_classes)[1]
+    return _static(_network(config), image_size, num_classes)["macs"]
+
+
+def static_metrics(
+    config: Config, image_size: int = 16, num_classes: int = 17
+) -> dict[str, int | float]:
+    """All that is known before training; the last three are in units of 1024 bytes.
+
+    num_params, macs: as above.
+    flash_kb: memory for the weights on a device in int8. A weight has 1 byte; each output channel
+    has a bias (int32) and a scale (float32). Batch norm is part of the convolution before it.
+    flash_float_kb: the same in float32, without scales.
+    ram_kb: peak of the activations that are alive at once for one image in int8 (Liberis et al.
+    2021, section 3.2): inputs and outputs of a layer, and what a later layer still reads.
+    """
+    return dict(_static(_network(config), image_size, num_classes))
 
 
 def _network(config: Config) -> tuple[tuple[str, Any], ...]:
@@ -193,11 +211,51 @@ def _network(config: Config) -> tuple[tuple[str, Any], ...]:
 
 
 @functools.lru_cache(maxsize=4096)  # fitting to limits asks for the same network many times
-def _size(
+def _static(
     network: tuple[tuple[str, Any], ...], image_size: int, num_classes: int
+) -> dict[str, Any]:
+    found = layers(dict(network), image_size, num_classes)
+    every = list(flattened(found))
+    products = [layer for layer in every if layer.kind in ("conv", "linear")]
+    alone = [  # a norm without a convolution before it is a product of its own, channel by channel
+        layer.outputs
+        for before, layer in itertools.pairwise(every)
+        if layer.kind == "batch_norm" and before.kind != "conv"
+    ]
+    # The first three are those of the input's normalisation.
+    channels = 3 + sum(layer.outputs for layer in products) + sum(alone)
+    weights = 3 + sum(layer.weights for layer in products) + sum(alone)
+    return {
+        "num_params": sum(layer.parameters for layer in every),
+        "macs": sum(layer.macs for layer in every),
+        "flash_kb": (weights + 8 * channels) / KB,
+        "flash_float_kb": 4 * (weights + channels) / KB,
+        "ram_kb": _peak(found, 3 * image_size**2)[0] / KB,
+    }
+
+
+def _peak(
+    found: Iterable[Layer], size: int, others: int = 0, keep: bool = False
 ) -> tuple[int, int]:
-    found = list(flattened(layers(dict(network), image_size, num_classes)))
-    return sum(layer.parameters for layer in found), sum(layer.macs for layer in found)
+    """(most values alive at once, values of the result) of layers with an input of `size` values.
+
+    others: values that stay alive meanwhile. keep: so does the input. Norms, ReLU, additions and
+    flattening overwrite their input; SiLU is x * sigmoid(x) and needs x beside the sigmoid.
+    """
+    most, held = size + others, 0
+    for layer in found:
+        outputs = layer.outputs * max(1, layer.side) ** 2
+        if layer.kind == "residual":
+            branch, shortcut = layer.branches
+            one, result = _peak(branch, size, others, keep=True)
+            other, _ = _peak(shortcut, size, others + result)
+            most = max(most, one, other)
+        elif layer.kind not in ("relu", "batch_norm", "dropout", "flatten"):
+            most = max(most, others + held + size + outputs)
+        if keep:  # from the first layer's result on, the input is one of the others
+            held, keep = size, False
+        size = outputs
+    return most, size
 
 
 def layer_table(

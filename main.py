@@ -2,15 +2,19 @@
 
     python main.py -c runs/opt_cfg.json -t True
     python main.py -c A.json B.json -t True --seeds 0 1 2
+    python main.py -c runs/opt_cfg.json -t True --thresholds -p 0.9
     python main.py --compare A_result_test.json B_result_test.json
+    python main.py -c runs/opt_cfg.json -t True --export DIR --quantise
 
 Prints one table with 95 % intervals and the verdict on each limit, then tests of all pairs, and
 writes result_test.json (or result_cv.json; with several configurations NAME_result_test.json) and
 the predictions beside the configuration. A configuration that a search has found is measured by
 the limits and on the data of that search, unless flags say otherwise; one from elsewhere by those
-of the first that a search has found. --compare trains nothing.
+of the first that a search has found. --compare trains nothing. --export writes the network for
+use elsewhere (predict.py, docs/deploy.md).
 """
 
+import functools
 import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,11 +23,12 @@ from typing import Any
 
 import numpy as np
 
+from deploy.delivery import Plan, ship
+from deploy.facts import facts
 from engine import results, telling
 from engine.arguments import Parser, to_int
 from engine.candidates import (
     Candidate,
-    Origin,
     check_size,
     family,
     read_candidates,
@@ -32,20 +37,21 @@ from engine.candidates import (
     tell_unfound,
 )
 from engine.command import command
+from engine.evaluation import check_flags, chosen_seeds
 from engine.metrics import check_bounds
 from engine.settings import SHORTHANDS, Settings, resolve, space_file
 from engine.stopping import not_swallowed
-from reports import comparison
+from reports import comparison, thresholds
 from reports.statistics import Outcomes
-from search.constraints import Ranking
+from search.constraints import Constraint
 from search.space import Space
-from search.trial import canonical, evaluation_seed
-from utils import InputError, canonical_json, write_json
+from search.trial import evaluation_seed
+from utils import InputError, write_json
 from vision.metrics import label_ranks, losses
 
 log = logging.getLogger("nas")
 SETTINGS = ("seed", "folds", "optimizer", "precision", "constraints", "dataset", "data_dir")
-SETTINGS += ("image_size", "split", "space", "device", "arithmetic", "compile", "threads")
+SETTINGS += ("image_size", "crop", "split", "space", "device", "arithmetic", "compile", "threads")
 SETTINGS += ("verbosity", *SHORTHANDS)
 
 
@@ -81,10 +87,23 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
     parser.add_argument(
         "--compare", nargs="+", metavar="RESULT", help="result files to compare, untrained"
     )
+    parser.add_flag(
+        "--thresholds",
+        help="find on the folds from which confidence on answers keep the limit on precision",
+    )
+    parser.add_flag("--classes", help="print precision and recall of each class")
     parser.add_argument("-m", "--model", help="save the network there (safetensors; needs -t)")
     parser.add_argument("--output", help="where to write results: a file, or a folder")
+    parser.add_argument(
+        "--export", metavar="DIR", help="write the network as ONNX and safetensors, and its card"
+    )
+    parser.add_flag(
+        "--quantise", help="export it in int8, too, and measure that on the test split"
+    )
+    parser.add_flag("--latency", help="measure how long ONNX Runtime takes for one image here")
     for name in SETTINGS:
         parser.add_setting(name, **({"default": "adamw"} if name == "optimizer" else {}))
+    parser.add_help_all()
     parser.add_completion()
     return parser.parse_strictly(argv)
 
@@ -92,14 +111,16 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
 def run(given: dict[str, Any]) -> None:
     """Reads, trains, measures, writes, prints."""
     given = {name: value for name, value in given.items() if value is not None}
+    by_class = given.pop("classes", False)
     if "compare" in given:
-        print(compare([Path(path) for path in given.pop("compare")], given))
+        print(compare([Path(path) for path in given.pop("compare")], given, by_class))
         return
     paths = [Path(path) for path in given.pop("config", [])]
     epochs, model = given.pop("epochs", [50]), given.pop("model", None)
     output, on_test = given.pop("output", None), given.pop("test", False)
-    seeds = chosen_seeds(given)
+    seeds, wanted = chosen_seeds(given), given.pop("thresholds", False)
     check_flags(paths, epochs, seeds, model, on_test)
+    plan = Plan.of(given, on_test and len(paths) == len(seeds) == 1)
     telling.set_up_logging(resolve({"verbosity": given.get("verbosity", "INFO")}).verbosity)
     origins = [search_behind(path) for path in paths]
     inherited = taken_over([origin for origin in origins if origin], given)
@@ -108,15 +129,21 @@ def run(given: dict[str, Any]) -> None:
     space = Space.load(space_file(settings.space))
     candidates = read_candidates(paths, epochs, space)
     tell_unfound(paths, origins)
+    own = [{"constraints": one.settings["constraints"]} if one else {} for one in origins]
+    limits = [resolve(inherited, layer, given).ranking().constraints for layer in own]
+    precise = [thresholds.precision_limit(bounds) for bounds in limits] if wanted else []
     target, names, dataset = open_target(settings, on_test)
+    if dataset["note"]:
+        log.warning("NOTE: %s", dataset["note"])
+    folds = open_target(settings, False) if wanted and on_test else None
     for candidate in candidates:
         check_size(candidate, target)
     places = results.places(paths, output, on_test, seeds)
-    own = [{"constraints": one.settings["constraints"]} if one else {} for one in origins]
-    limits = [resolve(inherited, layer, given).ranking().constraints for layer in own]
-    done = []
-    for candidate, origin, bounds, (file, files) in zip(
-        candidates, origins, limits, places, strict=True
+    if plan is not None:
+        plan.make_folder(paths)
+    done, int8, notes = [], [], []
+    for i, (candidate, origin, (file, files)) in enumerate(
+        zip(candidates, origins, places, strict=True)
     ):
         parts, stored = [], []
         for seed, predictions in zip(seeds, files, strict=True):
@@ -127,51 +154,23 @@ def run(given: dict[str, Any]) -> None:
         result = results.summary(candidate, target, seeds, parts, files)
         result |= {"optimizer": settings.optimizer, "split": "test" if on_test else "cv"}
         result |= {"dataset": dataset, "found_by": origin.identity if origin else None}
-        done.append(with_intervals(candidate.path, result, stored, map(str, bounds)))
-        write_json(file, done[-1].result)
+        judge = functools.partial(with_intervals, limits=[str(bound) for bound in limits[i]])
+        done.append(judge(candidate.path, result, stored))
+        if wanted:
+            result |= threshold(precise[i], done[-1], candidate, seeds, folds)
+        write_json(file, result)
         if model is not None:
-            save_network(Path(model), target.network(trainer, -1), candidate, dataset)
-    notes = results.differences([one.result for one in done]) + beside_baseline(done, origins)
-    print(comparison.report(done, notes, [file for file, _ in places]))
+            save_network(Path(model), target.network(trainer, -1), result)
+        if plan is not None:
+            search = origin.record if origin else None
+            network = target.network(trainer, -1)
+            int8, notes = ship(plan, network, done[-1], target, stored[0], judge, search)
+    notes += results.differences([one.result for one in done])
+    notes += comparison.beside_baseline(done, origins)
+    print(comparison.report([*done, *int8], notes, [file for file, _ in places], by_class))
 
 
-def beside_baseline(
-    done: Sequence[comparison.Measured], origins: Sequence[Origin | None]
-) -> list[str]:
-    """How each winner stands to the baseline of its search, where both were measured."""
-    known = [(one, its) for one, its in zip(done, origins, strict=True) if its]
-    sentences = []
-    for baseline, its in known:
-        for one, origin in known if its.is_baseline else ():
-            if origin.identity == its.identity and not origin.is_baseline:
-                ranking = Ranking.parse(origin.settings["objective"])
-                values = [each.known[ranking.metric] for each in (one, baseline)]
-                below = ranking.sign * (values[0] - values[1]) < 0
-                sentences.append(
-                    f"{one.name} is {'BELOW' if below else 'no worse than'} its baseline "
-                    f"{baseline.name}, the space's default within the same limits: "
-                    f"{ranking.metric} {values[0]:.4f} and {values[1]:.4f}"
-                )
-    return sentences
-
-
-def chosen_seeds(given: dict[str, Any]) -> list[int]:
-    """The seeds to train with; the first of them becomes the setting, by which folds are cut."""
-    seeds = given.pop("seeds", None)
-    if seeds is None:
-        return [resolve({"seed": given.get("seed", Settings.seed)}).seed]
-    if "seed" in given:
-        raise InputError("--seed and --seeds cannot go together: name all seeds after --seeds")
-    twice = [seed for seed in seeds if seeds.count(seed) > 1]
-    if twice:
-        raise InputError(f"--seeds has {twice[0]} more than once; allowed is each seed once")
-    for seed in seeds:
-        resolve({"seed": seed})
-    given["seed"] = seeds[0]
-    return seeds
-
-
-def compare(paths: Sequence[Path], others: Mapping[str, Any]) -> str:
+def compare(paths: Sequence[Path], others: Mapping[str, Any], by_class: bool) -> str:
     """The tables of result files, from their predictions; InputError if they do not compare."""
     if others:
         raise InputError(f"--compare trains nothing: it cannot go with --{next(iter(others))}")
@@ -184,38 +183,7 @@ def compare(paths: Sequence[Path], others: Mapping[str, Any]) -> str:
         comparison.Measured(str(path), result, outcomes_of(result, stored))
         for path, (result, stored) in zip(paths, read, strict=True)
     ]
-    return comparison.report(done, results.differences(kept))
-
-
-def check_flags(
-    paths: Sequence[Path],
-    epochs: Sequence[int],
-    seeds: Sequence[int],
-    model: str | None,
-    on_test: bool,
-) -> None:
-    """Flags that do not fit together are told before anything is trained."""
-    if not paths:
-        raise InputError("no configuration: name one or more, such as -c runs/opt_cfg.json")
-    if len(epochs) not in (1, len(paths)):
-        allowed = "one" if len(paths) == 1 else f"one for all, or {len(paths)}"
-        raise InputError(
-            f"-e has {len(epochs)} numbers for {telling.counted(len(paths), 'configuration')}; "
-            f"allowed is {allowed}"
-        )
-    for count in epochs:
-        if not 1 <= count <= 1_000_000:
-            raise InputError(f"-e cannot be {count}; allowed is a whole number from 1 to 1000000")
-    if model is not None and (len(paths) > 1 or len(seeds) > 1 or not on_test):
-        raise InputError(
-            "-m saves one network: give one configuration and one seed with it, and -t True"
-        )
-    twice = [path for path in paths if paths.count(path) > 1]
-    if twice:
-        raise InputError(f"{twice[0]} is named more than once; allowed is each configuration once")
-    if model is not None:
-        results.check_file(Path(model), "-m ")
-        results.check_not_read(Path(model), paths, "-m ")
+    return comparison.report(done, results.differences(kept), by_class=by_class)
 
 
 def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict[str, Any]]:
@@ -225,15 +193,14 @@ def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict
         from vision.data import check_folds, noted, open_data, open_test, open_train
 
     options = training_options(settings)
-    source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
+    images = settings.image_size, settings.split, settings.crop
+    source = open_data(settings.dataset, settings.data_dir, *images)
     train, fingerprint = open_train(source)
     if not on_test:
         check_folds(train.labels, settings.folds, source.class_names)
     tests = [open_test(source)] if on_test else []
     source = noted(source, train, *(images for images, _ in tests))
     dataset = {**source.to_dict(), "fingerprint": fingerprint}
-    if source.note:
-        log.warning("NOTE: %s", source.note)
     if not tests:
         folds, seed = settings.folds, settings.seed
         target = cross_validation(train, source.num_classes, folds, seed, **options)
@@ -261,6 +228,28 @@ def evaluate(
     return parts, np.concatenate(scores), trainer
 
 
+def threshold(
+    limit: Constraint,
+    measured: comparison.Measured,
+    candidate: Candidate,
+    seeds: Sequence[int],
+    folds: tuple[Any, list[str], dict[str, Any]] | None,
+) -> dict[str, Any]:
+    """See `thresholds.find`. folds: see `open_target`; None if they are what was measured."""
+    classes = measured.result["dataset"]["class_names"]
+    if folds is None:
+        return thresholds.find(limit, measured.outcomes, None, classes)
+    target, names, _ = folds
+    log.info("%s: the threshold is found on the folds", candidate.path)
+    scores = [evaluate(target, candidate, seed)[1] for seed in seeds]
+    stored = [
+        results.predictions_of(target, one, names, seed)
+        for one, seed in zip(scores, seeds, strict=True)
+    ]
+    on_folds = outcomes_of(measured.result, stored)
+    return thresholds.find(limit, on_folds, measured.outcomes, classes)
+
+
 def with_intervals(
     path: Path,
     result: dict[str, Any],
@@ -269,7 +258,7 @@ def with_intervals(
 ) -> comparison.Measured:
     """The result with what its resamples say: intervals, and how it stands to each limit."""
     measured = comparison.Measured(str(path), result, outcomes_of(result, stored))
-    result["intervals"] = measured.intervals
+    result |= {"intervals": measured.intervals, "by_class": measured.by_class}
     result["constraints"] = [comparison.verdict(text, measured) for text in limits]
     return measured
 
@@ -290,17 +279,15 @@ def outcomes_of(result: Mapping[str, Any], stored: Sequence[results.Predictions]
         top1=(ranks < 1) & finite[:, None],
         loss=np.stack([losses(one, labels) for one in scores]),
         finite=finite,
+        confidence=np.stack([np.exp(-losses(one, one.argmax(axis=1))) for one in scores]),
     )
 
 
-def save_network(
-    path: Path, network: Any, candidate: Candidate, dataset: Mapping[str, Any]
-) -> None:
+def save_network(path: Path, network: Any, result: Mapping[str, Any]) -> None:
     """Weights as safetensors, with what is needed to use them in the file's metadata."""
-    from training.checkpoints import save_weights
+    from training import saved
 
-    facts = {"config": canonical(candidate.config), "image_size": str(dataset["image_size"])}
-    save_weights(path, network, {**facts, "classes": canonical_json(dataset["class_names"])})
+    saved.save_network(path, network, facts(result))
     log.info("network saved: %s", path)
 
 

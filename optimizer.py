@@ -18,7 +18,7 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
@@ -43,7 +43,7 @@ from search.evolution import Variation, survivors
 from search.generation import halvings, size
 from search.guided import GuidedSampler
 from search.hyperband import budget_levels, continuation, cut, shrink
-from search.offspring import OffspringSampler
+from search.offspring import OffspringSampler, RandomSampler
 from search.space import Space
 from search.trial import Trial
 from utils import InputError
@@ -124,9 +124,10 @@ def search_in(
         dispatcher = Dispatcher(*doing, planning.cost_by(target), watch)
         watch.tell(Observer.begin, journal.trials, planning.epoch_limit(settings))
         try:
-            evolve(space, target, settings, dispatcher, history)
-        except Stop as stop:
-            result = conclude(history, stop, watch)
+            stop = evolve(space, target, settings, dispatcher, history)
+        except Stop as early:
+            stop = early
+        result = conclude(history, stop, watch)
     history.close(result.reason)  # no worker is left that could write a state
     return result
 
@@ -148,7 +149,8 @@ def sampler_of(settings: Settings, space: Space, target: Any) -> OffspringSample
     if settings.sampler == "guided":
         return GuidedSampler(*facts, settings.epochs, settings.default_first)
     variation = Variation(settings.tournament_size, settings.mutation_rate)
-    return OffspringSampler(*facts, variation, settings.default_first)
+    kind = RandomSampler if settings.sampler == "random" else OffspringSampler
+    return kind(*facts, variation, settings.default_first)
 
 
 def evolve(
@@ -157,49 +159,43 @@ def evolve(
     settings: Settings,
     dispatcher: Dispatcher,
     history: History,
-) -> NoReturn:
-    """The loop: generation after generation, until a Stop."""
+) -> Stop:
+    """The loop: generation after generation. Returns why it ended."""
     ranking, watch = settings.ranking(), dispatcher.watch
     sampler = sampler_of(settings, space, target)
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
+    most_epochs = settings.max_total_epochs or sys.maxsize
     population: list[Trial] = []
-    told = ""
 
     for generation in range(planning.first_generation(settings), last + 1):
         planned = planning.plan(settings, generation)
         sampler.learn(history.trials, generation)
-        parents = [] if settings.sampler == "random" else population
-        children = sampler.draw(parents, size(planned))
-        if sampler.known.refusal != told:
-            told = sampler.known.refusal
-            log.warning(
-                "warning: configurations for which `cheap` raises are infeasible: %s", told
-            )
+        children = sampler.draw(population, size(planned))
+        telling.warn_of(sampler.known)
         if not history.journal.trials:
             second, workers = planning.plan(settings, 1), dispatcher.pool.workers
             telling.estimate(target, children, planned, second, settings, workers)
-        left = (settings.max_total_epochs or sys.maxsize) - history.epochs
-        brackets, limited = cut(shrink(planned, len(children)), left)
+        brackets, limited = cut(shrink(planned, len(children)), most_epochs - history.epochs)
         watch.tell(Observer.generation_begins, generation, brackets)
         rank = sampler.rank_for_promotion
         trials = dispatcher.run(halvings(brackets, children, generation, rank))
         if limited and not trials:
-            raise Stop("epoch limit")
+            return Stop("epoch limit")
         full = [trial for trial in trials if trial.epochs == settings.epochs]
         population = survivors(population, full, ranking.key, settings.pop_size)
         log.debug("population: %s", [trial.trial for trial in population])
         history.add(population, trials, generation)
         watch.tell(Observer.generation_complete, history.rows[-1], history.trials)
         if limited:
-            raise Stop("epoch limit")
+            return Stop("epoch limit")
         if len(children) < size(planned):  # what is left goes to what was dropped early
-            left = (settings.max_total_epochs or sys.maxsize) - history.epochs
+            left = most_epochs - history.epochs
             rest = continuation(history.trials, settings.epochs, left, generation + 1, ranking.key)
             trials = dispatcher.run([rest])
             population = survivors(population, trials, ranking.key, settings.pop_size)
             history.add(population, trials, generation + 1)
-            raise Stop("space exhausted")
-    raise Stop("generation limit")
+            return Stop("space exhausted")
+    return Stop("generation limit")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -210,13 +206,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser(description: str) -> Parser:
     """The flags of a search: all settings, and where it begins or goes on."""
     parser = Parser(description)
-    parser.add_settings()
     parser.add_argument(
         "--config", metavar="PRESET", help="such as configs/quick.json; flags override it"
     )
     parser.add_argument(
         "--resume", metavar="RUN", help="go on with a run: its folder, its name, or 'last'"
     )
+    parser.add_settings()
+    parser.add_help_all()
     parser.add_completion()
     return parser
 
@@ -270,9 +267,11 @@ def run_in(
     with not_swallowed():  # torch takes seconds: not before arguments are right
         from target import METRICS, TRAINING_VERSION, cross_validation, training_options
         from vision.data import check_folds, noted, open_data, open_train
+        from vision.overview import overview
 
     how = training_options(settings)
-    source = open_data(settings.dataset, settings.data_dir, settings.image_size, settings.split)
+    read = settings.image_size, settings.split, settings.crop
+    source = open_data(settings.dataset, settings.data_dir, *read)
     images, fingerprint = open_train(source)
     source = noted(source, images)
     check_folds(images.labels, settings.folds, source.class_names)
@@ -299,8 +298,9 @@ def run_in(
     folder.begin_session(settings, {**now, **planning.model_facts(settings)}, must_match)
     telling.set_up_logging(settings.verbosity, folder.log_txt)
     log.info("run %s", folder.path)
-    facts = (source.name, len(images.labels), source.num_classes, settings.folds)
-    log.info("data: %s, %d training images of %d classes, %d folds", *facts)
+    log.info("data: %s, %d images, %d folds", source.name, len(images.labels), settings.folds)
+    for line in overview(source, images):
+        log.info("    %s", line)
     if source.note:
         log.warning("NOTE: %s", source.note)
     if settings.space == "published":

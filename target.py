@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cnn import count_macs, count_parameters, layer_table
+from cnn import layer_table, static_metrics
 from training import cost
 from training.checkpoints import read_state, write_state
 from training.device import (
@@ -79,7 +79,7 @@ class ImageTarget:
         )
         self.device, self.threads = torch.device(device), threads
         self.image_size, self.num_classes = pixels.shape[1], num_classes
-        self.labels, self.folds = labels, list(folds)
+        self.pixels, self.labels, self.folds = pixels, labels, list(folds)
         self.batch_order = batch_order
         self.curve_epochs = frozenset(curve_epochs)
         # Resident on the device for good, as (N, S, S, 3) floats.
@@ -97,12 +97,9 @@ class ImageTarget:
         """Environment variables of a worker for each GPU; one empty one on a CPU."""
         return visible_gpus() if self.device.type == "cuda" else [{}]
 
-    def cheap(self, config: Mapping[str, Any]) -> dict[str, int]:
-        """Metrics known before training: `num_params` and `macs` (multiply-adds of one image)."""
-        return {
-            "num_params": count_parameters(config, self.image_size, self.num_classes),
-            "macs": count_macs(config, self.image_size, self.num_classes),
-        }
+    def cheap(self, config: Mapping[str, Any]) -> dict[str, int | float]:
+        """Metrics known before training: see `cnn.static_metrics`."""
+        return static_metrics(config, self.image_size, self.num_classes)
 
     def layers(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The rows of `cnn.layer_table` for these images: a network in plain data, for reports."""

@@ -7,9 +7,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from engine.completion import SHELLS, PrintCompletion
-from engine.settings import FIELDS, SHORTHANDS, allowed, base_type
+from engine.settings import FIELDS, SHORTHANDS, Settings, base_type
 from utils import InputError, nearest
 
+# What --help shows, by group; the settings in none of these are for --help_all.
+GROUPS = {
+    "search": ("seed", "space", "sampler", "hyperband", "default_first", "objective")
+    + ("constraints", *SHORTHANDS),
+    "budget": ("epochs", "folds", "max_time", "max_total_epochs", "max_generations"),
+    "data": ("dataset", "data_dir", "image_size"),
+    "training": ("optimizer", "device", "workers"),
+    "run": ("run_name", "runs_dir", "verbosity", "wandb"),
+}
+_METAVARS: dict[type, str] = {int: "N", float: "NUMBER"}
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -20,8 +30,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             description=description,
             allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            usage="%(prog)s [flags]",
+            formatter_class=_Formatter,
         )
+        self._hidden: dict[argparse.Action, str] = {}  # with the help that --help_all shows
+        self._of_group = {name: self.add_argument_group(name) for name in [*GROUPS, "advanced"]}
 
     def add_completion(self) -> None:
         """Adds --print-completion."""
@@ -34,6 +47,21 @@ class Parser(argparse.ArgumentParser):
             help="print a script that completes these flags in bash or zsh, and end",
         )
 
+    def add_help_all(self) -> None:
+        """Adds --help_all, which also shows the settings that are in none of GROUPS."""
+        self.add_argument(
+            "--help_all",
+            action=_HelpAll,
+            nargs=0,
+            default=argparse.SUPPRESS,
+            help="show all flags and exit",
+        )
+
+    def reveal(self) -> None:
+        """Shows hidden flags from now on."""
+        for action, text in self._hidden.items():
+            action.help = text
+
     def add_settings(self) -> None:
         """Adds all of them."""
         for name in [*FIELDS, *SHORTHANDS]:
@@ -44,11 +72,11 @@ class Parser(argparse.ArgumentParser):
         if name in SHORTHANDS:
             prefix, text = SHORTHANDS[name]
             short = {"constraint_max_model_size": "-s", "constraint_min_precision": "-p"}[name]
-            self.add_argument(
+            self._add(
+                name,
                 short,
                 f"--{name}",
                 type=to_float,
-                default=argparse.SUPPRESS,
                 metavar="NUMBER",
                 help=f"{text}: the constraint '{prefix}NUMBER'",
             )
@@ -56,39 +84,44 @@ class Parser(argparse.ArgumentParser):
         item = FIELDS[name]
         kind = base_type(item)
         default = changes.pop("default", item.default)
-        text = f"{item.metadata['help']} ({allowed(item)})"
+        text = item.metadata["help"]
         if kind is tuple:
             one = name.rpartition("_")[2].removesuffix("s").upper()
-            self.add_argument(
-                f"--{name}", nargs="+", default=argparse.SUPPRESS, metavar=one, help=text
-            )
+            usual = ", ".join(getattr(Settings(), name)) or "none"
+            shown = f"{text} [{usual}]"
+            self._add(name, f"--{name}", nargs="+", metavar=one, help=shown)
         elif kind is bool:
             self.add_flag(f"--{name}", help=f"{text} [{default}]")
         else:
             convert: Callable[[str], Any] = {int: to_int, float: to_float}.get(kind, str)
-            shown = f"{text} [{default}]" if default is not None else text
-            self.add_argument(
+            self._add(
+                name,
                 *item.metadata["flags"],
                 f"--{name}",
                 type=convert,
-                default=argparse.SUPPRESS,
-                metavar=name.upper() if not item.metadata["choices"] else "WORD",
-                help=shown,
+                metavar="|".join(item.metadata["choices"] or [_METAVARS.get(kind, "TEXT")]),
+                help=f"{text} [{default}]" if default is not None else text,
                 **changes,
             )
 
+    def _add(self, name: str, *flags: str, help: str, **how: Any) -> None:
+        """Adds the flags of a setting to its group; hidden if it is in none."""
+        group = next((group for group, names in GROUPS.items() if name in names), "advanced")
+        shown = argparse.SUPPRESS if group == "advanced" else help
+        how = {"default": argparse.SUPPRESS, **how}
+        action = self._of_group[group].add_argument(*flags, help=shown, **how)
+        if group == "advanced":
+            self._hidden[action] = help
+
     def add_flag(self, *names: str, help: str) -> None:
         """Adds a switch: bare means True, else True or False in any case; --no_name is False."""
-        self.add_argument(
-            *names,
-            type=to_bool,
-            nargs="?",
-            const=True,
-            default=argparse.SUPPRESS,
-            metavar="True|False",
-            help=help,
-        )
+        switch: dict[str, Any] = {"type": to_bool, "nargs": "?", "const": True}
+        switch["metavar"] = "True|False"
         long = next(name for name in names if name.startswith("--"))
+        if long[2:] in FIELDS:
+            self._add(long[2:], *names, help=help, **switch)
+        else:
+            self.add_argument(*names, default=argparse.SUPPRESS, help=help, **switch)
         self.add_argument(
             f"--no_{long[2:]}",
             dest=long[2:],
@@ -121,6 +154,19 @@ class Parser(argparse.ArgumentParser):
         flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
         name = word.split("=")[0]
         return f"unknown flag {name}{nearest(name, flags) or '; --help lists all'}"
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=34, width=100)
+
+
+class _HelpAll(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        assert isinstance(parser, Parser)
+        parser.reveal()
+        parser.print_help()
+        parser.exit()
 
 
 def _underscored(word: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.journal import read_trials
 from engine.resuming import place_of_images
 from engine.run import identity
 from engine.spaces import own_space
@@ -15,7 +16,8 @@ from utils import InputError, read_json
 log = logging.getLogger("nas")
 
 # What an evaluation takes over from the search behind a configuration, besides its data set.
-FROM_SEARCH = ("constraints", "precision", "image_size", "split", "folds", "space")
+FROM_SEARCH = ("constraints", "precision", "image_size", "crop", "split", "folds", "space")
+OLDER = {"crop": "centre"}  # how searches were made that have no such setting
 MAY_BE_ZERO = {"dropout_rate", "weight_decay", "label_smoothing"}
 MAY_BE_ZERO |= {"shift", "cutout", "color", "mixup"}
 SCHEDULE_FREE = "schedule-free"
@@ -43,7 +45,7 @@ class Origin:
     @property
     def settings(self) -> Mapping[str, Any]:
         """All settings of the search."""
-        return self.record["settings"]
+        return OLDER | self.record["settings"]
 
     @property
     def space(self) -> str:
@@ -97,18 +99,20 @@ def family(paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def search_behind(path: Path) -> Origin | None:
-    """The search behind a configuration, its winner or baseline: by the run.json beside it.
+    """The search that trained a configuration: by the run.json beside it.
 
-    A link, as in the folder of all runs, is followed.
+    Links, as in the folder of all runs or in that of a Pareto front, are followed.
     """
-    run_json = path.resolve().parent / "run.json"
+    run_json = (path.resolve().parent / "run.json").resolve()
     try:
         record, config = read_json(run_json), _read(path)
         known = record.get("winner"), record.get("baseline")
-        own = config in [one["config"] for one in known if one]
-        if own and record["data"] and {*FROM_SEARCH} <= set(record["settings"]):
+        own = config in [one["config"] for one in known if one] or any(
+            config == trial.config for trial in read_trials(run_json.with_name("trials.jsonl"))[0]
+        )
+        if own and record["data"] and {*FROM_SEARCH} <= {*OLDER, *record["settings"]}:
             return Origin(path, run_json, record)
-    except (InputError, AttributeError, KeyError, TypeError):
+    except (InputError, OSError, AttributeError, KeyError, TypeError):
         pass  # none there, or not one of a search's on images
     return None
 

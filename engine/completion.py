@@ -35,6 +35,7 @@ class PrintCompletion(argparse.Action):
             raise InputError(
                 "--print-completion needs shtab: pip install -r requirements.txt"
             ) from None
+        parser.reveal()  # type: ignore[attr-defined]
         for action in parser._actions:
             setting = FIELDS.get(action.dest)
             if setting and (setting.metadata["choices"] or base_type(setting) is bool):

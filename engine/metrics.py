@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from search.constraints import Ranking
 from utils import InputError, nearest
 
+# Known before training (cnn.py); the last three are in units of 1024 bytes.
+STATIC = ("num_params", "macs", "flash_kb", "flash_float_kb", "ram_kb")
 SHARES = ("top3", "top1", "precision", "recall", "precision_per_batch")  # from 0 to 1
 
 

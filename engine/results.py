@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.candidates import Candidate
+from engine.candidates import OLDER, Candidate
 from utils import InputError, read_json
 
 NEEDED = (
@@ -209,7 +209,10 @@ def differences(results: Sequence[Mapping[str, Any]]) -> list[str]:
         "seeds": "They were trained with different seeds: McNemar's test is for the common ones.",
     }
     said = [text for name, text in words.items() if any(r[name] != first[name] for r in results)]
-    for name, text in (("image_size", "at different sizes"), ("fingerprint", "on other images")):
-        if any(r["dataset"].get(name) != first["dataset"].get(name) for r in results):
+    words = {"image_size": "at different sizes", "fingerprint": "on other images"}
+    words["crop"] = "on images with different crops"
+    data = [OLDER | r["dataset"] for r in results]
+    for name, text in words.items():
+        if any(one.get(name) != data[0].get(name) for one in data):
             said.append(f"They were trained {text}.")
     return said

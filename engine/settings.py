@@ -98,8 +98,7 @@ class Settings:
     )
     precision: str = _setting(
         "macro",
-        "what the constraint on precision means: over a whole fold, or the mean over "
-        "batches as first published",
+        "what a limit on precision means: over a whole fold, or the mean over batches (2021)",
         choices=("macro", "per_batch"),
     )
     optimizer: str = _setting(
@@ -108,6 +107,7 @@ class Settings:
     dataset: str = _setting("auto", "auto, flowers17, synthetic, or a folder of class folders")
     data_dir: str | None = _setting(None, "folder that holds Flowers-17")
     image_size: int = _setting(16, "side of the images in pixels", low=8, high=512)
+    crop: str = _setting("centre", "makes images square", choices=("centre", "pad", "stretch"))
     split: int = _setting(1, "which of the published splits of Flowers-17", low=1, high=3)
     space: str = _setting(
         "published", "search space: published, modern, or a file in ConfigSpace's JSON format"

@@ -15,6 +15,7 @@ from engine.settings import Settings
 from search.constraints import Ranking
 from search.generation import total_charged
 from search.hyperband import Bracket, Child, total_epochs
+from search.known import Known
 from search.trial import Trial
 
 log = logging.getLogger("nas")
@@ -41,6 +42,14 @@ def number_words(value: Any) -> str:
     if value is None:
         return "not measured"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def warn_of(known: Known) -> None:
+    """Tells once that there are configurations for which `cheap` raises."""
+    if known.refusal and not known.told:
+        known.told = True
+        words = "warning: configurations for which `cheap` raises are infeasible: %s"
+        log.warning(words, known.refusal)
 
 
 def estimate(

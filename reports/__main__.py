@@ -3,10 +3,12 @@
     python -m reports RUN [RUN...] --output DIR
     python -m reports RUN --export optuna && optuna-dashboard NAME.optuna.jsonl
     python -m reports RUN --export csv
+    python -m reports RUN --pareto num_params
 
 RUN is a run folder, the name of one in runs/, or 'last' for the newest; a search may be under way
 in it. Writes DIR/report.html (one file that needs nothing else), DIR/report.md and DIR/figures/
-(SVG, PNG); or a file of one run for other viewers.
+(SVG, PNG); or a file of one run for other viewers; or the Pareto front of one run, as a table, a
+CSV and the configurations as main.py takes them.
 """
 
 import sys
@@ -34,9 +36,13 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
     parser.prog = "python -m reports"
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or names in runs/")
     parser.add_argument(
-        "--output", help="folder for the report [report], or file for --export [NAME.KIND]"
+        "--output",
+        help="folder for the report [report] or --pareto, file for --export [NAME.KIND]",
     )
     parser.add_argument("--export", choices=EXPORTS, help="for which viewer")
+    parser.add_argument(
+        "--pareto", metavar="METRIC", help="known before training, as num_params or macs"
+    )
     parser.add_argument(
         "--results",
         nargs="+",
@@ -51,21 +57,31 @@ def run(given: dict[str, Any]) -> None:
     """Reads, counts, draws, writes."""
     if given["output"] == "":
         raise InputError("--output is empty; allowed is a folder, or a file for --export")
-    if given["export"] is not None:
+    flags = [f"--{name}" for name in ("export", "pareto") if given[name] is not None]
+    if flags:
         if given["results"]:
-            raise InputError("--results is for a report; it cannot go with --export")
+            flags.append("--results")
+        if len(flags) > 1:
+            raise InputError(f"{flags[1]} cannot go with {flags[0]}: give only one")
         if len(given["runs"]) > 1:
-            raise InputError(f"--export takes one run, not {len(given['runs'])}")
+            raise InputError(f"{flags[0]} takes one run, not {len(given['runs'])}")
+    if given["export"] is not None:
         print(export(find_run(given["runs"][0]), given["export"], given["output"]))
         return
-    from reports.summary import summarize
-    from reports.writing import write
-
     folder = Path(given["output"] or "report")
     if (folder / "trials.jsonl").exists():
         raise InputError(
             f"--output {folder} is the folder of a run; allowed is any other, as {folder}/report"
         )
+    if given["pareto"] is not None:
+        from reports.tradeoffs import export_front
+
+        chosen = folder if given["output"] else None
+        print(export_front(find_run(given["runs"][0]), given["pareto"], chosen))
+        return
+    from reports.summary import summarize
+    from reports.writing import write
+
     summary = summarize(given["runs"], given["results"])
     for words in summary["left_out"]:
         print(f"reports: {words}", file=sys.stderr)

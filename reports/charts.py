@@ -11,6 +11,7 @@ from reports import drawing
 from reports.document import Chart
 from reports.drawing import DASHES, GREEN, GREY, INK, RED, SERIES, YELLOW, Panel, short
 from reports.reading import IN_FULL
+from reports.words import SIZES
 
 QUANTITY_WORDS = {
     "best": "best feasible {objective}",
@@ -97,12 +98,13 @@ def time_unit(seconds: float) -> tuple[float, str]:
 
 
 def scatter(question: dict[str, Any], method: dict[str, Any], name: str, metric: str) -> Chart:
-    """All evaluated configurations of a method, `metric` ('precision' or 'num_params') against the
-    objective: limits, Pareto front of each run, winners.
+    """All evaluated configurations of a method, `metric` against the objective: limits, Pareto
+    front of each run, winners. metric: precision, or one known before training.
     """
     objective = question["objective"]
-    shown = question["precision"] if metric == "precision" else "parameters"
-    caption = f"{method['label']}: {shown.replace('_', ' ')} and {objective} of all evaluated."
+    shown = {"precision": question["precision"]} | SIZES
+    across = shown.get(metric, metric).replace("_", " ")
+    caption = f"{method['label']}: {across} and {objective} of all evaluated."
     panel = Panel(name, caption, height=320, legend_rows=3)
     handles = []
     for kind, (marker, size, colour, filled, meaning) in KIND_LOOKS.items():
@@ -126,17 +128,17 @@ def scatter(question: dict[str, Any], method: dict[str, Any], name: str, metric:
     star = Line2D([], [], marker="*", ms=13, mfc=YELLOW, mec=INK, ls="none", label="winner")
     bound = Line2D([], [], color=RED, linestyle=(0, (4, 2)), linewidth=1.3, label="limit")
     drawn = _limits(panel, question, metric)
-    if metric == "num_params":
+    if metric != "precision":
         panel.axes.set_xscale("log")
         panel.axes.xaxis.set_major_formatter(FuncFormatter(short))
         panel.axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-    panel.axes.set(xlabel=shown.replace("_", " "), ylabel=objective)
+    panel.axes.set(xlabel=across, ylabel=objective)
     panel.legend([*handles, front, star, *([bound] if drawn else [])])
     return panel.chart
 
 
 def _front(panel: Panel, run: dict[str, Any], metric: str) -> None:
-    front = [run["points"][index] for index in run["fronts"][metric]]
+    front = [run["points"][index] for index in run["fronts"].get(metric, ())]
     if front:
         x, y = [point[metric] for point in front], [point["objective"] for point in front]
         # A point of the front holds as far as the next one: towards less of what is wanted.

@@ -14,6 +14,10 @@ from typing import Any
 import numpy as np
 
 from engine import telling
+from engine.candidates import Origin
+from engine.metrics import STATIC
+from reports import classes, thresholds
+from reports.evidence import evidence, told
 from reports.statistics import Outcomes, bootstrap, holm, interval, mcnemar, permutation
 from search.constraints import Constraint, Ranking
 from utils import without_nan
@@ -42,34 +46,65 @@ class Measured:
         return {name: interval(values) for name, values in self.resamples.items()}
 
     @cached_property
+    def by_class(self) -> list[dict[str, Any]]:
+        """See `classes.by_class`."""
+        return classes.by_class(self.outcomes, self.result["dataset"]["class_names"])
+
+    @cached_property
     def known(self) -> dict[str, Any]:
         """All metrics, those known before training included; None for what is not finite."""
-        cheap = {name: self.result[name] for name in ("num_params", "macs")}
+        cheap = {name: self.result[name] for name in STATIC if name in self.result}
         return without_nan({**self.result["metrics"], **cheap})
 
 
 def verdict(text: str, measured: Measured) -> dict[str, Any]:
-    """How a configuration stands to a limit, for its result file: text, value, met, probability.
+    """How a configuration stands to a limit, for its result file.
 
-    probability: the share of resamples that meet the limit; 0 or 1 for what is known before
-    training, None for what has no resamples.
+    text, value, probability, and what `evidence` finds. probability: the share of resamples that
+    meet the limit; 0 or 1 for what is known before training, None for what has no resamples.
     """
     limit = Constraint.parse(text)
-    value, met = measured.known.get(limit.metric), limit.miss(measured.known) <= 0
-    probability = None if limit.metric in measured.result["metrics"] else float(met)
-    values = measured.resamples.get(limit.metric)
+    value, values = measured.known.get(limit.metric), measured.resamples.get(limit.metric)
+    found = evidence(limit, value, values, len(measured.outcomes.labels))
+    probability = None if limit.metric in measured.result["metrics"] else float(found["met"])
     if values is not None:
         meets = values <= limit.bound if limit.sense == "<=" else values >= limit.bound
         probability = float(meets.mean())
-    return {"text": text, "value": value, "met": met, "probability": probability}
+    return {"text": text, "value": value, "probability": probability, **found}
 
 
-def report(done: Sequence[Measured], notes: Sequence[str], files: Sequence[Path] = ()) -> str:
+def report(
+    done: Sequence[Measured],
+    notes: Sequence[str],
+    files: Sequence[Path] = (),
+    by_class: bool = False,
+) -> str:
     """All that is printed of evaluations, whose results are in `files`."""
-    lines = [table(done), *(f"result in {file}" for file in files)]
+    lines = [table(done)]
+    for one in done if by_class else ():
+        lines += ["", f"{one.name}, by class:", *classes.table(one.by_class)]
+    lines += [*(f"result in {file}" for file in files)]
     lines += [pairs(done)] if len(done) > 1 else []
     note = done[0].result["dataset"]["note"]
     return "\n".join([*lines, *notes, *([f"NOTE: {note}"] if note else [])])
+
+
+def beside_baseline(done: Sequence[Measured], origins: Sequence[Origin | None]) -> list[str]:
+    """How each winner stands to the baseline of its search, where both were measured."""
+    known = [(one, its) for one, its in zip(done, origins, strict=True) if its]
+    sentences = []
+    for baseline, its in known:
+        for one, origin in known if its.is_baseline else ():
+            if origin.identity == its.identity and not origin.is_baseline:
+                ranking = Ranking.parse(origin.settings["objective"])
+                values = [each.known[ranking.metric] for each in (one, baseline)]
+                below = ranking.sign * (values[0] - values[1]) < 0
+                sentences.append(
+                    f"{one.name} is {'BELOW' if below else 'no worse than'} its baseline "
+                    f"{baseline.name}, the space's default within the same limits: "
+                    f"{ranking.metric} {values[0]:.4f} and {values[1]:.4f}"
+                )
+    return sentences
 
 
 def table(done: Sequence[Measured]) -> str:
@@ -108,9 +143,8 @@ def _verdicts(one: Measured) -> Iterator[str]:
     texts = [limit["text"] for limit in one.result["constraints"]]
     ranking = Ranking.parse("maximize top3", texts)
     for text, words in zip(texts, telling.verdicts(one.known, ranking), strict=True):
-        probability = verdict(text, one)["probability"]
-        sampled = Constraint.parse(text).metric in one.resamples and probability is not None
-        yield f"{words}; met in {probability:.1%} of the resamples" if sampled else words
+        yield words + told(verdict(text, one))
+    yield from thresholds.words(one.result)
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -100,6 +100,7 @@ def _unfit(result: dict[str, Any], run: Run) -> str | None:
 
 def _plain(result: dict[str, Any], path: Path) -> dict[str, Any]:
     kept = ("epochs", "optimizer", "seeds", "metrics", "constraints", "layers", "dataset")
+    kept += ("threshold", "at_threshold")
     names = result["dataset"].get("class_names") or []
     try:
         matrix, unread = confusion(result, path), None

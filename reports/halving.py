@@ -161,7 +161,7 @@ def _kept(
 ) -> Trial:
     """The best of those that a bracket trains in full."""
     children = [Child(number, {}) for number in sorted(seen)]
-    halving = successive_halving(bracket, children, 0, key)
+    halving = successive_halving(bracket, children, 0, lambda rung, _: sorted(rung, key=key))
     jobs, trials = next(halving), []
     try:
         while True:

@@ -17,6 +17,7 @@ FATES = ("initial population", "trained in full", "dropped on the way", "failed"
 def point(run: Run, trial: Trial) -> dict[str, Any]:
     """A configuration by its last line, as plain data."""
     return {
+        **{name: trial.metrics.get(name) for name in run.static},
         "trial": trial.trial,
         "generation": trial.generation,
         "bracket": trial.bracket,
@@ -31,17 +32,19 @@ def point(run: Run, trial: Trial) -> dict[str, Any]:
 
 
 def pareto(
-    points: Sequence[dict[str, Any]], metric: str, maximize: bool, sign: float = 1.0
+    points: Sequence[dict[str, Any]],
+    metric: str,
+    maximize: bool,
+    sign: float = 1.0,
+    kinds: Sequence[str] = IN_FULL,
 ) -> list[int]:
-    """Indices of the points trained in full that no other beats in both the objective and
+    """Indices of the points of these kinds that no other beats in both the objective and
     `metric`, by rising metric. sign: 1 if the objective is maximized, else -1.
     """
     usable = [
         (point[metric] if maximize else -point[metric], sign * point["objective"], index)
         for index, point in enumerate(points)
-        if point["kind"] in IN_FULL
-        and point[metric] is not None
-        and point["objective"] is not None
+        if point["kind"] in kinds and point[metric] is not None and point["objective"] is not None
     ]
     front, highest = [], -np.inf
     for _, objective, index in sorted(usable, key=lambda one: (-one[0], -one[1], one[2])):
@@ -49,6 +52,15 @@ def pareto(
             highest = objective
             front.append(index)
     return front[::-1] if maximize else front
+
+
+def trade_off(points: Sequence[dict[str, Any]], metric: str, sign: float) -> list[int]:
+    """The Pareto front of the objective and less of a metric known before training.
+
+    Of the points that meet all limits; if none does, of all that were trained in full.
+    """
+    some = any(point["kind"] == "feasible" for point in points)
+    return pareto(points, metric, False, sign, ("feasible",) if some else IN_FULL)
 
 
 def shares(run: Run) -> dict[str, Any]:

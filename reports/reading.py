@@ -99,6 +99,15 @@ class Run:
                 points[trial.epochs] = trial.metrics
         return found
 
+    @cached_property
+    def static(self) -> list[str]:
+        """Metrics known before training, of which less is better: those that no fold has."""
+        limits = self.ranking.constraints
+        more = {self.ranking.metric, *(one.metric for one in limits if one.sense == ">=")}
+        names = [name for trial in self.lasts for name in trial.metrics]
+        measured = {name for trial in self.lasts for fold in trial.folds for name in fold}
+        return [name for name in dict.fromkeys(names) if name not in measured | more]
+
     @property
     def used_seconds(self) -> float:
         return used_seconds(self.trials)

@@ -150,18 +150,39 @@ def _trade_offs(question: dict[str, Any], prefix: str) -> Section:
     drawn = [
         charts.scatter(question, method, f"{prefix}{metric}-{number}".replace("_", "-"), metric)
         for number, method in enumerate(question["methods"], start=1)
-        for metric in ("precision", "num_params")
+        for metric in ("precision", *question["sizes"])
     ]
+    fronts = [_front(question, metric) for metric in question["sizes"]]
     return Section(
         "Trade-offs",
         "A point is a configuration by its last measurement; failed ones have none. Green points "
         "meet all limits; red triangles miss one; grey ones were not trained in full, so that "
-        "their place is not final. The dark steps are the Pareto front of each run, over all that "
-        "were trained in full: nothing found beats it in both directions. The winner is the "
-        "highest green point.",
-        list(drawn),
+        "their place is not final. The dark steps are the Pareto front of each run: nothing that "
+        "was trained in full beats it in both directions; against a size, nothing that meets all "
+        "limits, if there is any. The winner is the highest green point.",
+        [*drawn, Section("The fronts as tables", "", fronts, folded=True)],
         columns=2,
     )
+
+
+def _front(question: dict[str, Any], metric: str) -> Table:
+    """The Pareto front of each run against a metric known before training."""
+    columns = ["run", "trial", question["objective"], words.SIZES.get(metric, metric)]
+    rows = [
+        [
+            run["name"],
+            str(point["trial"]),
+            words.number(point["objective"], 4),
+            words.count(point[metric]),
+            words.number(point["precision"], 4),
+            {"feasible": "met"}.get(point["kind"], "missed"),
+        ]
+        for _, run in _runs(question)
+        for point in (run["points"][index] for index in run["fronts"].get(metric, ()))
+    ]
+    caption = f"Pareto front against {columns[-1]}; `python -m reports RUN --pareto {metric}` "
+    caption += "writes the configurations."
+    return Table([*columns, question["precision"].replace("_", " "), "limits"], rows, caption)
 
 
 def _outcomes(question: dict[str, Any], prefix: str) -> Section:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from engine.telling import counted
-from reports import charts_networks, words
+from reports import charts_networks, thresholds, words
 from reports.document import Section, Table, Text
 from reports.importance import MIN_TRIALS, RELIABLE
 
@@ -155,7 +155,9 @@ def _test(test: dict[str, Any], name: str) -> Section:
     seeds = ", ".join(map(str, test["seeds"] or [])) or "not recorded"
     trained = counted(test["epochs"], "epoch")
     facts = f"{test['file']}: after {trained}, training seed {seeds}: {metrics}."
+    threshold = list(thresholds.words(test))
     blocks: list[Any] = [Text(facts)]
+    blocks += [Text(" ".join(line.strip() for line in threshold))] if threshold else []
     if test["confusion"] is None:
         blocks.append(Text(f"No confusion matrix: {test['unread']}."))
     else:

@@ -24,7 +24,8 @@ class Outcomes:
 
     labels, fold: int (N,). predicted: int (S, N), the likeliest class. top3, top1: bool (S, N),
     whether it was right. loss: float (S, N), nats. finite: bool (S,), whether the training gave
-    numbers at all. A metric is the mean over the folds (one, for the test split).
+    numbers at all. confidence: float (S, N), the probability of the likeliest class. A metric is
+    the mean over the folds (one, for the test split).
     """
 
     num_classes: int
@@ -35,6 +36,7 @@ class Outcomes:
     top1: np.ndarray
     loss: np.ndarray
     finite: np.ndarray
+    confidence: np.ndarray
 
 
 def bootstrap(outcomes: Outcomes, resamples: int = RESAMPLES) -> dict[str, np.ndarray]:

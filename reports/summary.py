@@ -60,6 +60,7 @@ def _question(question: Question, tests: Tests) -> dict[str, Any]:
             {"metric": limit.metric, "sense": limit.sense, "bound": limit.bound}
             for limit in first.ranking.constraints
         ],
+        "sizes": [*dict.fromkeys(name for run in runs for name in sizes(run))],
         "epochs": first.settings.epochs,
         "folds": first.settings.folds if any(one.folds for one in first.trials) else None,
         "notes": [
@@ -113,13 +114,19 @@ def _run(run: Run, tests: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "points": points,
         "fronts": {
             "precision": outcomes.pareto(points, "precision", maximize=True, sign=sign),
-            "num_params": outcomes.pareto(points, "num_params", maximize=False, sign=sign),
+            **{name: outcomes.trade_off(points, name, sign) for name in sizes(run)},
         },
         "correlations": halving.rank_correlations(run),
         "halving": _halving(run),
         "winner": winner(run, tests),
         "lineage": lineage(run, run.best.trial) if run.best is not None else [],
     }
+
+
+def sizes(run: Run) -> list[str]:
+    """The metrics known before training that are drawn: parameters, and those with a limit."""
+    limited = {limit.metric for limit in run.ranking.constraints}
+    return ["num_params", *(n for n in run.static if n in limited and n != "num_params")]
 
 
 def _halving(run: Run) -> dict[str, Any] | None:

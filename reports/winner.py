@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.metrics import STATIC
 from reports.reading import Run
 from search.trial import Trial
 
@@ -57,7 +58,7 @@ def _over_folds(trial: Trial) -> list[dict[str, Any]]:
         values = [fold.get(name) for fold in folds]
         if all(isinstance(value, int | float) for value in values):
             mean, low, high = interval(values)
-            if len(set(values)) > 1 or name not in ("num_params", "macs"):
+            if len(set(values)) > 1 or name not in STATIC:
                 row = {"name": name, "mean": mean, "low": low, "high": high}
                 rows.append({**row, "folds": values if trial.folds else []})
     return rows

@@ -7,6 +7,7 @@ from typing import Any
 from engine.telling import in_words
 
 NONE = "–"
+SIZES = {"num_params": "parameters", "macs": "multiply-adds"}  # of a network, before training
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -16,7 +16,7 @@ class Known:
     """By the target's `cheap`; a configuration for which that raises is infeasible.
 
     limits: the constraints on metrics that `cheap` reports. refusal: the first reason for which
-    it raised, for display, and the configuration.
+    it raised, for display, and the configuration; told: whether it was shown.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Known:
         cheap: Callable[[Config], Mapping[str, Any]],
         run_seed: int,
     ):
-        self.cheap, self.refusal = cheap, ""
+        self.cheap, self.refusal, self.told = cheap, "", False
         self.limits: tuple[Constraint, ...] = ()
         self.limits = ranking.cheap(self._any(space, run_seed))
 

@@ -84,3 +84,11 @@ class OffspringSampler:
     ) -> Proposal | None:
         """The child, given the first proposal for it."""
         return first
+
+
+class RandomSampler(OffspringSampler):
+    """Samples of the space, whatever the population."""
+
+    def draw(self, population: Sequence[Trial], count: int) -> list[Child]:
+        """As `OffspringSampler.draw` without a population."""
+        return super().draw([], count)

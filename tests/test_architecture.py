@@ -15,6 +15,7 @@ FOLDERS = (
     "engine",
     "vision",
     "training",
+    "deploy",
     "reports",
     "baselines",
     "benchmarks",
@@ -37,6 +38,8 @@ MAY_IMPORT = {
     "training/": {"training", "cnn", "utils"},
     "target.py": {"cnn", "training", "vision", "utils"},
     "reports/": {"reports", "search", "engine", "utils"},
+    "deploy/": {"deploy", "cnn", "training", "engine", "reports", "utils"},
+    "predict.py": set(),
     "optimizer.py": None,
     "main.py": None,
     "baselines/": None,
@@ -86,6 +89,7 @@ def by_name(prefix):
 
 def test_all_parts_of_the_house_are_read():
     assert {"search", "engine", "vision", "cnn", "target", "utils", "optimizer", "main"} <= OURS
+    assert {"deploy", "predict"} <= OURS
     for name in MODULES:
         assert any(name.startswith(prefix) for prefix in MAY_IMPORT), f"no rule for {name}"
 
@@ -103,6 +107,24 @@ def test_torch_is_imported_where_networks_are(name):
     if not name.startswith(MAY_IMPORT_TORCH):
         found = packages(TREES[name]) & {"torch", "torchvision", "safetensors"}
         assert not found, f"{name} imports {found}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_only_an_export_needs_is_imported_by_it(name):
+    """ONNX may be absent: it is imported inside functions only."""
+    tree = TREES[name]
+    if not name.startswith(("deploy/", "predict.py")):
+        assert not packages(tree) & {"onnx", "onnxruntime"}, name
+    top = ast.Module(
+        [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], []
+    )
+    assert not packages(top) & {"onnx", "onnxruntime"}, name
+
+
+def test_prediction_needs_three_packages():
+    """predict.py is copied to machines that have nothing else."""
+    foreign = packages(TREES["predict.py"]) - sys.stdlib_module_names
+    assert foreign == {"onnxruntime", "numpy", "PIL"}
 
 
 def test_engine_and_search_know_no_network_even_by_string():
@@ -195,6 +217,7 @@ def test_the_clock_has_no_part_in_decisions():
         "engine/",
         "training/cost.py",
         "target.py",
+        "deploy/session.py",
         "optimizer.py",
         "benchmarks/",
         "baselines/",
@@ -260,7 +283,7 @@ def test_no_mutable_defaults_and_no_bare_except():
 def test_files_that_are_named_exist(name):
     text = MODULES[name].read_text(encoding="utf-8")
     for path in re.findall(
-        r"\b(?:tests|search|engine|vision|training|configs|docs)/\w+\.(?:py|json|md)", text
+        r"\b(?:tests|search|engine|vision|training|deploy|configs|docs)/\w+\.(?:py|json|md)", text
     ):
         assert (ROOT / path).exists(), f"{name} names {path}, which is not there"
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import optimizer
-from engine.arguments import Parser, to_bool, to_float, to_int
+from engine.arguments import GROUPS, Parser, to_bool, to_float, to_int
 from engine.settings import FIELDS, SHORTHANDS, resolve
 from utils import InputError
 
@@ -184,12 +184,22 @@ def test_constraints_are_a_list():
     assert resolve(parse(*words)).constraints == ("num_params <= 5", "loss <= 1")
 
 
-def test_help_names_every_setting(capsys):
-    with pytest.raises(SystemExit) as caught:
-        parse("--help")
-    assert caught.value.code == 0
-    text = capsys.readouterr().out
-    assert all(f"--{name}" in text for name in [*FIELDS, *SHORTHANDS, "config", "resume"])
+def test_help_is_short_and_help_all_names_every_setting(capsys):
+    text = {}
+    for flag in ("--help", "--help-all"):
+        with pytest.raises(SystemExit) as caught:
+            optimizer.main([flag])
+        assert caught.value.code == 0
+        text[flag] = capsys.readouterr().out
+    settings = [*FIELDS, *SHORTHANDS, "config", "resume"]
+    assert all(f"--{name}" in text["--help-all"] for name in settings)
+    assert "--max_time" in text["--help"] and "--eta" not in text["--help"]
+    assert text["--help"].count("\n") < 80 and max(map(len, text["--help"].splitlines())) <= 100
+
+
+def test_groups_of_help_hold_settings():
+    names = [name for group in GROUPS.values() for name in group]
+    assert set(names) <= {*FIELDS, *SHORTHANDS} and len(set(names)) == len(names)
 
 
 def test_a_parser_of_ones_own_takes_switches_with_several_names():

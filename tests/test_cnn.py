@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cnn import count_macs, count_parameters, layer_table, layers
+from cnn import count_macs, count_parameters, layer_table, layers, static_metrics
 from search.space import Space
 from training.network import Dropout, Flatten, GlobalAveragePool, assemble, build_network
 
@@ -184,6 +184,33 @@ def test_the_closed_form_is_much_faster_than_the_network(configs):
 def test_a_huge_network_costs_nothing_to_count():
     config = {**SMALL, "n_channels_conv_0": 10**9, "n_channels_conv_1": 10**9}
     assert count_parameters(config) > 9 * 10**18 < count_macs(config)
+
+
+def test_memory_of_a_plain_network_by_hand():
+    """8 x 8 pixels; conv to 6 channels, batch norm, pooling to 4 x 4; 3 classes."""
+    config = {"n_stages": 1, "width_0": 6, "block": "plain", "convs_per_stage": 1}
+    config |= {"kernel_size": 3, "activation": "relu", "dropout_rate": 0.0}
+    weights, channels = 3 + 3 * 6 * 9 + 6 * 3, 3 + 6 + 3  # normalisation, convolution, classifier
+    known = static_metrics(config, 8, 3)
+    assert known["flash_kb"] == (weights + 8 * channels) / 1024
+    assert known["flash_float_kb"] == 4 * (weights + channels) / 1024
+    assert known["ram_kb"] == (3 * 64 + 6 * 64) / 1024  # the image and the first result
+    silu = static_metrics({**config, "activation": "silu"}, 8, 3)
+    assert silu == {**known, "ram_kb": 2 * 6 * 64 / 1024}  # x and sigmoid(x)
+
+
+def test_memory_of_a_residual_network_by_hand():
+    """The input of a residual stage lives beside its branch; batch norm after ReLU counts."""
+    config = {"n_stages": 1, "width_0": 6, "block": "residual", "convs_per_stage": 2}
+    config |= {"kernel_size": 3, "activation": "relu", "dropout_rate": 0.0}
+    assert static_metrics(config, 8, 3)["ram_kb"] == (3 * 64 + 2 * 6 * 64) / 1024
+    published = {**SMALL, "use_BN": True}
+    more = (
+        static_metrics(published)["flash_kb"]
+        - static_metrics({**SMALL, "use_BN": False})["flash_kb"]
+    )
+    norms = sum(SMALL[f"n_channels_conv_{i}"] for i in range(SMALL["n_conv_layers"]))
+    assert more == norms * (1 + 8) / 1024
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 import main
 import optimizer
 from engine import planning
+from engine.metrics import STATIC
 from engine.run import RunFolder
 from engine.settings import Settings
 from search.space import Space
@@ -84,7 +85,7 @@ def test_the_journal_has_the_planned_jobs(finished):
         assert line["v"] == 1 and line["status"] == "ok" and line["error"] is None
         assert space.adopt(line["config"]) == (line["config"], [])
         assert line["metrics"]["num_params"] <= 3e4 and line["metrics"]["macs"] <= 1.5e5
-        assert set(line["metrics"]) == METRICS | {"num_params", "macs"}
+        assert set(line["metrics"]) == METRICS | {*STATIC}
         assert len(line["folds"]) == 2 and line["observed"]["seconds"] >= 0
         for fold in line["folds"]:
             assert [p["epochs"] for p in fold["curve"]] == [1, 2][: line["epochs"]]
@@ -145,8 +146,7 @@ def test_the_result_on_the_test_split(finished):
     result = read(finished["runs"] / "result_test.json")
     assert set(result) == {
         *("config", "seeds", "split", "epochs", "optimizer", "metrics", "constraints"),
-        *("num_params", "macs", "dataset", "predictions", "by_seed", "intervals", "layers"),
-        "found_by",
+        *("dataset", "predictions", "by_seed", "intervals", "layers", "found_by", *STATIC),
     }
     assert result["config"] == read(finished["runs"] / "opt_cfg.json")
     assert (result["split"], result["epochs"], result["seeds"]) == ("test", 2, [123])

@@ -5,6 +5,7 @@ import io
 import shutil
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 
@@ -13,13 +14,10 @@ import optimizer
 
 
 def printed(entry, shell):
-    with (
-        contextlib.redirect_stdout(io.StringIO()) as out,
-        pytest.MonkeyPatch.context() as patch,
-        pytest.raises(SystemExit) as stop,
-    ):
-        patch.setattr(sys, "argv", [f"{entry.__name__}.py"])
-        entry.main(["--print-completion", shell])
+    name = mock.patch.object(sys, "argv", [f"{entry.__name__}.py"])  # a parser's name for itself
+    with name, contextlib.redirect_stdout(io.StringIO()) as out:
+        with pytest.raises(SystemExit) as stop:
+            entry.main(["--print-completion", shell])
     assert not stop.value.code
     return out.getvalue()
 

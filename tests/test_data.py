@@ -248,54 +248,6 @@ def test_classes_that_only_the_training_part_has_are_told(tmp_path, cache):
 # ----------------------------------------------------------------------- images and their cache
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
-def test_every_kind_of_image_becomes_rgb(tmp_path, mode):
-    write_image(tmp_path / "image.png", 255, mode=mode)
-    pixels = folders.decode(tmp_path / "image.png", 16)
-    assert pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8
-
-
-def test_sixteen_bit_greyscale_keeps_its_brightness(tmp_path):
-    Image.fromarray(np.full((8, 8), 257 * 100, np.uint16)).save(tmp_path / "image.png")
-    assert (folders.decode(tmp_path / "image.png", 8) == 100).all()
-
-
-@pytest.mark.parametrize("kind, white", [("F", 1.0), ("I", 65535)])
-def test_thirty_two_bits_keep_their_brightness(tmp_path, kind, white):
-    shares = np.tile(np.linspace(0, 1, 8), (8, 1)) * white
-    pixels = shares.astype(np.float32 if kind == "F" else np.int32)
-    Image.fromarray(pixels).save(tmp_path / "image.tif")
-    decoded = folders.decode(tmp_path / "image.tif", 8)
-    assert np.abs(decoded[:, :, 1] - np.linspace(0, 255, 8)).max() <= 1
-
-
-@pytest.mark.parametrize("dtype, least, most", [
-    (np.float32, 0, 65535), (np.float32, 0, 255), (np.float32, -1, 1), (np.float32, 0, np.nan),
-    (np.int32, 0, 255), (np.int32, -1, 300), (np.int32, 0, 65536),
-])  # fmt: skip
-def test_pixels_whose_white_nobody_knows_are_refused(tmp_path, dtype, least, most):
-    pixels = np.full((8, 8), least, dtype)
-    pixels[4:] = most
-    Image.fromarray(pixels).save(tmp_path / "image.tif")
-    with pytest.raises(InputError, match=r"image.tif cannot .* 32 bits go from .* allowed"):
-        folders.decode(tmp_path / "image.tif", 8)
-
-
-def test_central_square_is_cropped_and_the_resize_is_antialiased(tmp_path):
-    stripes = np.zeros((64, 128, 3), np.uint8)
-    stripes[:, :32] = stripes[:, 96:] = (255, 0, 0)  # outside of the central square
-    stripes[:, 32:96:2] = 255  # finer than the result can show: must become an even grey
-    Image.fromarray(stripes).save(tmp_path / "image.png")
-    pixels = folders.decode(tmp_path / "image.png", 16)
-    assert np.ptp(pixels, axis=2).max() == 0 and (np.abs(pixels[:, 2:-2] - 127.5) < 12).all()
-
-
-def test_image_of_the_right_size_is_not_resampled(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "image.png")
-    assert np.array_equal(folders.decode(tmp_path / "image.png", 16), pixels[:, 2:18])
-
-
 def test_image_that_cannot_be_decoded_is_named(tmp_path, cache):
     root = make_train_test(tmp_path)
     path = root / "train" / "2" / "image_9.png"
@@ -338,7 +290,8 @@ def test_images_are_decoded_once_and_a_broken_cache_is_rewritten(tmp_path, cache
         assert stored.read_bytes() == whole and list(cache.iterdir()) == [stored]
     open_test(source)
     open_train(open_data(data_dir=tmp_path / "flowers", image_size=8, cache_dir=cache))
-    assert len(list(cache.iterdir())) == 3  # test part and size have files of their own
+    open_train(open_data(data_dir=tmp_path / "flowers", crop="pad", cache_dir=cache))
+    assert len(list(cache.iterdir())) == 4  # test part, size and crop have files of their own
 
 
 def test_changed_image_is_seen_through_the_cache(tmp_path, cache):

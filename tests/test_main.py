@@ -230,10 +230,12 @@ def test_a_diverged_evaluation_is_a_result(folder, config, capsys):
 
 
 def test_the_default_network_and_the_space_are_at_hand(tmp_path):
+    modern = Space.load(ROOT / "configs" / "space_modern.json")
     space = Space.load(ROOT / "configs" / "space.json")
-    for name in ("default.json",):
-        config, warnings = space.adopt(read(ROOT / "configs" / name))
+    for name, its_space in (("default.json", space), ("default_modern.json", modern)):
+        config, warnings = its_space.adopt(read(ROOT / "configs" / name))
         assert warnings == [] and config == read(ROOT / "configs" / name)
+    assert config == modern.default()
     for entry in read(ROOT / "benchmarks" / "published.json")["results"]:
         assert space.adopt(entry["config"])[1] == []
 
@@ -313,16 +315,27 @@ def test_flags_come_before_what_the_search_had(winners, capsys):
     assert "data of " in (out := capsys.readouterr().out) and "limits and data of" not in out
 
 
-@pytest.mark.parametrize("what", ["image_size", "images"])
+def test_images_are_made_square_as_in_the_search(winners):
+    record = read(winners[0].parent / "run.json")
+    record["settings"]["crop"] = "pad"
+    save(winners[0].parent / "run.json", record)
+    record = read(winners[1].parent / "run.json")
+    del record["settings"]["crop"]  # as older searches are
+    save(winners[1].parent / "run.json", record)
+    for winner, crop in zip(winners, ("pad", "centre"), strict=True):
+        assert main.main(["-c", str(winner), "-t", "-e", "1"]) == 0
+        assert read(winner.parent / "result_test.json")["dataset"]["crop"] == crop
+
+
+@pytest.mark.parametrize("what", ["image_size", "crop", "images"])
 def test_searches_that_cannot_be_measured_together(winners, capsys, what):
     record = read(winners[1].parent / "run.json")
     record["settings"]["image_size"] = 16 if what == "image_size" else 8
+    record["settings"]["crop"] = "pad" if what == "crop" else "centre"
     record["data"]["fingerprint"] = "g" if what == "images" else "f"
     save(winners[1].parent / "run.json", record)
     err = complaint(capsys, main, ["-c", *winners, "-t", "-e", 1])
-    assert (
-        "evaluate them apart" in err and ("image_size" if what == "image_size" else "woods") in err
-    )
+    assert "evaluate them apart" in err and {"images": "woods"}.get(what, what) in err
 
 
 def test_nothing_that_is_read_is_overwritten(winners, folder, config, capsys):

@@ -114,7 +114,7 @@ def test_results_are_compared_without_training(compared, capsys, monkeypatch):
     assert pair_lines(again) == pair_lines(out)
     numbers = [line.split()[1:] for line in out.splitlines() if "95 % interval" in line]
     assert numbers == [line.split()[1:] for line in again.splitlines() if "95 % inter" in line]
-    assert out.count("% of the resamples") == again.count("% of the resamples") == 3
+    assert out.count("with 95 % confidence") == again.count("with 95 % confidence") == 3
 
 
 def test_probabilities_are_shares_of_resamples(compared):

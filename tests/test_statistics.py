@@ -37,6 +37,7 @@ def outcomes_of(scores, labels, fold=None):
         top1=ranks < 1,
         loss=np.stack([metrics.losses(one, labels) for one in scores]),
         finite=np.isfinite(scores).all(axis=(1, 2)),
+        confidence=np.stack([np.exp(-metrics.losses(one, one.argmax(axis=1))) for one in scores]),
     )
 
 
@@ -191,7 +192,7 @@ def test_the_interval_covers_what_is_true_about_as_often_as_it_says():
         labels = np.zeros(200, int)
         guess = np.where(right, 0, 1)
         loss, finite = np.zeros((10, 200)), np.ones(10, bool)
-        outcomes = Outcomes(2, labels, labels, guess, right, right, loss, finite)
+        outcomes = Outcomes(2, labels, labels, guess, right, right, loss, finite, loss)
         low, high = interval(bootstrap(outcomes, 300)["top1"])
         hits.append(low <= 0.7 <= high)
     assert 0.88 <= np.mean(hits) <= 0.99

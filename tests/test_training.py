@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.metrics import STATIC
 from target import ImageTarget, cross_validation, published_order, train_test
 from tests.trainings import (
     CLASSES,
@@ -140,11 +141,11 @@ def test_metrics_are_those_of_the_logits(at_once):
 
 def test_keys_of_a_result(at_once):
     names = {"top3", "top1", "precision", "recall", "loss"}
-    assert set(at_once[0]) == names | {"num_params", "macs", "folds", "observed"}
+    assert set(at_once[0]) == names | {*STATIC, "folds", "observed"}
     assert all(set(fold) == names | {"curve"} for fold in at_once[0]["folds"])
     assert len(at_once[0]["observed"]["fold_seconds"]) == 2
     target = make_target()
-    assert target.cheap(CONFIG) == {name: at_once[0][name] for name in ("num_params", "macs")}
+    assert target.cheap(CONFIG) == {name: at_once[0][name] for name in STATIC}
 
 
 def test_folds_are_stratified_and_shuffled_by_the_seed():

@@ -1,12 +1,9 @@
-"""States of trainings on disk, and the weights of a network as a file of its own."""
+"""States of trainings on disk."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from torch import nn
 
 from utils import replacing
 
@@ -33,9 +30,3 @@ def write_state(path: Path, state: dict[str, Any]) -> str | None:
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         return f"not saved: {str(error).splitlines()[0]}"
     return None
-
-
-def save_weights(path: Path, network: nn.Module, facts: Mapping[str, str]) -> None:
-    """Weights as safetensors, with `facts` (texts) as its metadata."""
-    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(weights, path, metadata=dict(facts))

@@ -32,7 +32,7 @@ DEFAULT_CACHE = Path(__file__).resolve().parent.parent / "data" / "cache"
 KEYWORDS = ("auto", "flowers17", "synthetic")
 DRAWING_SEED = 0  # the embedded flowers are one data set, the same for every run's seed
 TEST_DRAWINGS = 20  # of the drawings of each species
-DECODING = 2  # count up when `decode` changes, so that older cache files are not used
+DECODING = 2  # count up when `read_image` changes, so that older cache files are not used
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +55,7 @@ class DataSource:
     layout: str  # "train_test", "published", "flowers102", "class_folders" or "drawn"
     split: int  # 1, 2 or 3; class folders and drawn images are divided by it, too
     image_size: int  # S, pixels
+    crop: str  # see `vision.reading.read_image`; drawn images are square
     class_names: tuple[str, ...]  # by label
     note: str  # why `auto` fell back to the embedded flowers, what was not read; else empty
     cache_dir: str
@@ -75,6 +76,7 @@ def open_data(
     data_dir: str | Path | None = None,
     image_size: int = 16,
     split: int = 1,
+    crop: str = "centre",
     cache_dir: str | Path | None = None,
 ) -> DataSource:
     """Find the data set, downloading Flowers-17 if it is wanted and nowhere to be found.
@@ -85,7 +87,7 @@ def open_data(
     _check_whole("image_size", image_size, 8, 512)
     _check_whole("split", split, 1, 3)
     dataset, cache = str(dataset), Path(cache_dir or DEFAULT_CACHE).absolute()
-    common = {"split": int(split), "image_size": int(image_size)}
+    common = {"split": int(split), "image_size": int(image_size), "crop": crop}
     common["cache_dir"] = str(cache)
     if data_dir is not None and dataset not in ("auto", "flowers17"):
         raise InputError(
@@ -247,11 +249,12 @@ def _open(source: DataSource, part: str) -> tuple[Images, str]:
         return _draw(source, part)
     files = list_files(Path(source.root), source.layout, part, source.split)
     fingerprint, size = fingerprint_files(files), source.image_size
-    key = f"{part}_{size}px_split{source.split}_v{DECODING}_{fingerprint.split(':')[1]}"
+    how = f"{size}px" + (f"_{source.crop}" if source.crop != "centre" else "")
+    key = f"{part}_{how}_split{source.split}_v{DECODING}_{fingerprint.split(':')[1]}"
     cache = Path(source.cache_dir) / f"{key}.npz"
     pixels = _read_cache(cache, (len(files), size, size, 3))
     if pixels is None:
-        pixels = decode_all(files, size)
+        pixels = decode_all(files, size, source.crop)
         _write_cache(cache, pixels)
     labels = np.array([label for label, _, _ in files], dtype=np.int64)
     note = left_out(Path(source.root), source.layout, part)

@@ -1,4 +1,4 @@
-"""Image files in folders: which form a folder has, which files are in its parts, one file decoded.
+"""Image files in folders: which form a folder has, which files are in its parts.
 
 The listing of the training part never looks at the test part: with the layout train/<class>/ +
 test/<class>/ nothing below test/ is opened, listed or asked for, not even whether it exists.
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 from scipy.io import loadmat
 
 from utils import InputError
 from vision.download import BASE_URL, SPLITS
+from vision.reading import read_image
 
 FLOWERS17_CLASSES = (  # in the order of the class numbers; the archive has none of these names
     "daffodil", "snowdrop", "lily of the valley", "bluebell", "crocus", "iris", "tiger lily",
@@ -104,54 +104,17 @@ def fingerprint_files(files: list[File]) -> str:
     return "sha256:" + digest.hexdigest()
 
 
-def decode_all(files: Sequence[File], size: int) -> np.ndarray:
-    """See `decode`: uint8 (N, size, size, 3). InputError about all broken files together."""
+def decode_all(files: Sequence[File], size: int, crop: str) -> np.ndarray:
+    """See `read_image`: uint8 (N, size, size, 3). InputError about all broken files together."""
     pixels = np.zeros((len(files), size, size, 3), np.uint8)
     broken = []
     for i, (_, _, path) in enumerate(files):
         try:
-            pixels[i] = decode(path, size)
+            pixels[i] = read_image(path, size, crop)
         except InputError as error:
             broken.append((path, str(error).removeprefix(f"{path} ")))
     _refuse(broken, len(files))
     return pixels
-
-
-def decode(path: Path, size: int) -> np.ndarray:
-    """The central square of an image, antialiased to uint8 (size, size, 3)."""
-    try:
-        with Image.open(path) as file:
-            kind, image = file.format, ImageOps.exif_transpose(file)
-        if image.mode.startswith("I") or image.mode == "F":
-            image = Image.fromarray(_eight_bits(np.asarray(image), image.mode, kind))
-        if image.mode == "P":  # a palette with transparency is not converted in one step
-            image = image.convert("RGBA")
-        image = image.convert("RGB")
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
-        # Pillow's bilinear filter widens when it reduces; at the same size it only copies.
-        return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
-    except Exception as error:  # Pillow's readers raise nearly anything on a broken file
-        raise InputError(f"{path} cannot be decoded as an image ({error})") from error
-
-
-def _eight_bits(pixels: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
-    """Pixels of 16 or 32 bits as uint8; Pillow itself would clip them to black or white.
-
-    Of 32 bits the file does not say what white is: fractions are taken for shares of it, whole
-    numbers for 16 bits, and ValueError tells what can be neither.
-    """
-    least, most = pixels.min(), pixels.max()
-    words = f"its pixels of 32 bits go from {least:g} to {most:g}"
-    if mode == "F":
-        if not (0 <= least and most <= 1):  # nor if one is NaN
-            raise ValueError(f"{words}; allowed are fractions from 0 to 1, or 8 or 16 bits")
-        return np.round(pixels * 255).astype(np.uint8)
-    unsure = mode == "I" and kind != "PPM" and 0 < most <= 255  # white would be all but black
-    if least < 0 or most > 65535 or unsure:
-        raise ValueError(f"{words}; allowed is up to 65535, and more than 255, or 8 or 16 bits")
-    return (pixels // 257).astype(np.uint8)
 
 
 def _refuse(complaints: Sequence[tuple[Path, str]], count: int) -> None:

@@ -1,0 +1,1 @@
+"""SHIPS: a trained network as files that run elsewhere. ONNX, int8, a card; no torch."""

@@ -1,0 +1,171 @@
+"""What `main.py --export DIR` does with a network that was trained and measured.
+
+DIR gets network.onnx, network.safetensors and card.md, with --quantise also network.int8.onnx and
+its result. Files of an earlier export there are replaced.
+"""
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deploy import card, memory, session
+from deploy.facts import facts
+from deploy.graph import build_model
+from engine import results
+from reports.comparison import Measured
+from utils import InputError, replacing, write_json, write_text
+
+PACKAGES = ("onnx", "onnxruntime")
+WRITTEN = ("network.onnx", "network.safetensors", "card.md")
+WRITTEN += ("network.int8.onnx", "result_int8.json", "predictions_int8.npz")
+TOLERANCE = 1e-4  # of logits, as a share of the largest if that is over 1
+Judge = Callable[[Path, dict[str, Any], Sequence[results.Predictions]], Measured]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for: the folder, and whether to quantise and to measure the latency."""
+
+    folder: Path
+    quantise: bool
+    latency: bool
+
+    @classmethod
+    def of(cls, given: dict[str, Any], fits: bool) -> "Plan | None":
+        """Takes its flags out of those given; None without --export, InputError for mistakes.
+
+        fits: whether one network is trained for the test split.
+        """
+        wanted = {name: given.pop(name, False) for name in ("quantise", "latency")}
+        folder = given.pop("export", None)
+        if folder is None:
+            for name in [name for name, value in wanted.items() if value]:
+                raise InputError(f"--{name} is about an exported network: add --export DIR")
+            return None
+        if not fits:
+            words = "give one configuration and one seed with it, and -t True"
+            raise InputError(f"--export writes one network: {words}")
+        missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            words = "pip install -r requirements-export.txt"
+            raise InputError(f"--export needs {missing[0]}, which is not installed: {words}")
+        return cls(Path(folder), **wanted)
+
+    def make_folder(self, paths: Sequence[Path]) -> None:
+        """InputError, before anything is trained, if it cannot be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--export {self.folder}: {error.strerror}; name a folder") from None
+        for name in WRITTEN:
+            results.check_file(self.folder / name, "--export ")
+            results.check_not_read(self.folder / name, paths, "--export ")
+
+
+def ship(
+    plan: Plan,
+    network: Any,
+    measured: Measured,
+    target: Any,
+    stored: results.Predictions,
+    judge: Judge,
+    search: Mapping[str, Any] | None,
+) -> tuple[list[Measured], list[str]]:
+    """Exports; returns the network in int8, if asked for, as it was measured, and sentences.
+
+    network: PyTorch's, of a training on the last fold of the target, whose predictions are
+    `stored`. judge: (file, result, predictions) -> the result with intervals and verdicts.
+    search: the run.json of the search that found the configuration, if one did.
+    """
+    train, test = (target.pixels[part] for part in target.folds[-1])
+    model, words = export(plan.folder, network, measured.result, test)
+    models, both = {"network.onnx": model}, [measured]
+    if plan.quantise:
+        from deploy.quantise import quantise
+
+        models["network.int8.onnx"] = quantise(model, train)
+        scores = session.logits_of(models["network.int8.onnx"], test)
+        int8 = _result(plan.folder, models["network.int8.onnx"], scores, measured, target, stored)
+        both.append(judge(plan.folder / "network.int8.onnx", *int8))
+        write_json(plan.folder / "result_int8.json", both[-1].result)
+        _write(plan.folder / "network.int8.onnx", models["network.int8.onnx"], both[-1].result)
+        words.append(f"result of the network in int8 in {plan.folder / 'result_int8.json'}")
+    paces = {}
+    if plan.latency:
+        paces = {name: session.latency(one, test[:1]) for name, one in models.items()}
+        words += [f"{name}: {session.in_words(pace)}" for name, pace in paces.items()]
+    counts = len(train), len(test)
+    card_text = card.text(plan.folder, both, paces, counts, sys.argv[1:], search)
+    write_text(plan.folder / "card.md", card_text)
+    return both[1:], words
+
+
+def export(
+    folder: Path, network: Any, result: Mapping[str, Any], pixels: np.ndarray
+) -> tuple[Any, list[str]]:
+    """Writes the network as safetensors and as ONNX; returns the ModelProto, and sentences.
+
+    Before anything is there under its name: the safetensors are loaded again, and what ONNX
+    Runtime computes is compared with PyTorch on the images (uint8 (N, S, S, 3)). InputError if
+    the network gave no numbers, RuntimeError if the two differ.
+    """
+    from training.saved import load_network, logits_of, save_network
+
+    dataset, texts = result["dataset"], facts(result)
+    with replacing(folder / "network.safetensors") as temporary:
+        save_network(temporary, network, texts)
+        loaded = load_network(temporary)
+        weights = {name: tensor.numpy() for name, tensor in loaded.state_dict().items()}
+        expected = logits_of(loaded, pixels)
+        if not np.isfinite(expected).all():
+            raise InputError("the training diverged: there is no network to export")
+        sizes = dataset["image_size"], len(dataset["class_names"])
+        model = build_model(result["config"], *sizes, weights)
+        difference = float(np.abs(session.logits_of(model, pixels) - expected).max())
+        if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+            raise RuntimeError(f"ONNX Runtime's logits differ from PyTorch's by {difference:g}")
+    _write(folder / "network.onnx", model, result)
+    return model, [
+        f"exported to {folder}: network.onnx, network.safetensors, card.md",
+        f"largest difference between the logits of ONNX Runtime and PyTorch on the {len(pixels)} "
+        f"test images: {difference:.1e}",
+        f"memory read from network.onnx: {memory.flash_kb(model):.1f} kB of weights in float32 "
+        f"(closed form {result['flash_float_kb']:.1f})",
+    ]
+
+
+def _result(
+    folder: Path,
+    model: Any,
+    scores: np.ndarray,
+    measured: Measured,
+    target: Any,
+    stored: results.Predictions,
+) -> tuple[dict[str, Any], list[results.Predictions]]:
+    """The result of the network in int8: metrics, and memory as read from its graph."""
+    result = measured.result
+    predictions = {**stored, "scores": scores}
+    file = folder / "predictions_int8.npz"
+    np.savez_compressed(file, **predictions)
+    metrics = target.measure(scores, -1, int(result["config"]["batch_size"]))
+    part = {"seed": result["seeds"][0], "metrics": metrics, "predictions": file.name}
+    part["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    memories = {"flash_kb": memory.flash_kb(model), "ram_kb": memory.ram_kb(model)}
+    own = {"metrics": metrics, "by_seed": [part], "predictions": file.name}
+    copied = {name: value for name, value in result.items() if name != "at_threshold"}
+    return {**copied, **own, **memories}, [predictions]
+
+
+def _write(path: Path, model: Any, result: Mapping[str, Any]) -> None:
+    """Replaces the file whole or not at all, with the facts as the model's metadata."""
+    from onnx import helper
+
+    helper.set_model_props(model, facts(result))
+    with replacing(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())

@@ -1,0 +1,83 @@
+"""What an ONNX graph asks of a device, read from the graph itself: the check of `cnn.py`.
+
+Needs no list of layers: constants are counted as they are stored, activations as they live.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from cnn import KB
+from deploy.graph import INPUT
+
+# Nodes that give the same values in another form; on a device they are part of their neighbours.
+ALIASES = ("QuantizeLinear", "DequantizeLinear", "Cast", "Transpose", "Flatten", "Reshape")
+IN_PLACE = ("Relu", "Sigmoid", "Mul", "Add", "Softmax")
+
+
+def flash_kb(model: Any) -> float:
+    """Units of 1024 bytes of weights, biases and, in int8, the scales of weights.
+
+    Not counted are constants that a device does not store: zero points, which are 0, the scales
+    of biases, which are products of others, and one scale for each activation.
+    """
+    from onnx import numpy_helper
+
+    constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    stored = 0
+    for node in model.graph.node:
+        for name in node.input if node.op_type in ("Conv", "Gemm") else ():
+            stored += constants[name].nbytes if name in constants else 0
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            value, scale = (constants[name] for name in node.input[:2])
+            stored += value.nbytes + (scale.nbytes if value.dtype == np.int8 else 0)
+    return stored / KB
+
+
+def ram_kb(model: Any) -> float:
+    """Peak of the activations alive at once for one image, a byte each, in units of 1024 bytes.
+
+    In the order of the nodes. A node that works value by value overwrites an input that no later
+    node reads.
+    """
+    graph = model.graph
+    sizes, constants = _sizes(model), {one.name for one in graph.initializer}
+    root: dict[str, str] = {}  # of a name: the tensor whose values it shows
+    steps = []
+    for node in graph.node:
+        inputs = [root.get(name, name) for name in node.input if name not in constants]
+        if node.op_type in ALIASES:
+            root[node.output[0]] = inputs[0] if inputs else node.output[0]
+            constants |= set() if inputs else {node.output[0]}
+        else:
+            steps.append((inputs, node.output[0], _works_in_place(node, sizes)))
+    last = {name: i for i, (inputs, *_) in enumerate(steps) for name in inputs}
+    alive, peak = {INPUT}, sizes[INPUT]
+    for i, (inputs, output, in_place) in enumerate(steps):
+        ended = {name for name in inputs if last[name] == i}
+        reused = in_place and any(sizes[name] == sizes[output] for name in ended)
+        now = sum(sizes[name] for name in alive) + (0 if reused else sizes[output])
+        peak = max(peak, now)
+        alive = (alive - ended) | {output}
+    return peak / KB
+
+
+def _works_in_place(node: Any, sizes: dict[str, int]) -> bool:
+    """Whether each value of the output depends on one place of the inputs only."""
+    if node.op_type in IN_PLACE:
+        return True
+    known = {one.name: list(one.ints) or one.i for one in node.attribute}
+    return node.op_type == "Conv" and known["kernel_shape"] == [1, 1] and known["group"] > 1
+
+
+def _sizes(model: Any) -> dict[str, int]:
+    """Values of each tensor of the graph, for one image."""
+    from onnx import shape_inference
+
+    graph = shape_inference.infer_shapes(model).graph
+    return {
+        value.name: int(
+            np.prod([part.dim_value or 1 for part in value.type.tensor_type.shape.dim])
+        )
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    }

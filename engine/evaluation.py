@@ -1,0 +1,57 @@
+"""What `main.py` is asked to evaluate: mistakes in flags are told before anything is trained."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine import results
+from engine.settings import Settings, resolve
+from engine.telling import counted
+from utils import InputError
+
+
+def chosen_seeds(given: dict[str, Any]) -> list[int]:
+    """The seeds to train with; the first of them becomes the setting, by which folds are cut."""
+    seeds = given.pop("seeds", None)
+    if seeds is None:
+        return [resolve({"seed": given.get("seed", Settings.seed)}).seed]
+    if "seed" in given:
+        raise InputError("--seed and --seeds cannot go together: name all seeds after --seeds")
+    twice = [seed for seed in seeds if seeds.count(seed) > 1]
+    if twice:
+        raise InputError(f"--seeds has {twice[0]} more than once; allowed is each seed once")
+    for seed in seeds:
+        resolve({"seed": seed})
+    given["seed"] = seeds[0]
+    return seeds
+
+
+def check_flags(
+    paths: Sequence[Path],
+    epochs: Sequence[int],
+    seeds: Sequence[int],
+    model: str | None,
+    on_test: bool,
+) -> None:
+    """Flags that do not fit together are told before anything is trained."""
+    if not paths:
+        raise InputError("no configuration: name one or more, such as -c runs/opt_cfg.json")
+    if len(epochs) not in (1, len(paths)):
+        allowed = "one" if len(paths) == 1 else f"one for all, or {len(paths)}"
+        raise InputError(
+            f"-e has {len(epochs)} numbers for {counted(len(paths), 'configuration')}; "
+            f"allowed is {allowed}"
+        )
+    for count in epochs:
+        if not 1 <= count <= 1_000_000:
+            raise InputError(f"-e cannot be {count}; allowed is a whole number from 1 to 1000000")
+    if model is not None and (len(paths) > 1 or len(seeds) > 1 or not on_test):
+        raise InputError(
+            "-m saves one network: give one configuration and one seed with it, and -t True"
+        )
+    twice = [path for path in paths if paths.count(path) > 1]
+    if twice:
+        raise InputError(f"{twice[0]} is named more than once; allowed is each configuration once")
+    if model is not None:
+        results.check_file(Path(model), "-m ")
+        results.check_not_read(Path(model), paths, "-m ")

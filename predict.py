@@ -1,0 +1,291 @@
+"""Says what is on images, by a network that `main.py --export DIR` has written.
+
+    python predict.py DIR/network.onnx photo.jpg photos/
+    find photos -name '*.jpg' | python predict.py DIR/network.onnx - --csv
+
+This file and the network are all that another machine needs, with Python 3.11 or later and
+`pip install onnxruntime numpy pillow`. A folder stands for all images below it, - for a list of
+paths on standard input. If the network has a threshold, the answer is "not sure" where the
+probability of the likeliest class is below it.
+
+Exit codes: 0 success, 1 an image could not be read (the others are answered), 2 invalid input.
+"""
+
+import argparse
+import csv
+import difflib
+import importlib.util
+import itertools
+import json
+import os
+import re
+import sys
+
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp"),
+    *(".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".tif", ".tiff"),
+)
+CROPS = ("centre", "pad", "stretch")
+PACKAGES = {"onnxruntime": "onnxruntime", "numpy": "numpy", "PIL": "pillow"}
+BATCH = 64  # images
+NOT_SURE = "not sure"
+
+
+class Mistake(ValueError):
+    """Something that the user gave cannot be used; the message is one sentence."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one sentence, with the nearest flag."""
+
+    def error(self, message):
+        """argparse's own complaints."""
+        raise Mistake(message.removeprefix("argument "))
+
+    def read(self, argv):
+        """What was given; Mistake for an unknown flag."""
+        given, unknown = self.parse_known_intermixed_args(argv)
+        if unknown:
+            flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            close = difflib.get_close_matches(unknown[0], flags, 1, cutoff=0.5)
+            hint = f"; did you mean {close[0]}?" if close else f"; allowed are {', '.join(flags)}"
+            raise Mistake(f"unknown flag {unknown[0]}{hint}")
+        return given
+
+
+class Network:
+    """An exported network: `classes`, `image_size`, `crop`, `threshold` (or None), `answer`."""
+
+    def __init__(self, path):
+        import onnxruntime
+
+        if not os.path.isfile(path):
+            raise Mistake(f"there is no file {path}; name the network.onnx of main.py --export")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors
+        try:
+            providers = ["CPUExecutionProvider"]
+            self.session = onnxruntime.InferenceSession(path, options, providers=providers)
+        except Exception as error:  # ONNX Runtime has a dozen types of its own
+            words = str(error).splitlines()[0]
+            raise Mistake(f"{path} is no network that ONNX Runtime can read: {words}") from None
+        facts = self.session.get_modelmeta().custom_metadata_map
+        try:
+            self.classes = json.loads(facts["classes"])
+            self.image_size = int(facts["image_size"])
+            self.crop = facts.get("crop", "centre")
+            self.threshold = float(facts["threshold"]) if facts.get("threshold") else None
+        except (KeyError, ValueError) as error:
+            words = f"its metadata has no usable {error}"
+            raise Mistake(f"{path} is no network of main.py --export: {words}") from None
+        if self.crop not in CROPS:
+            raise Mistake(f"{path}: crop is {self.crop!r}; allowed is {', '.join(CROPS)}")
+
+    def answer(self, files, top):
+        """{"file", "answer", "classes"} for each (path, pixels), with the `top` likeliest."""
+        import numpy as np
+
+        pixels = np.stack([image for _, image in files])
+        for (path, _), row in zip(files, self._probabilities(pixels), strict=True):
+            order = np.argsort(-row, kind="stable")
+            sure = self.threshold is None or row[order[0]] >= self.threshold
+            yield {
+                "file": path,
+                "answer": self.classes[order[0]] if sure else NOT_SURE,
+                "classes": [
+                    {"class": self.classes[i], "probability": round(float(row[i]), 6)}
+                    for i in order[:top]
+                ],
+            }
+
+    def _probabilities(self, pixels):
+        return self.session.run(["probabilities"], {"pixels": pixels})[0]
+
+
+def read_image(path, size, crop="centre"):
+    """An image, upright, antialiased to uint8 (size, size, 3), RGB, as the training reads it.
+
+    crop: how it becomes a square. "centre" cuts off what is outside the central square, "pad"
+    keeps the whole image between black bars, "stretch" keeps it all without its proportions.
+    Mistake if the file is no image.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as file:
+            kind, image = file.format, ImageOps.exif_transpose(file)
+        if image.mode.startswith("I") or image.mode == "F":
+            image = Image.fromarray(_eight_bits(np.asarray(image), image.mode, kind))
+        if image.mode == "P":  # a palette with transparency is not converted in one step
+            image = image.convert("RGBA")
+        return np.array(_square(image.convert("RGB"), size, crop))
+    except Exception as error:  # Pillow's readers raise nearly anything on a broken file
+        raise Mistake(f"{path} cannot be decoded as an image ({error})") from None
+
+
+def _square(image, size, crop):
+    """See `read_image`. Pillow's bilinear filter widens when it reduces: it antialiases."""
+    from PIL import Image
+
+    width, height = size, size
+    if crop == "centre":
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    elif crop == "pad":
+        width, height = (max(1, round(side * size / max(image.size))) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    if (width, height) == (size, size):
+        return image
+    framed = Image.new("RGB", (size, size))
+    framed.paste(image, ((size - width) // 2, (size - height) // 2))
+    return framed
+
+
+def _eight_bits(pixels, mode, kind):
+    """Pixels of 16 or 32 bits as uint8; ValueError where the file does not say what white is."""
+    least, most = pixels.min(), pixels.max()
+    words = f"its pixels of 32 bits go from {least:g} to {most:g}"
+    if mode == "F":
+        if not (0 <= least and most <= 1):  # nor if one is NaN
+            raise ValueError(f"{words}; allowed are fractions from 0 to 1, or 8 or 16 bits")
+        return (pixels * 255).round().astype("uint8")
+    unsure = mode == "I" and kind != "PPM" and 0 < most <= 255  # white would be all but black
+    if least < 0 or most > 65535 or unsure:
+        raise ValueError(f"{words}; allowed is up to 65535, and more than 255, or 8 or 16 bits")
+    return (pixels // 257).astype("uint8")
+
+
+def find_images(places):
+    """The files that the places stand for; Mistake if there are none."""
+    found = []
+    for place in places:
+        if place == "-":
+            found += [line for line in sys.stdin.read().splitlines() if line.strip()]
+        elif os.path.isdir(place):
+            found += _below(place)
+        else:
+            found.append(place)
+    if not found:
+        raise Mistake(f"no image in {', '.join(places)}; allowed are {' '.join(SUFFIXES)}")
+    return found
+
+
+def _below(folder):
+    """Images of a folder and of those in it, in natural order, without hidden ones."""
+    found = []
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted((n for n in folders if not n.startswith(".")), key=_natural)
+        images = [n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
+        found += [os.path.join(where, name) for name in sorted(images, key=_natural)]
+    return found
+
+
+def _natural(name):
+    """image_2 comes before image_10."""
+    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name)]
+
+
+def read_all(network, files, bad):
+    """Batches of (path, pixels); what is no image is told on standard error and goes to `bad`."""
+
+    def readable():
+        for path in files:
+            try:
+                if not os.path.isfile(path):
+                    raise Mistake(f"there is no file {path}")
+                yield path, read_image(path, network.image_size, network.crop)
+            except Mistake as error:
+                bad.append(path)
+                print(f"predict.py: {error}; it is skipped", file=sys.stderr)
+
+    images = readable()
+    while batch := list(itertools.islice(images, BATCH)):
+        yield batch
+
+
+def write_table(answers, files, classes):
+    """Columns: file, answer, and the likeliest classes with their probabilities."""
+    wide, broad = (max(map(len, [*words, NOT_SURE])) for words in (files, classes))
+    print(f"{'file':{wide}}  {'answer':{broad}}  probabilities")
+    for one in answers:
+        shares = [f"{part['class']} {part['probability']:.4f}" for part in one["classes"]]
+        print(f"{one['file']:{wide}}  {one['answer']:{broad}}  {', '.join(shares)}")
+
+
+def write_json(answers, *_):
+    """One list of objects."""
+    print(json.dumps(list(answers), indent=1, ensure_ascii=False))
+
+
+def write_csv(answers, *_):
+    """A table with a head: file, answer, class_1, probability_1, ..."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for number, one in enumerate(answers):
+        if number == 0:
+            ranks = range(1, len(one["classes"]) + 1)
+            names = (f"{name}_{rank}" for rank in ranks for name in ("class", "probability"))
+            writer.writerow(["file", "answer", *names])
+        pairs = [value for part in one["classes"] for value in part.values()]
+        writer.writerow([one["file"], one["answer"], *pairs])
+
+
+def to_int(text):
+    """A whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def run(argv=None):
+    """Reads, predicts, prints; returns the exit code."""
+    parser = Parser(
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help="network.onnx or network.int8.onnx")
+    parser.add_argument("images", metavar="IMAGE_OR_FOLDER", nargs="+", help="- reads a list")
+    parser.add_argument("--top", type=to_int, metavar="N", help="classes to show [3]")
+    parser.add_argument("--json", action="store_true", help="print a list of JSON objects")
+    parser.add_argument("--csv", action="store_true", help="print a table in CSV")
+    given = parser.read(argv)
+    if given.json and given.csv:
+        raise Mistake("--json and --csv cannot go together; allowed is one of them")
+    missing = [package for name, package in PACKAGES.items() if not importlib.util.find_spec(name)]
+    if missing:
+        raise Mistake(f"{missing[0]} is not installed; run: pip install {' '.join(missing)}")
+    network, bad = Network(given.model), []
+    count = len(network.classes)
+    top = min(3, count) if given.top is None else given.top
+    if not 1 <= top <= count:
+        words = f"allowed is 1 to {count}; the nearest is {min(max(top, 1), count)}"
+        raise Mistake(f"--top cannot be {top}; {words}")
+    files = find_images(given.images)
+    batches = read_all(network, files, bad)
+    answers = itertools.chain.from_iterable(network.answer(batch, top) for batch in batches)
+    write = write_json if given.json else write_csv if given.csv else write_table
+    write(answers, files, network.classes)
+    sys.stdout.flush()
+    return 1 if bad else 0
+
+
+def main(argv=None):
+    """The command line; returns the exit code."""
+    try:
+        return run(argv)
+    except Mistake as error:
+        print(f"predict.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("predict.py: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+if __name__ == "__main__":
+    sys.exit(main())

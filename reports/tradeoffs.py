@@ -1,0 +1,82 @@
+"""The Pareto front of a run against a metric known before training: a table, and files to go on.
+
+    python -m reports RUN --pareto num_params
+
+Of what was trained in full and meets all limits, those that nothing beats in both the objective
+and the metric. Writes a folder: front.csv, each configuration as main.py takes it, and a link to
+the run, by which main.py finds its limits and its images.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.telling import number_words
+from reports.outcomes import point, trade_off
+from reports.reading import Run, read_run
+from search.trial import Trial
+from utils import InputError, nearest, write_csv, write_json
+
+
+def export_front(run_folder: Path, metric: str, folder: Path | None) -> str:
+    """Writes the front into the folder [NAME.pareto_METRIC]; returns what is printed."""
+    run = read_run(run_folder)
+    if run.static and metric not in run.static:
+        raise InputError(
+            f"--pareto cannot be {metric!r}; allowed is what is known before training: "
+            f"{', '.join(run.static)}{nearest(metric, run.static)}"
+        )
+    points = [point(run, trial) for trial in run.lasts]
+    front = [run.lasts[i] for i in trade_off(points, metric, run.ranking.sign)]
+    if not front:
+        raise InputError(f"{run.name} has no front yet: nothing was trained in full")
+    folder = folder or Path(f"{run.name}.pareto_{metric}")
+    files = _write(run, front, folder)
+    met = run.kind(front[0]) == "feasible"
+    among = "all that meets the limits" if met else "all trained in full (none meets the limits)"
+    lines = [
+        f"{run.ranking.metric} against {metric}: of {among}, what nothing beats in both:",
+        *_table(run, front, metric),
+        f"written: {folder / 'front.csv'} and {len(files)} configurations; to measure them:",
+        f"python main.py -c {' '.join(map(str, files))} -t True",
+    ]
+    return "\n".join(lines)
+
+
+def _write(run: Run, front: Sequence[Trial], folder: Path) -> list[Path]:
+    """The files of the configurations."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {folder} cannot be made: {error.strerror}") from None
+    link, record = folder / "run.json", run.path.resolve() / "run.json"
+    if link.exists() and not link.is_symlink():
+        raise InputError(f"--output {folder} has a run.json of its own; allowed is another folder")
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(record, folder.resolve()))
+    files = [folder / f"trial_{trial.trial}.json" for trial in front]
+    rows: list[dict[str, Any]] = []
+    for trial, file in zip(front, files, strict=True):
+        write_json(file, trial.config)
+        facts = {"file": file.name, "trial": trial.trial, "epochs": trial.epochs}
+        facts |= {"feasible": run.ranking.feasible(trial), **trial.metrics}
+        rows.append({**facts, **{f"config.{name}": one for name, one in trial.config.items()}})
+    write_csv(folder / "front.csv", [*dict.fromkeys(n for row in rows for n in row)], rows)
+    return files
+
+
+def _table(run: Run, front: Sequence[Trial], metric: str) -> list[str]:
+    shown = [*dict.fromkeys((metric, *run.ranking.metrics, *run.static))]
+    rows = [["trial", *shown]]
+    rows += [[str(t.trial), *(number_words(t.metrics.get(n)) for n in shown)] for t in front]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    best = run.best.trial if run.best is not None else None
+    return [lines[0]] + [
+        line + "  (the winner)" * (trial.trial == best)
+        for line, trial in zip(lines[1:], front, strict=True)
+    ]

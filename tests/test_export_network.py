@@ -1,0 +1,138 @@
+"""Exported networks: the numbers of PyTorch, the memory of the closed form, files, mistakes."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import training
+from cnn import static_metrics
+from deploy import memory, session
+from deploy.facts import facts
+from deploy.quantise import quantise
+from tests.networks import NETWORKS, make_model, make_network, noise
+from training.saved import logits_of, save_network
+from utils import InputError
+
+BATCHES = (1, 3)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def made(request):
+    """(configuration, image size, classes), the network, its model, its model in int8."""
+    sizes = NETWORKS[request.param]
+    network, model = make_model(*sizes)
+    return sizes, network, model, quantise(model, noise(20, sizes[1], seed=1))
+
+
+def test_onnx_runtime_gives_the_logits_of_pytorch(made):
+    (_, size, classes), network, model, _ = made
+    running = session.open_session(model)
+    for count in BATCHES:
+        pixels = noise(count, size)
+        logits, probabilities = running.run(["logits", "probabilities"], {"pixels": pixels})
+        expected = logits_of(network, pixels)
+        assert logits.shape == (count, classes)
+        assert np.abs(logits - expected).max() < 1e-5 * max(1, np.abs(expected).max())
+        softmax = torch.softmax(torch.from_numpy(expected), dim=1).numpy()
+        assert np.allclose(probabilities, softmax, atol=1e-5)
+
+
+def test_the_closed_form_is_what_the_graph_has(made):
+    sizes, _, model, int8 = made
+    known = static_metrics(*sizes)
+    assert memory.flash_kb(model) == known["flash_float_kb"]
+    assert memory.flash_kb(int8) == known["flash_kb"]
+    assert memory.ram_kb(model) == memory.ram_kb(int8) == known["ram_kb"]
+
+
+def test_int8_is_near_and_stores_bytes(made):
+    (_, size, _), _, model, int8 = made
+    pixels = noise(20, size)
+    exact, near = session.logits_of(model, pixels), session.logits_of(int8, pixels)
+    assert 0 < np.abs(near - exact).max() < 0.2 * np.abs(exact).max()
+    kinds = {one.name: one.data_type for one in int8.graph.initializer}
+    weights = [name for name in kinds if name.endswith("weight_quantized")]
+    assert weights and all(kinds[name] == onnx.TensorProto.INT8 for name in weights)
+    for node in int8.graph.node:  # a scale for each output channel
+        if node.input and node.input[0] in weights:
+            values, scales = (
+                onnx.numpy_helper.to_array(one)
+                for name in node.input[:2]
+                for one in int8.graph.initializer
+                if one.name == name
+            )
+            assert len(scales) == values.shape[0]
+
+
+def test_int8_does_not_overflow_on_any_processor():
+    """With optimizations off, ONNX Runtime computes in float32: no product can overflow there."""
+    config, size, classes = NETWORKS["plain"]
+    _, model = make_model({**config, "width_0": 64, "width_1": 64}, size, classes)
+    pixels = noise(64, size)
+    int8 = quantise(model, pixels)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    plain = onnxruntime.InferenceSession(
+        int8.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    expected = plain.run(["logits"], {"pixels": pixels})[0]
+    spread = np.square(session.logits_of(model, pixels) - expected).mean()
+    assert np.square(session.logits_of(int8, pixels) - expected).mean() < 0.25 * spread
+
+
+def test_latency_is_measured_and_says_on_what():
+    config, size, classes = NETWORKS["plain"]
+    _, model = make_model(config, size, classes)
+    found = session.latency(model, noise(1, size))
+    assert 0 < found["median_ms"] <= found["p95_ms"] and found["threads"] == 1
+    assert f"onnxruntime {onnxruntime.__version__}" in session.in_words(found)
+
+
+# ---------------------------------------------------------------------------------- safetensors
+
+
+RESULT = {
+    "config": NETWORKS["plain"][0],
+    "dataset": {"name": "noise", "image_size": 8, "class_names": ["a", "b", "c"]},
+    "metrics": {"top1": 0.5, "loss": float("nan")},
+    "constraints": [{"text": "top1 >= 0.4", "value": 0.5, "met": True, "probability": 0.9}],
+    **{"split": "test", "optimizer": "adamw", "epochs": 2, "seeds": [7], "found_by": None},
+}
+
+
+def test_a_network_is_loaded_again_in_one_line(tmp_path):
+    network = make_network(*NETWORKS["plain"])
+    save_network(tmp_path / "net.safetensors", network, facts(RESULT))
+    loaded = training.load_network(tmp_path / "net.safetensors")
+    pixels = noise(4, 8)
+    assert np.array_equal(logits_of(loaded, pixels), logits_of(network, pixels))
+    assert np.isfinite(logits_of(loaded, pixels)).all() and not loaded.training
+
+
+def test_what_holds_no_network_is_refused(tmp_path):
+    with pytest.raises(InputError, match="missing.safetensors"):
+        training.load_network(tmp_path / "missing.safetensors")
+    (tmp_path / "text").write_text("no network")
+    with pytest.raises(InputError, match="holds no network"):
+        training.load_network(tmp_path / "text")
+    other = {**RESULT, "config": NETWORKS["published"][0]}
+    save_network(tmp_path / "other", make_network(*NETWORKS["plain"]), facts(other))
+    with pytest.raises(InputError, match="holds no network"):
+        training.load_network(tmp_path / "other")
+
+
+def test_facts_are_texts_with_crop_and_threshold():
+    known = facts(RESULT)
+    assert all(isinstance(text, str) for text in known.values())
+    assert json.loads(known["classes"]) == ["a", "b", "c"] and known["image_size"] == "8"
+    assert json.loads(known["metrics"]) == {"split": "test", "top1": 0.5, "loss": None}
+    assert json.loads(known["limits"]) == [{"text": "top1 >= 0.4", "value": 0.5, "met": True}]
+    assert known["crop"] == "centre" and "threshold" not in known
+    cropped = {**RESULT["dataset"], "crop": "pad"}
+    more = facts({**RESULT, "dataset": cropped, "threshold": 0.7})
+    assert (more["crop"], more["threshold"]) == ("pad", "0.7")

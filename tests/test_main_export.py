@@ -1,0 +1,146 @@
+"""`main.py --export`: files, what they say, mistakes before any training."""
+
+import importlib.util
+import json
+
+import numpy as np
+import onnx
+import pytest
+from safetensors import safe_open
+
+import main
+import predict
+import training
+from engine.results import read_result
+from tests.command_line import SMALL, complaint, evaluate, read, save
+from training.saved import logits_of
+from vision.reading import read_image
+
+pytestmark = pytest.mark.usefixtures("no_flowers")
+LIMITS = ["--constraints", "flash_kb <= 4", "ram_kb <= 1", "precision >= 0.5"]
+
+
+@pytest.fixture
+def exported(tmp_path, folder, config, capsys):
+    """The folder of an export with int8 and latency, what was printed."""
+    out = tmp_path / "exported"
+    flags = ["--dataset", folder, "--export", out, "--quantise", "--latency", *LIMITS]
+    assert evaluate("-c", config, "-t", "-e", 8, *flags) == 0
+    return out, capsys.readouterr().out
+
+
+def stored_of(config):
+    with np.load(config.parent / "predictions_test.npz") as stored:
+        return dict(stored)
+
+
+def test_the_files_and_what_they_say(exported, config):
+    out, printed = exported
+    assert {path.name for path in out.iterdir()} == {
+        *("network.onnx", "network.int8.onnx", "network.safetensors", "card.md"),
+        *("result_int8.json", "predictions_int8.npz"),
+    }
+    result = read(config.parent / "result_test.json")
+    for name in ("network.onnx", "network.int8.onnx"):
+        model = onnx.load(out / name)
+        known = {prop.key: prop.value for prop in model.metadata_props}
+        assert json.loads(known["classes"]) == ["alder", "birch", "cedar"]
+        assert json.loads(known["config"]) == SMALL and known["image_size"] == "8"
+        assert known["crop"] == "centre" and "threshold" not in known
+        texts = [limit["text"] for limit in json.loads(known["limits"])]
+        assert texts == ["flash_kb <= 4", "ram_kb <= 1", "precision >= 0.5"]
+    assert (
+        json.loads(known["metrics"])["top1"] == read(out / "result_int8.json")["metrics"]["top1"]
+    )
+    with safe_open(out / "network.safetensors", "np") as file:
+        assert json.loads(file.metadata()["metrics"])["top1"] == result["metrics"]["top1"]
+    for words in ("largest difference", "network.int8.onnx: median", "McNemar's test"):
+        assert words in printed
+
+
+def test_predictions_are_those_of_the_evaluation(exported, config, folder, capsys):
+    """PyTorch and predict.py, each from its file, against what main.py has measured."""
+    out, _ = exported
+    stored = stored_of(config)
+    files = [folder / "test" / name for name in stored["names"]]
+    network = training.load_network(out / "network.safetensors")
+    logits = logits_of(network, np.stack([read_image(file, 8) for file in files]))
+    assert np.abs(logits - stored["scores"]).max() < 1e-4
+    for name, scores in (
+        ("network.onnx", stored["scores"]),
+        ("network.int8.onnx", np.load(out / "predictions_int8.npz")["scores"]),
+    ):
+        assert predict.main([str(out / name), *map(str, files), "--json"]) == 0
+        answers = [one["answer"] for one in json.loads(capsys.readouterr().out)]
+        assert answers == [["alder", "birch", "cedar"][i] for i in scores.argmax(axis=1)]
+
+
+def test_int8_is_measured_by_the_same_limits(exported, config):
+    out, printed = exported
+    result, (int8, _) = (
+        read(config.parent / "result_test.json"),
+        read_result(out / "result_int8.json"),
+    )
+    assert [one["text"] for one in int8["constraints"]] == [
+        one["text"] for one in result["constraints"]
+    ]
+    assert int8["flash_kb"] == result["flash_kb"] and int8["ram_kb"] == result["ram_kb"]
+    assert int8["constraints"][0]["met"] and printed.count("flash_kb <= 4 met") == 2
+    assert set(int8["intervals"]) == set(result["intervals"])
+
+
+def test_int8_can_be_compared_later(exported, config, capsys):
+    out, _ = exported
+    files = [config.parent / "result_test.json", out / "result_int8.json"]
+    assert main.main(["--compare", *map(str, files)]) == 0
+    assert "McNemar" in capsys.readouterr().out
+
+
+def test_the_card(exported, config):
+    text = (exported[0] / "card.md").read_text()
+    result = read(config.parent / "result_test.json")
+    for words in (
+        *("## Limits", "## Metrics", "## Classes", "## Latency", "must not be used"),
+        *("18 images to train, 9 to test", "load_network", "python predict.py", "birch"),
+        f"| top1 | {result['metrics']['top1']:.4f}",
+        "| flash_kb <= 4 |",
+    ):
+        assert words in text, words
+    prose = text.split("```")[0].splitlines() + text.split("```")[2].splitlines()
+    assert all(len(line) <= 120 for line in prose if not line.startswith(("|", "    ")))
+
+
+def test_a_network_alone_without_int8(tmp_path, folder, config):
+    out = tmp_path / "alone"
+    assert evaluate("-c", config, "-t", "-e", 1, "--dataset", folder, "--export", out) == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {"network.onnx", "network.safetensors", "card.md"}
+    assert "int8 verdict" not in (out / "card.md").read_text()
+
+
+def test_a_diverged_network_is_not_exported(tmp_path, folder, config, capsys):
+    save(config, {**SMALL, "learning_rate_init": 1e30})
+    out = tmp_path / "out"
+    flags = ["-c", config, "-t", "-e", 2, "--dataset", folder, "--image_size", 8, "--export", out]
+    assert "diverged" in complaint(capsys, main, flags)
+    assert list(out.iterdir()) == []
+
+
+def test_mistakes_are_told_before_training(tmp_path, folder, config, monkeypatch, capsys):
+    def train(*_):
+        raise AssertionError("it was trained in vain")
+
+    monkeypatch.setattr(main, "evaluate", train)
+    out, flags = tmp_path / "out", ["--dataset", folder, "--image_size", 8]
+    wrong = ["-c", config, *flags, "-t"]
+    assert "-t True" in complaint(capsys, main, ["-c", config, *flags, "--export", out])
+    assert "one seed" in complaint(capsys, main, [*wrong, "--export", out, "--seeds", 1, 2])
+    assert "--export DIR" in complaint(capsys, main, [*wrong, "--quantise"])
+    assert "--export DIR" in complaint(capsys, main, [*wrong, "--latency"])
+    file = save(tmp_path / "file", "of somebody")
+    assert "--export" in complaint(capsys, main, [*wrong, "--export", file])
+    assert file.read_text() == "of somebody"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    err = complaint(capsys, main, [*wrong, "--export", out])
+    assert "onnx" in err and "requirements-export.txt" in err
+    assert not out.exists()
