@@ -145,7 +145,7 @@ def test_the_result_on_the_test_split(finished):
     assert set(result) == {
         *("config", "seeds", "split", "epochs", "optimizer", "metrics", "constraints"),
         *("num_params", "macs", "dataset", "predictions", "by_seed", "intervals", "layers"),
-        "found_by",
+        *("found_by", "by_class"),
     }
     assert result["config"] == read(finished["runs"] / "opt_cfg.json")
     assert (result["split"], result["epochs"], result["seeds"]) == ("test", 2, [123])
