@@ -95,10 +95,9 @@ def words(result: Mapping[str, Any]) -> Iterator[str]:
     for where, title in (("folds", "on the folds"), ("test", "on the test split")):
         if where in at:
             one = at[where]
-            line = f"    {title}: answers {one['coverage']:.1%} of {one['images']:,} images"
-            line += f", precision {one['precision']:.4f}"
+            share = f"{100 * one['coverage']:.1f} % of {one['images']:,} images"
+            yield f"    {title}: answers {share}, precision {one['precision']:.4f}"
             if where == "test":
-                line += f": {at['limit']} {'met' if one['met'] else 'MISSED'}{told(one)}"
-            yield line
+                yield f"    {at['limit']} {'met' if one['met'] else 'MISSED'}{told(one)}"
             if one["never_answered"]:
-                yield f"    {title}: never answers {', '.join(one['never_answered'])}"
+                yield f"    never answers {', '.join(one['never_answered'])}"

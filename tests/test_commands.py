@@ -146,7 +146,8 @@ def test_the_result_on_the_test_split(finished):
     result = read(finished["runs"] / "result_test.json")
     assert set(result) == {
         *("config", "seeds", "split", "epochs", "optimizer", "metrics", "constraints"),
-        *("dataset", "predictions", "by_seed", "intervals", "layers", "found_by", *STATIC),
+        *("dataset", "predictions", "by_seed", "intervals", "layers", "found_by", "by_class"),
+        *STATIC,
     }
     assert result["config"] == read(finished["runs"] / "opt_cfg.json")
     assert (result["split"], result["epochs"], result["seeds"]) == ("test", 2, [123])
