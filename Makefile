@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint install install-dev
+.PHONY: help run test test-slow gpu-check lint install install-dev
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ test: install-dev  ## the test suite, without the slow tests, two files at a tim
 
 test-slow: install-dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+gpu-check: install  ## prove the CUDA path on this machine's GPU, and measure it: minutes
+	$(BIN)/python -m benchmarks.gpu_check
 
 lint: install-dev  ## style and types
 	$(BIN)/ruff check .

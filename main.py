@@ -39,7 +39,8 @@ from engine.candidates import (
 from engine.command import command
 from engine.evaluation import check_flags, chosen_seeds
 from engine.metrics import check_bounds
-from engine.settings import SHORTHANDS, Settings, resolve, space_file
+from engine.settings import SHORTHANDS, Settings, resolve
+from engine.spaces import space_file
 from engine.stopping import not_swallowed
 from reports import comparison, thresholds
 from reports.statistics import Outcomes
@@ -51,7 +52,7 @@ from vision.metrics import label_ranks, losses
 
 log = logging.getLogger("nas")
 SETTINGS = ("seed", "folds", "optimizer", "precision", "constraints", "dataset", "data_dir")
-SETTINGS += ("image_size", "crop", "split", "space", "device", "arithmetic", "compile", "threads")
+SETTINGS += ("image_size", "crop", "split", "space", "device", "arithmetic", "threads")
 SETTINGS += ("verbosity", *SHORTHANDS)
 
 
@@ -190,8 +191,10 @@ def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict
     """The target over the test split or the folds, its images' names, and what the data set is."""
     with not_swallowed():  # torch takes seconds: after the arguments
         from target import cross_validation, train_test, training_options
+        from training.device import choose_device
         from vision.data import check_folds, noted, open_data, open_test, open_train
 
+    choose_device(settings.device)  # what is wrong with it is told before images are read
     options = training_options(settings)
     images = settings.image_size, settings.split, settings.crop
     source = open_data(settings.dataset, settings.data_dir, *images)

@@ -22,7 +22,7 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
-from engine import planning, telling
+from engine import devices, planning, telling
 from engine.arguments import Parser
 from engine.command import command
 from engine.dispatch import Dispatcher
@@ -35,8 +35,8 @@ from engine.observers import Observer, Observers
 from engine.progress import progress
 from engine.resuming import place_of_images, resumed
 from engine.run import RunFolder
-from engine.settings import Settings, read_preset, resolve, space_file, with_objective
-from engine.spaces import keep_space, own_space, tell_changed
+from engine.settings import Settings, read_preset, resolve, with_objective
+from engine.spaces import keep_space, own_space, space_file, tell_changed
 from engine.stopping import EXIT_CODES, Stop, StopSignals, not_swallowed
 from engine.tracking import tracking
 from search.evolution import Variation, survivors
@@ -173,8 +173,7 @@ def evolve(
         children = sampler.draw(population, size(planned))
         telling.warn_of(sampler.known)
         if not history.journal.trials:
-            second, workers = planning.plan(settings, 1), dispatcher.pool.workers
-            telling.estimate(target, children, planned, second, settings, workers)
+            telling.estimate(dispatcher.pool, target, children, planned, settings)
         brackets, limited = cut(shrink(planned, len(children)), most_epochs - history.epochs)
         watch.tell(Observer.generation_begins, generation, brackets)
         rank = sampler.rank_for_promotion
@@ -292,15 +291,17 @@ def run_in(
         raise InputError(f"the search space describes no network: {error!r}") from None
     measured = [*METRICS, "precision_per_batch"] if target.batch_order is not None else METRICS
     check_metrics(settings.ranking(), [*measured, *known])
+    where = devices.settled(target, settings)
     keep_space(folder, space)
     data = {**source.to_dict(), "fingerprint": fingerprint}
-    now = {"data": data, "device": str(target.device), "training_version": TRAINING_VERSION}
+    now = {"data": data, **devices.facts(where), "training_version": TRAINING_VERSION}
     folder.begin_session(settings, {**now, **planning.model_facts(settings)}, must_match)
     telling.set_up_logging(settings.verbosity, folder.log_txt)
     log.info("run %s", folder.path)
     log.info("data: %s, %d images, %d folds", source.name, len(images.labels), settings.folds)
     for line in overview(source, images):
         log.info("    %s", line)
+    devices.tell(where)
     if source.note:
         log.warning("NOTE: %s", source.note)
     if settings.space == "published":

@@ -22,13 +22,12 @@ from cnn import layer_table, static_metrics
 from training import cost
 from training.checkpoints import read_state, write_state
 from training.device import (
-    choose_device,
     flushed_denormals,
     out_of_memory_as_memory_error,
     prepare_torch,
     release_memory,
-    visible_gpus,
 )
+from training.placement import Placed
 from training.trainer import Normalization, Trainer
 from utils import canonical_json, derive_rng, derive_seed
 from vision import metrics
@@ -38,12 +37,12 @@ TRAINING_VERSION = 5  # of what a training computes, to the last bit
 METRICS = ("top3", "top1", "precision", "recall", "loss")
 
 
-class ImageTarget:
+class ImageTarget(Placed):
     """Trains a configuration once per fold and measures it on the images that the fold leaves out.
 
-    pixels: uint8 (N, S, S, 3). labels: int64 (N,) in 0..num_classes-1.
+    pixels, labels, device: see `Placed`; the labels are 0..num_classes-1.
     folds: pairs of index arrays (training images, held-out images); one pair makes a plain split.
-    optimizer, arithmetic, compiled: see `Trainer`.
+    optimizer, arithmetic: see `Trainer`.
     curve_epochs: after these, a fold is also measured on the way.
     batch_order: an order of all N images; asks for `precision_per_batch` over batches of the
     held-out images in that order.
@@ -60,42 +59,35 @@ class ImageTarget:
         *,
         optimizer: str = "adam",
         arithmetic: str = "float32",
-        compiled: bool = False,
-        device: torch.device | str = "cpu",
+        device: str = "cpu",
         threads: int = 1,
         curve_epochs: Collection[int] = (),
         batch_order: np.ndarray | None = None,
     ):
-        self.how = {"optimizer": optimizer, "arithmetic": arithmetic, "compiled": compiled}
+        self.how = {"optimizer": optimizer, "arithmetic": arithmetic}
         self._made_of = (
             (pixels, labels, num_classes, list(folds)),
             {
                 **self.how,
-                "device": str(device),
                 "threads": threads,
                 "curve_epochs": sorted(curve_epochs),
                 "batch_order": batch_order,
             },
         )
-        self.device, self.threads = torch.device(device), threads
+        super().__init__(pixels, labels, device)
+        self.threads = threads
         self.image_size, self.num_classes = pixels.shape[1], num_classes
         self.pixels, self.labels, self.folds = pixels, labels, list(folds)
         self.batch_order = batch_order
         self.curve_epochs = frozenset(curve_epochs)
-        # Resident on the device for good, as (N, S, S, 3) floats.
-        self.images = torch.from_numpy(pixels).to(self.device).float().div_(255)
-        self.targets = torch.from_numpy(labels).to(self.device)
         self._normalizations = [_normalization(pixels[train]) for train, _ in self.folds]
         self.fingerprint = self._fingerprint(pixels)
         self._pace: cost.Pace | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What a worker process gets: the images, to put on its own device."""
-        return _make, self._made_of
-
-    def environments(self) -> list[dict[str, str]]:
-        """Environment variables of a worker for each GPU; one empty one on a CPU."""
-        return visible_gpus() if self.device.type == "cuda" else [{}]
+        arguments, options = self._made_of
+        return _make, (arguments, {**options, "device": self.device_name})
 
     def cheap(self, config: Mapping[str, Any]) -> dict[str, int | float]:
         """Metrics known before training: see `cnn.static_metrics`."""
@@ -214,8 +206,10 @@ class ImageTarget:
     def estimate_memory(self, config: Mapping[str, Any]) -> int:
         """Bytes that a process needs to train this network, roughly."""
         sizes = self.image_size, self.num_classes
+        if self.device.type == "cuda":  # what trains is in the memory of the GPU
+            return cost.CUDA_BYTES
         largest = [max(len(part) for part in parts) for parts in zip(*self.folds, strict=True)]
-        return cost.memory(config, sizes, len(self.folds), largest) + 8 * self.images.numel()
+        return cost.memory(config, sizes, len(self.folds), largest) + 8 * self.pixels.size
 
     def estimate_seconds(self, config: Mapping[str, Any], epochs: int) -> float:
         """Roughly how long `evaluate` takes on this machine: for display, not for decisions."""
@@ -254,9 +248,8 @@ def training_options(settings: Any) -> dict[str, Any]:
     """What the settings say of how and where to train, as `cross_validation` takes it."""
     return {
         "optimizer": settings.optimizer,
-        "device": choose_device(settings.device),
+        "device": settings.device,
         "arithmetic": settings.arithmetic,
-        "compiled": settings.compile,
         "threads": settings.threads,
         "per_batch": settings.precision == "per_batch",
     }

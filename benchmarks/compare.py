@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import baselines
 from benchmarks.compare_tables import BUDGETS, duels, figure, regret_path, tables
-from benchmarks.problems import CLAIM, PROBLEMS, TUNE, by_name
+from benchmarks.problems import CLAIM, PROBLEMS, TUNE, by_name, lcbench
 from engine.command import command
 from engine.stopping import RESUMABLE
 from utils import InputError, nearest
@@ -33,6 +33,7 @@ from utils import InputError, nearest
 DATA = Path(__file__).resolve().parent / "data" / "compare.jsonl"
 PACKAGES = ("DEHB", "smac", "optuna", "ConfigSpace", "numpy", "scipy", "scikit-learn")
 HALVES = {"tune": list(TUNE), "claim": list(CLAIM)}
+HALVES |= {"lcbench-tune": lcbench.TUNE, "lcbench-claim": lcbench.CLAIM}
 
 
 class Unit(NamedTuple):
@@ -75,7 +76,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--problems", nargs="+", default=list(PROBLEMS), help="names, or tune or claim [all]"
+        "--problems",
+        nargs="+",
+        default=[*TUNE, *CLAIM],
+        help="names, or a half: tune, claim, lcbench-tune, lcbench-claim [tune claim]",
     )
     parser.add_argument(
         "--methods", nargs="+", default=baselines.METHODS, help=", ".join(baselines.METHODS)

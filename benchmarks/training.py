@@ -25,7 +25,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -38,33 +38,16 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
+from benchmarks.networks import PUBLISHED, config_of, plain_network
 from cnn import count_macs
 from engine.command import command
 from target import ImageTarget
 from training.device import choose_device
-from training.network import Flatten, GlobalAveragePool, assemble
-from utils import derive_rng, read_json
+from utils import derive_rng
 from vision.data import Images, open_data, open_train, stratified_folds
 
-ROOT = Path(__file__).resolve().parent.parent
 MATRIX = 2048  # side of the product's matrices
 PRODUCT_SECONDS = 1.0
-_COMMON = {"global_avg_pooling": True, "use_BN": True, "n_fc_layers": 1, "dropout_rate": 0.05}
-NETWORKS: dict[str, dict[str, Any]] = {
-    "small": {
-        **_COMMON,
-        **{"n_conv_layers": 3, "n_channels_conv_0": 64, "n_channels_conv_1": 128},
-        **{"n_channels_conv_2": 128, "kernel_size": 3, "n_channels_fc_0": 64},
-        **{"batch_size": 64, "learning_rate_init": 1e-3},
-    },
-    "middle": {
-        **_COMMON,
-        **{"n_conv_layers": 2, "n_channels_conv_0": 351, "n_channels_conv_1": 109},
-        **{"kernel_size": 5, "n_channels_fc_0": 226},
-        **{"batch_size": 280, "learning_rate_init": 1.5e-3},
-    },
-    "default": {},  # configs/default.json
-}
 EPOCHS = {"small": 12, "middle": 3, "default": 3}  # the larger ones take minutes
 # What is asked of (a)/(b), of the share of (c) and of two workers, with one thread on a CPU.
 BARS = {"small": (2.5, 0.70, 1.7), "middle": (1.25, 0.80, 1.7), "default": (1.1, 0.80, 1.7)}
@@ -119,8 +102,8 @@ def plain(task: Task, folder: str) -> float:
     batches = DataLoader(train, task.config["batch_size"], shuffle=True, generator=order)
     scored = DataLoader(held_out, task.config["batch_size"])
     started = time.perf_counter()
-    network = plain_network(task.config, task.images.pixels.shape[1], task.num_classes)
-    network.to(task.device)
+    sizes = task.images.pixels.shape[1], task.num_classes
+    network = plain_network(task.config, *sizes, task.device)
     optimizer = torch.optim.Adam(network.parameters(), lr=task.config["learning_rate_init"])
     loss_function = nn.CrossEntropyLoss()
     for _ in range(task.epochs):
@@ -137,25 +120,6 @@ def plain(task: Task, folder: str) -> float:
                 best = network(images.to(task.device)).topk(3).indices
                 right += (best == labels.to(task.device)[:, None]).any(dim=1).sum().item()
     return time.perf_counter() - started
-
-
-def plain_network(config: Mapping[str, Any], image_size: int, num_classes: int) -> nn.Sequential:
-    """The same layers in PyTorch's own form and layout (dropout apart, which is like its own)."""
-    generator = torch.Generator().manual_seed(1)
-    network = assemble(config, image_size, num_classes, generator).to_empty(device="cpu")
-    layers: list[nn.Module] = []
-    for layer in network:
-        if isinstance(layer, GlobalAveragePool):
-            layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        elif isinstance(layer, Flatten):
-            layers += [nn.Flatten()]
-        elif isinstance(layer, nn.ReLU):
-            layers += [nn.ReLU()]
-        else:
-            if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
-                layer.reset_parameters()
-            layers += [layer]
-    return nn.Sequential(*layers)
 
 
 def product(device: str, threads: int) -> float:
@@ -237,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--networks", nargs="+", choices=PUBLISHED, default=PUBLISHED)
     parser.add_argument("--pairs", type=int, default=5, help="[%(default)s]")
     parser.add_argument("--epochs", type=int, help=f"of a measurement {EPOCHS}")
     parser.add_argument("--threads", type=int, default=1, help="[%(default)s]")
@@ -261,7 +225,7 @@ def run(given: argparse.Namespace) -> None:
     print("| --- " * 11 + "|")
     for name in given.networks:
         sizes = given.epochs or EPOCHS[name], str(device), given.threads
-        config = NETWORKS[name] or read_json(ROOT / "configs" / "default.json")
+        config = config_of(name)
         task = Task(images, source.num_classes, fold, config, *sizes)
         print(row(name, task, measure(task, given.pairs)), flush=True)
 

@@ -15,7 +15,7 @@ GROUPS = {
     "search": ("seed", "space", "sampler", "hyperband", "default_first", "objective")
     + ("constraints", *SHORTHANDS),
     "budget": ("epochs", "folds", "max_time", "max_total_epochs", "max_generations"),
-    "data": ("dataset", "data_dir", "image_size"),
+    "data": ("dataset", "data_dir", "image_size", "crop"),
     "training": ("optimizer", "device", "workers"),
     "run": ("run_name", "runs_dir", "verbosity", "wandb"),
 }

@@ -13,6 +13,7 @@ from typing import Any
 
 from distributed import Client, KilledWorker, WorkerPlugin, get_worker
 
+from engine.executor import rooms_of
 from engine.machine import usable_memory
 from engine.pool import ProcessPool
 from utils import InputError
@@ -33,13 +34,7 @@ class Cluster(Executor):
     def __init__(
         self, target: Any, address: str, name: str, timeout: float, max_bytes: int | None
     ):
-        try:
-            self.client = Client(address, timeout=CONNECT_SECONDS)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"--scheduler: no Dask scheduler answers at {address!r} ({error}); allowed is an "
-                "address such as tcp://127.0.0.1:8786"
-            ) from None
+        self.client = _connected(address)
         self._plugin = Supervised(f"search of {name}", target, timeout, max_bytes)
         self.client.register_plugin(self._plugin)
         self._executor = self.client.get_executor(pure=False)
@@ -76,7 +71,12 @@ class Supervised(WorkerPlugin):
         multiprocessing.current_process()._config.pop("daemon", None)  # type: ignore[attr-defined]
         count = worker.state.nthreads
         limit = self.max_bytes or int(0.9 * usable_memory() / count)
-        self.pool = ProcessPool(self.target, count, self.timeout, limit)
+        try:
+            places = self.target.environments(count) if rooms_of(self.target) else [{}]
+        except InputError as error:  # one that came later, and has no such device
+            worker.loop.add_callback(worker.close, reason=str(error))
+            raise
+        self.pool = ProcessPool(self.target, count, self.timeout, limit, places)
 
     def teardown(self, worker: Any) -> None:
         """Ends there; called by Dask."""
@@ -84,6 +84,27 @@ class Supervised(WorkerPlugin):
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "pool"}
+
+
+def ask(address: str, question: Callable[[Any], Any], target: Any) -> dict[str, Any]:
+    """What `question(target)` says on each worker of a cluster, by their addresses.
+
+    Waits until there is one. InputError if no scheduler answers.
+    """
+    with _connected(address) as client:
+        client.wait_for_workers(1)
+        return client.run(question, target)
+
+
+def _connected(address: str) -> Client:
+    """InputError if no scheduler answers there."""
+    try:
+        return Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--scheduler: no Dask scheduler answers at {address!r} ({error}); allowed is an "
+            "address such as tcp://127.0.0.1:8786"
+        ) from None
 
 
 def _call(name: str, function: Callable[..., Any], arguments: Any, named: Any) -> dict[str, Any]:

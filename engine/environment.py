@@ -29,7 +29,7 @@ def environment() -> dict[str, Any]:
         revision = None
     versions = {
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in PACKAGES},
+        **{name: _version(name) for name in PACKAGES},
     }
     return {
         "versions": versions,
@@ -37,6 +37,14 @@ def environment() -> dict[str, Any]:
         "processor": processor_name(),
         "git_revision": revision,
     }
+
+
+def _version(package: str) -> str | None:
+    """None where a package is not installed that this run does without."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def processor_name() -> str:

@@ -12,8 +12,9 @@ import math
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from utils import InputError, without_nan
 
 log = logging.getLogger("nas")
 WORKER_BYTES = 2 * 10**9  # what `auto` allows for a worker: PyTorch and a network of usual size
+GPU_WORKER_BYTES = 4 * 10**9  # the same with CUDA and its libraries, whatever its network
 
 
 class InProcess(Executor):
@@ -51,21 +53,14 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
     """The executor that the settings ask for; at the end nothing of it is left running."""
     timeout = settings.trial_timeout or math.inf
     if settings.scheduler is not None:
-        try:
-            from engine.cluster import Cluster
-        except ImportError:
-            raise InputError(
-                "--scheduler needs Dask: python -m pip install -r requirements-cluster.txt"
-            ) from None
-
-        executor: Any = Cluster(
-            target, settings.scheduler, run_name, timeout, memory_bound(settings)
-        )
+        bound = memory_bound(settings)
+        executor: Any = cluster().Cluster(target, settings.scheduler, run_name, timeout, bound)
     elif settings.workers == "0":
         executor = InProcess(target)
     else:
-        places = target.environments() if hasattr(target, "environments") else [{}]
-        count = number_of_workers(settings, sum(map(bool, places)))
+        rooms = rooms_of(target)
+        count = number_of_workers(settings, rooms)
+        places = target.environments(count) if rooms else [{}]
         limit = memory_bound(settings) or int(0.9 * usable_memory() / count)
         executor = ProcessPool(target, count, timeout, limit, places)
         log.info("workers: %d, each within %.1f GB of memory", count, limit / 1e9)
@@ -75,13 +70,34 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
         executor.shutdown(cancel_futures=True)
 
 
-def number_of_workers(settings: Settings, gpus: int) -> int:
-    """As the setting says; `auto` is one for each GPU, else what cores and memory allow."""
+def cluster() -> ModuleType:
+    """The module of clusters; InputError where Dask is not installed."""
+    try:
+        import engine.cluster
+    except ImportError:
+        raise InputError(
+            "--scheduler needs Dask: python -m pip install -r requirements-cluster.txt"
+        ) from None
+    return engine.cluster
+
+
+def rooms_of(target: Any) -> list[int]:
+    """Trainings that fit at a time on each GPU of this machine; none if it trains on the CPU."""
+    found = target.devices() if hasattr(target, "devices") else []
+    return [one["room"] for one in found if one["device"] != "cpu"]
+
+
+def number_of_workers(settings: Settings, rooms: Sequence[int]) -> int:
+    """As the setting says; `auto` is what cores, memory and the rooms on GPUs allow.
+
+    A GPU has several workers, as small networks leave it idle between their kernels.
+    """
     if settings.workers != "auto":
         return int(settings.workers)
-    if gpus:
-        return gpus
-    return max(1, min(usable_cores() // settings.threads, usable_memory() // WORKER_BYTES))
+    cores, memory = usable_cores() // settings.threads, usable_memory()
+    if rooms:
+        return max(len(rooms), min(cores, memory // GPU_WORKER_BYTES, sum(rooms)))
+    return max(1, min(cores, memory // WORKER_BYTES))
 
 
 def memory_bound(settings: Settings) -> int | None:
@@ -123,6 +139,16 @@ def evaluate(
         with contextlib.suppress(Exception):  # the result counts
             target.release_memory()
     outcome["observed"] = {**observed, "seconds": round(time.monotonic() - started, 3)}
+    return outcome
+
+
+def guess_seconds(target: Any, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The target's own estimates of an epoch of each configuration, as an outcome: `seconds`."""
+    outcome: dict[str, Any] = {"status": "ok", "error": None, "observed": {}}
+    try:
+        outcome["seconds"] = [target.estimate_seconds(copy.deepcopy(dict(c)), 1) for c in configs]
+    except Exception as exception:
+        outcome |= {"status": "failed", "error": f"{type(exception).__name__}: {exception}"}
     return outcome
 
 

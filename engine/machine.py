@@ -1,15 +1,16 @@
 """Cores, threads and memory: of this machine, and of a process."""
 
 import os
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import psutil
+LINUX = sys.platform == "linux"  # tells all of this in /proc; elsewhere psutil knows some
 
 
 def usable_cores() -> int:
     """Cores that this process may use: by its affinity, and by the quota of its container."""
-    cores = float(len(psutil.Process().cpu_affinity()) if psutil.LINUX else os.cpu_count() or 1)
+    cores = float(len(os.sched_getaffinity(0)) if LINUX else os.cpu_count() or 1)
     quota, period = _words("/sys/fs/cgroup/cpu.max", 2)
     if quota.isdigit() and period.isdigit():
         cores = min(cores, int(quota) / int(period))
@@ -27,12 +28,17 @@ def one_thread() -> AbstractContextManager:
 def usable_memory() -> int:
     """Bytes that are free for new work: of the machine, and of its container."""
     (limit,), (used,) = (_words(f"/sys/fs/cgroup/memory.{what}", 1) for what in ("max", "current"))
-    free = psutil.virtual_memory().available
+    free = _free_memory()
     return min(free, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else free
 
 
 def resident_memory(pid: int) -> int:
     """Bytes of a process in memory; 0 if there is no such process."""
+    if LINUX:
+        pages = _words(f"/proc/{pid}/statm", 7)[1]
+        return int(pages or 0) * os.sysconf("SC_PAGE_SIZE")
+    import psutil
+
     try:
         return psutil.Process(pid).memory_info().rss
     except psutil.Error:
@@ -56,6 +62,16 @@ def peak_memory() -> int | None:
     except OSError:
         pass
     return None
+
+
+def _free_memory() -> int:
+    """Bytes of the machine's memory that new work can have."""
+    if LINUX:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
+    import psutil
+
+    return psutil.virtual_memory().available
 
 
 def _words(path: str, count: int) -> list[str]:

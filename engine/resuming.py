@@ -78,9 +78,12 @@ def differences(
     """
     versions = [("versions", name) for name in ("torch", "numpy", "scipy", "ConfigSpace")]
     facts = [(name,) for name in ("training_version", "model_version", "device", "processor")]
-    for path in (("data", "fingerprint"), *facts, *versions):
-        old, new = before, after
+    same = before.get("device") == after.get("device")  # else there is nothing more to say of it
+    gpu = [("gpu", name) for name in after.get("gpu") or {}] if same else []
+    for path in (("data", "fingerprint"), *facts, *gpu, *versions):
+        old: Any = before
+        new: Any = after
         for name in path:
-            old, new = old.get(name, {}), new.get(name, {})
+            old, new = ((one or {}).get(name, {}) for one in (old, new))
         if old != new:
             yield " ".join(path), old or "not noted", new

@@ -20,14 +20,13 @@ SHORTHANDS = {
     "constraint_max_model_size": ("num_params <= ", "upper limit of the number of parameters"),
     "constraint_min_precision": ("precision >= ", "lower limit of the precision"),
 }
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-# Search spaces that come with the program, in configs/.
-SPACES = {"published": "space.json", "modern": "space_modern.json"}
 # Defaults of the guided sampler, where they differ.
 GUIDED = {"pop_size": 12, "num_children": 5}
-# Settings of earlier versions, as the published search had them; any other value was guided.
+# Settings of earlier versions, and the value at which they changed nothing. Those of the first
+# two lines made what the guided sampler is now.
 FORMER = {"initial": "full", "generation": "round", "local_mutation": 0, "immigrants": 0}
 FORMER |= {"proposals": 1, "margin": 0, "bold_every": 0, "promotion": "measured"}
+REMOVED = {**FORMER, "compile": False}
 OBJECTIVE, OBJECTIVE_OF_FEW = "maximize top3", "maximize top1"
 FEW_CLASSES = 10  # with fewer, top-3 tells networks apart badly: with three it is 1 for each
 MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
@@ -121,9 +120,6 @@ class Settings:
         "of training; the others are faster on many GPUs, and results differ",
         choices=("float32", "tf32", "bfloat16"),
     )
-    compile: bool = _setting(
-        False, "torch.compile each network: pays for long trainings only, and results differ"
-    )
     threads: int = _setting(1, "CPU threads of a training; results depend on it", low=1, high=1024)
     workers: str = _setting(
         "auto",
@@ -206,8 +202,11 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
     values: dict[str, Any] = {}
     for layer in layers:
         for name in layer:
-            if name not in FIELDS and name not in SHORTHANDS:
-                raise InputError(f"{name!r} is no setting{former_or_nearest(name)}")
+            if name in REMOVED and layer[name] != REMOVED[name]:
+                instead = "'sampler' guided" if name in FORMER else "to leave it out"
+                raise InputError(f"{name} {layer[name]!r} is gone: allowed is {instead}")
+            if name not in FIELDS and name not in SHORTHANDS and name not in REMOVED:
+                raise InputError(f"{name!r} is no setting{nearest(name, [*FIELDS, *SHORTHANDS])}")
         values |= {k: _from_json(FIELDS[k], value) for k, value in layer.items() if k in FIELDS}
         for name, (prefix, _) in SHORTHANDS.items():
             if name in layer:
@@ -222,13 +221,6 @@ def of_record(values: Mapping[str, Any]) -> dict[str, Any]:
     guided = any(values.get(name, usual) != usual for name, usual in FORMER.items())
     kept = {name: value for name, value in values.items() if name not in FORMER}
     return {**kept, "sampler": "guided"} if guided else kept
-
-
-def former_or_nearest(name: str) -> str:
-    """What to use in place of a name that is no setting."""
-    if name in FORMER:
-        return " any more: 'sampler' guided has taken its place"
-    return nearest(name, [*FIELDS, *SHORTHANDS])
 
 
 def _with_bound(
@@ -275,12 +267,6 @@ def with_objective(settings: Settings, num_classes: int) -> Settings:
     """The settings with an objective for so many classes, if they have none."""
     usual = OBJECTIVE_OF_FEW if num_classes < FEW_CLASSES else OBJECTIVE
     return dataclasses.replace(settings, objective=settings.objective or usual)
-
-
-def space_file(name: str | None) -> Path:
-    """The file of a search space, by its name or path; None is what older runs have."""
-    known = SPACES.get(name or Settings.space)
-    return CONFIGS / known if known else Path(str(name))
 
 
 def _check(item: dataclasses.Field, value: Any) -> None:

@@ -9,14 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from engine.run import RunFolder
-from engine.settings import space_file
+from engine.settings import Settings
 from search.space import Space
 from utils import InputError, canonical_json, without_nan, write_json
 
 log = logging.getLogger("nas")
 COPY = "space.json"
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+# Search spaces that come with the program, in configs/.
+SPACES = {"published": "space.json", "modern": "space_modern.json"}
 # Who wrote a space, and how, is no part of it.
 _NO_PART = ("name", "python_module_version", "format_version")
+
+
+def space_file(name: str | None) -> Path:
+    """The file of a search space, by its name or path; None is what older runs have."""
+    known = SPACES.get(name or Settings.space)
+    return CONFIGS / known if known else Path(str(name))
 
 
 def own_space(run: Path, named: str | None) -> Path:

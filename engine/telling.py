@@ -1,16 +1,19 @@
 """What a search says to people: estimates, the best so far, the summary at its end."""
 
-import copy
+import functools
 import logging
 import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from engine.command import go_on_without_output
+from engine.executor import guess_seconds
 from engine.journal import used_seconds
+from engine.planning import plan
 from engine.settings import Settings
 from search.constraints import Ranking
 from search.generation import total_charged
@@ -53,18 +56,31 @@ def warn_of(known: Known) -> None:
 
 
 def estimate(
-    target: Any,
-    children: Sequence[Child],
-    first: Sequence[Bracket],
-    second: Sequence[Bracket],
-    settings: Settings,
-    workers: int,
+    pool: Any, target: Any, children: Sequence[Child], first: Sequence[Bracket], settings: Settings
 ) -> None:
-    """Says before the first job how long two generations will take, if the target can guess."""
+    """Says how long two generations will take, if the target can guess.
+
+    Who trains guesses, before the first job; what is said comes as soon as that is known.
+    """
     if not hasattr(target, "estimate_seconds") or not children:
         return
-    guesses = [target.estimate_seconds(copy.deepcopy(child.config), 1) for child in children]
-    per_epoch = sum(guesses) / len(guesses) / workers
+    configs = [child.config for child in children]
+    told = functools.partial(_tell_estimate, first, settings, pool)
+    pool.submit(guess_seconds, configs).add_done_callback(told)
+
+
+def _tell_estimate(
+    first: Sequence[Bracket], settings: Settings, pool: Any, guessed: Future
+) -> None:
+    """Says what was guessed, if anything was."""
+    if guessed.cancelled() or guessed.exception():  # the search has ended before
+        return
+    guesses = guessed.result().get("seconds")
+    if not guesses:
+        log.debug("no estimate of the time: %s", guessed.result()["error"])
+        return
+    per_epoch = sum(guesses) / len(guesses) / pool.workers
+    second = plan(settings, 1)
     times = [per_epoch * total_epochs(brackets) for brackets in (first, second)]
     words = [in_words(seconds) for seconds in times]
     log.info("estimated time: %s for the first generation, %s for the next one", *words)

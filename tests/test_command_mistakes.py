@@ -75,12 +75,18 @@ def test_limits_that_no_network_meets(tmp_path, folder, capsys):
 
 
 def test_cuda_where_there_is_none(tmp_path, folder, config, monkeypatch, capsys):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     arguments = [*TINY, "--dataset", folder, "--device", "cuda"]
     check_complaint(capsys, tmp_path / "runs", arguments, "--device cuda", "cpu")
     assert "cpu" in complaint(
         capsys, main, ["-c", config, "--dataset", folder, "--device", "cuda"]
     )
+
+
+def test_main_names_a_gpu_that_is_of_no_use(folder, config, monkeypatch, capsys):
+    monkeypatch.setattr("training.device.refusal", lambda: "Some GPU has no kernels here")
+    err = complaint(capsys, main, ["-c", config, "--dataset", folder, "--device", "cuda"])
+    assert "--device cuda: Some GPU has no kernels here; use --device cpu or auto" in err
 
 
 def test_a_space_that_is_none(tmp_path, folder, capsys):

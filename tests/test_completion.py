@@ -38,7 +38,7 @@ def scripts(tmp_path_factory):
         ("main.py --se", {"--seed", "--seeds"}),
         ("python main.py --see", {"--seed", "--seeds"}),
         ("python3 ./main.py -c winn", {"winner.json"}),
-        ("python main.py --seeds 1 2 --com", {"--compare", "--compile"}),
+        ("python main.py --seeds 1 2 --com", {"--compare"}),
         ("python /somewhere/optimizer.py --sampler ra", {"random"}),
         ("python optimizer.py --hyperband F", {"False"}),
         ("python optimizer.py --constraint_mi", {"--constraint_min_precision"}),

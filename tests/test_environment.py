@@ -26,3 +26,9 @@ def test_processors_of_one_name_are_told_apart(tmp_path, monkeypatch, text, name
     if text is not None:
         utils.CPUINFO.write_text(text)
     assert environment.processor_name() == (name or platform.processor() or platform.machine())
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
+    monkeypatch.setattr(environment, "PACKAGES", ("numpy", "no-such-package"))
+    versions = environment.environment()["versions"]
+    assert versions["no-such-package"] is None and versions["numpy"]

@@ -4,7 +4,6 @@ import copy
 import gc
 import os
 import random
-import shutil
 import types
 import warnings
 
@@ -17,7 +16,6 @@ from target import ImageTarget, cross_validation, published_order, train_test
 from tests.trainings import (
     CLASSES,
     CONFIG,
-    CUDA,
     bits,
     flat,
     images_of,
@@ -26,9 +24,7 @@ from tests.trainings import (
     same_logits,
     without_curve,
 )
-from training.device import choose_device
 from training.trainer import Trainer
-from utils import InputError
 from vision.data import Images
 from vision.metrics import macro_precision, macro_recall
 
@@ -382,32 +378,10 @@ def test_the_figure_per_batch_is_measured_on_request_only():
 # ---------------------------------------------------------------------------------------- devices
 
 
-def test_cuda_without_cuda_is_an_input_error(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="--device cuda.*cpu or auto"):
-        choose_device("cuda")
-    assert choose_device("auto").type == choose_device("cpu").type == "cpu"
-
-
-def test_cuda_is_taken_where_it_is(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device("auto").type == choose_device("cuda").type == "cuda"
-    assert choose_device("cpu").type == "cpu"
-
-
 def test_training_is_prepared_for_exact_repetition():
     make_target(threads=1).trainer(CONFIG, 4, 0)
     assert torch.are_deterministic_algorithms_enabled() and torch.get_num_threads() == 1
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")
-
-
-@pytest.mark.skipif(not CUDA, reason="PyTorch sees no CUDA device here")
-def test_training_on_cuda_continues_exactly(tmp_path):
-    target = make_target(device="cuda")
-    result = target.evaluate(CONFIG, 12, 4)
-    assert np.isfinite(result["loss"])
-    stepped, logits = in_steps(tmp_path / "a.pt", device="cuda")
-    assert bits(stepped) == bits(result) and same_logits(logits, target.logits)
 
 
 def test_training_leaves_the_arithmetic_of_the_process_alone():
@@ -471,12 +445,3 @@ def test_a_state_of_another_arithmetic_is_not_taken_over(tmp_path, saved, after_
     path.write_bytes(saved)
     other = make_target(arithmetic="bfloat16").evaluate(CONFIG, 3, 4, path)
     assert bits(other) != bits(after_three)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
-def test_compiled_training_continues_bit_for_bit_and_is_near_the_plain_one(tmp_path, after_three):
-    result = make_target(compiled=True).evaluate(CONFIG, 3, 4)
-    stepped, _ = in_steps(tmp_path / "a.pt", steps=(1, 3), compiled=True)
-    assert bits(stepped) == bits(result)
-    assert result["loss"] == pytest.approx(after_three["loss"], rel=0.02)

@@ -1,42 +1,53 @@
 """The benchmark of the target's pace, on the embedded flowers: that it measures what it says."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import training
-from benchmarks.training import Rates, Task, macs_of, plain_network, row
+from benchmarks import networks, training
+from benchmarks.networks import PUBLISHED, config_of, plain_network
+from benchmarks.training import Rates, Task, macs_of, row
 from cnn import count_macs, count_parameters
+from search.space import Space
 from training.network import Flatten, GlobalAveragePool
-from utils import read_json
 from vision.data import Images, open_data, open_train, stratified_folds
+
+SPACES = Path(__file__).resolve().parent.parent / "configs"
 
 
 @pytest.fixture
 def small():
     images, labels = np.zeros((30, 16, 16, 3), np.uint8), np.arange(30) % 3
     fold = np.arange(20), np.arange(20, 30)
-    config = training.NETWORKS["small"]
+    config = config_of("small")
     return Task(Images(images, labels, ("",) * 30), 3, fold, config, 2, "cpu", 1)
 
 
 def test_the_three_networks_are_those_of_the_table(space):
+    configs = {name: config_of(name) for name in PUBLISHED}
     widths = {
         name: [config[f"n_channels_conv_{i}"] for i in range(config["n_conv_layers"])]
-        for name, config in training.NETWORKS.items()
-        if config
+        for name, config in configs.items()
     }
-    assert widths == {"small": [64, 128, 128], "middle": [351, 109]}
-    assert set(training.BARS) == set(training.NETWORKS)
-    for config in filter(None, training.NETWORKS.values()):
+    assert widths == {
+        "small": [64, 128, 128],
+        "middle": [351, 109],
+        "default": [457, 511, 38],
+    }
+    assert set(training.BARS) == set(PUBLISHED)
+    for config in configs.values():
         assert space.adopt(config)[1] == []
+    modern = Space.load(SPACES / "space_modern.json")
+    for name in set(networks.NETWORKS) - set(PUBLISHED):
+        assert modern.adopt(config_of(name))[1] == []
 
 
 def test_the_plain_network_is_as_large_and_has_no_layer_of_ours():
     for change in ({}, {"global_avg_pooling": False}):
-        config = {**training.NETWORKS["small"], **change}
+        config = {**config_of("small"), **change}
         network = plain_network(config, 16, 17)
         assert sum(p.numel() for p in network.parameters()) == count_parameters(config)
         assert not any(isinstance(layer, Flatten | GlobalAveragePool) for layer in network)
@@ -71,7 +82,7 @@ def test_files_are_the_images_of_the_fold(tmp_path):
     images, _ = open_train(source)
     held_out = stratified_folds(images.labels, 3, np.random.default_rng(1))[0]
     fold = np.setdiff1d(np.arange(len(images.labels)), held_out), held_out
-    config = read_json(training.ROOT / "configs" / "default.json")
+    config = config_of("default")
     task = Task(images, 17, fold, config, 1, "cpu", 1)
     training.write_files(task, tmp_path)
     written = sorted(int(path.stem) for path in (tmp_path / "held_out").rglob("*.jpg"))

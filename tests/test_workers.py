@@ -6,9 +6,11 @@ import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from stubs import (
     Misbehaving,
     StubTarget,
@@ -21,6 +23,7 @@ from stubs import (
 
 from engine import executor
 from engine import pool as pool_module
+from engine.devices import facts, settled
 from engine.dispatch import Dispatcher
 from engine.executor import number_of_workers, open_executor
 from engine.journal import Journal
@@ -330,14 +333,25 @@ def test_auto_is_what_cores_and_memory_allow(monkeypatch):
     assert 1 <= usable_cores() <= os.cpu_count() and usable_memory() > 0
     monkeypatch.setattr(executor, "usable_cores", lambda: 8)
     monkeypatch.setattr(executor, "usable_memory", lambda: 100 * GIGABYTE)
-    assert number_of_workers(resolve({}), 0) == 8
-    assert number_of_workers(resolve({"threads": 3}), 0) == 2
-    assert number_of_workers(resolve({"threads": 16}), 0) == 1
-    assert number_of_workers(resolve({}), 1) == 1  # GPU
-    assert number_of_workers(resolve({}), 4) == 4
-    assert number_of_workers(resolve({"workers": "3"}), 4) == 3
+    assert number_of_workers(resolve({}), []) == 8
+    assert number_of_workers(resolve({"threads": 3}), []) == 2
+    assert number_of_workers(resolve({"threads": 16}), []) == 1
     monkeypatch.setattr(executor, "usable_memory", lambda: 5 * GIGABYTE)
-    assert number_of_workers(resolve({}), 0) == 2
+    assert number_of_workers(resolve({}), []) == 2
+
+
+def test_auto_is_several_a_gpu_as_far_as_they_have_room(monkeypatch):
+    monkeypatch.setattr(executor, "usable_cores", lambda: 8)
+    monkeypatch.setattr(executor, "usable_memory", lambda: 100 * GIGABYTE)
+    assert number_of_workers(resolve({}), [1]) == 1
+    assert number_of_workers(resolve({}), [3]) == 3
+    assert number_of_workers(resolve({}), [3, 2]) == 5
+    assert number_of_workers(resolve({}), [60]) == 8  # the cores
+    assert number_of_workers(resolve({"threads": 2}), [60]) == 4
+    assert number_of_workers(resolve({}), [1] * 12) == 12  # none is left idle
+    assert number_of_workers(resolve({"workers": "3"}), [60]) == 3
+    monkeypatch.setattr(executor, "usable_memory", lambda: 9 * GIGABYTE)
+    assert number_of_workers(resolve({}), [60]) == 2  # CUDA takes the machine's memory, too
 
 
 @pytest.mark.parametrize("value", ["autp", "-1", "1.5", "1025", "", "two"])
@@ -403,6 +417,36 @@ def test_a_cluster_makes_the_same_search(space, flowers, cluster, tmp_path, give
     assert lines(found.trials) == lines(alone.trials)
     assert len({trial.observed["worker"] for trial in found.trials}) == 2
     assert not (tmp_path / "cluster" / "checkpoints").exists()
+
+
+def test_devices_are_those_of_the_workers(cluster, monkeypatch):
+    """Asked there: what the machine of the driver has does not matter."""
+    source = open_data("synthetic", None, 8, 1)
+    images, _ = open_train(source)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name in ("auto", "cpu"):
+        target = cross_validation(images, source.num_classes, 2, 5, device=name)
+        settings = resolve({"scheduler": cluster, "device": name})
+        assert facts(settled(target, settings)) == {"device": "cpu", "gpu": None}
+        assert target.device_name == "cpu"
+    target = cross_validation(images, source.num_classes, 2, 5, device="cuda")
+    with pytest.raises(InputError, match="--device cuda: PyTorch sees no CUDA device here"):
+        settled(target, resolve({"scheduler": cluster, "device": "cuda"}))
+
+
+def test_a_worker_that_comes_later_without_a_gpu_is_closed(monkeypatch):
+    engine_cluster = pytest.importorskip("engine.cluster", reason="needs requirements-cluster.txt")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    source = open_data("synthetic", None, 8, 1)
+    images, _ = open_train(source)
+    target = cross_validation(images, source.num_classes, 2, 5, device="cuda")
+    asked = []
+    worker = SimpleNamespace(state=SimpleNamespace(nthreads=1), close="close")
+    worker.loop = SimpleNamespace(add_callback=lambda what, reason: asked.append((what, reason)))
+    with pytest.raises(InputError, match="--device cuda"):
+        engine_cluster.Supervised("run", target, 1.0, None).setup(worker)
+    ((what, reason),) = asked
+    assert what == "close" and "PyTorch sees no CUDA device" in reason
 
 
 def test_faults_on_a_cluster_are_results_too(space, first_members, cluster):

@@ -43,7 +43,6 @@ MODERN = {
     "mixup": 0.3,
 }
 RUNGS = (3, 6, 12)
-CUDA = torch.cuda.is_available()
 
 
 class Recorder(ImageTarget):

@@ -5,6 +5,13 @@ A trained network of `main.py --export DIR`, in one line:
     network = training.load_network("DIR/network.safetensors")
 """
 
-from training.saved import load_network
+from pathlib import Path
 
-__all__ = ["load_network"]
+from torch import nn
+
+
+def load_network(path: str | Path) -> nn.Sequential:
+    """See `training.saved.load_network`."""
+    from training import saved  # training itself needs no safetensors
+
+    return saved.load_network(path)

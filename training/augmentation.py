@@ -4,6 +4,7 @@ Every random number comes from the generator that is given. The number of draws 
 batch alone, not on what is switched on.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ class Augmentation:
         factors = 1 + self.color * (2 * draws - 1)
         brightness, contrast, saturation = factors[:, :, None, None, None]
         x = x * brightness
-        grey = (x * x.new_tensor(GREY)).sum(dim=3, keepdim=True)
+        grey = (x * _luma(x.device)).sum(dim=3, keepdim=True)
         x = torch.lerp(grey, x, saturation)
         return torch.lerp(grey.mean(dim=(1, 2), keepdim=True), x, contrast)
 
@@ -94,3 +95,9 @@ class Augmentation:
         places = torch.arange(side, device=x.device)
         inside = (places >= starts[:, :, None]) & (places < starts[:, :, None] + width)
         return (inside[0][:, :, None] & inside[1][:, None, :])[..., None]
+
+
+@functools.cache
+def _luma(device: torch.device) -> torch.Tensor:
+    """GREY on a device: made once, as each copy from the host would wait for the device."""
+    return torch.tensor(GREY, device=device)

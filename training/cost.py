@@ -10,6 +10,7 @@ from cnn import count_activations, count_macs, count_parameters
 from training.trainer import SCORING_BATCH, Trainer
 
 BASE_BYTES = 880 * 10**6  # a process with PyTorch and a network of nearly no size
+CUDA_BYTES = 3 * 10**9  # of the machine, a process with PyTorch and CUDA; 2 to 4 GB are told
 TINY, LARGER = (4, 4), (64, 64)  # channels and batch size of the networks that tell the pace
 
 

@@ -1,7 +1,9 @@
 """Where networks are trained: the device, what results may depend on there, and its memory."""
 
 import ctypes
+import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,21 +12,77 @@ import torch
 
 from utils import InputError
 
+NO_GPU = "PyTorch sees no CUDA device here"
+log = logging.getLogger("nas")
+MEMORY_SHARE = "NAS_GPU_MEMORY_SHARE"  # variable of a worker: its share of its GPU's memory
+LAST_WITH_OLD_GPUS = "cu126"  # the CUDA of PyTorch's wheels that still has kernels for old GPUs
+FIRST_BY_DEFAULT = (7, 5)  # compute capability from which on the other wheels have kernels
+# What CUDA and its libraries say where their own allocations fail; the rest is OutOfMemoryError.
+OUT_OF_MEMORY = (
+    *("can't allocate memory", "CUDA error: out of memory"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+)
+
 
 def choose_device(name: str) -> torch.device:
-    """'auto', 'cpu' or 'cuda' -> the device; InputError for cuda where there is none."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "--device cuda: PyTorch sees no CUDA device here; use --device cpu or auto"
-        )
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    """'auto', 'cpu' or 'cuda' -> the device of the process that trains; starts CUDA if it can.
+
+    'auto' is the CPU where a GPU is of no use, with a note. InputError for 'cuda' there.
+    """
+    why = refusal() if name != "cpu" else None
+    if name == "cpu" or (name == "auto" and why):
+        if why and torch.cuda.device_count():
+            log.warning("NOTE: %s: training on the CPU", why)
+        return torch.device("cpu")
+    if why:
+        raise InputError(no_cuda(why))
+    if share := os.environ.get(MEMORY_SHARE):
+        torch.cuda.set_per_process_memory_fraction(float(share), 0)
+    return torch.device("cuda")
 
 
-def visible_gpus() -> list[dict[str, str]]:
-    """For each GPU that this process sees, the variable by which another will see it alone."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
-    return [{"CUDA_VISIBLE_DEVICES": name.strip()} for name in names]
+def no_cuda(why: str) -> str:
+    """A sentence for who asked for CUDA where there is none."""
+    return f"--device cuda: {why}; use --device cpu or auto"
+
+
+def refusal(number: int = 0) -> str | None:
+    """Why a GPU cannot train here: found by running one kernel on it. None if it can."""
+    if torch.cuda.device_count() == 0:
+        return NO_GPU
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of GPUs that are too old: the sentence says more
+            torch.ones(1, device=f"cuda:{number}").add_(1).item()
+    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch without CUDA
+        if "no kernel image" in str(error):
+            return _too_old(number)
+        return f"the GPU cannot be used ({str(error).splitlines()[0].rstrip('.')})"
+    return None
+
+
+def _too_old(number: int) -> str:
+    """Names a GPU for which PyTorch has no kernels, and the wheel that may have them."""
+    name = torch.cuda.get_device_name(number)
+    capability = torch.cuda.get_device_capability(number)
+    version = torch.__version__.partition("+")[0]
+    words = f"{name} has compute capability {'.'.join(map(str, capability))}, and this PyTorch "
+    words += f"({torch.__version__}) has kernels for {' '.join(torch.cuda.get_arch_list())} only"
+    if capability >= FIRST_BY_DEFAULT:
+        return words
+    wheel = f"https://download.pytorch.org/whl/{LAST_WITH_OLD_GPUS}"
+    return f"{words} (pip install torch=={version} --index-url {wheel} may have them)"
+
+
+def layout(device: torch.device, arithmetic: str) -> torch.memory_format:
+    """How activations and weights lie in memory.
+
+    channels_last, but for float32 on a GPU: without tensor cores convolutions are slower that way
+    (pytorch issue 44943: 2.76 s instead of 1.68 s). `benchmarks/gpu_check.py` measures both.
+    """
+    if device.type == "cuda" and arithmetic == "float32":
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def prepare_torch(threads: int, arithmetic: str = "float32") -> None:
@@ -76,7 +134,7 @@ def release_memory() -> None:
     malloc_trim = _glibc("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # only where this process trains on a GPU
         torch.cuda.empty_cache()
 
 
@@ -86,8 +144,8 @@ def out_of_memory_as_memory_error() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        short = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-        if not short:
+        said = any(words in str(error) for words in OUT_OF_MEMORY)
+        if not said and not isinstance(error, torch.OutOfMemoryError):
             raise
         raise MemoryError(str(error).splitlines()[0]) from None
 

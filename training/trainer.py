@@ -1,15 +1,15 @@
 """A network in training: everything that continues it exactly, in memory and on disk."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from schedulefree import AdamWScheduleFree
 from torch import nn
 
 from training.augmentation import Augmentation
+from training.device import layout
 from training.network import assemble, build_network
 from utils import derive_seed
 
@@ -45,8 +45,7 @@ class Trainer:
     optimizer: 'adam' or 'adamw' with a constant learning rate, or 'schedule-free': AdamW that
     keeps an average of its weights, which is what is measured (Defazio et al. 2024).
     arithmetic: 'float32', 'tf32' (as float32 where there is no such GPU) or 'bfloat16' (layers
-    that bear it; weights, moments and loss stay float32). compiled: the training step runs as code
-    that torch.compile makes, on a GPU as CUDA graphs; needs a C++ compiler, or Triton for a GPU.
+    that bear it; weights, moments and loss stay float32).
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class Trainer:
         device: torch.device,
         seed: int,
         arithmetic: str = "float32",
-        compiled: bool = False,
     ):
         self.batch_size = int(config["batch_size"])
         self.device = device
@@ -73,20 +71,21 @@ class Trainer:
         weights = torch.Generator().manual_seed(derive_seed(seed, "weights"))
         sizes = config, image_size, num_classes
         built = build_network(*sizes, init_generator=weights, dropout_generator=self.dropout)
+        self.layout = self.chosen_layout(arithmetic)
         self.network = nn.Sequential(Normalize(normalization), *built).to(device)
+        self.network.to(memory_format=self.layout)
         self.average: nn.Module | None = None
         if self.averages(optimizer):
             bare = assemble(*sizes).to_empty(device=device)
             self.average = nn.Sequential(Normalize(normalization).to(device), *bare)
-            self.average.to(memory_format=torch.channels_last)
+            self.average.to(memory_format=self.layout)
         self.optimizer = self._optimizer(optimizer, config)
         self.label_smoothing = float(config.get("label_smoothing", 0.0))
         self.bfloat16 = arithmetic == "bfloat16"
-        self.forward: Callable[[torch.Tensor], torch.Tensor] = self.network
-        if compiled:
-            torch.compiler.reset()  # else code of networks before counts against a limit
-            mode = "reduce-overhead" if device.type == "cuda" else "default"
-            self.forward = torch.compile(self.network, dynamic=False, mode=mode)
+
+    def chosen_layout(self, arithmetic: str) -> torch.memory_format:
+        """How weights and activations lie in memory."""
+        return layout(self.device, arithmetic)
 
     def averages(self, optimizer: str) -> bool:
         """Whether an average of the weights is what is measured."""
@@ -96,6 +95,8 @@ class Trainer:
         rate = config["learning_rate_init"]
         if name != SCHEDULE_FREE:
             return OPTIMIZERS[name](list(self.network.parameters()), lr=rate, fused=True)
+        from schedulefree import AdamWScheduleFree  # the others do without the package
+
         optimizer = AdamWScheduleFree(self.decayed(config.get("weight_decay", 0.0)), lr=rate)
         optimizer.train()  # for good: what is measured is a copy
         return optimizer
@@ -127,7 +128,7 @@ class Trainer:
         for numbers in batches:
             x, weights = self.augmentation.batch(images, numbers, self.fill, self.augment)
             with self._reduced():
-                logits = self.forward(x)
+                logits = self.network(x.contiguous(memory_format=self.layout))
             self.optimizer.zero_grad(set_to_none=True)
             self._loss(logits.float(), labels[numbers], weights).backward()
             self.step()
@@ -190,8 +191,8 @@ class Trainer:
             norm.momentum = None  # the mean over batches of nearly the same size
             norm.train()
         with self._reduced():
-            for batch in images.permute(0, 3, 1, 2).chunk(-(-len(images) // SCORING_BATCH)):
-                network(batch)
+            for batch in images.chunk(-(-len(images) // SCORING_BATCH)):
+                network(self._laid(batch))
 
     @torch.no_grad()
     def scores(self, images: torch.Tensor, training_images: torch.Tensor) -> np.ndarray:
@@ -200,9 +201,13 @@ class Trainer:
         training_images: those of `measured`.
         """
         network = self.measured(training_images)
-        batches = images.permute(0, 3, 1, 2).split(SCORING_BATCH)
         with self._reduced():
-            return torch.cat([network(batch) for batch in batches]).float().cpu().numpy()
+            scores = [network(self._laid(batch)) for batch in images.split(SCORING_BATCH)]
+            return torch.cat(scores).float().cpu().numpy()
+
+    def _laid(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, S, S, 3) -> (n, 3, S, S), as the network's weights lie."""
+        return images.permute(0, 3, 1, 2).contiguous(memory_format=self.layout)
 
     def state(self) -> dict[str, Any]:
         """All that continues the training exactly: tensors and plain types only."""

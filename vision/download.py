@@ -11,8 +11,6 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from tqdm import tqdm
-
 from utils import InputError
 
 BASE_URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/17/"
@@ -64,6 +62,8 @@ def download_flowers17(home: Path) -> Path:
 
 def _fetch(name: str, md5: str, path: Path) -> None:
     """Write BASE_URL + name to `path`, with a progress bar on standard error."""
+    from tqdm import tqdm  # nobody else needs the package
+
     url = BASE_URL + name
     digest = hashlib.md5(usedforsecurity=False)
     received = 0

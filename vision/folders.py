@@ -15,7 +15,6 @@ from scipy.io import loadmat
 
 from utils import InputError
 from vision.download import BASE_URL, SPLITS
-from vision.reading import read_image
 
 FLOWERS17_CLASSES = (  # in the order of the class numbers; the archive has none of these names
     "daffodil", "snowdrop", "lily of the valley", "bluebell", "crocus", "iris", "tiger lily",
@@ -106,6 +105,8 @@ def fingerprint_files(files: list[File]) -> str:
 
 def decode_all(files: Sequence[File], size: int, crop: str) -> np.ndarray:
     """See `read_image`: uint8 (N, size, size, 3). InputError about all broken files together."""
+    from vision.reading import read_image  # images that lie decoded in the cache need no Pillow
+
     pixels = np.zeros((len(files), size, size, 3), np.uint8)
     broken = []
     for i, (_, _, path) in enumerate(files):

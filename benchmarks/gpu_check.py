@@ -1,0 +1,107 @@
+"""Proves what the program promises on a GPU, and measures it there: one table, some minutes.
+
+    python -m benchmarks.gpu_check                         # or make gpu-check
+    python -m benchmarks.gpu_check --device cpu --rehearse # the same lines, tiny, on a CPU
+
+Needs torch 2.6 or later, numpy, scipy and ConfigSpace. Exit code 0 if every promise holds, else 1.
+Figures have no verdict; a star marks the layout that the program itself takes.
+"""
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from benchmarks import gpu_rates, gpu_steps
+from benchmarks.gpu_promises import PROMISES, REHEARSAL, Scale
+from engine.command import command
+from training import gpus
+from utils import InputError
+
+FIGURES = {
+    "by arithmetic": gpu_rates.by_arithmetic,
+    "by workers": gpu_rates.by_workers,
+    "by matrix rate": gpu_rates.by_matrix_rate,
+    "against the plain way": gpu_rates.against_the_plain_way,
+    "steps": gpu_steps.rows,
+}
+
+
+def row(*cells: str) -> None:
+    """Prints a line of the table as soon as it is known."""
+    print("| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |")
+    sys.stdout.flush()
+
+
+def promised(names: Iterable[str], scale: Scale) -> bool:
+    """A row a promise; whether all hold."""
+    good = True
+    for name in names:
+        started = time.perf_counter()
+        try:
+            verdict, words = "ok", PROMISES[name](scale)
+        except Exception as error:  # whatever goes wrong is a broken promise
+            verdict, words = "FAILED", f"{type(error).__name__}: {error}"
+            if not isinstance(error, AssertionError):
+                traceback.print_exc()
+            good = False
+        row(name, verdict, words, f"{time.perf_counter() - started:.0f}")
+    return good
+
+
+def measured(scale: Scale, sizes: gpu_rates.Sizes) -> bool:
+    """A row a figure; whether all could be measured."""
+    good = True
+    for name, figures in FIGURES.items():
+        started = time.perf_counter()
+        try:
+            for what, words in figures(scale, sizes):
+                row(what, "measured", words, f"{time.perf_counter() - started:.0f}")
+                started = time.perf_counter()
+        except Exception as error:
+            traceback.print_exc()
+            row(name, "FAILED", f"{type(error).__name__}: {error}", "")
+            good = False
+    return good
+
+
+def run(given: argparse.Namespace) -> int:
+    """Prints the table; the exit code."""
+    if given.device == "cpu" and not given.rehearse:
+        raise InputError("--device cpu is for --rehearse only: nothing is proved on a CPU")
+    (first, *_) = gpus.devices(given.device)  # a process of its own looks: see `one_journal`
+    scale = Scale(given.device)
+    if given.rehearse:
+        scale = REHEARSAL._replace(device=given.device)
+    sizes = gpu_rates.FEW if given.rehearse else gpu_rates.Sizes()
+    started = time.perf_counter()
+    row("what", "verdict", "seen", "s")
+    row(*["---"] * 4)
+    facts = first.get("facts", {"name": "CPU: a rehearsal"})
+    words = ", ".join(f"{key} {value}" for key, value in facts.items())
+    row("device", "noted", f"{words}, torch {torch.__version__}", "")
+    good = promised(given.only or PROMISES, scale)
+    if not given.only:
+        good = measured(scale, sizes) and good
+    total = f"{time.perf_counter() - started:.0f}"
+    row("all", "ok" if good else "FAILED", "every promise holds" if good else "see above", total)
+    return 0 if good else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
+    parser.add_argument("--rehearse", action="store_true", help="tiny sizes: does it run at all?")
+    parser.add_argument("--only", nargs="+", choices=list(PROMISES), help="these promises only")
+    given = parser.parse_args(argv)
+    return command("gpu_check.py", lambda: run(given))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

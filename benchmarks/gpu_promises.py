@@ -1,0 +1,264 @@
+"""What the program promises on a GPU, as checks: see benchmarks/gpu_check.py.
+
+Each check returns what it saw, in words, and raises AssertionError for a promise that is broken.
+They need torch, numpy, scipy and ConfigSpace only.
+"""
+
+import importlib.util
+import json
+import math
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from engine.executor import evaluate
+from engine.machine import resident_memory
+from engine.pool import ProcessPool
+from engine.settings import resolve
+from optimizer import search
+from search.space import Space
+from search.trial import Job
+from target import ImageTarget, cross_validation
+from training.device import MEMORY_SHARE
+from utils import canonical_json, without_nan
+from vision.data import Images
+
+ROOT = Path(__file__).resolve().parent.parent
+ARITHMETIC = ("float32", "tf32", "bfloat16")
+CLASSES = 17
+RUNGS = (3, 6, 12)
+SHARE_BYTES = 10**9  # of a GPU, for the check of a lack of memory; on a CPU, of the process
+FREED_SECONDS = 20.0  # until the driver has the memory of a killed process back
+# Every layer and every augmentation of both families.
+PUBLISHED: dict[str, Any] = {
+    **{"n_conv_layers": 2, "n_channels_conv_0": 24, "n_channels_conv_1": 32, "kernel_size": 3},
+    **{"use_BN": True, "global_avg_pooling": False, "n_fc_layers": 1, "n_channels_fc_0": 32},
+    **{"dropout_rate": 0.3, "batch_size": 32, "learning_rate_init": 0.003},
+}
+MODERN: dict[str, Any] = {
+    **{"n_stages": 2, "width_0": 16, "width_1": 24, "block": "residual", "convs_per_stage": 2},
+    **{"kernel_size": 3, "activation": "silu", "dropout_rate": 0.2, "batch_size": 32},
+    **{"learning_rate_init": 0.005, "weight_decay": 0.1, "label_smoothing": 0.1, "flip": True},
+    **{"shift": 0.2, "cutout": 0.3, "color": 0.2, "mixup": 0.3},
+}
+NETWORKS = {
+    "published": PUBLISHED,
+    "published, pooled": {**PUBLISHED, "global_avg_pooling": True, "use_BN": False},
+    "residual": MODERN,
+    "separable": {**MODERN, "block": "separable", "activation": "relu"},
+}
+# Its first activation is far beyond what the check of a lack of memory allows.
+HUGE = {**PUBLISHED, "n_channels_conv_0": 32768, "n_channels_conv_1": 8, "batch_size": 1024}
+
+
+class Scale(NamedTuple):
+    """How much is tried, and where."""
+
+    device: str = "cuda"
+    images: int = 1020
+    side: int = 16  # pixels
+    workers: tuple[int, ...] = (1, 2, 8)  # of the searches that are compared
+    population: int = 6
+    networks: tuple[str, ...] = tuple(NETWORKS)
+    arithmetic: tuple[str, ...] = ARITHMETIC
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device == "cuda"
+
+
+REHEARSAL = Scale("cpu", 68, 8, (1, 2), 2, ("published", "residual"), ("float32", "bfloat16"))
+
+
+def pictures(scale: Scale) -> Images:
+    """Noise with a faint colour for each class: to be learned, but not at once."""
+    rng = np.random.default_rng(0)
+    labels = np.sort(np.arange(scale.images) % CLASSES).astype(np.int64)
+    colours = rng.integers(60, 200, (CLASSES, 3))
+    shape = scale.images, scale.side, scale.side, 3
+    pixels = colours[labels][:, None, None] + 60 * rng.standard_normal(shape)
+    return Images(
+        pixels.clip(0, 255).astype(np.uint8),
+        labels,
+        tuple(f"{label}/{i}.png" for i, label in enumerate(labels)),
+    )
+
+
+def optimizer_here() -> str:
+    """The modern training's own, where its package is installed."""
+    return "schedule-free" if importlib.util.find_spec("schedulefree") else "adamw"
+
+
+def target_of(scale: Scale, **options: Any) -> ImageTarget:
+    """A target of two folds."""
+    given = {"device": scale.device, "optimizer": optimizer_here(), "curve_epochs": RUNGS}
+    return cross_validation(pictures(scale), CLASSES, 2, 1, **{**given, **options})
+
+
+def bits(result: Mapping[str, Any]) -> str:
+    """All that has to be the same."""
+    kept = {name: value for name, value in result.items() if name != "observed"}
+    return canonical_json(without_nan(kept))
+
+
+def each(scale: Scale) -> Iterable[tuple[str, ImageTarget, dict[str, Any]]]:
+    """(name, target, configuration) of all networks in every arithmetic."""
+    for arithmetic in scale.arithmetic:
+        for name in scale.networks:
+            target = target_of(scale, arithmetic=arithmetic)
+            yield f"{name} in {arithmetic}", target, NETWORKS[name]
+
+
+def one_journal(scale: Scale) -> str:
+    """Any number of workers, and none, make the same search; the driver never touches CUDA."""
+    space = Space.load(ROOT / "configs" / "space_modern.json")
+    given = {"pop_size": scale.population, "epochs": 4, "min_epochs": 2, "max_generations": 1}
+    given |= {"constraints": ["num_params <= 1e5", "macs <= 2e6"], "optimizer": optimizer_here()}
+    before = torch.cuda.is_initialized()
+    found, words = {}, []
+    for workers in (*scale.workers, 0):  # 0 trains in this process, and so comes last
+        settings = resolve({**given, "workers": workers, "device": scale.device})
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            result = search(space, target_of(scale), settings, folder)
+            words.append(f"{workers}: {time.perf_counter() - started:.0f} s")
+            journal = (Path(folder) / "trials.jsonl").read_text().splitlines()
+        assert result.reason == "generation limit", result.detail
+        statuses = {trial.status for trial in result.trials}
+        assert statuses == {"ok"}, f"trials of {workers} workers: {statuses}"
+        found[workers] = {
+            canonical_json({**json.loads(line), "observed": None}) for line in journal
+        }
+        if workers:
+            assert torch.cuda.is_initialized() == before, "the driver touched CUDA"
+    assert all(lines == found[0] for lines in found.values()), "journals differ"
+    return f"{len(found[0])} trials each with workers {', '.join(words)}"
+
+
+def same_twice(scale: Scale) -> str:
+    """Two runs are equal to the bit."""
+    names = []
+    for name, target, config in each(scale):
+        first = target.evaluate(config, 3, 4)
+        assert math.isfinite(first["loss"]), f"{name}: diverged"
+        assert bits(first) == bits(target.evaluate(config, 3, 4)), f"{name}: two runs differ"
+        names.append(name)
+    return f"{len(names)} networks, 3 epochs, optimizer {optimizer_here()}"
+
+
+def continues_exactly(scale: Scale) -> str:
+    """3 -> 6 -> 12 epochs, through a file, are 12 epochs to the bit."""
+    names = []
+    for name, target, config in each(scale):
+        whole = target.evaluate(config, RUNGS[-1], 4)
+        with tempfile.TemporaryDirectory() as folder:
+            for epochs in RUNGS:
+                step = target.evaluate(config, epochs, 4, Path(folder) / "state.pt")
+        assert bits(step) == bits(whole), f"{name}: {' -> '.join(map(str, RUNGS))} differs"
+        names.append(name)
+    return f"{len(names)} networks, {' -> '.join(map(str, RUNGS))} epochs"
+
+
+def no_synchronisation(scale: Scale) -> str:
+    """An epoch hands its work to the device and waits for nothing (as far as torch can tell)."""
+    names = []
+    for name, target, config in each(scale):
+        trainer = target.trainer(config, 4, 0)
+        trainer.train_epoch(target.images, target.targets)  # what is made once is made here
+        if scale.on_gpu:
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            trainer.train_epoch(target.images, target.targets)
+        finally:
+            if scale.on_gpu:
+                torch.cuda.set_sync_debug_mode("default")
+        names.append(name)
+    return f"{len(names)} networks{'' if scale.on_gpu else ' (a CPU has nothing to wait for)'}"
+
+
+def memory_is_a_result(scale: Scale) -> str:
+    """A network beyond its worker's memory is a trial, and the next one succeeds."""
+    target = target_of(scale)
+    total = torch.cuda.get_device_properties(0).total_memory if scale.on_gpu else SHARE_BYTES
+    place = {MEMORY_SHARE: f"{SHARE_BYTES / total:.6f}"} if scale.on_gpu else {}
+    limit = 10**12 if scale.on_gpu else SHARE_BYTES + 3 * 10**8
+    with ProcessPool(target, 1, math.inf, limit, [place]) as pool:
+        outcomes = [
+            pool.submit(evaluate, Job(number, 0, 1, 0, 1, 1, config), 4, None, None).result()
+            for number, config in enumerate((PUBLISHED, HUGE, PUBLISHED))
+        ]
+    statuses = [outcome["status"] for outcome in outcomes]
+    assert statuses == ["ok", "out_of_memory", "ok"], f"{statuses}: {outcomes[1]['error']}"
+    assert outcomes[0]["metrics"] == outcomes[2]["metrics"], "the next one differs"
+    peak = outcomes[0]["observed"]["peak_mb"]
+    return f"{outcomes[1]['error'][:60]}...; a worker holds {peak} MB of the machine's memory"
+
+
+def who(target: ImageTarget) -> dict[str, Any]:
+    """Runs in a worker: trains, so that it holds memory; says which process it is."""
+    target.evaluate(PUBLISHED, 1, 4)
+    return {"pid": os.getpid(), "status": "ok", "observed": {}}
+
+
+def kill_frees(scale: Scale) -> str:
+    """kill -9 of a worker gives its memory back."""
+    before = used_bytes(scale, None)
+    pool = ProcessPool(target_of(scale), 1, math.inf, 10**12)
+    try:
+        pid = pool.submit(who).result()["pid"]
+        held = used_bytes(scale, pid) - before
+        assert held > 50e6, f"a worker holds {held / 1e6:.0f} MB only: nothing is measured"
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + FREED_SECONDS
+        while (left := used_bytes(scale, pid) - before) > held / 10:
+            assert time.monotonic() < deadline, f"{left / 1e6:.0f} MB are still held"
+            time.sleep(0.1)
+    finally:
+        pool.shutdown()
+    return f"{held / 1e6:.0f} MB are free again"
+
+
+def used_bytes(scale: Scale, pid: int | None) -> int:
+    """Of the GPU, by whomever; on a CPU of that process."""
+    if not scale.on_gpu:
+        return resident_memory(pid) if pid is not None else 0
+    free, total = torch.cuda.mem_get_info(0)
+    return total - free
+
+
+def agrees_with_the_cpu(scale: Scale) -> str:
+    """The same networks, without what draws on the device, learn the same but for rounding."""
+    still = {"dropout_rate": 0.0, "flip": False, "shift": 0.0, "cutout": 0.0, "color": 0.0}
+    words = []
+    for name in scale.networks:
+        config = {**NETWORKS[name], "mixup": 0.0, **still}
+        measured = [
+            target_of(scale, device=device, optimizer="adamw").evaluate(config, 3, 4)
+            for device in ("cpu", scale.device)
+        ]
+        losses = [one["loss"] for one in measured]
+        noise = 3 * math.sqrt(0.25 / scale.images)  # of a share of that many images
+        gap = abs(measured[0]["top3"] - measured[1]["top3"])
+        words.append(f"{name} {losses[0]:.3f}, {losses[1]:.3f}")
+        assert abs(losses[0] - losses[1]) < 0.05 * losses[0], f"losses: {words[-1]}"
+        assert gap <= noise, f"{name}: top-3 differs by {gap:.3f}"
+    return f"losses on the CPU and here: {'; '.join(words)}"
+
+
+# In this order: the first must find a process that has not touched CUDA.
+PROMISES: dict[str, Callable[[Scale], str]] = {
+    "one journal": one_journal,
+    "two runs are equal": same_twice,
+    "training continues exactly": continues_exactly,
+    "an epoch waits for nothing": no_synchronisation,
+    "out of memory is a trial": memory_is_a_result,
+    "kill -9 frees memory": kill_frees,
+    "CPU and GPU agree": agrees_with_the_cpu,
+}

@@ -1,0 +1,60 @@
+"""The devices on which a search trains: asked of those who train, before the search begins."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.executor import cluster
+from engine.settings import Settings
+from utils import InputError
+
+log = logging.getLogger("nas")
+Devices = Sequence[Mapping[str, Any]]
+
+
+def settled(target: Any, settings: Settings) -> Devices:
+    """The devices that those who train have here, and use from now on.
+
+    The target's method `devices` says which there are on a machine: an entry each, with `device`
+    (its kind), `note` (what should be told), `facts` (what results may depend on, of a GPU) and
+    `room` (trainings at a time). InputError if what the settings ask for is not there.
+    """
+    if settings.scheduler is None or settings.device == "cpu":
+        return target.devices()
+    found = _of_cluster(settings.scheduler, target, settings.allow_inexact)
+    target.settle(found)
+    return found
+
+
+def facts(found: Devices) -> dict[str, Any]:
+    """What run.json notes of them; they are all of one kind."""
+    return {"device": found[0]["device"], "gpu": found[0].get("facts")}
+
+
+def tell(found: Devices) -> None:
+    """Says which GPUs train, and what should be known of the others."""
+    for one in found:
+        if one["note"]:
+            log.warning("NOTE: %s", one["note"])
+    if found[0]["device"] != "cpu":
+        log.info("device: %d x %s", len(found), found[0]["facts"]["name"])
+
+
+def _of_cluster(address: str, target: Any, may_differ: bool) -> Devices:
+    """Those of the first worker; InputError if others have another kind, unless that may be."""
+    answers = cluster().ask(address, _devices, target)
+    kinds = {str(found[0].get("facts") or found[0]["device"]): at for at, found in answers.items()}
+    if len(kinds) > 1:
+        words = "; ".join(f"{kind} at {where}" for kind, where in kinds.items())
+        if not may_differ:
+            raise InputError(
+                f"--scheduler: the workers have different devices ({words}), so that results "
+                "would depend on who trains what; --allow_inexact lets them"
+            )
+        log.warning("NOTE: the workers have different devices (%s)", words)
+    return next(iter(answers.values()))
+
+
+def _devices(target: Any) -> Devices:
+    """Runs on a worker of a cluster."""
+    return target.devices()

@@ -1,0 +1,120 @@
+"""The check of the CUDA path, rehearsed on the CPU: each of its lines that can run here runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import gpu_check, gpu_promises, gpu_rates
+from benchmarks.gpu_promises import PROMISES, REHEARSAL
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = gpu_rates.Sizes(0.0, (1, 2), 64, ("small", "modern"))
+
+
+@pytest.mark.parametrize("name", PROMISES)
+def test_a_promise_holds_on_the_cpu(name):
+    assert PROMISES[name](REHEARSAL)
+
+
+@pytest.mark.parametrize("name", gpu_check.FIGURES)
+def test_figures_are_measured(name):
+    found = list(gpu_check.FIGURES[name](REHEARSAL, TINY))
+    assert found and all(what and words for what, words in found)
+
+
+# ------------------------------------------------------------------------- what it would find
+
+
+def drifting(monkeypatch):
+    """Each training differs a little from the one before."""
+    evaluate, count = gpu_promises.ImageTarget.evaluate, iter(range(1000))
+
+    def drifts(self, *arguments):
+        result = evaluate(self, *arguments)
+        return {**result, "loss": result["loss"] + 1e-9 * next(count)}
+
+    monkeypatch.setattr(gpu_promises.ImageTarget, "evaluate", drifts)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("two runs are equal", "two runs differ"), ("training continues exactly", "differs")],
+)
+def test_a_training_that_drifts_breaks_the_promise(monkeypatch, name, words):
+    drifting(monkeypatch)
+    with pytest.raises(AssertionError, match=words):
+        PROMISES[name](REHEARSAL._replace(networks=("published",), arithmetic=("float32",)))
+
+
+def test_networks_that_learn_otherwise_break_the_promise(monkeypatch):
+    real, devices = gpu_promises.target_of, iter(("cpu", "gpu"))
+
+    def target_of(scale, **options):
+        target = real(scale, **options)
+        if next(devices) == "gpu":
+            target.targets = target.targets.roll(9)  # the labels of other images
+        return target
+
+    monkeypatch.setattr(gpu_promises, "target_of", target_of)
+    with pytest.raises(AssertionError, match="losses|top-3"):
+        gpu_promises.agrees_with_the_cpu(REHEARSAL._replace(networks=("published",)))
+
+
+def test_a_broken_promise_is_told_and_ends_with_1(monkeypatch, capsys):
+    def broken(scale):
+        raise AssertionError("two runs\ndiffer")
+
+    monkeypatch.setitem(gpu_check.PROMISES, "two runs are equal", broken)
+    monkeypatch.setitem(gpu_check.PROMISES, "one journal", lambda scale: "all | well")
+    arguments = ["--device", "cpu", "--rehearse", "--only", "one journal", "two runs are equal"]
+    assert gpu_check.main(arguments) == 1
+    out = capsys.readouterr().out
+    assert "| two runs are equal | FAILED | AssertionError: two runs differ | 0 |" in out
+    assert "| one journal | ok | all / well | 0 |" in out and "| all | FAILED |" in out
+    assert gpu_check.main(arguments[:-1]) == 0
+    assert "| all | ok | every promise holds |" in capsys.readouterr().out
+
+
+def test_a_figure_that_fails_is_told_and_ends_with_1(monkeypatch, capsys):
+    def fails(scale, sizes):
+        yield "first", "1.0"
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(gpu_check, "FIGURES", {"some": fails, "other": lambda *_: [("a", "2")]})
+    monkeypatch.setattr(gpu_check, "PROMISES", {})
+    assert gpu_check.main(["--device", "cpu", "--rehearse"]) == 1
+    out = capsys.readouterr().out
+    assert "| first | measured | 1.0 |" in out and "| a | measured | 2 |" in out
+    assert "| some | FAILED | RuntimeError: no kernel |" in out
+
+
+def test_without_a_gpu_nothing_is_proved(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert gpu_check.main([]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("gpu_check.py: --device cuda: PyTorch sees no") and err.count("\n") == 1
+    assert gpu_check.main(["--device", "cpu"]) == 2
+    assert "--rehearse" in capsys.readouterr().err
+
+
+def test_it_needs_four_packages():
+    """Whatever else is missing on a machine with a GPU: see the docstring of the check."""
+    code = """
+import sys
+for name in ("schedulefree", "safetensors", "psutil", "PIL", "tqdm", "torchvision", "rich"):
+    sys.modules[name] = None  # as if it were not installed
+for name in ("wandb", "matplotlib", "sklearn", "threadpoolctl", "shtab", "distributed"):
+    sys.modules[name] = None
+from benchmarks import gpu_promises
+scale = gpu_promises.REHEARSAL._replace(networks=("residual",), arithmetic=("float32",))
+assert gpu_promises.optimizer_here() == "adamw"
+print(gpu_promises.one_journal(scale._replace(workers=())))
+print(gpu_promises.same_twice(scale))
+from benchmarks import gpu_check
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "optimizer adamw" in done.stdout

@@ -1,0 +1,138 @@
+"""The GPUs of this machine, found by a process of its own: who asks never touches CUDA.
+
+A process that has touched CUDA holds some hundred megabytes of a GPU, and in exclusive mode nobody
+else can use that GPU. So the driver of a search asks here. `python -m training.gpus` prints the
+answer.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.device import MEMORY_SHARE, NO_GPU, no_cuda, refusal
+from utils import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+ASK_SECONDS = 180.0  # the first process to use a GPU may have to wait until its driver has started
+CONTEXT_BYTES = 700 * 10**6  # of a GPU for each process: CUDA itself and its libraries
+LEAST_BYTES = 200 * 10**6  # of a GPU for a small network and its batch
+USUAL_BYTES = 1300 * 10**6  # of a GPU for a network of usual size
+USABLE = 0.95  # share of what is free: others may take a little more
+
+
+def devices(name: str) -> list[dict[str, Any]]:
+    """What 'auto', 'cpu' or 'cuda' means on this machine, an entry for each device.
+
+    device: 'cpu' or 'cuda'. note: what should be told, or ''. Of a GPU also:
+    facts: what results may depend on; the same for all that are returned, others stay idle.
+    room: how many trainings at a time its free memory allows. variables: of the environment of a
+    process that is to see this GPU alone. free, total: bytes of its memory.
+    InputError for 'cuda' where no GPU can be used.
+    """
+    found = _ask() if name != "cpu" and torch.cuda.device_count() else []
+    usable = [one for one in found if one["why"] is None]
+    if not usable:
+        why = found[0]["why"] if found else NO_GPU
+        if name == "cuda":
+            raise InputError(no_cuda(why))
+        return [{"device": "cpu", "note": f"{why}: training on the CPU" if found else ""}]
+    alike = [one for one in usable if one["facts"] == usable[0]["facts"]]
+    idle = [one for one in found if one not in alike]
+    note = f"{len(idle)} of {len(found)} GPUs stay idle: {_reason(idle[0])}" if idle else ""
+    return [{"device": "cuda", "note": note, "room": _room(one), **one} for one in alike]
+
+
+def environments(gpus: Sequence[Mapping[str, Any]], workers: int) -> list[dict[str, str]]:
+    """Variables of the workers, to be dealt out in turn: a GPU each, and a share of its memory.
+
+    The shares leave room for what each process needs beside its tensors. InputError if that
+    leaves too little.
+    """
+    each = -(-workers // len(gpus))
+    found = []
+    for gpu in gpus:
+        share = USABLE * gpu["free"] / each - CONTEXT_BYTES
+        if share < LEAST_BYTES:
+            most = int(USABLE * gpu["free"] / (CONTEXT_BYTES + LEAST_BYTES))
+            allowed = f"at most {most} a GPU" if most else "none"
+            raise InputError(
+                f"{workers} worker(s): {gpu['facts']['name']} has {gpu['free'] / 1e9:.1f} GB of "
+                f"free memory, enough for {allowed}; use fewer --workers or --device cpu"
+            )
+        found.append({**gpu["variables"], MEMORY_SHARE: f"{share / gpu['total']:.6f}"})
+    return found
+
+
+def _reason(gpu: Mapping[str, Any]) -> str:
+    """Why a GPU is left idle beside others."""
+    return gpu["why"] or f"{gpu['facts']['name']} is not the same as the first"
+
+
+def _room(gpu: Mapping[str, Any]) -> int:
+    """Trainings at a time: by free memory, but one where the driver allows one process only."""
+    by_memory = int(USABLE * gpu["free"] / (CONTEXT_BYTES + USUAL_BYTES))
+    return 1 if gpu["exclusive"] else max(1, by_memory)
+
+
+def _ask() -> list[dict[str, Any]]:
+    """What `_offered` says in a process of its own."""
+    words = [sys.executable, "-m", "training.gpus"]
+    try:
+        asked = subprocess.run(
+            words, cwd=ROOT, capture_output=True, text=True, timeout=ASK_SECONDS, check=True
+        )
+        return json.loads(asked.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        return [{"why": f"the GPU did not answer in {ASK_SECONDS:.0f} seconds"}]
+    except (subprocess.CalledProcessError, IndexError, ValueError) as error:
+        said = getattr(error, "stderr", "").strip().splitlines() or [str(error)]
+        return [{"why": f"the GPU cannot be used ({said[-1]})"}]
+
+
+def _offered() -> list[dict[str, Any]]:
+    """Each GPU that this process sees: whether it can train, and what it is."""
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:  # such as a driver that is too old
+        return [{"why": f"CUDA cannot start ({str(error).splitlines()[0].rstrip('.')})"}]
+    count = torch.cuda.device_count()
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    names = named[:count] if named[0] else [str(number) for number in range(count)]
+    driver, exclusive = _driver()
+    found = []
+    for number, name in enumerate(names):
+        why = refusal(number)
+        known = torch.cuda.get_device_properties(number)
+        free, total = torch.cuda.mem_get_info(number) if why is None else (0, known.total_memory)
+        facts = {
+            "name": known.name,
+            "compute_capability": f"{known.major}.{known.minor}",
+            "multiprocessors": known.multi_processor_count,
+            "memory_bytes": known.total_memory,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "driver": driver,
+        }
+        entry = {"why": why, "facts": facts, "free": free, "total": total, "exclusive": exclusive}
+        found.append({**entry, "variables": {"CUDA_VISIBLE_DEVICES": name}})
+    return found
+
+
+def _driver() -> tuple[str | None, bool]:
+    """The driver's version, and whether some GPU takes one process only; by nvidia-smi."""
+    words = ["nvidia-smi", "--query-gpu=driver_version,compute_mode", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None, False
+    return said.partition(",")[0].strip() or None, "Exclusive" in said
+
+
+if __name__ == "__main__":
+    json.dump(_offered(), sys.stdout)
