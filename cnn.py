@@ -201,7 +201,7 @@ def static_metrics(
     has a bias (int32) and a scale (float32). Batch norm is part of the convolution before it.
     flash_float_kb: the same in float32, without scales.
     ram_kb: peak of the activations that are alive at once for one image in int8 (Liberis et al.
-    2021, section 3.2): inputs and outputs of a layer, and what a later layer still reads.
+    2021): inputs and outputs of a layer, and what a later layer still reads.
     """
     return dict(_static(_network(config), image_size, num_classes))
 

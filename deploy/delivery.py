@@ -22,8 +22,8 @@ from reports.comparison import Measured
 from utils import InputError, replacing, write_json, write_text
 
 PACKAGES = ("onnx", "onnxruntime")
-WRITTEN = ("network.onnx", "network.safetensors", "card.md")
-WRITTEN += ("network.int8.onnx", "result_int8.json", "predictions_int8.npz")
+OF_INT8 = ("network.int8.onnx", "result_int8.json", "predictions_int8.npz")
+WRITTEN = ("network.onnx", "network.safetensors", "card.md", *OF_INT8)
 TOLERANCE = 1e-4  # of logits, as a share of the largest if that is over 1
 Judge = Callable[[Path, dict[str, Any], Sequence[results.Predictions]], Measured]
 
@@ -86,6 +86,8 @@ def ship(
     train, test = (target.pixels[part] for part in target.folds[-1])
     model, words = export(plan.folder, network, measured.result, test)
     models, both = {"network.onnx": model}, [measured]
+    for name in OF_INT8:  # those of an earlier export are of another network
+        (plan.folder / name).unlink(missing_ok=True)
     if plan.quantise:
         from deploy.quantise import quantise
 

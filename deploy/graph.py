@@ -12,7 +12,7 @@ import numpy as np
 
 from cnn import Layer, layers
 
-OPSET, IR_VERSION = 17, 9  # of 2022: readers of today's devices know them
+OPSET, IR_VERSION = 17, 8  # of 2022: readers of today's devices know them
 NORM_EPSILON = 1e-5  # PyTorch's default
 INPUT, LOGITS, PROBABILITIES = "pixels", "logits", "probabilities"
 Weights = Mapping[str, np.ndarray]

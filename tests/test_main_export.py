@@ -110,8 +110,21 @@ def test_the_card(exported, config):
     assert all(len(line) <= 120 for line in prose if not line.startswith(("|", "    ")))
 
 
+def test_threshold_and_crop_go_along(tmp_path, folder, config):
+    flags = ["--dataset", folder, "--crop", "stretch", "--thresholds", "-p", "0.9"]
+    assert evaluate("-c", config, "-t", "-e", 8, *flags, "--export", tmp_path / "out") == 0
+    network = predict.Network(str(tmp_path / "out" / "network.onnx"))
+    result = read(config.parent / "result_test.json")
+    assert network.crop == "stretch" and result["threshold"] is not None
+    assert network.threshold == result["threshold"]
+    assert f"{result['threshold']:g}: below it" in (tmp_path / "out" / "card.md").read_text()
+
+
 def test_a_network_alone_without_int8(tmp_path, folder, config):
+    """What an earlier export left of another network is gone."""
     out = tmp_path / "alone"
+    out.mkdir()
+    (out / "network.int8.onnx").write_text("of an earlier export")
     assert evaluate("-c", config, "-t", "-e", 1, "--dataset", folder, "--export", out) == 0
     names = {path.name for path in out.iterdir()}
     assert names == {"network.onnx", "network.safetensors", "card.md"}
