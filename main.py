@@ -194,8 +194,8 @@ def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict
         from training.device import choose_device
         from vision.data import check_folds, noted, open_data, open_test, open_train
 
-    choose_device(settings.device)  # what is wrong with it is told before images are read
-    options = training_options(settings)
+    here = choose_device(settings.device).type  # what is wrong with it is told first, and once
+    options = {**training_options(settings), "device": here}
     images = settings.image_size, settings.split, settings.crop
     source = open_data(settings.dataset, settings.data_dir, *images)
     train, fingerprint = open_train(source)

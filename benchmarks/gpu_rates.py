@@ -95,7 +95,7 @@ def by_arithmetic(scale: Scale, sizes: Sizes) -> Iterator[Row]:
 
 def by_workers(scale: Scale, sizes: Sizes) -> Iterator[Row]:
     """Several workers on one device, each training the same network."""
-    for arithmetic in (scale.arithmetic[0], scale.arithmetic[-1]):
+    for arithmetic in dict.fromkeys((scale.arithmetic[0], scale.arithmetic[-1])):
         target = three_folds(scale, arithmetic=arithmetic)
         most = max(sizes.workers)
         with ProcessPool(target, most, math.inf, 10**12) as pool:

@@ -42,7 +42,7 @@ from benchmarks.networks import PUBLISHED, config_of, plain_network
 from cnn import count_macs
 from engine.command import command
 from target import ImageTarget
-from training.device import choose_device
+from training import gpus
 from utils import derive_rng
 from vision.data import Images, open_data, open_train, stratified_folds
 
@@ -213,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(given: argparse.Namespace) -> None:
     """Prints the table, a row as soon as it is measured."""
-    device = choose_device(given.device)
+    device = gpus.devices(given.device)[0]["device"]  # this process stays off it
     source = open_data(given.dataset)
     images, _ = open_train(source)
     held_out = stratified_folds(images.labels, 3, derive_rng(1, "folds"))[0]
@@ -224,7 +224,7 @@ def run(given: argparse.Namespace) -> None:
     print(f"| network | {rates} | (a)/(b) | bar | share of (c) | bar | two/one worker | bar |")
     print("| --- " * 11 + "|")
     for name in given.networks:
-        sizes = given.epochs or EPOCHS[name], str(device), given.threads
+        sizes = given.epochs or EPOCHS[name], device, given.threads
         config = config_of(name)
         task = Task(images, source.num_classes, fold, config, *sizes)
         print(row(name, task, measure(task, given.pairs)), flush=True)
