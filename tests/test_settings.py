@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PRESETS = sorted(
     path
     for path in (ROOT / "configs").glob("*.json")
-    if path.stem not in ("space", "space_modern", "default")
+    if not path.stem.startswith(("space", "default"))
 )
 
 
