@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports import classes, thresholds
+from reports import classes, sections_networks, thresholds
 from reports.evidence import evidence, told
 from reports.statistics import bootstrap, interval
 from search.constraints import Constraint
@@ -159,3 +159,14 @@ def test_thresholds_need_a_lower_limit_on_precision():
     assert thresholds.precision_limit([Constraint("macs", "<=", 1), LIMIT]) == LIMIT
     with pytest.raises(InputError, match="-p 0.9"):
         thresholds.precision_limit([Constraint("precision", "<=", 0.9)])
+
+
+def test_the_report_tells_what_a_threshold_gives():
+    outcomes, *_ = sure_outcomes()
+    found = thresholds.find(LIMIT, outcomes, outcomes, NAMES)
+    test = {"file": "result_test.json", "seeds": [1], "epochs": 2, "metrics": {"top1": 0.5}}
+    test |= {"confusion": None, "unread": "it is not there"}
+    texts = [block.words for block in sections_networks._test({**test, **found}, "x").blocks]
+    assert len(texts) == 3 and f"at least {found['threshold']:.2f}" in texts[1]
+    assert "on the test split: answers" in texts[1]
+    assert len(sections_networks._test(test, "x").blocks) == 2
