@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from deploy.facts import PIXELS
 from engine.environment import environment
 from engine.telling import counted, in_words, number_words
 from reports.comparison import Measured, pairs
+from reports.evidence import told
 
+PACKAGES = ("onnx", "onnxruntime")
 FORMS = ("float32", "int8")
 MEMORY = {"flash_kb": "weights in int8, kB", "ram_kb": "peak of activations in int8, kB"}
 FILES = {
@@ -113,9 +116,7 @@ def _limits(measured: Sequence[Measured]) -> str:
     for limits in zip(*(one.result["constraints"] for one in measured), strict=True):
         cells = [limits[0]["text"]]
         for limit in limits:
-            share = limit["probability"]
-            sampled = f", in {share:.1%} of the resamples" if share not in (None, 0, 1) else ""
-            verdict = f"{'met' if limit['met'] else 'MISSED'}{sampled}"
+            verdict = f"{'met' if limit['met'] else 'MISSED'}{told(limit)}"
             cells += [number_words(limit["value"]), verdict]
         rows.append(cells)
     return f"## Limits\n\n{_table(head, rows) if rows else 'None was set.'}"
@@ -174,8 +175,13 @@ def _found(
     versions = environment()
     rows = [("seed of the training", result["seeds"][0]), ("epochs", result["epochs"])]
     rows += [("optimizer", result["optimizer"]), *_search(search)]
-    rows += [(name, value) for name, value in versions["versions"].items()]
-    rows += [("processor", versions["processor"]), ("revision", versions["git_revision"])]
+    packages = {name: metadata.version(name) for name in PACKAGES}
+    rows += [
+        *versions["versions"].items(),
+        *packages.items(),
+        ("processor", versions["processor"]),
+    ]
+    rows.append(("revision of the program", versions["git_revision"] or "not in a repository"))
     steps = [shlex.join(["python", "main.py", *map(str, command)])]
     if search is not None:
         steps.insert(0, shlex.join(["python", "optimizer.py", *search.get("arguments", [])]))

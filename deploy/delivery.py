@@ -21,7 +21,6 @@ from engine import results
 from reports.comparison import Measured
 from utils import InputError, replacing, write_json, write_text
 
-PACKAGES = ("onnx", "onnxruntime")
 OF_INT8 = ("network.int8.onnx", "result_int8.json", "predictions_int8.npz")
 WRITTEN = ("network.onnx", "network.safetensors", "card.md", *OF_INT8)
 TOLERANCE = 1e-4  # of logits, as a share of the largest if that is over 1
@@ -51,7 +50,7 @@ class Plan:
         if not fits:
             words = "give one configuration and one seed with it, and -t True"
             raise InputError(f"--export writes one network: {words}")
-        missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+        missing = [name for name in card.PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
             words = "pip install -r requirements-export.txt"
             raise InputError(f"--export needs {missing[0]}, which is not installed: {words}")
