@@ -23,6 +23,7 @@ from search.trial import canonical
 from tests.searches import GUIDED
 from utils import InputError
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
 KERNELS = [(3, 3), (5, 5), [7, 7], "none", None]
 MIXED = {"whole": [1, 1.5, 2], "step": [0.1, 1, 10], "truth": [True, 2], "either": [0, "0", None]}
 NOTHING = {"workers": "0", "pop_size": 4, "num_children": 3, "epochs": 4, "min_epochs": 1}

@@ -23,17 +23,23 @@ SMALL |= {"use_BN": True, "global_avg_pooling": False, "n_fc_layers": 2, "n_chan
 SMALL |= {"n_channels_fc_1": 7, "dropout_rate": 0.25}
 
 
+@pytest.fixture(scope="module", params=[300, pytest.param(2000, marks=pytest.mark.slow)])
+def count(request):
+    """How many random configurations of each space."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def configs():
+def configs(count):
     space, rng = Space.load(ROOT / "configs" / "space.json"), np.random.default_rng(5)
-    return [space.sample(rng) for _ in range(2000)]
+    return [space.sample(rng) for _ in range(count)]
 
 
 @pytest.fixture(scope="module")
-def modern():
+def modern(count):
     space = Space.load(ROOT / "configs" / "space_modern.json")
     rng = np.random.default_rng(6)
-    return [space.sample(rng) for _ in range(2000)]
+    return [space.sample(rng) for _ in range(count)]
 
 
 def generators(first=1, second=2):

@@ -20,6 +20,8 @@ from search.enumeration import configurations
 from search.space import Space
 from search.trial import canonical
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
+
 
 class Additive:
     """The sum of all numbers; early epochs tell the reverse."""

@@ -16,6 +16,7 @@ from search.trial import canonical
 from tests.searches import GUIDED
 from utils import InputError, derive_seed, read_json
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
 SMALL = {"workers": "0", "pop_size": 4, "num_children": 3, "epochs": 4, "min_epochs": 1}
 SMALL |= {"objective": "minimize loss", "constraints": [], "max_generations": 2}
 by_preset = pytest.mark.parametrize("preset", [{}, GUIDED], ids=["published", "guided"])

@@ -28,6 +28,8 @@ from tests.searches import (
     spent,
 )
 
+pytestmark = pytest.mark.usefixtures("few_candidates")
+
 
 def test_a_finished_search_is_finished_even_without_time(space, tmp_path):
     first = search(space, StubTarget(), small(), tmp_path / "run")

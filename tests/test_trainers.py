@@ -53,7 +53,7 @@ def test_the_store_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(trainers, "train", counted)
     for _ in range(2):
         store = Store(str(path), None, CLASSES)
-        curves = studied(store, "schedule-free", 1)
+        curves = studied(store, "schedule-free", len(trainers.NETWORKS), 1)
     assert len(curves) == 15 and len(calls) == 3 + 15 == len(path.read_text().splitlines())
     assert len(sampled(store, "adam", 3)) == 3
     assert len(varied(store, "schedule-free", {"cutout": 0.0})) == 3
