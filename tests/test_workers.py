@@ -43,7 +43,6 @@ from tests.searches import without
 from utils import InputError
 from vision.data import open_data, open_train
 
-pytestmark = pytest.mark.usefixtures("few_candidates")
 ROOT = Path(__file__).resolve().parent.parent
 STUB = {"pop_size": 4, "epochs": 12, "max_generations": 1}
 # 2 + 2 of the population and in full, 2 -> 1 in the bracket: seven trainings.
