@@ -154,11 +154,13 @@ def test_a_worker_takes_no_more_than_its_share(gpu_here, monkeypatch):
         RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(h)`"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(h)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
         RuntimeError(
             "[enforce fail at alloc_cpu.cpp:75] DefaultCPUAllocator: can't allocate memory"
         ),
     ],
-    ids=["allocator", "driver", "cublas", "cudnn", "cpu"],
+    ids=["allocator", "driver", "cublas", "cudnn", "cublas at start", "cudnn 9", "cpu"],
 )
 def test_whatever_says_that_memory_is_out_is_a_memory_error(error):
     with pytest.raises(MemoryError, match="^[^\n]*$"), out_of_memory_as_memory_error():
@@ -226,7 +228,10 @@ def test_a_gpu_of_no_use_is_left_idle_or_the_cpu_trains(machine):
 
 def test_where_the_driver_allows_one_process_there_is_one(machine):
     machine(a_gpu(exclusive=True))
-    assert gpus.devices("cuda")[0]["room"] == 1
+    (gpu,) = gpus.devices("cuda")
+    assert gpu["room"] == 1 and gpus.environments([gpu], 1)
+    with pytest.raises(InputError, match="exclusive mode.* use --workers 1 or auto"):
+        gpus.environments([gpu], 2)
 
 
 def test_workers_share_a_gpus_memory_and_leave_what_cuda_itself_needs(machine):

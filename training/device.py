@@ -21,6 +21,7 @@ FIRST_BY_DEFAULT = (7, 5)  # compute capability from which on the other wheels h
 OUT_OF_MEMORY = (
     *("can't allocate memory", "CUDA error: out of memory"),
     *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+    *("CUBLAS_STATUS_NOT_INITIALIZED", "DEVICE_ALLOCATION_FAILED"),  # cublasCreate; cuDNN 9
 )
 
 

@@ -57,6 +57,11 @@ def environments(gpus: Sequence[Mapping[str, Any]], workers: int) -> list[dict[s
     each = -(-workers // len(gpus))
     found = []
     for gpu in gpus:
+        if gpu["exclusive"] and each > 1:
+            raise InputError(
+                f"{workers} worker(s): {gpu['facts']['name']} is in exclusive mode, which allows "
+                f"one process; use --workers {len(gpus)} or auto"
+            )
         share = USABLE * gpu["free"] / each - CONTEXT_BYTES
         if share < LEAST_BYTES:
             most = int(USABLE * gpu["free"] / (CONTEXT_BYTES + LEAST_BYTES))
