@@ -77,7 +77,7 @@ class ImageTarget(Placed):
         super().__init__(pixels, labels, device)
         self.threads = threads
         self.image_size, self.num_classes = pixels.shape[1], num_classes
-        self.pixels, self.labels, self.folds = pixels, labels, list(folds)
+        self.folds = list(folds)
         self.batch_order = batch_order
         self.curve_epochs = frozenset(curve_epochs)
         self._normalizations = [_normalization(pixels[train]) for train, _ in self.folds]

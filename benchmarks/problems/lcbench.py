@@ -16,6 +16,7 @@ random configurations and of steps from these.
 import json
 import os
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,12 @@ def surrogate() -> tuple[Any, dict[str, int]]:
     return session, json.loads((folder / "encoding.json").read_text())["OpenML_task_id"]
 
 
-def predict(task: str, rows: np.ndarray) -> np.ndarray:
-    """(n, outputs of the surrogate) for rows (n, 8): epochs, then CONTINUOUS."""
+def predict(task: str, configs: Sequence[Config], epochs: int) -> np.ndarray:
+    """The outputs of the surrogate after so many epochs: (n, outputs)."""
     session, tasks = surrogate()
+    rows = [[epochs, *(config[name] for name in CONTINUOUS)] for config in configs]
     inputs = {"x_cat": np.full((len(rows), 1), tasks[task], np.int32)}
-    return session.run(None, {**inputs, "x_cont": rows.astype(np.float32)})[0]
+    return session.run(None, {**inputs, "x_cont": np.array(rows, np.float32)})[0]
 
 
 def configspace() -> ConfigurationSpace:
@@ -88,8 +90,8 @@ class LCBench(Problem):
 
     def metrics(self, config: Config, epochs: int) -> dict[str, float]:
         """By the surrogate."""
-        row = np.array([[epochs, *(config[name] for name in CONTINUOUS)]])
-        return dict(zip(OUTPUTS, map(float, predict(self.task, row)[0]), strict=False))
+        outputs = predict(self.task, [config], epochs)[0]
+        return dict(zip(OUTPUTS, map(float, outputs), strict=False))
 
 
 def _problems() -> dict[str, type[LCBench]]:
@@ -124,7 +126,7 @@ def choose(task: str, share: float) -> dict[str, Any] | None:
     """
     space, rng = Space(configspace()), derive_rng("lcbench", task)
     configs = [space.sample(rng) for _ in range(SAMPLES)]
-    found = _measured(task, configs)
+    found = predict(task, configs, LCBench.epochs)
     time, entropy = found[:, 0], found[:, 2]
     low, high = 0.0, 1.0  # the same quantile for both, so that the share is met
     for _ in range(40):
@@ -140,7 +142,7 @@ def choose(task: str, share: float) -> dict[str, Any] | None:
     for _ in range(STEPS // 100):  # steps from the best
         kept = sorted(kept, key=lambda pair: -pair[0])[:10]
         near = [space.perturb(kept[i % len(kept)][1], rng) for i in range(100)]
-        values = _measured(task, near)
+        values = predict(task, near, LCBench.epochs)
         kept += [
             (row[1], config)
             for row, config in zip(values, near, strict=True)
@@ -153,11 +155,6 @@ def choose(task: str, share: float) -> dict[str, Any] | None:
         "optimum": float(most),
         "best": config,
     }
-
-
-def _measured(task: str, configs: list[dict[str, Any]]) -> np.ndarray:
-    rows = [[LCBench.epochs, *(one[name] for name in CONTINUOUS)] for one in configs]
-    return predict(task, np.array(rows, float))
 
 
 def main() -> int:
