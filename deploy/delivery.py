@@ -4,7 +4,6 @@ DIR gets network.onnx, network.safetensors and card.md, with --quantise also net
 its result. Files of an earlier export there are replaced.
 """
 
-import hashlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -155,8 +154,7 @@ def _result(
     file = folder / "predictions_int8.npz"
     np.savez_compressed(file, **predictions)
     metrics = target.measure(scores, -1, int(result["config"]["batch_size"]))
-    part = {"seed": result["seeds"][0], "metrics": metrics, "predictions": file.name}
-    part["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    part = results.of_seed(result["seeds"][0], metrics, file)
     memories = {"flash_kb": memory.flash_kb(model), "ram_kb": memory.ram_kb(model)}
     own = {"metrics": metrics, "by_seed": [part], "predictions": file.name}
     copied = {name: value for name, value in result.items() if name != "at_threshold"}

@@ -106,13 +106,19 @@ def summary(
         **target.cheap(candidate.config),
         **({"folds": folds} if len(folds) > 1 else {}),
         "by_seed": [
-            {"seed": seed, "metrics": metrics, "predictions": file.name}
-            | {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+            of_seed(seed, metrics, file)
             for seed, metrics, file in zip(seeds, by_seed, predictions, strict=True)
         ],
         "predictions": names if len(names) > 1 else names[0],
         "layers": target.layers(candidate.config),
     }
+
+
+def of_seed(seed: int, metrics: Mapping[str, float], predictions: Path) -> dict[str, Any]:
+    """An entry of `by_seed`: the digest tells whether the file of predictions is still its own."""
+    digest = hashlib.sha256(predictions.read_bytes()).hexdigest()
+    entry = {"seed": seed, "metrics": metrics, "predictions": predictions.name}
+    return entry | {"sha256": digest}
 
 
 def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
