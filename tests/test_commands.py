@@ -67,7 +67,8 @@ def test_the_run_folder_is_complete(finished):
 
 def test_the_journal_has_the_planned_jobs(finished):
     lines = lines_of(finished["run"])
-    jobs = [(t["generation"], t["bracket"], t["rung"], t["epochs"], t["charged"]) for t in lines]
+    names = "generation bracket rung epochs cost_epochs".split()
+    jobs = [tuple(line[name] for name in names) for line in lines]
     assert jobs == [
         *[(0, 0, 0, 2, 2)] * 2,
         *[(1, 1, 0, 1, 1)] * 2,
@@ -86,7 +87,7 @@ def test_the_journal_has_the_planned_jobs(finished):
         assert space.adopt(line["config"]) == (line["config"], [])
         assert line["metrics"]["num_params"] <= 3e4 and line["metrics"]["macs"] <= 1.5e5
         assert set(line["metrics"]) == METRICS | {*STATIC}
-        assert len(line["folds"]) == 2 and line["observed"]["seconds"] >= 0
+        assert len(line["folds"]) == 2 and line["meta"]["seconds"] >= 0
         for fold in line["folds"]:
             assert [p["epochs"] for p in fold["curve"]] == [1, 2][: line["epochs"]]
 

@@ -25,7 +25,7 @@ from utils import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 RANKING = Ranking.parse("maximize top3", ["num_params <= 2000", "precision >= 0.4"])
-TRIALS = [make_trial(i, epochs=epochs, charged=3) for i in range(3) for epochs in (3, 6)]
+TRIALS = [make_trial(i, epochs=epochs, cost_epochs=3) for i in range(3) for epochs in (3, 6)]
 
 
 def open_in_another_process(path: Path) -> subprocess.CompletedProcess:
@@ -230,9 +230,9 @@ def test_population_csv_has_a_row_a_generation(tmp_path):
     ]
     limits = tuple(map(str, RANKING.constraints))
     history = History(Journal(), folder, Settings(constraints=limits))
-    history.add(population, [*population, make_trial(3, charged=7)], 0)
-    history.add(population, [make_trial(4, charged=3, observed={"elapsed": 2.5})], 1)
-    history.add([], [make_trial(5, charged=0, observed={"elapsed": 1.5})], 2)
+    history.add(population, [*population, make_trial(3, cost_epochs=7)], 0)
+    history.add(population, [make_trial(4, cost_epochs=3, meta={"elapsed": 2.5})], 1)
+    history.add([], [make_trial(5, cost_epochs=0, meta={"elapsed": 1.5})], 2)
     read = list(csv.DictReader(folder.population_csv.open()))
     assert list(read[0]) == (
         ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time", "epochs"]
