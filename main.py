@@ -51,7 +51,7 @@ from utils import InputError, write_json
 from vision.metrics import label_ranks, losses
 
 log = logging.getLogger("nas")
-SETTINGS = ("seed", "folds", "optimizer", "precision", "constraints", "dataset", "data_dir")
+SETTINGS = ("seed", "folds", "optimizer", "constraints", "dataset", "data_dir")
 SETTINGS += ("image_size", "crop", "split", "space", "device", "dtype", "threads")
 SETTINGS += ("verbosity", *SHORTHANDS)
 
@@ -226,7 +226,7 @@ def evaluate(
     for fold in range(len(target.folds)):
         trainer = target.trainer(config, seed, fold)
         scores.append(target.fit(trainer, fold, epochs))
-        parts.append(target.measure(scores[-1], fold, trainer.batch_size))
+        parts.append(target.measure(scores[-1], fold))
         log.debug("fold %d: %s", fold, parts[-1])
     return parts, np.concatenate(scores), trainer
 

@@ -277,8 +277,7 @@ def run_in(
         known = target.static_metrics(space.default())
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the search space describes no network: {error!r}") from None
-    measured = [*METRICS, "precision_per_batch"] if target.batch_order is not None else METRICS
-    check_metrics(settings.ranking(), [*measured, *known])
+    check_metrics(settings.ranking(), [*METRICS, *known])
     where = devices.settled(target, settings)
     keep_space(folder, space)
     data = {**source.to_dict(), "fingerprint": fingerprint}

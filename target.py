@@ -43,8 +43,6 @@ class ImageTarget(Placed):
     folds: pairs of index arrays (training images, held-out images); one pair makes a plain split.
     optimizer, dtype: see `Trainer`.
     curve_epochs: after these, a fold is also measured on the way.
-    batch_order: an order of all N images; asks for `precision_per_batch` over batches of the
-    held-out images in that order.
     """
 
     trainer_class = Trainer
@@ -61,7 +59,6 @@ class ImageTarget(Placed):
         device: str = "cpu",
         threads: int = 1,
         curve_epochs: Collection[int] = (),
-        batch_order: np.ndarray | None = None,
     ):
         self.how = {"optimizer": optimizer, "dtype": dtype}
         self._made_of = (
@@ -70,14 +67,12 @@ class ImageTarget(Placed):
                 **self.how,
                 "threads": threads,
                 "curve_epochs": sorted(curve_epochs),
-                "batch_order": batch_order,
             },
         )
         super().__init__(pixels, labels, device)
         self.threads = threads
         self.image_size, self.num_classes = pixels.shape[1], num_classes
         self.folds = list(folds)
-        self.batch_order = batch_order
         self.curve_epochs = frozenset(curve_epochs)
         self._normalizations = [_normalization(pixels[train]) for train, _ in self.folds]
         self.fingerprint = self._fingerprint(pixels)
@@ -176,27 +171,19 @@ class ImageTarget(Placed):
         train = torch.from_numpy(self.folds[fold][0]).to(self.device)
         return trainer.measured(self.images[train])
 
-    def measure(self, scores: np.ndarray, fold: int, batch_size: int) -> dict[str, float]:
+    def measure(self, scores: np.ndarray, fold: int) -> dict[str, float]:
         """Metrics of the logits of a fold's held-out images; all NaN if one is not finite."""
         if not np.isfinite(scores).all():
-            extra = () if self.batch_order is None else ("precision_per_batch",)
-            return dict.fromkeys((*METRICS, *extra), float("nan"))
+            return dict.fromkeys(METRICS, float("nan"))
         held_out = self.folds[fold][1]
         labels, predicted, classes = self.labels[held_out], scores.argmax(axis=1), self.num_classes
-        values = {
+        return {
             "top3": metrics.top_k_accuracy(scores, labels, 3),
             "top1": metrics.top_k_accuracy(scores, labels, 1),
             "precision": metrics.macro_precision(predicted, labels, classes),
             "recall": metrics.macro_recall(predicted, labels, classes),
             "loss": metrics.cross_entropy(scores.astype(np.float64), labels),
         }
-        if self.batch_order is not None:
-            place = np.argsort(self.batch_order)  # of each image in that order
-            order = np.argsort(place[held_out])
-            values["precision_per_batch"] = metrics.precision_per_batch(
-                predicted[order], labels[order], classes, batch_size
-            )
-        return values
 
     def release_memory(self) -> None:
         """Gives back what an evaluation has left: else each worker would only ever grow."""
@@ -222,8 +209,7 @@ class ImageTarget(Placed):
         """Of all that a saved state depends on, besides configuration, seed and optimizer."""
         digest = hashlib.sha256(pixels.tobytes())
         parts = [[part.tolist() for part in fold] for fold in self.folds]
-        order = None if self.batch_order is None else self.batch_order.tolist()
-        facts = [pixels.shape, self.labels.tolist(), self.num_classes, parts, order]
+        facts = [pixels.shape, self.labels.tolist(), self.num_classes, parts]
         digest.update(canonical_json([*facts, sorted(self.curve_epochs)]).encode())
         return digest.hexdigest()
 
@@ -238,7 +224,7 @@ class ImageTarget(Placed):
                     trainer.epochs, measured = point, curve[-1]
                 else:
                     scores = self.fit(trainer, fold, point)
-                    measured = self.measure(scores, fold, trainer.batch_size)
+                    measured = self.measure(scores, fold)
                 curve.append({**measured, "epochs": point})
         return curve
 
@@ -250,7 +236,6 @@ def training_options(settings: Any) -> dict[str, Any]:
         "device": settings.device,
         "dtype": settings.dtype,
         "threads": settings.threads,
-        "per_batch": settings.precision == "per_batch",
     }
 
 
@@ -265,45 +250,18 @@ def _normalization(pixels: np.ndarray) -> Normalization:
 
 
 def cross_validation(
-    images: Images,
-    num_classes: int,
-    folds: int,
-    seed: int,
-    *,
-    per_batch: bool = False,
-    **options: Any,
+    images: Images, num_classes: int, folds: int, seed: int, **options: Any
 ) -> ImageTarget:
     """Over stratified folds of the training images, shuffled by the seed; see `ImageTarget`."""
     held_out = stratified_folds(images.labels, folds, derive_rng(seed, "folds"))
     everything = np.arange(len(images.labels))
     pairs = [(np.setdiff1d(everything, part), part) for part in held_out]
-    return ImageTarget(
-        images.pixels,
-        images.labels,
-        num_classes,
-        pairs,
-        batch_order=published_order(images.names) if per_batch else None,
-        **options,
-    )
+    return ImageTarget(images.pixels, images.labels, num_classes, pairs, **options)
 
 
-def train_test(
-    train: Images, test: Images, num_classes: int, *, per_batch: bool = False, **options: Any
-) -> ImageTarget:
+def train_test(train: Images, test: Images, num_classes: int, **options: Any) -> ImageTarget:
     """Trains on all training images and measures on the test images; see `ImageTarget`."""
     pixels = np.concatenate([train.pixels, test.pixels])
     labels = np.concatenate([train.labels, test.labels])
     pair = np.arange(len(train.labels)), np.arange(len(train.labels), len(labels))
-    return ImageTarget(
-        pixels,
-        labels,
-        num_classes,
-        [pair],
-        batch_order=published_order(train.names + test.names) if per_batch else None,
-        **options,
-    )
-
-
-def published_order(names: Sequence[str]) -> np.ndarray:
-    """Images by the text of folder and file (1, 10, 11, ..., 2), as the first version had them."""
-    return np.array(sorted(range(len(names)), key=lambda i: (*Path(names[i]).parts[-2:], i)))
+    return ImageTarget(pixels, labels, num_classes, [pair], **options)

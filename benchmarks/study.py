@@ -179,7 +179,6 @@ def run_search(preset: Mapping[str, Any], unit: Unit, bound: float | None) -> bo
     for layer in ours.layers(unit.method):  # a method's own settings win
         settings |= layer
     settings |= {
-        "precision": limits.get("precision", "macro"),
         "constraints": [text.format(bound=bound) for text in limits["constraints"]],
         "seed": unit.seed,
     }

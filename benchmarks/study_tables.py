@@ -1,6 +1,5 @@
 """The numbers of a study, from its run folders and results alone: rows, and tables in Markdown."""
 
-import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,6 @@ from search.trial import Trial
 from utils import read_json
 
 TEST, AGAIN = "result_test.json", "result_again.json"  # of main.py, in the folder of a run
-PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text())["results"]
 
 
 def precisions(folder: Path) -> list[float]:
@@ -101,8 +99,7 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
     for row in default:
         words = f"top-3 {row['test']['top3']:.3f}, precision {row['test']['precision']:.3f}"
         parts += [f"Default network ({row['num_params']:,} parameters), test: {words}.", ""]
-    published = _published(found)
-    return "\n".join([*parts, *published]).rstrip() + "\n"
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def _by_method(here: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -164,44 +161,6 @@ def _by_seed(here: Sequence[Mapping[str, Any]]) -> list[str]:
         ]
         table.append(f"| {' | '.join(cells)} |")
     return table
-
-
-def _published(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """'published | here' for the searches whose method, seed and limits were published."""
-    lines = []
-    for entry in PUBLISHED:
-        limits = {
-            f"precision_per_batch >= {entry['constraint_min_precision']}",
-            f"num_params <= {entry['constraint_max_model_size']}",
-        }
-        for row in found:
-            same = row.get("constraints") and set(row["constraints"]) == limits
-            if same and (row["method"], row["seed"]) == (entry["method"], entry["seed"]):
-                lines.append(_beside(entry, row))
-    if not lines:
-        return []
-    return [
-        "## Published | here",
-        "",
-        "| method | minimum precision | test precision | parameter limit | parameters "
-        "| test accuracy | valid, % |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        *lines,
-    ]
-
-
-def _beside(entry: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    then, test = entry["published"], row["test"] or {}
-    cells = [
-        entry["method"],
-        f"{entry['constraint_min_precision']:.2f}",
-        f"{then['test_precision_batch']:.3f} \\| {_number(test.get('precision_per_batch'))}",
-        f"{entry['constraint_max_model_size']:,}",
-        f"{then['num_params']:,} \\| {row['num_params']:,}",
-        f"{then['test_top3']:.3f} \\| {_number(test.get('top3'))}",
-        f"{100 * row['valid']:.1f}",
-    ]
-    return f"| {' | '.join(cells)} |"
 
 
 def spread(known: Sequence[float | None], digits: int = 3) -> str:

@@ -16,7 +16,7 @@ from utils import InputError, read_json
 log = logging.getLogger("nas")
 
 # What an evaluation takes over from the search behind a configuration, besides its data set.
-FROM_SEARCH = ("constraints", "precision", "image_size", "crop", "split", "folds", "space")
+FROM_SEARCH = ("constraints", "image_size", "crop", "split", "folds", "space")
 OLDER = {"crop": "centre"}  # how searches were made that have no such setting
 MAY_BE_ZERO = {"dropout_rate", "weight_decay", "label_smoothing"}
 MAY_BE_ZERO |= {"shift", "cutout", "color", "mixup"}

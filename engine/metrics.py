@@ -7,7 +7,7 @@ from utils import InputError, nearest
 
 # Known before training (cnn.py); the last three are in units of 1024 bytes.
 STATIC = ("num_params", "macs", "flash_kb", "flash_float_kb", "ram_kb")
-SHARES = ("top3", "top1", "precision", "recall", "precision_per_batch")  # from 0 to 1
+SHARES = ("top3", "top1", "precision", "recall")  # from 0 to 1
 
 
 def check_bounds(ranking: Ranking) -> None:

@@ -26,8 +26,7 @@ def run_name(settings: Settings, baseline: str | None = None) -> str:
     baseline: the method, if it is not one of ours.
     """
     bounds = {constraint.metric: constraint.bound for constraint in settings.ranking().constraints}
-    precision = bounds.get("precision", bounds.get("precision_per_batch"))
-    size = bounds.get("num_params")
+    precision, size = bounds.get("precision"), bounds.get("num_params")
     parts = [
         baseline or _METHODS[settings.sampler][0 if settings.hyperband else 1],
         *([] if precision is None else [f"p{_short(precision)}"]),

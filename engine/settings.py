@@ -34,6 +34,7 @@ REMOVED = {
     "bold_every": (0, _BY_SAMPLER),
     "promotion": ("measured", _BY_SAMPLER),
     "compile": (False, _LEFT_OUT),
+    "precision": ("macro", _LEFT_OUT),
 }
 RENAMED = {"arithmetic": "dtype"}
 OBJECTIVE, OBJECTIVE_OF_FEW = "maximize top3", "maximize top1"
@@ -103,11 +104,6 @@ class Settings:
     constraints: tuple[str, ...] = _setting(
         ("num_params <= 2e7", "precision >= 0.39"),
         "limits, as 'METRIC <= number' or 'METRIC >= number'",
-    )
-    precision: str = _setting(
-        "macro",
-        "what a limit on precision means: over a whole fold, or the mean over batches (2021)",
-        choices=("macro", "per_batch"),
     )
     optimizer: str = _setting(
         "adam", "optimizer of the training", choices=("adam", "adamw", "schedule-free")
@@ -186,18 +182,10 @@ class Settings:
         self.ranking()  # a mistake in objective or constraints is told at once
 
     def ranking(self) -> Ranking:
-        """Objective and constraints; per_batch decides what a constraint on precision means."""
-        objective = OBJECTIVE if self.objective is None else self.objective
-        ranking = Ranking.parse(objective, self.constraints)
-        if self.precision == "macro":
-            return ranking
-        renamed = [
-            dataclasses.replace(constraint, metric="precision_per_batch")
-            if constraint.metric == "precision"
-            else constraint
-            for constraint in ranking.constraints
-        ]
-        return dataclasses.replace(ranking, constraints=tuple(renamed))
+        """Objective and constraints."""
+        return Ranking.parse(
+            OBJECTIVE if self.objective is None else self.objective, self.constraints
+        )
 
 
 FIELDS = {item.name: item for item in dataclasses.fields(Settings)}

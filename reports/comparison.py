@@ -22,7 +22,7 @@ from reports.statistics import Outcomes, bootstrap, holm, interval, mcnemar, per
 from search.constraints import Constraint, Ranking
 from utils import without_nan
 
-SHOWN = ("top3", "top1", "precision", "recall", "loss", "precision_per_batch")
+SHOWN = ("top3", "top1", "precision", "recall", "loss")
 COMPARED = {"top3": "top-3", "top1": "top-1"}
 SIGNIFICANT = 0.05
 

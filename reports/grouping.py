@@ -11,7 +11,7 @@ from utils import canonical_json
 # What makes no other method: the seed, names, what results do not depend on, and budgets.
 _NO_METHOD = {*MAY_DIFFER, "seed", "run_name", "runs_dir", "device", "threads"}
 # What makes another question: values of the objective cannot be compared across these.
-_QUESTION = ("objective", "precision", "epochs", "folds", "image_size", "split", "crop")
+_QUESTION = ("objective", "epochs", "folds", "image_size", "split", "crop")
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def importance(runs: Sequence[Run]) -> dict[str, Any]:
     features = encode([trial.config for _, trial in rows], names)
     targets = {
         "objective": [trial.metrics.get(run.ranking.metric) for run, trial in rows],
-        "precision": [trial.metrics.get(run.precision) for run, trial in rows],
+        "precision": [trial.metrics.get("precision") for run, trial in rows],
     }
     found = {target: _forest(features, values, target) for target, values in targets.items()}
     return {"trials": len(rows), "names": names, **found}

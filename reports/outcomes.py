@@ -25,7 +25,7 @@ def point(run: Run, trial: Trial) -> dict[str, Any]:
         "operator": trial.operator,
         "kind": run.kind(trial),
         "objective": trial.metrics.get(run.ranking.metric),
-        "precision": trial.metrics.get(run.precision),
+        "precision": trial.metrics.get("precision"),
         "num_params": trial.metrics.get("num_params"),
         "config": trial.config,
     }

@@ -63,7 +63,7 @@ def _best(run: Run, axis: str) -> dict[str, dict[str, Any]]:
         },
         "best_precision": {
             "x": x,
-            "y": [trial.metrics.get(run.precision) for _, trial in steps],
+            "y": [trial.metrics.get("precision") for _, trial in steps],
             "end": end,
         },
     }
@@ -81,9 +81,7 @@ def _population(run: Run, axis: str) -> dict[str, dict[str, Any]]:
         population = survivors(population, new, run.ranking.key, run.settings.pop_size)
         if population:
             x.append(ends[generation])
-            values.append(
-                [_mean(population, name) for name in (run.ranking.metric, run.precision)]
-            )
+            values.append([_mean(population, name) for name in (run.ranking.metric, "precision")])
     end = max(ends.values(), default=0.0)
     names = ("population", "population_precision")
     return {

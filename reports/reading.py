@@ -56,11 +56,6 @@ class Run:
         return self.settings.ranking()
 
     @property
-    def precision(self) -> str:
-        """The metric that a constraint on precision means in this run."""
-        return "precision" if self.settings.precision == "macro" else "precision_per_batch"
-
-    @property
     def status(self) -> str:
         """Why the last session ended, in words."""
         sessions = self.record.get("sessions") or [{}]

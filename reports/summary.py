@@ -55,7 +55,7 @@ def _question(question: Question, tests: Tests) -> dict[str, Any]:
         "data": (first.record.get("data") or {}).get("name", "unknown data"),
         "objective": first.ranking.metric,
         "sign": first.ranking.sign,
-        "precision": first.precision,
+        "precision": "precision",
         "constraints": [
             {"metric": limit.metric, "sense": limit.sense, "bound": limit.bound}
             for limit in first.ranking.constraints

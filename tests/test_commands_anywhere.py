@@ -95,7 +95,7 @@ def test_a_winner_without_its_search_is_told(folder, config, capsys):
     [
         (["--objective", "maximize recal"], ["'recal'", "did you mean recall?"]),
         (["--constraints", "num_parms <= 3e4"], ["'num_parms'", "did you mean num_params?"]),
-        (["--constraints", "precision_per_batch >= 0.1"], ["did you mean precision?"]),
+        (["--constraints", "precison >= 0.1"], ["did you mean precision?"]),
     ],
 )
 def test_a_metric_that_is_not_measured_is_told_before_workers_start(

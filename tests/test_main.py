@@ -173,15 +173,6 @@ def test_ways_to_ask_for_the_folds(folder, config, flags):
         assert result["metrics"][name] == pytest.approx(mean)
 
 
-def test_the_figure_per_batch_is_written_if_asked_for(folder, config, capsys):
-    flags = ["-t", "-e", 1, "--dataset", folder, "--precision", "per_batch"]
-    assert evaluate("-c", config, *flags) == 0
-    result = read(config.parent / "result_test.json")
-    assert set(result["metrics"]) == METRICS | {"precision_per_batch"}
-    assert "precision_per_batch" in capsys.readouterr().out
-    assert "precision_per_batch >= 0.39" in [limit["text"] for limit in result["constraints"]]
-
-
 def test_several_configurations_share_a_table(tmp_path, folder, config, capsys):
     other = save(config.with_name("other.json"), {**SMALL, "kernel_size": 5})
     assert evaluate("-c", config, other, "-t", "-e", 1, 3, "--dataset", folder) == 0

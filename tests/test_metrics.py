@@ -11,7 +11,6 @@ from vision.metrics import (
     cross_entropy,
     macro_precision,
     macro_recall,
-    precision_per_batch,
     top_k_accuracy,
 )
 
@@ -109,42 +108,6 @@ def test_precision_and_recall_are_not_mixed_up():
     assert macro_recall(predicted, labels, 2) == pytest.approx((1 + 1 / 3) / 2)
 
 
-def per_batch_as_published(predicted, labels, classes, batch_size):
-    """A direct loop over batches, classes and images."""
-    total = 0.0
-    for start in range(0, len(labels), batch_size):
-        batch = list(zip(predicted, labels, strict=True))[start : start + batch_size]
-        precisions = []
-        for one in range(classes):
-            hits = [label == one for guess, label in batch if guess == one]
-            precisions.append(sum(hits) / len(hits) if hits else 0.0)
-        total += len(batch) * sum(precisions) / classes
-    return total / len(labels)
-
-
-@settings(max_examples=100, deadline=None)
-@given(guesses(), st.integers(1, 70))
-def test_precision_per_batch_is_that_of_the_loop(case, batch_size):
-    predicted, labels, classes = case
-    value = precision_per_batch(predicted, labels, classes, batch_size)
-    expected = per_batch_as_published(predicted, labels, classes, batch_size)
-    assert value == pytest.approx(expected, abs=1e-12) and type(value) is float
-    if batch_size >= len(labels) and len(np.unique(labels)) == classes:
-        assert value == pytest.approx(macro_precision(predicted, labels, classes), abs=1e-12)
-
-
-def test_precision_per_batch_weighs_the_last_batch_by_its_size():
-    predicted, labels = np.array([0, 1, 0]), np.array([0, 1, 0])
-    # Two images: both classes right, 1.0. One image: 0 is right and 1 never predicted, 0.5.
-    assert precision_per_batch(predicted, labels, 2, 2) == pytest.approx((2 * 1.0 + 0.5) / 3)
-
-
-def test_precision_per_batch_falls_with_the_batch_size():
-    labels = np.repeat(np.arange(17), 20)
-    assert precision_per_batch(labels, labels, 17, 340) == 1.0
-    assert precision_per_batch(labels, labels, 17, 1) == pytest.approx(1 / 17)
-
-
 def test_ties_count_the_lower_class_first():
     scores = np.zeros((4, 4))
     labels = np.arange(4)
@@ -167,7 +130,7 @@ def test_top_1_is_the_share_of_right_predictions_also_with_ties(seed):
 
 @settings(max_examples=50, deadline=None)
 @given(scored(), st.randoms(use_true_random=False))
-def test_only_the_figure_per_batch_depends_on_the_order_of_images(case, random):
+def test_metrics_do_not_depend_on_the_order_of_images(case, random):
     scores, labels, classes = case
     order = list(range(len(labels)))
     random.shuffle(order)

@@ -123,8 +123,8 @@ def test_the_name_of_a_run_tells_its_limits(monkeypatch):
     monkeypatch.setattr(time, "strftime", lambda *_: "now")
     name = run_name(resolve({"constraints": ["loss <= 1"], "sampler": "random"}))
     assert name == "hb_seed123_now"
-    per_batch = resolve({"precision": "per_batch", "constraint_max_model_size": 1.5e6})
-    assert run_name(per_batch) == "ea-hb_p0.39_s1.5e6_seed123_now"
+    smaller = resolve({"constraint_max_model_size": 1.5e6})
+    assert run_name(smaller) == "ea-hb_p0.39_s1.5e6_seed123_now"
     guided = resolve({"sampler": "guided", "hyperband": False, "constraint_max_model_size": 12345})
     assert run_name(guided) == "guided-ea_p0.39_s12345_seed123_now"
     assert run_name(resolve({}), "dehb") == "dehb_p0.39_s2e7_seed123_now"

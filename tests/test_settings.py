@@ -108,19 +108,6 @@ def test_constraints_of_a_wrong_type_are_refused_with_and_without_shorthands(con
         assert "constraints cannot be" in refusal({"constraints": constraints, **more})
 
 
-def test_per_batch_precision_renames_the_constraint():
-    settings = resolve({"precision": "per_batch", "constraint_min_precision": 0.4})
-    assert [str(limit) for limit in settings.ranking().constraints] == [
-        "num_params <= 20000000",
-        "precision_per_batch >= 0.4",
-    ]
-    assert settings.constraints == ("num_params <= 20000000", "precision >= 0.4")
-    assert [limit.metric for limit in Settings().ranking().constraints] == [
-        "num_params",
-        "precision",
-    ]
-
-
 @pytest.mark.parametrize(
     ("name", "meant"),
     [

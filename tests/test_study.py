@@ -39,7 +39,7 @@ def test_presets_are_settings_of_searches(name):
 
 def test_all_methods_of_a_seed_come_before_the_next_seed():
     seeds = [unit.seed for unit in study.units(PRESETS["paper"], Path("out"))]
-    assert seeds == sorted(seeds) and len(seeds) == 3 * 8 * 4
+    assert seeds == sorted(seeds) and len(seeds) == 3 * 4
 
 
 @given(st.floats(0.01, 0.5), st.lists(st.floats(0, 1), min_size=1, max_size=200))
@@ -98,21 +98,6 @@ def test_rows_say_what_the_journals_say(finished):
     assert "| 0.600 | 0.380 | 66.7 | 0.750 | 0.500 |" in text, "by method"
     assert "| 0.600 | 0.380 | 2 of 3 | 0.750 | 0.500 |" in text, "by seed"
     assert "| ea | 1 feasible of 1 |" in text and "precision >= 0.4" in text
-
-
-def test_a_published_search_stands_beside_its_figures():
-    entry = next(e for e in study_tables.PUBLISHED if e["name"] == "eahb_p0.40_s2e7")
-    constraints = ["num_params <= 20000000", "precision_per_batch >= 0.4"]
-    row = {"limits": "x", "constraints": constraints, "method": "ea-hyperband", "seed": 123}
-    row |= {"feasible": True, "valid": 0.25, "num_params": 7, "epochs": 1, "fully_trained": 4}
-    row |= {"metrics": {"top3": 0.8, "precision": 0.5}}
-    row["again"] = None
-    row["test"] = {"top3": 0.9, "precision": 0.7, "precision_per_batch": 0.55}
-    text = study_tables.markdown([row])
-    then = entry["published"]
-    assert f"| {then['test_top3']:.3f} \\| 0.900 |" in text
-    assert f"| {then['test_precision_batch']:.3f} \\| 0.550 |" in text
-    assert "Published" not in study_tables.markdown([{**row, "seed": 0}])
 
 
 def test_only_what_has_used_its_budget_has_ended(finished):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engine.metrics import STATIC
-from target import ImageTarget, cross_validation, published_order, train_test
+from target import ImageTarget, train_test
 from tests.trainings import (
     CLASSES,
     CONFIG,
@@ -255,15 +255,15 @@ def test_a_diverging_training_is_a_result(tmp_path, rate, use_bn):
 
 
 def test_a_single_logit_that_is_not_finite_makes_all_metrics_nan():
-    target = make_target(per_batch=True)
+    target = make_target()
     scores = np.zeros((20, CLASSES), np.float32)
-    assert np.isfinite(list(target.measure(scores, 0, 7).values())).all()
+    assert np.isfinite(list(target.measure(scores, 0).values())).all()
     for value in (np.nan, np.inf, -np.inf):
         scores[3, 2] = value
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            measured = target.measure(scores, 0, 7)
-        assert len(measured) == 6 and np.isnan(list(measured.values())).all()
+            measured = target.measure(scores, 0)
+        assert len(measured) == 5 and np.isnan(list(measured.values())).all()
 
 
 def test_batches_larger_than_the_data_are_one_batch():
@@ -330,49 +330,6 @@ def test_estimates_grow_with_epochs_and_are_plausible():
     target = make_target()
     few, many = target.estimate_seconds(CONFIG, 1), target.estimate_seconds(CONFIG, 10)
     assert 0 < few < 60 and many == pytest.approx(10 * few)
-
-
-# --------------------------------------------------------------------------- the published figure
-
-
-def test_published_order_is_by_text():
-    names = [f"{label}/image_{i}.jpg" for label in (1, 2, 10, 11) for i in (9, 10)]
-    order = published_order(names)
-    assert [names[i] for i in order] == [
-        *("1/image_10.jpg", "1/image_9.jpg", "10/image_10.jpg", "10/image_9.jpg"),
-        *("11/image_10.jpg", "11/image_9.jpg", "2/image_10.jpg", "2/image_9.jpg"),
-    ]
-
-
-def test_the_figure_per_batch_uses_the_published_order():
-    classes = 12
-    images = images_of(48, classes)
-    target = cross_validation(images, classes, 2, 1, per_batch=True)
-    held_out = target.folds[0][1]
-    scores = np.random.default_rng(0).normal(size=(len(held_out), classes)).astype(np.float32)
-    scores[np.arange(len(held_out)), images.labels[held_out]] += 1.5
-    rows = sorted(range(len(held_out)), key=lambda row: images.names[held_out[row]])
-    guess, labels = scores.argmax(axis=1), images.labels[held_out]
-
-    def figure(order):
-        batches = [order[i : i + 5] for i in range(0, len(order), 5)]
-        parts = [over_all(guess[b], labels[b]) * len(b) for b in batches]
-        return sum(parts) / len(order)
-
-    def over_all(guess, labels):
-        """As published: a class that is not in the batch counts 0."""
-        return macro_precision(guess, labels, classes) * len(set(labels)) / classes
-
-    measured = target.measure(scores, 0, 5)["precision_per_batch"]
-    assert measured == pytest.approx(figure(rows), abs=1e-12)
-    assert abs(figure(rows) - figure(list(range(len(held_out))))) > 1e-3  # the order matters here
-
-
-def test_the_figure_per_batch_is_measured_on_request_only():
-    assert "precision_per_batch" not in make_target().evaluate(CONFIG, 1, 4)
-    result = make_target(per_batch=True).evaluate(CONFIG, 1, 4)
-    assert 0 <= result["precision_per_batch"] <= 1
-    assert all("precision_per_batch" in fold for fold in result["folds"])
 
 
 # ---------------------------------------------------------------------------------------- devices

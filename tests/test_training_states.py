@@ -258,14 +258,6 @@ def test_the_state_of_a_network_with_more_classes_is_not_used(tmp_path, after_th
     check_retrained(path, after_three)
 
 
-def test_a_state_that_did_not_ask_for_the_figure_per_batch_serves_one_that_does(tmp_path):
-    path = tmp_path / "a.pt"
-    for epochs in (3, 6):
-        make_target().evaluate(CONFIG, 3, 4, path)
-        result = make_target(per_batch=True).evaluate(CONFIG, epochs, 4, path)
-        assert bits(result) == bits(make_target(per_batch=True).evaluate(CONFIG, epochs, 4))
-
-
 def test_a_state_with_points_of_another_curve_gives_the_same_metrics(tmp_path):
     path = tmp_path / "a.pt"
     make_target(curve_epochs=(1, 2)).evaluate(CONFIG, 3, 4, path)

@@ -45,22 +45,6 @@ def _ratios(
     return right / np.maximum(np.bincount(counted, minlength=num_classes), 1)
 
 
-def precision_per_batch(
-    predicted: np.ndarray, labels: np.ndarray, num_classes: int, batch_size: int
-) -> float:
-    """Precision of each batch of consecutive images, averaged by size of batch.
-
-    The figure that the first version of this program published. It is a mean over all classes, and
-    falls with the batch size, as most of them are absent from a small batch and count 0: use it
-    only to compare with published tables.
-    """
-    total = 0.0
-    for start in range(0, len(labels), batch_size):
-        guessed, true = (part[start : start + batch_size] for part in (predicted, labels))
-        total += _ratios(guessed, guessed, true, num_classes).mean() * len(true)
-    return float(total / len(labels))
-
-
 def cross_entropy(scores: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative log likelihood (natural logarithm) of the labels under softmax(scores)."""
     return float(losses(scores, labels).mean())
