@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 from engine.callbacks import Callback
 from engine.run import RunFolder
-from engine.scatter import scatter
 from engine.settings import FIELDS, Settings
 from engine.stopping import EXIT_CODES
 from search.constraints import Ranking
@@ -192,8 +191,13 @@ class Tracker(Callback):
         }
         objective = self.ranking.metric
         for limit in self.ranking.constraints:
-            drawing = scatter(rows, limit.metric, objective, limit.bound)
-            media[f"plots/{limit.metric}_{objective}"] = wandb.Html(drawing, inject=False)
+            points = wandb.Table(
+                columns=[limit.metric, objective, "kind"],
+                data=[[row.get(limit.metric), row.get(objective), kind_of(row)] for row in rows],
+            )
+            title = f"{objective} by {limit.metric}, limit {limit.bound:g}"
+            chart = wandb.plot.scatter(points, limit.metric, objective, title=title)
+            media[f"plots/{limit.metric}_{objective}"] = chart
         last = max(trial.generation for trial in trials)
         for bracket in sorted({t.bracket for t in trials if t.generation == last and t.bracket}):
             curves = wandb.Table(
@@ -266,6 +270,13 @@ def trial_row(trial: Trial, ranking: Ranking, epochs: int) -> dict[str, Any]:
         **{f"config.{name}": value for name, value in trial.config.items()},
         "seconds": trial.meta.get("seconds"),
     }
+
+
+def kind_of(row: Mapping[str, Any]) -> str:
+    """What a point of a scatter plot is."""
+    if not row["fully_trained"]:
+        return "not fully trained"
+    return "feasible" if row["feasible"] else "over a limit"
 
 
 def _in_words(error: Exception) -> str:
