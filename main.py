@@ -25,9 +25,15 @@ import numpy as np
 
 from deploy.delivery import Plan, ship
 from deploy.facts import facts
-from engine import console, results
-from engine.arguments import Parser, to_int
-from engine.candidates import (
+from engine import wording
+from engine.cli.arguments import Parser, to_int
+from engine.cli.command import command
+from engine.cli.settings import SHORTHANDS, Settings, resolve
+from engine.cli.stopping import not_swallowed
+from engine.storage.spaces import space_file
+from engine.watching import console
+from evaluation import results
+from evaluation.candidates import (
     Candidate,
     check_size,
     family,
@@ -36,12 +42,8 @@ from engine.candidates import (
     taken_over,
     tell_unfound,
 )
-from engine.command import command
-from engine.evaluation import check_flags, chosen_seeds
-from engine.metrics import check_bounds
-from engine.settings import SHORTHANDS, Settings, resolve
-from engine.spaces import space_file
-from engine.stopping import not_swallowed
+from evaluation.metrics import check_bounds
+from evaluation.requests import check_flags, chosen_seeds
 from reports import comparison, thresholds
 from reports.statistics import Outcomes
 from search.constraints import Constraint
@@ -218,9 +220,9 @@ def evaluate(
 ) -> tuple[list[dict[str, float]], np.ndarray, Any]:
     """Trains once per fold: (metrics by fold, logits of all held-out images, last trainer)."""
     config, epochs = candidate.config, candidate.epochs
-    guess = console.in_words(target.estimate_seconds(config, epochs))
+    guess = wording.in_words(target.estimate_seconds(config, epochs))
     where = f"{candidate.path}, seed {run_seed}"
-    log.info("%s: training for %s, about %s", where, console.counted(epochs, "epoch"), guess)
+    log.info("%s: training for %s, about %s", where, wording.counted(epochs, "epoch"), guess)
     seed = evaluation_seed(run_seed, config)
     parts, scores, trainer = [], [], None
     for fold in range(len(target.folds)):

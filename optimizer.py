@@ -21,24 +21,25 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
-from engine import console, devices, planning
-from engine.arguments import Parser
 from engine.callbacks import Callback, CallbackHandler
-from engine.command import command
+from engine.cli.arguments import Parser
+from engine.cli.command import command
+from engine.cli.settings import Settings, read_preset, resolve, with_objective
+from engine.cli.stopping import EXIT_CODES, Stop, StopSignals, not_swallowed
 from engine.contract import Target, as_target
-from engine.dispatch import Dispatcher
-from engine.executor import open_executor
-from engine.history import History
-from engine.journal import Journal
-from engine.machine import one_thread
-from engine.metrics import check_bounds, check_metrics
-from engine.progress import progress
-from engine.resuming import place_of_images, resumed
-from engine.run import RunFolder
-from engine.settings import Settings, read_preset, resolve, with_objective
-from engine.spaces import keep_space, own_space, space_file, tell_changed
-from engine.stopping import EXIT_CODES, Stop, StopSignals, not_swallowed
-from engine.tracking import tracking
+from engine.storage.history import History
+from engine.storage.journal import Journal
+from engine.storage.resuming import place_of_images, resumed
+from engine.storage.run import RunFolder
+from engine.storage.spaces import keep_space, own_space, space_file, tell_changed
+from engine.watching import console
+from engine.watching.progress import progress
+from engine.watching.tracking import tracking
+from engine.workers import devices, planning
+from engine.workers.dispatch import Dispatcher
+from engine.workers.executor import open_executor
+from engine.workers.machine import one_thread
+from evaluation.metrics import check_bounds, check_metrics
 from search.evolution import survivors
 from search.generation import halvings, size
 from search.hyperband import budget_levels, continuation, cut, shrink
@@ -59,7 +60,7 @@ class Result:
     best: Trial | None  # None if nothing was trained
     feasible: bool  # whether the best meets every limit
     trials: list[Trial]
-    reason: str  # a key of engine.stopping.EXIT_CODES
+    reason: str  # a key of engine.cli.stopping.EXIT_CODES
     detail: str = ""  # the reason in words
     baseline: Trial | None = None  # the space's default configuration, if it was trained first
 

@@ -19,11 +19,11 @@ import optimizer
 from baselines import ours
 from baselines.recorder import Recorder
 from engine.callbacks import Callback, CallbackHandler
-from engine.history import History
-from engine.run import RunFolder
-from engine.settings import Settings, resolve
-from engine.spaces import keep_space
-from engine.stopping import Stop, StopSignals
+from engine.cli.settings import Settings, resolve
+from engine.cli.stopping import Stop, StopSignals
+from engine.storage.history import History
+from engine.storage.run import RunFolder
+from engine.storage.spaces import keep_space
 from optimizer import Result
 from search.space import Space
 from utils import InputError, nearest

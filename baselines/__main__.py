@@ -14,9 +14,9 @@ from typing import Any
 
 import baselines
 import optimizer
-from engine.command import command
-from engine.metrics import SHARES
-from engine.settings import Settings
+from engine.cli.command import command
+from engine.cli.settings import Settings
+from evaluation.metrics import SHARES
 from search.space import Space
 from utils import InputError, nearest
 

@@ -18,11 +18,11 @@ from ConfigSpace import Configuration
 from ConfigSpace.exceptions import ForbiddenValueError
 
 from engine.callbacks import Callback, CallbackHandler
-from engine.executor import evaluate, memory_bound
-from engine.journal import Journal, used_seconds
-from engine.run import RunFolder
-from engine.settings import Settings
-from engine.stopping import Clock, Stop, StopSignals
+from engine.cli.settings import Settings
+from engine.cli.stopping import Clock, Stop, StopSignals
+from engine.storage.journal import Journal, used_seconds
+from engine.storage.run import RunFolder
+from engine.workers.executor import evaluate, memory_bound
 from search.known import Known
 from search.space import Space
 from search.trial import Job, Trial, canonical, evaluation_seed

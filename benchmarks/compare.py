@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 import baselines
 from benchmarks.compare_tables import BUDGETS, duels, figure, regret_path, tables
 from benchmarks.problems import CLAIM, PROBLEMS, TUNE, by_name, lcbench
-from engine.command import command
-from engine.stopping import RESUMABLE
+from engine.cli.command import command
+from engine.cli.stopping import RESUMABLE
 from utils import InputError, nearest
 
 DATA = Path(__file__).resolve().parent / "data" / "compare.jsonl"

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks import gpu_rates, gpu_steps
 from benchmarks.gpu_promises import PROMISES, REHEARSAL, Scale
-from engine.command import command
+from engine.cli.command import command
 from training import gpus
 from utils import InputError
 

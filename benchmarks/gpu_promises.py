@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from engine.executor import evaluate
-from engine.machine import resident_memory
-from engine.pool import ProcessPool
-from engine.settings import resolve
+from engine.cli.settings import resolve
+from engine.workers.executor import evaluate
+from engine.workers.machine import resident_memory
+from engine.workers.pool import ProcessPool
 from optimizer import search
 from search.space import Space
 from search.trial import Job

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.gpu_promises import CLASSES, Scale, pictures
 from benchmarks.networks import config_of, plain_network
 from cnn import count_macs
-from engine.pool import ProcessPool
+from engine.workers.pool import ProcessPool
 from target import ImageTarget, cross_validation
 from training.device import layout, prepare_torch
 from training.trainer import Trainer

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.command import command
-from engine.results import read_result
+from engine.cli.command import command
+from evaluation.results import read_result
 from utils import write_json
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -33,9 +33,9 @@ from typing import Any
 import baselines
 from baselines import ours
 from benchmarks import study_tables
-from engine.command import command
-from engine.settings import Settings
-from engine.stopping import RESUMABLE
+from engine.cli.command import command
+from engine.cli.settings import Settings
+from engine.cli.stopping import RESUMABLE
 from utils import InputError, nearest, read_json, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -26,7 +26,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.schedules import RUNGS, SCHEDULES
 from cnn import count_macs, count_parameters
-from engine.command import command
+from engine.cli.command import command
 from search.constraints import Constraint, total_violation
 from search.fitting import fit
 from search.space import Space

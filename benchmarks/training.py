@@ -40,7 +40,7 @@ from torchvision import datasets, transforms
 
 from benchmarks.networks import PUBLISHED, config_of, plain_network
 from cnn import count_macs
-from engine.command import command
+from engine.cli.command import command
 from target import ImageTarget
 from training import gpus
 from utils import derive_rng

@@ -16,7 +16,7 @@ import numpy as np
 from deploy import card, memory, session
 from deploy.facts import facts
 from deploy.graph import build_model
-from engine import results
+from evaluation import results
 from reports.comparison import Measured
 from utils import InputError, replacing, write_json, write_text
 

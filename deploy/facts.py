@@ -9,7 +9,7 @@ PIXELS = "uint8 (N, image_size, image_size, 3), RGB, upright, made square as `cr
 
 
 def facts(result: Mapping[str, Any]) -> dict[str, str]:
-    """From a result of main.py (engine/results.py).
+    """From a result of main.py (evaluation/results.py).
 
     config, classes, metrics, limits and dataset are JSON; classes are in the order of the logits.
     crop: see predict.py. threshold: there only if the result has one; below this probability the

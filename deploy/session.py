@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from deploy.graph import INPUT, LOGITS
-from engine.environment import processor_name
+from engine.storage.environment import processor_name
 
 BATCH = 256  # images
 RUNS, WARM_UP = 200, 20  # of one image

@@ -12,7 +12,7 @@ class Target(Protocol):
 
     These methods are used where a target has them:
     layers(config): rows that describe a network, for the report.
-    devices(), environments(workers): see engine/devices.py and engine/executor.py.
+    devices(), environments(workers): see engine/workers/devices.py and engine/workers/executor.py.
     estimate_memory(config): bytes of a training; what does not fit is not begun.
     estimate_seconds(config, epochs): how long a training takes, for display.
     release_memory(): called after each training.

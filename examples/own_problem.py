@@ -16,7 +16,7 @@ from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # started from anywhere
 
-from engine.settings import resolve
+from engine.cli.settings import resolve
 from optimizer import search
 from utils import derive_rng
 

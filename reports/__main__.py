@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.arguments import Parser
-from engine.command import command
-from engine.results import check_file
+from engine.cli.arguments import Parser
+from engine.cli.command import command
+from evaluation.results import check_file
 from reports.reading import find_run
 from utils import InputError
 

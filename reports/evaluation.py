@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.results import NEEDED, read_predictions
-from engine.run import identity
+from engine.storage.run import identity
+from evaluation.results import NEEDED, read_predictions
 from reports.reading import Run
 from utils import InputError, read_json
 

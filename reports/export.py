@@ -19,8 +19,8 @@ from ConfigSpace import (
     UniformIntegerHyperparameter,
 )
 
-from engine.settings import Settings
-from engine.spaces import own_space
+from engine.cli.settings import Settings
+from engine.storage.spaces import own_space
 from reports.reading import Run, read_run
 from search.constraints import Constraint
 from search.space import Space

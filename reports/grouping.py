@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from engine.resuming import MAY_DIFFER
+from engine.storage.resuming import MAY_DIFFER
 from reports.reading import METHODS, Run
 from utils import canonical_json
 

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from engine.journal import read_trials, used_seconds
-from engine.naming import runs_by_age
-from engine.run import read_record
-from engine.settings import FIELDS, Settings, of_record, resolve
+from engine.cli.settings import FIELDS, Settings, of_record, resolve
+from engine.storage.journal import read_trials, used_seconds
+from engine.storage.naming import runs_by_age
+from engine.storage.run import read_record
 from search.constraints import Ranking
 from search.generation import incumbent
 from search.trial import Trial

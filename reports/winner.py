@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.metrics import STATIC
+from evaluation.metrics import STATIC
 from reports.reading import Run
 from search.trial import Trial
 

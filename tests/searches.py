@@ -10,8 +10,8 @@ from stubs import (
     on_disk,
 )
 
-from engine.settings import Settings, resolve
-from engine.stopping import Stop
+from engine.cli.settings import Settings, resolve
+from engine.cli.stopping import Stop
 from optimizer import search
 from search import guided
 from search.offspring import OffspringSampler

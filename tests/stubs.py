@@ -27,7 +27,7 @@ from ConfigSpace import (
     OrdinalHyperparameter,
 )
 
-from engine.journal import Journal
+from engine.storage.journal import Journal
 from search.space import Space
 from search.trial import Trial, canonical
 from utils import derive_seed

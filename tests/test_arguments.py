@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import optimizer
-from engine.arguments import GROUPS, Parser, to_bool, to_float, to_int
-from engine.settings import FIELDS, SHORTHANDS, resolve
+from engine.cli.arguments import GROUPS, Parser, to_bool, to_float, to_int
+from engine.cli.settings import FIELDS, SHORTHANDS, resolve
 from utils import InputError
 
 ROOT = Path(__file__).resolve().parent.parent

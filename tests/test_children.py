@@ -12,9 +12,9 @@ import psutil
 import pytest
 from stubs import StubTarget, lines, small_space
 
-from engine.pool import ProcessPool
-from engine.settings import resolve
-from engine.stopping import StopSignals
+from engine.cli.settings import resolve
+from engine.cli.stopping import StopSignals
+from engine.workers.pool import ProcessPool
 from optimizer import search
 
 HERE = "fork" if sys.platform == "linux" else "spawn"  # for those that a worker starts, too
@@ -123,7 +123,7 @@ def written(path):
 
 @pytest.mark.parametrize("end", [False, True], ids=["the pool ends", "the worker is killed"])
 def test_what_a_worker_has_started_ends_with_it(tmp_path, monkeypatch, end):
-    monkeypatch.setattr("engine.pool.RETRIES", 0)
+    monkeypatch.setattr("engine.workers.pool.RETRIES", 0)
     pool = ProcessPool(None, 1, 1e9, 10**12)
     try:
         future = pool.submit(sleeper, str(tmp_path / "pid"), end)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stubs import StubTarget, bare
 
-from engine.settings import resolve
+from engine.cli.settings import resolve
 from optimizer import search
 from search.space import Space
 from search.trial import canonical

@@ -12,10 +12,10 @@ import torch
 
 import main
 import optimizer
-from engine import planning
-from engine.metrics import STATIC
-from engine.run import RunFolder
-from engine.settings import Settings
+from engine.cli.settings import Settings
+from engine.storage.run import RunFolder
+from engine.workers import planning
+from evaluation.metrics import STATIC
 from search.space import Space
 from tests.command_line import (
     JOBS,

@@ -6,9 +6,9 @@ import pytest
 
 import main
 import optimizer
-from engine.candidates import search_behind
-from engine.run import RunFolder
-from engine.settings import Settings
+from engine.cli.settings import Settings
+from engine.storage.run import RunFolder
+from evaluation.candidates import search_behind
 from tests.command_line import ROOT, TINY, complaint, decided, lines_of, read, search
 from tests.stubs import make_trial
 

@@ -25,7 +25,7 @@ from benchmarks.compare_tables import (
 )
 from benchmarks.problems import by_name
 from benchmarks.problems.tune import Nested
-from engine.stopping import Stop
+from engine.cli.stopping import Stop
 from search.constraints import Ranking
 from search.trial import canonical
 from utils import InputError

@@ -13,7 +13,7 @@ from trainings import CONFIG, make_target
 
 import optimizer
 from benchmarks.gpu_promises import PROMISES, Scale
-from engine.pool import ProcessPool
+from engine.workers.pool import ProcessPool
 from training import gpus
 from training.device import choose_device, refusal
 

@@ -11,10 +11,10 @@ from command_line import check_complaint, complaint, read, save, search
 from trainings import CONFIG, make_target
 
 import optimizer
-from engine import devices as engine_devices
-from engine.executor import open_executor
-from engine.resuming import differences
-from engine.settings import resolve
+from engine.cli.settings import resolve
+from engine.storage.resuming import differences
+from engine.workers import devices as engine_devices
+from engine.workers.executor import open_executor
 from target import ImageTarget
 from training import gpus
 from training.device import MEMORY_SHARE, choose_device, layout, out_of_memory_as_memory_error

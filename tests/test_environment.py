@@ -5,7 +5,7 @@ import platform
 import pytest
 
 import utils
-from engine import environment
+from engine.storage import environment
 
 CORE = "processor\t: {core}\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: Some Name\n"
 

@@ -14,7 +14,7 @@ from ConfigSpace import (
 )
 from stubs import assert_same
 
-from engine.settings import Settings
+from engine.cli.settings import Settings
 from optimizer import search
 from search.enumeration import configurations
 from search.space import Space

@@ -12,9 +12,9 @@ from optuna.trial import TrialState
 from stubs import StubTarget
 
 import optimizer
-from engine.journal import read_trials
-from engine.run import RunFolder
-from engine.settings import Settings
+from engine.cli.settings import Settings
+from engine.storage.journal import read_trials
+from engine.storage.run import RunFolder
 from reports import export
 from reports.__main__ import main
 from utils import write_json

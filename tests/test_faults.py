@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from stubs import StubTarget, lines, make_trial, on_disk
 
 import optimizer
-from engine import run as run_module
-from engine.candidates import read_candidates, search_behind
-from engine.journal import Journal
-from engine.resuming import resumed
-from engine.run import RunFolder, read_record
-from engine.settings import read_preset, resolve
+from engine.cli.settings import read_preset, resolve
+from engine.storage import run as run_module
+from engine.storage.journal import Journal
+from engine.storage.resuming import resumed
+from engine.storage.run import RunFolder, read_record
+from evaluation.candidates import read_candidates, search_behind
 from optimizer import search
 from search.space import Space
 from utils import InputError
@@ -47,7 +47,7 @@ def test_a_full_disk_keeps_what_was_recorded(space, whole, tmp_path):
         import resource, sys
         sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
         from stubs import StubTarget
-        from engine.settings import resolve
+        from engine.cli.settings import resolve
         from optimizer import search
         from search.space import Space
 

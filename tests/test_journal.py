@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from stubs import make_trial, write_journal
 
-from engine.journal import Journal
+from engine.storage.journal import Journal
 from utils import InputError
 
 TRIALS = [make_trial(i, epochs=epochs, cost_epochs=3) for i in range(3) for epochs in (3, 6)]

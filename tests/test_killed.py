@@ -28,8 +28,8 @@ def test_no_worker_outlives_a_killed_driver(tmp_path):
         textwrap.dedent(f"""
         import sys
         sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
-        from engine.executor import evaluate
-        from engine.pool import ProcessPool
+        from engine.workers.executor import evaluate
+        from engine.workers.pool import ProcessPool
         from search.trial import Job, canonical
         from stubs import Misbehaving
 

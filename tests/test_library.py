@@ -8,8 +8,8 @@ import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 from stubs import bare, lines, on_disk
 
-from engine import pool
-from engine.settings import Settings, resolve
+from engine.cli.settings import Settings, resolve
+from engine.workers import pool
 from optimizer import search
 from search.space import Space
 from search.trial import canonical

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors import safe_open
 
 import main
-from engine.settings import Settings
+from engine.cli.settings import Settings
 from search.space import Space
 from tests.command_line import (
     METRICS,

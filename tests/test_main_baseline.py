@@ -8,9 +8,10 @@ from stubs import StubTarget
 
 import main
 import optimizer
-from engine import console
-from engine.planning import epoch_limit, plan
-from engine.settings import Settings, resolve
+from engine import wording
+from engine.cli.settings import Settings, resolve
+from engine.watching import console
+from engine.workers.planning import epoch_limit, plan
 from search.constraints import Ranking
 from search.fitting import fit
 from search.hyperband import total_epochs
@@ -130,10 +131,10 @@ def test_a_winner_that_is_no_better_than_chance_is_called_that():
     def words(top1):
         record = dict(trial=0, generation=0, bracket=0, rung=0, epochs=1, cost_epochs=1, config={})
         best = Trial(**record, metrics={"top1": top1})
-        return console.beside_chance(best, Ranking.parse("maximize top1"), console.chance(4))
+        return console.beside_chance(best, Ranking.parse("maximize top1"), wording.chance(4))
 
     assert words(0.26) == [] and "no better than chance" in words(0.25)[0]
-    assert console.chance(2)["top3"] == 1.0
+    assert wording.chance(2)["top3"] == 1.0
 
 
 def test_a_search_that_finds_nothing_better_says_so():

@@ -11,7 +11,7 @@ from safetensors import safe_open
 import main
 import predict
 import training
-from engine.results import read_result
+from evaluation.results import read_result
 from tests.command_line import SMALL, complaint, evaluate, read, save
 from training.saved import logits_of
 from vision.reading import read_image

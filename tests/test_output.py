@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 TOLD = "warning: standard output cannot be written ({}): the work goes on without it\n"
 LOGS = """
 import logging
-from engine.progress import progress
-from engine.settings import resolve
-from engine.console import set_up_logging
+from engine.watching.progress import progress
+from engine.cli.settings import resolve
+from engine.watching.console import set_up_logging
 def work():
     progress(resolve({}))
     set_up_logging("INFO")
@@ -29,7 +29,7 @@ def work():
 
 def run(folder, work, redirection):
     """(exit code, standard error) of a command that does this, its output redirected by bash."""
-    begin, end = "import sys\nfrom engine.command import command\n", 'command("x.py", work)'
+    begin, end = "import sys\nfrom engine.cli.command import command\n", 'command("x.py", work)'
     (folder / "x.py").write_text(f"{begin}{work}\nsys.exit({end})")
     words = ["bash", "-c", f"set -o pipefail; {sys.executable} x.py {redirection}"]
     here = {**os.environ, "PYTHONPATH": str(ROOT)}

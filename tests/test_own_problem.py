@@ -17,7 +17,7 @@ from ConfigSpace import (
 )
 from stubs import bare, on_disk, rich_space
 
-from engine.settings import Settings, resolve
+from engine.cli.settings import Settings, resolve
 from optimizer import search
 from search.hyperband import budget_levels
 from search.space import Space

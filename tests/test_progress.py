@@ -14,9 +14,9 @@ import pytest
 from stubs import StubTarget, lines, make_trial, small_space
 
 from engine.callbacks import Callback
-from engine.planning import epoch_limit
-from engine.progress import Progress
-from engine.settings import resolve
+from engine.cli.settings import resolve
+from engine.watching.progress import Progress
+from engine.workers.planning import epoch_limit
 from optimizer import search
 from search.hyperband import hyperband_brackets
 
@@ -208,7 +208,7 @@ def test_the_display_is_cheap(tmp_path):
     """Its share of the time of a core, apart from what it takes to load."""
     from rich.console import Console
 
-    from engine.progress import REFRESH, Display
+    from engine.watching.progress import REFRESH, Display
 
     with open(os.devnull, "w") as nowhere:
         display = Display(resolve(TINY), Console(file=nowhere, force_terminal=True, width=120))

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import optimizer
-from engine.run import RunFolder
-from engine.settings import resolve
+from engine.cli.settings import resolve
+from engine.storage.run import RunFolder
 from reports import halving, outcomes, progress
 from reports.grouping import group
 from reports.importance import encode, importance

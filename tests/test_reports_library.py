@@ -7,7 +7,7 @@ import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, Constant, Float, OrdinalHyperparameter
 from stubs import small_space
 
-from engine.settings import resolve
+from engine.cli.settings import resolve
 from optimizer import search
 from reports.__main__ import main
 from reports.importance import column_of, encode

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from engine.run import RunFolder
+from engine.storage.run import RunFolder
 from reports.__main__ import main
 from reports.document import Section, Table, Text
 from reports.drawing import slim

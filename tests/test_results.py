@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from engine.results import read_predictions
-from engine.run import identity
+from engine.storage.run import identity
+from evaluation.results import read_predictions
 from reports.evaluation import confusion, per_class, read_results
 from reports.reading import read_run
 from reports.summary import summarize

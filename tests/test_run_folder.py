@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from stubs import make_trial, write_journal
 
-from engine.history import History
-from engine.journal import Journal
-from engine.naming import run_name
-from engine.resuming import data_place, resumed
-from engine.run import RunFolder
-from engine.settings import Settings, resolve
+from engine.cli.settings import Settings, resolve
+from engine.storage.history import History
+from engine.storage.journal import Journal
+from engine.storage.naming import run_name
+from engine.storage.resuming import data_place, resumed
+from engine.storage.run import RunFolder
 from optimizer import main
 from search.constraints import Ranking
 from search.generation import incumbent
@@ -31,7 +31,7 @@ TRIALS = [make_trial(i, epochs=epochs, cost_epochs=3) for i in range(3) for epoc
 
 def open_in_another_process(path: Path) -> subprocess.CompletedProcess:
     code = (
-        "import sys; from engine.run import RunFolder; from utils import InputError\n"
+        "import sys; from engine.storage.run import RunFolder; from utils import InputError\n"
         "try: RunFolder(sys.argv[1])\n"
         "except InputError as error: sys.exit(str(error))"
     )
@@ -51,9 +51,8 @@ def test_an_open_folder_is_locked_until_it_is_closed(tmp_path):
 
 
 def test_the_lock_ends_with_its_process(tmp_path):
-    code = (
-        "import sys, os; from engine.run import RunFolder; f = RunFolder(sys.argv[1]); os._exit(9)"
-    )
+    code = "from engine.storage.run import RunFolder as F; import sys, os; f = F(sys.argv[1]); "
+    code += "os._exit(9)"
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], cwd=ROOT)
     RunFolder(tmp_path / "run").close()
 

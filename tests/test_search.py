@@ -19,10 +19,10 @@ from stubs import (
 )
 
 from engine.callbacks import Callback
-from engine.dispatch import WATCHED_JOBS
-from engine.planning import plan
-from engine.run import RunFolder
-from engine.settings import resolve
+from engine.cli.settings import resolve
+from engine.storage.run import RunFolder
+from engine.workers.dispatch import WATCHED_JOBS
+from engine.workers.planning import plan
 from optimizer import search
 from search.hyperband import hyperband_brackets, plain_bracket
 from search.trial import canonical, evaluation_seed

@@ -13,7 +13,7 @@ from stubs import (
 )
 
 from engine.callbacks import Callback
-from engine.settings import resolve
+from engine.cli.settings import resolve
 from optimizer import search
 from search.trial import canonical
 from tests.searches import (

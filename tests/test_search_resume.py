@@ -17,7 +17,7 @@ from stubs import (
 )
 
 import optimizer
-from engine.run import RunFolder
+from engine.storage.run import RunFolder
 from optimizer import search
 from search.trial import canonical
 from tests.searches import (

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.resuming import MAY_DIFFER, resumed
-from engine.settings import (
+from engine.cli.settings import (
     FIELDS,
     REMOVED,
     SHORTHANDS,
@@ -21,6 +20,7 @@ from engine.settings import (
     resolve,
     with_objective,
 )
+from engine.storage.resuming import MAY_DIFFER, resumed
 from search.constraints import Constraint
 from search.space import Space
 from utils import InputError

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from engine.stopping import not_swallowed
+from engine.cli.stopping import not_swallowed
 
 
 def test_a_ctrl_c_that_a_library_catches_is_not_lost():

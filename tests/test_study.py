@@ -13,7 +13,7 @@ from stubs import StubTarget
 import baselines
 from baselines import ours
 from benchmarks import study, study_tables
-from engine.settings import resolve
+from engine.cli.settings import resolve
 from optimizer import search
 from search.space import Space
 from utils import InputError, read_json, write_json

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from stubs import lines, on_disk
 
-from engine.run import RunFolder
-from engine.settings import resolve
-from engine.tracking import key_is_configured, tracking
+from engine.cli.settings import resolve
+from engine.storage.run import RunFolder
+from engine.watching.tracking import key_is_configured, tracking
 from search.generation import incumbent
 from utils import read_json
 

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from engine.candidates import search_behind
+from evaluation.candidates import search_behind
 from reports.__main__ import main
 from reports.reading import read_run
 from reports.summary import summarize

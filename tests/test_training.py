@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.metrics import STATIC
+from evaluation.metrics import STATIC
 from target import ImageTarget, train_test
 from tests.trainings import (
     CLASSES,

@@ -21,18 +21,18 @@ from stubs import (
     processes_of,
 )
 
-from engine import executor
-from engine import pool as pool_module
 from engine.callbacks import CallbackHandler
-from engine.devices import facts, settled
-from engine.dispatch import Dispatcher
-from engine.executor import number_of_workers, open_executor
-from engine.journal import Journal
-from engine.machine import usable_cores, usable_memory
-from engine.planning import plan
-from engine.pool import RETRIES, ProcessPool
-from engine.settings import resolve
-from engine.stopping import Stop, StopSignals
+from engine.cli.settings import resolve
+from engine.cli.stopping import Stop, StopSignals
+from engine.storage.journal import Journal
+from engine.workers import executor
+from engine.workers import pool as pool_module
+from engine.workers.devices import facts, settled
+from engine.workers.dispatch import Dispatcher
+from engine.workers.executor import number_of_workers, open_executor
+from engine.workers.machine import usable_cores, usable_memory
+from engine.workers.planning import plan
+from engine.workers.pool import RETRIES, ProcessPool
 from optimizer import search
 from search.evolution import Variation
 from search.generation import halvings
@@ -392,7 +392,7 @@ def test_a_closed_pool_takes_no_calls(flowers):
 def test_without_dask_or_scheduler_one_sentence_says_what_to_do(space, monkeypatch):
     settings = resolve({**STUB, "scheduler": "tcp://127.0.0.1:9"})
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.delitem(sys.modules, "engine.cluster", raising=False)
+    monkeypatch.delitem(sys.modules, "engine.workers.cluster", raising=False)
     with pytest.raises(InputError, match="requirements-cluster.txt"):
         search(space, StubTarget(), settings)
 
@@ -435,7 +435,9 @@ def test_devices_are_those_of_the_workers(cluster, monkeypatch):
 
 
 def test_a_worker_that_comes_later_without_a_gpu_is_closed(monkeypatch):
-    engine_cluster = pytest.importorskip("engine.cluster", reason="needs requirements-cluster.txt")
+    engine_cluster = pytest.importorskip(
+        "engine.workers.cluster", reason="needs requirements-cluster.txt"
+    )
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     source = open_data("synthetic", None, 8, 1)
     images, _ = open_train(source)
@@ -459,7 +461,9 @@ def test_faults_on_a_cluster_are_results_too(space, first_members, cluster):
 
 
 def test_a_scheduler_that_is_not_there_is_told(space, monkeypatch):
-    engine_cluster = pytest.importorskip("engine.cluster", reason="needs requirements-cluster.txt")
+    engine_cluster = pytest.importorskip(
+        "engine.workers.cluster", reason="needs requirements-cluster.txt"
+    )
     monkeypatch.setattr(engine_cluster, "CONNECT_SECONDS", 1)
     settings = resolve({**STUB, "scheduler": "tcp://127.0.0.1:9"})
     with pytest.raises(InputError, match="no Dask scheduler answers"):

@@ -13,13 +13,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from stubs import StubTarget, small_space  # noqa: E402
 
-from engine import console  # noqa: E402
 from engine.callbacks import Callback  # noqa: E402
-from engine.progress import progress  # noqa: E402
-from engine.run import RunFolder  # noqa: E402
-from engine.settings import resolve  # noqa: E402
-from engine.stopping import EXIT_CODES  # noqa: E402
-from engine.tracking import tracking  # noqa: E402
+from engine.cli.settings import resolve  # noqa: E402
+from engine.cli.stopping import EXIT_CODES  # noqa: E402
+from engine.storage.run import RunFolder  # noqa: E402
+from engine.watching import console  # noqa: E402
+from engine.watching.progress import progress  # noqa: E402
+from engine.watching.tracking import tracking  # noqa: E402
 from optimizer import search  # noqa: E402
 
 

@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine.callbacks import Callback
-from engine.run import RunFolder
-from engine.settings import FIELDS, Settings
-from engine.stopping import EXIT_CODES
+from engine.cli.settings import FIELDS, Settings
+from engine.cli.stopping import EXIT_CODES
+from engine.storage.run import RunFolder
 from search.constraints import Ranking
 from search.generation import incumbent
 from search.trial import Trial

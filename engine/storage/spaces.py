@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.run import RunFolder
-from engine.settings import Settings
+from engine.cli.settings import Settings
+from engine.storage.run import RunFolder
 from search.space import Space
 from utils import InputError, canonical_json, without_nan, write_json
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from engine.completion import SHELLS, PrintCompletion
-from engine.settings import FIELDS, RENAMED, SHORTHANDS, Settings, base_type
+from engine.cli.completion import SHELLS, PrintCompletion
+from engine.cli.settings import FIELDS, RENAMED, SHORTHANDS, Settings, base_type
 from utils import InputError, nearest
 
 # What --help shows, by group; the settings in none of these are for --help_all.

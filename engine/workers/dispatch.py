@@ -13,12 +13,12 @@ from dataclasses import asdict
 from typing import Any
 
 from engine.callbacks import Callback, CallbackHandler
-from engine.executor import evaluate, memory_bound
-from engine.journal import Journal, used_seconds
-from engine.pool import WorkerFailed
-from engine.run import RunFolder
-from engine.settings import Settings
-from engine.stopping import Clock, Stop, StopSignals
+from engine.cli.settings import Settings
+from engine.cli.stopping import Clock, Stop, StopSignals
+from engine.storage.journal import Journal, used_seconds
+from engine.storage.run import RunFolder
+from engine.workers.executor import evaluate, memory_bound
+from engine.workers.pool import WorkerFailed
 from search.trial import Job, Trial, evaluation_seed
 from utils import InputError, nearest
 

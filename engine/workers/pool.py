@@ -22,7 +22,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from engine.machine import peak_memory, reset_peak_memory, resident_memory
+from engine.workers.machine import peak_memory, reset_peak_memory, resident_memory
 from utils import InputError
 
 RETRIES = 3  # of a call whose worker was lost

@@ -5,7 +5,7 @@ import re
 import time
 from pathlib import Path
 
-from engine.settings import Settings
+from engine.cli.settings import Settings
 from utils import InputError
 
 LATEST = "latest"  # a link to the run that began or went on last

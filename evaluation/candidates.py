@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.journal import read_trials
-from engine.resuming import place_of_images
-from engine.run import identity
-from engine.spaces import own_space
+from engine.storage.journal import read_trials
+from engine.storage.resuming import place_of_images
+from engine.storage.run import identity
+from engine.storage.spaces import own_space
 from search.space import Config, Space
 from utils import InputError, read_json
 
@@ -70,7 +70,7 @@ class Origin:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """See `engine.run.identity`."""
+        """See `engine.storage.run.identity`."""
         return identity(self.record)
 
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from engine.settings import FIELDS, base_type
+from engine.cli.settings import FIELDS, base_type
 from utils import InputError
 
 SHELLS = ("bash", "zsh")

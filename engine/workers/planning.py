@@ -5,8 +5,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from engine.cli.settings import Settings
 from engine.contract import Target
-from engine.settings import Settings
 from search.evolution import Variation
 from search.guided import GuidedSampler
 from search.hyperband import Bracket, hyperband_brackets, plain_bracket, total_epochs

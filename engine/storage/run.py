@@ -22,11 +22,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from engine.environment import environment
-from engine.naming import LATEST, check_name, run_name, runs_by_age, unused_name
-from engine.resuming import differences
-from engine.settings import Settings
-from engine.stopping import Stop
+from engine.cli.settings import Settings
+from engine.cli.stopping import Stop
+from engine.storage.environment import environment
+from engine.storage.naming import LATEST, check_name, run_name, runs_by_age, unused_name
+from engine.storage.resuming import differences
 from search.constraints import Ranking
 from search.trial import Trial
 from utils import InputError, nearest, read_json, replacing, write_csv, write_json

@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,11 +9,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from engine.command import go_on_without_output
-from engine.executor import guess_seconds
-from engine.journal import used_seconds
-from engine.planning import plan
-from engine.settings import Settings
+from engine.cli.command import go_on_without_output
+from engine.cli.settings import Settings
+from engine.storage.journal import used_seconds
+from engine.wording import chance, counted, in_words, number_words, verdicts
+from engine.workers.executor import guess_seconds
+from engine.workers.planning import plan
 from search.constraints import Ranking
 from search.generation import total_charged
 from search.hyperband import Bracket, Child, total_epochs
@@ -22,29 +22,6 @@ from search.known import Known
 from search.trial import Trial
 
 log = logging.getLogger("nas")
-
-
-def describe(trial: Trial, ranking: Ranking) -> str:
-    """A trial's objective and limits in one line."""
-    trained = counted(trial.epochs, "epoch")
-    value = f"{ranking.metric} {trial.metrics[ranking.metric]:.4f} after {trained}"
-    return ", ".join([value, *verdicts(trial.metrics, ranking)])
-
-
-def verdicts(metrics: Mapping[str, Any], ranking: Ranking) -> list[str]:
-    """'precision >= 0.39 met (0.5123)' for each constraint."""
-    words = []
-    for limit in ranking.constraints:
-        shown = number_words(metrics.get(limit.metric))
-        words.append(f"{limit} {'met' if limit.residual(metrics) <= 0 else 'MISSED'} ({shown})")
-    return words
-
-
-def number_words(value: Any) -> str:
-    """Four digits of what was measured, all digits of what was counted."""
-    if value is None:
-        return "not measured"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def warn_of(known: Known) -> None:
@@ -149,27 +126,6 @@ def beside_chance(best: Trial, ranking: Ranking, chances: Mapping[str, float]) -
     if guessed is None or ranking.sign < 0 or (value is not None and value > guessed):
         return []
     return [f"This is no better than chance: guessing has {ranking.metric} {guessed:.2f}."]
-
-
-def chance(num_classes: int) -> dict[str, float]:
-    """What guessing gives, if all classes are as frequent."""
-    one = 1 / num_classes
-    return {"top3": min(1.0, 3 * one), "top1": one, "precision": one, "recall": one}
-
-
-def in_words(seconds: float) -> str:
-    """A duration as people say it."""
-    if not math.isfinite(seconds):
-        return "unlimited time"
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return counted(round(seconds), "second")
-
-
-def counted(count: int, noun: str) -> str:
-    """1 epoch, 2 epochs, 12,000 epochs."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 class _Console(logging.StreamHandler):

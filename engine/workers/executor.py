@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.machine import usable_cores, usable_memory
-from engine.pool import ProcessPool
-from engine.settings import Settings
+from engine.cli.settings import Settings
+from engine.workers.machine import usable_cores, usable_memory
+from engine.workers.pool import ProcessPool
 from search.trial import Job
 from utils import InputError, without_nan
 
@@ -73,12 +73,12 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
 def cluster() -> ModuleType:
     """The module of clusters; InputError where Dask is not installed."""
     try:
-        import engine.cluster
+        import engine.workers.cluster
     except ImportError:
         raise InputError(
             "--scheduler needs Dask: python -m pip install -r requirements-cluster.txt"
         ) from None
-    return engine.cluster
+    return engine.workers.cluster
 
 
 def rooms_of(target: Any) -> list[int]:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.callbacks import Callback
-from engine.console import counted, in_words, number_words, verdicts
-from engine.journal import used_seconds
-from engine.settings import Settings
-from engine.stopping import Clock
+from engine.cli.settings import Settings
+from engine.cli.stopping import Clock
+from engine.storage.journal import used_seconds
+from engine.wording import counted, in_words, number_words, verdicts
 from search.generation import total_charged
 from search.hyperband import Bracket
 from search.trial import Trial

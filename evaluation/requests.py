@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine import results
-from engine.console import counted
-from engine.settings import Settings, resolve
+from engine.cli.settings import Settings, resolve
+from engine.wording import counted
+from evaluation import results
 from utils import InputError
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.settings import FIELDS, Settings, of_record, resolve
+from engine.cli.settings import FIELDS, Settings, of_record, resolve
 from utils import InputError
 
 # What may change when a run goes on; else its results would. A fingerprint knows the images, and

@@ -1,7 +1,7 @@
 """A Dask cluster behind `concurrent.futures.Executor`: for those who outgrow one machine.
 
-Each Dask worker gets the target once and runs its jobs in supervised processes of its own
-(`engine.pool`), since Dask cannot stop a task that runs. Workers that come later get it, too.
+Each Dask worker gets the target once, also one that comes later. It runs its jobs in supervised
+processes of its own (`engine.workers.pool`), since Dask cannot stop a task that runs.
 Needs requirements-cluster.txt, and the same code, environment and run folder on all machines:
 docs/cluster.md.
 """
@@ -13,9 +13,9 @@ from typing import Any
 
 from distributed import Client, KilledWorker, WorkerPlugin, get_worker
 
-from engine.executor import rooms_of
-from engine.machine import usable_memory
-from engine.pool import ProcessPool
+from engine.workers.executor import rooms_of
+from engine.workers.machine import usable_memory
+from engine.workers.pool import ProcessPool
 from utils import InputError
 
 CONNECT_SECONDS = 20

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.executor import cluster
-from engine.settings import Settings
+from engine.cli.settings import Settings
+from engine.workers.executor import cluster
 from utils import InputError
 
 log = logging.getLogger("nas")

@@ -8,11 +8,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from engine import console
-from engine.journal import Journal, used_seconds
-from engine.run import RunFolder
-from engine.settings import Settings
-from engine.stopping import RESUMABLE
+from engine import wording
+from engine.cli.settings import Settings
+from engine.cli.stopping import RESUMABLE
+from engine.storage.journal import Journal, used_seconds
+from engine.storage.run import RunFolder
 from search.constraints import Ranking
 from search.generation import baseline, incumbent, total_charged
 from search.trial import Trial
@@ -60,7 +60,7 @@ class History:
         self.best = incumbent([*filter(None, [self.best]), *new], self.ranking)
         self.baseline = self.baseline or baseline(new, self.full_epochs)
         if self.best is not None and self._looked_at > self.journal.replayed:
-            log.info("best so far: %s", console.describe(self.best, self.ranking))
+            log.info("best so far: %s", wording.describe(self.best, self.ranking))
         if self.folder:
             self.folder.save_population(self.rows)
             if self.baseline:

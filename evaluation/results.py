@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.candidates import OLDER, Candidate
+from evaluation.candidates import OLDER, Candidate
 from utils import InputError, read_json
 
 NEEDED = (

@@ -1,0 +1,1 @@
+"""Settings, command lines, exit codes and signals."""

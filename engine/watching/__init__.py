@@ -1,0 +1,1 @@
+"""Who watches: console, live display, W&B."""

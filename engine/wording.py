@@ -1,0 +1,52 @@
+"""Trials, limits, durations and counts in words, for messages and reports."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from search.constraints import Ranking
+from search.trial import Trial
+
+
+def describe(trial: Trial, ranking: Ranking) -> str:
+    """A trial's objective and limits in one line."""
+    trained = counted(trial.epochs, "epoch")
+    value = f"{ranking.metric} {trial.metrics[ranking.metric]:.4f} after {trained}"
+    return ", ".join([value, *verdicts(trial.metrics, ranking)])
+
+
+def verdicts(metrics: Mapping[str, Any], ranking: Ranking) -> list[str]:
+    """'precision >= 0.39 met (0.5123)' for each constraint."""
+    words = []
+    for limit in ranking.constraints:
+        shown = number_words(metrics.get(limit.metric))
+        words.append(f"{limit} {'met' if limit.residual(metrics) <= 0 else 'MISSED'} ({shown})")
+    return words
+
+
+def number_words(value: Any) -> str:
+    """Four digits of what was measured, all digits of what was counted."""
+    if value is None:
+        return "not measured"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def chance(num_classes: int) -> dict[str, float]:
+    """What guessing gives, if all classes are as frequent."""
+    one = 1 / num_classes
+    return {"top3": min(1.0, 3 * one), "top1": one, "precision": one, "recall": one}
+
+
+def in_words(seconds: float) -> str:
+    """A duration as people say it."""
+    if not math.isfinite(seconds):
+        return "unlimited time"
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return counted(round(seconds), "second")
+
+
+def counted(count: int, noun: str) -> str:
+    """1 epoch, 2 epochs, 12,000 epochs."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -1,0 +1,1 @@
+"""Who trains: dispatch, processes, clusters, devices."""

@@ -1,0 +1,1 @@
+"""Evaluates configurations: candidates, results, intervals, tests."""
