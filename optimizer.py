@@ -43,6 +43,7 @@ from evaluation.metrics import check_bounds, check_metrics
 from search.evolution import survivors
 from search.generation import halvings, size
 from search.hyperband import budget_levels, continuation, cut, shrink
+from search.offspring import OffspringSampler
 from search.space import Space
 from search.trial import Trial
 from utils import InputError
@@ -113,17 +114,20 @@ def search_in(
         log.warning("warning: %s", warning)
     history = History(journal, folder, settings, getattr(target, "layers", None))
     name = str(folder.path.resolve()) if folder else uuid.uuid4().hex
+    sampler = planning.sampler(settings, space, target)
     with (
         signals,
         open_executor(target, settings, name) as workers,
-        CallbackHandler(callbacks) as handler,
+        CallbackHandler(
+            [console.Advice(workers, target, settings, sampler.known), *callbacks]
+        ) as handler,
         one_thread() if settings.sampler == "guided" else contextlib.nullcontext(),
     ):
         cost = planning.cost_by(target)
         dispatcher = Dispatcher(workers, settings, journal, folder, signals, cost, handler)
         handler.notify(Callback.begin, journal.trials, planning.epoch_limit(settings))
         try:
-            stop = evolve(space, target, settings, dispatcher, history)
+            stop = evolve(sampler, settings, dispatcher, history)
         except Stop as early:
             stop = early
         result = conclude(history, stop, handler)
@@ -143,15 +147,10 @@ def conclude(history: History, stop: Stop, handler: CallbackHandler) -> Result:
 
 
 def evolve(
-    space: Space,
-    target: Target,
-    settings: Settings,
-    dispatcher: Dispatcher,
-    history: History,
+    sampler: OffspringSampler, settings: Settings, dispatcher: Dispatcher, history: History
 ) -> Stop:
     """The loop: generation after generation. Returns why it ended."""
     ranking, handler = settings.ranking(), dispatcher.callbacks
-    sampler = planning.sampler(settings, space, target)
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
     most_epochs = settings.max_total_epochs or sys.maxsize
     population: list[Trial] = []
@@ -160,13 +159,10 @@ def evolve(
         planned = planning.plan(settings, generation)
         sampler.learn(history.trials, generation)
         children = sampler.draw(population, size(planned))
-        console.warn_of(sampler.known)
-        if not history.journal.trials:
-            console.estimate(dispatcher.pool, target, children, planned, settings)
         brackets, limited = cut(shrink(planned, len(children)), most_epochs - history.epochs)
-        handler.notify(Callback.generation_begins, generation, brackets)
-        rank = sampler.rank_for_promotion
-        trials = dispatcher.run(halvings(brackets, children, generation, rank))
+        handler.notify(Callback.generation_begins, generation, brackets, children)
+        promotion = sampler.rank_for_promotion
+        trials = dispatcher.run(halvings(brackets, children, generation, promotion))
         if limited and not trials:
             return Stop("epoch limit")
         full = [trial for trial in trials if trial.epochs == settings.epochs]

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from search.hyperband import Bracket
+from search.hyperband import Bracket, Child
 from search.trial import Trial
 
 log = logging.getLogger("nas")
@@ -21,8 +21,10 @@ class Callback:
     def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
         """A search begins, or goes on from these trials; it ends by so many epochs, if known."""
 
-    def generation_begins(self, generation: int, brackets: Sequence[Bracket]) -> None:
-        """These brackets are trained next."""
+    def generation_begins(
+        self, generation: int, brackets: Sequence[Bracket], children: Sequence[Child] = ()
+    ) -> None:
+        """These brackets are trained next, with these children."""
 
     def recorded(self, trial: Trial) -> None:
         """A job has ended, and is in the journal."""

@@ -16,7 +16,7 @@ class Known:
     """By the target's `static_metrics`; a configuration for which that raises is infeasible.
 
     limits: the constraints on metrics that `static_metrics` reports. refusal: the first reason for
-    which it raised, for display, and the configuration; told: whether it was shown.
+    which it raised, for display, and the configuration.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Known:
         static_metrics: Callable[[Config], Mapping[str, Any]],
         run_seed: int,
     ):
-        self.static_metrics, self.refusal, self.told = static_metrics, "", False
+        self.static_metrics, self.refusal = static_metrics, ""
         self.limits: tuple[Constraint, ...] = ()
         self.limits = ranking.static(self._any(space, run_seed))
 

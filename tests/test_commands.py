@@ -61,7 +61,7 @@ def finished(tmp_path_factory):
 def test_the_run_folder_is_complete(finished):
     names = {"run.json", "space.json", "trials.jsonl", "population.csv", "opt_cfg.json", "log.txt"}
     assert {path.name for path in finished["run"].iterdir() if path.name[0] != "."} == names
-    assert finished["before"] == ["opt_cfg.json", "tiny"]
+    assert finished["before"] == ["latest", "opt_cfg.json", "tiny"]
     assert not [p for p in finished["home"].rglob("*") if p.suffix in (".tmp", ".pt", ".pyc")]
 
 
@@ -83,7 +83,7 @@ def test_the_journal_has_the_planned_jobs(finished):
     assert lines[4]["trial"] in (2, 3)
     space = Space.load(ROOT / "configs" / "space.json")
     for line in lines:
-        assert line["v"] == 1 and line["status"] == "ok" and line["error"] is None
+        assert line["v"] == 2 and line["status"] == "ok" and line["error"] is None
         assert space.adopt(line["config"]) == (line["config"], [])
         assert line["metrics"]["num_params"] <= 3e4 and line["metrics"]["macs"] <= 1.5e5
         assert set(line["metrics"]) == METRICS | {*STATIC}

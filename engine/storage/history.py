@@ -37,7 +37,7 @@ class History:
         self.ranking, self.full_epochs = settings.ranking(), settings.epochs
         self.trials: list[Trial] = []  # as decided so far; on a resume the journal knows more
         self.rows: list[dict[str, Any]] = []  # of population.csv
-        self.epochs = 0  # cost_epochs for the trials
+        self.epochs = 0  # that the trials cost
         self.seconds = 0.0  # used when the last of them ended
         self.best: Trial | None = None  # of the journal, also of an unfinished generation
         self.baseline: Trial | None = None  # the space's default configuration, fully trained
@@ -55,11 +55,11 @@ class History:
 
     def write(self) -> Trial | None:
         """Tells, writes and returns the best so far; writes the history."""
-        new = self.journal.trials[self._looked_at :]
+        before, new = self.best, self.journal.trials[self._looked_at :]
         self._looked_at += len(new)
         self.best = incumbent([*filter(None, [self.best]), *new], self.ranking)
         self.baseline = self.baseline or baseline(new, self.full_epochs)
-        if self.best is not None and self._looked_at > self.journal.replayed:
+        if self.best not in (None, before) and self._looked_at > self.journal.replayed:
             log.info("best so far: %s", wording.describe(self.best, self.ranking))
         if self.folder:
             self.folder.save_population(self.rows)

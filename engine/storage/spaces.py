@@ -15,7 +15,7 @@ from utils import InputError, canonical_json, without_nan, write_json
 
 log = logging.getLogger("nas")
 COPY = "space.json"
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # Search spaces that come with the program, in configs/.
 SPACES = {"published": "space.json", "modern": "space_modern.json"}
 # Who wrote a space, and how, is no part of it.

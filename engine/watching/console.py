@@ -1,4 +1,4 @@
-"""What a search says to people: estimates, the best so far, the summary at its end."""
+"""What a search says to people: advice as it begins, and the summary at its end."""
 
 import functools
 import logging
@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from engine.callbacks import Callback
 from engine.cli.command import go_on_without_output
 from engine.cli.settings import Settings
 from engine.storage.journal import used_seconds
@@ -24,26 +25,37 @@ from search.trial import Trial
 log = logging.getLogger("nas")
 
 
-def warn_of(known: Known) -> None:
-    """Tells once that there are configurations for which `static_metrics` raises."""
-    if known.refusal and not known.told:
-        known.told = True
-        words = "warning: configurations for which `static_metrics` raises are infeasible: %s"
-        log.warning(words, known.refusal)
+class Advice(Callback):
+    """Says how long two generations will take, and that `static_metrics` raises somewhere.
 
-
-def estimate(
-    pool: Any, target: Any, children: Sequence[Child], first: Sequence[Bracket], settings: Settings
-) -> None:
-    """Says how long two generations will take, if the target can guess.
-
-    Who trains guesses, before the first job; what is said comes as soon as that is known.
+    pool: who trains guesses, before the first job, if the target can.
     """
-    if not hasattr(target, "estimate_seconds") or not children:
-        return
-    configs = [child.config for child in children]
-    told = functools.partial(_tell_estimate, first, settings, pool)
-    pool.submit(guess_seconds, configs).add_done_callback(told)
+
+    name = "the estimate of the time"
+
+    def __init__(self, pool: Any, target: Any, settings: Settings, known: Known):
+        self.pool, self.target, self.settings, self.known = pool, target, settings, known
+        self._warned = self._estimated = False
+
+    def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
+        """See Callback."""
+        self._estimated = bool(trials) or not hasattr(self.target, "estimate_seconds")
+
+    def generation_begins(
+        self, generation: int, brackets: Sequence[Bracket], children: Sequence[Child] = ()
+    ) -> None:
+        """See Callback."""
+        if self.known.refusal and not self._warned:
+            self._warned = True
+            message = (
+                "warning: configurations for which `static_metrics` raises are infeasible: %s"
+            )
+            log.warning(message, self.known.refusal)
+        if children and not self._estimated:
+            self._estimated = True
+            tell = functools.partial(_tell_estimate, brackets, self.settings, self.pool)
+            configs = [child.config for child in children]
+            self.pool.submit(guess_seconds, configs).add_done_callback(tell)
 
 
 def _tell_estimate(

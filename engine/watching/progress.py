@@ -1,6 +1,8 @@
 """Progress of a search: a line a rung and, on a terminal, a display that is kept up to date."""
 
+import datetime
 import logging
+import math
 import sys
 import threading
 from collections import Counter, deque
@@ -13,7 +15,7 @@ from engine.cli.stopping import Clock
 from engine.storage.journal import used_seconds
 from engine.wording import counted, in_words, number_words, verdicts
 from search.generation import total_charged
-from search.hyperband import Bracket
+from search.hyperband import Bracket, Child
 from search.trial import Trial
 
 log = logging.getLogger("nas")
@@ -55,7 +57,9 @@ class Progress(Callback):
             self._count(trial)
         self.spent_before = total_charged(trials)
 
-    def generation_begins(self, generation: int, brackets: Sequence[Bracket]) -> None:
+    def generation_begins(
+        self, generation: int, brackets: Sequence[Bracket], children: Sequence[Child] = ()
+    ) -> None:
         """See Callback."""
         self.generation, self.brackets = generation, brackets
 
@@ -71,9 +75,25 @@ class Progress(Callback):
                 log.debug("%s", line)
 
     def rung_line(self, trials: Sequence[Trial]) -> str:
-        """What has been trained in a rung, and how the search stands."""
-        facts = [f"{name} {words}" for name, words in self.facts().items()]
-        return "; ".join([rung_words(trials), *facts])
+        """What has been trained in a rung, what has been used and what is left."""
+        limit = "" if self.epoch_limit is None else f" of {self.epoch_limit:,}"
+        left = self.seconds_left()
+        ahead = "" if left is None or left == math.inf else f", {_clock(left)} left"
+        used = f"{self.spent:,}{limit} epochs, {_clock(self.clock.used())} used{ahead}"
+        return f"{self.rung_words(trials)}; {used}"
+
+    def rung_words(self, trials: Sequence[Trial]) -> str:
+        """What has been trained in a rung."""
+        first, metric = trials[0], self.ranking.metric
+        words = f"generation {first.generation}, bracket {first.bracket}: "
+        words += f"{len(trials)} to {counted(first.epochs, 'epoch')}"
+        failed = sum(trial.status != "ok" for trial in trials)
+        best = min(trials, key=self.ranking.key).metrics.get(metric)
+        return (
+            words
+            + (f", {failed} failed" if failed else "")
+            + (f", best {metric} {number_words(best)}" if best is not None else "")
+        )
 
     def facts(self) -> dict[str, str]:
         """How the search stands, in words."""
@@ -179,10 +199,12 @@ class Display(Progress):
         )
         self._live.start()
 
-    def generation_begins(self, generation: int, brackets: Sequence[Bracket]) -> None:
+    def generation_begins(
+        self, generation: int, brackets: Sequence[Bracket], children: Sequence[Child] = ()
+    ) -> None:
         """See Callback."""
         with self._lock:
-            super().generation_begins(generation, brackets)
+            super().generation_begins(generation, brackets, children)
 
     def recorded(self, trial: Trial) -> None:
         """See Callback."""
@@ -195,7 +217,7 @@ class Display(Progress):
 
     def rung_line(self, trials: Sequence[Trial]) -> str:
         """What has been trained; the display says the rest."""
-        return rung_words(trials)
+        return self.rung_words(trials)
 
     def close(self) -> None:
         """Gives the terminal back as it was."""
@@ -234,13 +256,6 @@ class Display(Progress):
         )
 
 
-def rung_words(trials: Sequence[Trial]) -> str:
-    """What has been trained in a rung."""
-    first = trials[0]
-    failed = sum(trial.status != "ok" for trial in trials)
-    seconds = sum(trial.meta.get("seconds", 0.0) for trial in trials)
-    return (
-        f"generation {first.generation}, bracket {first.bracket}, rung {first.rung}: "
-        f"{len(trials)} trained to {counted(first.epochs, 'epoch')} in {seconds:.0f} s of training"
-        + (f", {failed} failed" if failed else "")
-    )
+def _clock(seconds: float) -> str:
+    """0:07:31."""
+    return str(datetime.timedelta(seconds=round(seconds)))
