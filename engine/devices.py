@@ -10,6 +10,7 @@ from utils import InputError
 
 log = logging.getLogger("nas")
 Devices = Sequence[Mapping[str, Any]]
+FIRST_WITH_BFLOAT16 = 8.0  # compute capability from which on cuDNN has convolutions in it
 
 
 def settled(target: Any, settings: Settings) -> Devices:
@@ -19,6 +20,23 @@ def settled(target: Any, settings: Settings) -> Devices:
     (its kind), `note` (what should be told), `facts` (what results may depend on, of a GPU) and
     `room` (trainings at a time). InputError if what the settings ask for is not there.
     """
+    found = _found(target, settings)
+    if settings.arithmetic == "bfloat16" and not has_bfloat16(found[0]):
+        raise InputError(
+            f"--arithmetic bfloat16: {found[0]['facts']['name']} has no convolutions in it, which "
+            f"need compute capability {FIRST_WITH_BFLOAT16}; allowed are float32 and tf32"
+        )
+    return found
+
+
+def has_bfloat16(device: Mapping[str, Any]) -> bool:
+    """Whether networks can train there in bfloat16."""
+    facts = device.get("facts") or {}
+    return float(facts.get("compute_capability", FIRST_WITH_BFLOAT16)) >= FIRST_WITH_BFLOAT16
+
+
+def _found(target: Any, settings: Settings) -> Devices:
+    """See `settled`."""
     if settings.scheduler is None or settings.device == "cpu":
         return target.devices()
     answers = cluster().ask(settings.scheduler, _devices, target)

@@ -425,6 +425,20 @@ def test_cuda_where_there_is_no_usable_gpu_is_one_sentence(machine, tmp_path, fo
     check_complaint(capsys, tmp_path / "runs", ["--dataset", folder, "--device", "cuda"], *words)
 
 
+def test_bfloat16_is_refused_where_cudnn_has_no_convolutions_in_it(
+    machine, tmp_path, folder, capsys
+):
+    machine(a_gpu(compute_capability="7.5"))
+    arguments = ["--dataset", folder, "--arithmetic", "bfloat16"]
+    check_complaint(capsys, tmp_path / "runs", arguments, "Some GPU", "8.0", "float32 and tf32")
+    for capability, arithmetic in (("7.5", "tf32"), ("8.6", "bfloat16"), ("10.0", "bfloat16")):
+        machine(a_gpu(compute_capability=capability))
+        target = make_target(device="auto")
+        assert engine_devices.settled(target, resolve({"arithmetic": arithmetic}))
+    machine()  # a CPU has them
+    assert engine_devices.settled(make_target(device="auto"), resolve({"arithmetic": "bfloat16"}))
+
+
 def test_too_many_workers_leave_no_folder_behind(machine, tmp_path, folder, capsys):
     machine(a_gpu(free=1, memory_bytes=3 * GIGABYTE))
     arguments = ["--dataset", folder, "--device", "cuda", "--workers", "2"]
