@@ -210,7 +210,8 @@ def memory_is_a_result(scale: Scale) -> str:
             hidden = pool.submit(hides_a_lack).result()["status"]
             assert hidden == "out_of_memory", "a lack that PyTorch hides is not seen"
     statuses = [outcome["status"] for outcome in outcomes]
-    assert statuses == ["ok", "out_of_memory", "ok"], f"{statuses}: {outcomes[1]['error']}"
+    said = [outcome["error"] for outcome in outcomes]
+    assert statuses == ["ok", "out_of_memory", "ok"], f"{statuses}: {said}"
     assert outcomes[0]["metrics"] == outcomes[2]["metrics"], "the next one differs"
     peak = outcomes[0]["observed"]["peak_mb"]
     return f"{outcomes[1]['error'][:60]}...; a worker holds {peak} MB of the machine's memory"
