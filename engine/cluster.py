@@ -28,7 +28,7 @@ class Cluster(Executor):
     InputError if no scheduler answers there.
     """
 
-    killers = (KilledWorker,)  # errors by which a job itself has failed
+    fatal_errors = (KilledWorker,)  # errors by which a job itself has failed
 
     def __init__(
         self, target: Any, address: str, name: str, timeout: float, max_bytes: int | None
@@ -71,12 +71,12 @@ class Supervised(WorkerPlugin):
         count = worker.state.nthreads
         try:
             rooms = rooms_of(self.target)
-            places = self.target.environments(count) if rooms else [{}]
+            worker_env = self.target.environments(count) if rooms else [{}]
             limit = memory_limit(self.max_bytes, count, on_gpus=bool(rooms))
         except InputError as error:  # such as one that came later, and has no such device
             worker.loop.add_callback(worker.close, reason=str(error))
             raise
-        self.pool = ProcessPool(self.target, count, self.timeout, limit, places)
+        self.pool = ProcessPool(self.target, count, self.timeout, limit, worker_env)
 
     def teardown(self, worker: Any) -> None:
         """Ends there; called by Dask."""
@@ -112,5 +112,5 @@ def _call(name: str, function: Callable[..., Any], arguments: Any, named: Any) -
     worker = get_worker()
     supervised: Any = worker.plugins[name]
     outcome = supervised.pool.submit(function, *arguments, **named).result()
-    outcome["observed"]["worker"] = worker.address
+    outcome["meta"]["worker"] = worker.address
     return outcome

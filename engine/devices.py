@@ -21,9 +21,9 @@ def settled(target: Any, settings: Settings) -> Devices:
     `room` (trainings at a time). InputError if what the settings ask for is not there.
     """
     found = _found(target, settings)
-    if settings.arithmetic == "bfloat16" and not has_bfloat16(found[0]):
+    if settings.dtype == "bfloat16" and not has_bfloat16(found[0]):
         raise InputError(
-            f"--arithmetic bfloat16: {found[0]['facts']['name']} has no convolutions in it, which "
+            f"--dtype bfloat16: {found[0]['facts']['name']} has no convolutions in it, which "
             f"need compute capability {FIRST_WITH_BFLOAT16}; allowed are float32 and tf32"
         )
     return found

@@ -51,10 +51,12 @@ def at_levels(run: Run, unselected: bool) -> list[dict[int, Trial]]:
         if (unselected and trial.bracket > 0) or not set(wanted) <= set(curve):
             continue
         measured = trial.folds[0] if trial.folds else {}
-        cheap = {name: value for name, value in trial.metrics.items() if name not in measured}
+        static_metrics = {
+            name: value for name, value in trial.metrics.items() if name not in measured
+        }
         found.append(
             {
-                epochs: replace(trial, epochs=epochs, metrics={**cheap, **curve[epochs]})
+                epochs: replace(trial, epochs=epochs, metrics={**static_metrics, **curve[epochs]})
                 for epochs in wanted
             }
         )
@@ -174,7 +176,7 @@ def _kept(
 def brackets_as_run(run: Run) -> list[dict[str, Any]]:
     """By bracket, over the generations: what it cost and what it saved.
 
-    [{"bracket", "brackets", "children", "charged", "in_full", "saved", "first", "places"}]:
+    [{"bracket", "brackets", "children", "cost_epochs", "in_full", "saved", "first", "places"}]:
     charged epochs, those that training all its children in full would have taken, and the share
     saved; first: the share of its finished brackets whose eventual best led its first rung
     already; places: the worst place that an eventual best had there, as (place, children).
@@ -183,7 +185,10 @@ def brackets_as_run(run: Run) -> list[dict[str, Any]]:
     for s in sorted({one.bracket for one in run.trials if one.bracket > 0}, reverse=True):
         lines = [one for one in run.ordered if one.bracket == s]
         children = len({one.trial for one in lines})
-        charged, in_full = sum(one.charged for one in lines), children * run.settings.epochs
+        cost_epochs, in_full = (
+            sum(one.cost_epochs for one in lines),
+            children * run.settings.epochs,
+        )
         generations = sorted({one.generation for one in lines})
         same = [[one for one in lines if one.generation == number] for number in generations]
         places = [place for bracket in same if (place := _place(run, bracket)) is not None]
@@ -192,9 +197,9 @@ def brackets_as_run(run: Run) -> list[dict[str, Any]]:
                 "bracket": s,
                 "brackets": len(generations),
                 "children": children,
-                "charged": charged,
+                "cost_epochs": cost_epochs,
                 "in_full": in_full,
-                "saved": 1 - charged / in_full,
+                "saved": 1 - cost_epochs / in_full,
                 "first": sum(p == 1 for p, _ in places) / len(places) if places else None,
                 "places": max(places, default=None),
             }

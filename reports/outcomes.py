@@ -75,7 +75,7 @@ def shares(run: Run) -> dict[str, Any]:
         **{kind: counts[kind] for kind in KINDS},
         "valid_share": counts["feasible"] / full if full else None,
         "missed": {
-            str(limit): sum(limit.miss(trial.metrics) > 0 for trial in run.full)
+            str(limit): sum(limit.residual(trial.metrics) > 0 for trial in run.full)
             for limit in run.ranking.constraints
         },
     }
@@ -97,8 +97,8 @@ def failures(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def seconds(trial: Trial) -> float:
     """What a line of the journal took to train."""
-    observed = trial.observed
-    return float(observed.get("seconds") or sum(observed.get("fold_seconds") or [0.0]))
+    meta = trial.meta
+    return float(meta.get("seconds") or sum(meta.get("fold_seconds") or [0.0]))
 
 
 def time_spent(run: Run) -> dict[str, float]:
@@ -110,7 +110,7 @@ def time_spent(run: Run) -> dict[str, float]:
     spent = dict.fromkeys(FATES, 0.0)
     for trial in run.trials:
         spent["failed" if trial.status != "ok" else fate[trial.trial]] += seconds(trial)
-    workers = len({trial.observed.get("worker") for trial in run.trials}) or 1
+    workers = len({trial.meta.get("worker") for trial in run.trials}) or 1
     spent["waiting"] = max(0.0, run.used_seconds * workers - sum(spent.values()))
     return spent
 

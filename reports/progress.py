@@ -32,14 +32,14 @@ def curves(run: Run) -> dict[str, dict[str, dict[str, Any]]]:
 
 def _positions(run: Run, axis: str) -> list[tuple[float, Trial]]:
     if axis == "time":
-        return [(trial.observed.get("elapsed", 0.0), trial) for trial in run.trials]
+        return [(trial.meta.get("elapsed", 0.0), trial) for trial in run.trials]
     prices = dict.fromkeys((trial.trial for trial in run.trials), 1)
     if axis == "macs":
         told = {t.trial: t.metrics.get("macs") for t in run.lasts}
         prices = {number: macs for number, macs in told.items() if macs is not None}
         if not prices:
             return []
-    charges = [trial.charged * prices.get(trial.trial, 0) for trial in run.ordered]
+    charges = [trial.cost_epochs * prices.get(trial.trial, 0) for trial in run.ordered]
     return list(zip(np.cumsum(charges).tolist(), run.ordered, strict=True))
 
 

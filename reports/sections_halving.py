@@ -84,7 +84,7 @@ def _savings(methods: list[dict[str, Any]]) -> str:
     rows = [row for m in methods for run in m["runs"] for row in run["halving"]["brackets"]]
     if not rows:
         return "No bracket that stops early has begun yet."
-    sums = [sum(row[name] for row in rows) for name in ("children", "charged", "in_full")]
+    sums = [sum(row[name] for row in rows) for name in ("children", "cost_epochs", "in_full")]
     return (
         f"The brackets that stop early took {sums[1]:,} epochs for {sums[0]:,} children; "
         f"all in full, these would have taken {sums[2]:,}: {1 - sums[1] / sums[2]:.0%} saved."
@@ -101,7 +101,9 @@ def _table(methods: list[dict[str, Any]]) -> Table:
         for s in sorted({row["bracket"] for row in audits}, reverse=True):
             imagined = [row for row in audits if row["bracket"] == s]
             real = [row for row in run_as if row["bracket"] == s]
-            charged, in_full = (sum(row[k] for row in real) for k in ("charged", "in_full"))
+            cost_epochs, in_full = (
+                sum(row[k] for row in real) for k in ("cost_epochs", "in_full")
+            )
             worst = max((row["places"] for row in real if row["places"]), default=None)
             rows.append(
                 [
@@ -114,9 +116,9 @@ def _table(methods: list[dict[str, Any]]) -> Table:
                     str(sum(row["brackets"] for row in real)),
                     words.spread([row["first"] for row in real], words.share),
                     f"{worst[0]} of {worst[1]}" if worst else words.NONE,
-                    words.count(charged),
+                    words.count(cost_epochs),
                     words.count(in_full),
-                    words.share(1 - charged / in_full) if in_full else words.NONE,
+                    words.share(1 - cost_epochs / in_full) if in_full else words.NONE,
                 ]
             )
     return Table(columns, rows, "By bracket: the number of its halvings.")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.telling import counted
+from engine.console import counted
 from reports import charts_networks, thresholds, words
 from reports.document import Section, Table, Text
 from reports.importance import MIN_TRIALS, RELIABLE

@@ -32,7 +32,7 @@ def winner(run: Run, tests: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
             {
                 "text": str(limit),
                 "value": best.metrics.get(limit.metric),
-                "met": limit.miss(best.metrics) <= 0,
+                "met": limit.residual(best.metrics) <= 0,
             }
             for limit in run.ranking.constraints
         ],

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from engine.telling import in_words
+from engine.console import in_words
 
 NONE = "–"
 SIZES = {"num_params": "parameters", "macs": "multiply-adds"}  # of a network, before training

@@ -44,7 +44,7 @@ def worker_memory(target):
     target.evaluate(CONFIG, 1, 4)
     free, total = torch.cuda.mem_get_info(0)
     share = torch.cuda.get_per_process_memory_fraction(0)
-    return {"share": share, "free": free, "total": total, "status": "ok", "observed": {}}
+    return {"share": share, "free": free, "total": total, "status": "ok", "meta": {}}
 
 
 def test_workers_have_shares_and_more_than_one_fits():
@@ -53,7 +53,7 @@ def test_workers_have_shares_and_more_than_one_fits():
     with ProcessPool(target, 2, math.inf, 10**12, places) as pool:
         asked = [pool.submit(worker_memory) for _ in range(2)]  # both are there at once
         seen = [future.result() for future in asked]
-    assert {one["observed"]["worker"] for one in seen} == {0, 1}
+    assert {one["meta"]["worker"] for one in seen} == {0, 1}
     for one in seen:
         assert 0 < one["share"] < 0.5 and one["free"] > 0
 

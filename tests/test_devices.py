@@ -224,7 +224,7 @@ def test_other_errors_stay_what_they_are():
 
 
 @pytest.mark.parametrize(
-    ("kind", "arithmetic", "expected"),
+    ("kind", "dtype", "expected"),
     [
         ("cpu", "float32", torch.channels_last),
         ("cpu", "bfloat16", torch.channels_last),
@@ -233,8 +233,8 @@ def test_other_errors_stay_what_they_are():
         ("cuda", "bfloat16", torch.channels_last),
     ],
 )
-def test_float32_on_a_gpu_is_not_channels_last(kind, arithmetic, expected):
-    assert layout(torch.device(kind), arithmetic) == expected
+def test_float32_on_a_gpu_is_not_channels_last(kind, dtype, expected):
+    assert layout(torch.device(kind), dtype) == expected
 
 
 def test_the_layout_changes_how_it_is_computed_and_nothing_else(monkeypatch, after_three):
@@ -429,14 +429,14 @@ def test_bfloat16_is_refused_where_cudnn_has_no_convolutions_in_it(
     machine, tmp_path, folder, capsys
 ):
     machine(a_gpu(compute_capability="7.5"))
-    arguments = ["--dataset", folder, "--arithmetic", "bfloat16"]
+    arguments = ["--dataset", folder, "--dtype", "bfloat16"]
     check_complaint(capsys, tmp_path / "runs", arguments, "Some GPU", "8.0", "float32 and tf32")
-    for capability, arithmetic in (("7.5", "tf32"), ("8.6", "bfloat16"), ("10.0", "bfloat16")):
+    for capability, dtype in (("7.5", "tf32"), ("8.6", "bfloat16"), ("10.0", "bfloat16")):
         machine(a_gpu(compute_capability=capability))
         target = make_target(device="auto")
-        assert engine_devices.settled(target, resolve({"arithmetic": arithmetic}))
+        assert engine_devices.settled(target, resolve({"dtype": dtype}))
     machine()  # a CPU has them
-    assert engine_devices.settled(make_target(device="auto"), resolve({"arithmetic": "bfloat16"}))
+    assert engine_devices.settled(make_target(device="auto"), resolve({"dtype": "bfloat16"}))
 
 
 def test_too_many_workers_leave_no_folder_behind(machine, tmp_path, folder, capsys):
@@ -477,7 +477,7 @@ def test_workers_may_always_hold_what_cuda_takes(monkeypatch):
 def surroundings(target):
     """Runs in a worker."""
     seen = {"gpu": os.environ["CUDA_VISIBLE_DEVICES"], "share": os.environ[MEMORY_SHARE]}
-    return {**seen, "status": "ok", "observed": {}}
+    return {**seen, "status": "ok", "meta": {}}
 
 
 # ------------------------------------------------------------------------------ on a cluster
