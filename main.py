@@ -219,17 +219,20 @@ def evaluate(
     target: Any, candidate: Candidate, run_seed: int
 ) -> tuple[list[dict[str, float]], np.ndarray, Any]:
     """Trains once per fold: (metrics by fold, logits of all held-out images, last trainer)."""
+    from training.device import out_of_memory_as_memory_error
+
     config, epochs = candidate.config, candidate.epochs
-    guess = wording.in_words(target.estimate_seconds(config, epochs))
     where = f"{candidate.path}, seed {run_seed}"
-    log.info("%s: training for %s, about %s", where, wording.counted(epochs, "epoch"), guess)
     seed = evaluation_seed(run_seed, config)
     parts, scores, trainer = [], [], None
-    for fold in range(len(target.folds)):
-        trainer = target.trainer(config, seed, fold)
-        scores.append(target.fit(trainer, fold, epochs))
-        parts.append(target.measure(scores[-1], fold))
-        log.debug("fold %d: %s", fold, parts[-1])
+    with out_of_memory_as_memory_error():
+        guess = wording.in_words(target.estimate_seconds(config, epochs))
+        log.info("%s: training for %s, about %s", where, wording.counted(epochs, "epoch"), guess)
+        for fold in range(len(target.folds)):
+            trainer = target.trainer(config, seed, fold)
+            scores.append(target.fit(trainer, fold, epochs))
+            parts.append(target.measure(scores[-1], fold))
+            log.debug("fold %d: %s", fold, parts[-1])
     return parts, np.concatenate(scores), trainer
 
 

@@ -3,21 +3,26 @@
     python -m benchmarks.gpu_check                         # or make gpu-check
     python -m benchmarks.gpu_check --device cpu --rehearse # the same lines, tiny, on a CPU
 
-Needs torch 2.6 or later, numpy, scipy and ConfigSpace. Exit code 0 if every promise holds, else 1.
-Figures have no verdict; a star marks the layout that the program itself takes.
+Needs torch 2.6 or later, numpy, scipy and ConfigSpace. Exit code 0 if every promise holds, 1 if
+one does not, 2 where no GPU can be used. Figures have no verdict; a star marks the layout that the
+program itself takes. What the GPU or its memory does not allow is left out, and a row says so.
 """
 
 import argparse
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 
 from benchmarks import gpu_rates, gpu_steps
 from benchmarks.gpu_promises import PROMISES, REHEARSAL, Scale
 from engine.cli.command import command
+from engine.workers.devices import FIRST_WITH_BFLOAT16, has_bfloat16
+from engine.workers.executor import GPU_WORKER_BYTES
+from engine.workers.machine import usable_memory
 from training import gpus
 from utils import InputError
 
@@ -68,11 +73,43 @@ def measured(scale: Scale, sizes: gpu_rates.Sizes) -> bool:
     return good
 
 
-def run(given: argparse.Namespace) -> int:
-    """Prints the table; the exit code."""
+def device(given: argparse.Namespace) -> Mapping[str, Any]:
+    """The first device of `gpus.devices`; InputError if it cannot be checked."""
     if given.device == "cpu" and not given.rehearse:
         raise InputError("--device cpu is for --rehearse only: nothing is proved on a CPU")
-    (first, *_) = gpus.devices(given.device)  # a process of its own looks: see `one_journal`
+    try:
+        (first, *_) = gpus.devices(given.device)  # a process of its own looks: see `one_journal`
+    except InputError as error:
+        words = str(error).rpartition(";")[0]
+        raise InputError(f"{words}; --device cpu --rehearse runs the same lines, tiny") from None
+    if first.get("exclusive"):
+        name = first["facts"]["name"]
+        raise InputError(f"{name} is in exclusive mode: the check needs several processes on it")
+    return first
+
+
+def possible(
+    first: Mapping[str, Any], scale: Scale, sizes: gpu_rates.Sizes
+) -> tuple[Scale, gpu_rates.Sizes]:
+    """What of it this device can do; a row for each thing that is left out."""
+    if not has_bfloat16(first) and "bfloat16" in scale.dtype:
+        row("bfloat16", "left out", f"needs compute capability {FIRST_WITH_BFLOAT16}", "")
+        scale = scale._replace(dtype=tuple(a for a in scale.dtype if a != "bfloat16"))
+    if "room" not in first:
+        return scale, sizes
+    room = max(1, min(first["room"], usable_memory() // GPU_WORKER_BYTES))
+    fewer = scale._replace(workers=tuple(n for n in scale.workers if n <= room))
+    less = sizes._replace(workers=tuple(n for n in sizes.workers if n <= room))
+    out = sorted({*scale.workers, *sizes.workers} - {*fewer.workers, *less.workers})
+    if out:
+        many = ", ".join(map(str, out))
+        row(f"workers {many}", "left out", f"free memory is enough for {room} at a time", "")
+    return fewer, less
+
+
+def run(given: argparse.Namespace) -> int:
+    """Prints the table; the exit code."""
+    first = device(given)
     scale = Scale(given.device)
     if given.rehearse:
         scale = REHEARSAL._replace(device=given.device)
@@ -83,6 +120,7 @@ def run(given: argparse.Namespace) -> int:
     facts = first.get("facts", {"name": "CPU: a rehearsal"})
     words = ", ".join(f"{key} {value}" for key, value in facts.items())
     row("device", "noted", f"{words}, torch {torch.__version__}", "")
+    scale, sizes = possible(first, scale, sizes)
     good = promised(given.only or PROMISES, scale)
     if not given.only:
         good = measured(scale, sizes) and good

@@ -4,6 +4,7 @@ Each check returns what it saw, in words, and raises AssertionError for a promis
 They need torch, numpy, scipy and ConfigSpace only.
 """
 
+import contextlib
 import importlib.util
 import json
 import math
@@ -26,7 +27,7 @@ from optimizer import search
 from search.space import Space
 from search.trial import Job
 from target import ImageTarget, cross_validation
-from training.device import MEMORY_SHARE
+from training.device import MEMORY_SHARE, out_of_memory_as_memory_error
 from utils import canonical_json, without_nan
 from vision.data import Images
 
@@ -182,6 +183,16 @@ def no_synchronisation(scale: Scale) -> str:
     return f"{len(names)} networks{'' if scale.on_gpu else ' (a CPU has nothing to wait for)'}"
 
 
+def hides_a_lack(target: ImageTarget) -> dict[str, Any]:
+    """Runs in a worker: has too little memory for something and goes on, as cuDNN does."""
+    try:
+        with out_of_memory_as_memory_error(), contextlib.suppress(torch.OutOfMemoryError):
+            torch.empty(4 * SHARE_BYTES, dtype=torch.uint8, device=target.device)
+    except MemoryError as error:
+        return {"status": "out_of_memory", "error": str(error), "meta": {}}
+    return {"status": "ok", "error": None, "meta": {}}
+
+
 def memory_is_a_result(scale: Scale) -> str:
     """A network beyond its worker's memory is a trial, and the next one succeeds."""
     target = target_of(scale)
@@ -193,8 +204,12 @@ def memory_is_a_result(scale: Scale) -> str:
             pool.submit(evaluate, Job(number, 0, 1, 0, 1, 1, config), 4, None, None).result()
             for number, config in enumerate((PUBLISHED, HUGE, PUBLISHED))
         ]
+        if scale.on_gpu:
+            hidden = pool.submit(hides_a_lack).result()["status"]
+            assert hidden == "out_of_memory", "a lack that PyTorch hides is not seen"
     statuses = [outcome["status"] for outcome in outcomes]
-    assert statuses == ["ok", "out_of_memory", "ok"], f"{statuses}: {outcomes[1]['error']}"
+    said = [outcome["error"] for outcome in outcomes]
+    assert statuses == ["ok", "out_of_memory", "ok"], f"{statuses}: {said}"
     assert outcomes[0]["metrics"] == outcomes[2]["metrics"], "the next one differs"
     peak = outcomes[0]["meta"]["peak_mb"]
     return f"{outcomes[1]['error'][:60]}...; a worker holds {peak} MB of the machine's memory"

@@ -153,7 +153,7 @@ def _result(
     predictions = {**stored, "scores": scores}
     file = folder / "predictions_int8.npz"
     np.savez_compressed(file, **predictions)
-    metrics = target.measure(scores, -1, int(result["config"]["batch_size"]))
+    metrics = target.measure(scores, -1)
     part = results.of_seed(result["seeds"][0], metrics, file)
     memories = {"flash_kb": memory.flash_kb(model), "ram_kb": memory.ram_kb(model)}
     own = {"metrics": metrics, "by_seed": [part], "predictions": file.name}

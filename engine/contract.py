@@ -15,6 +15,8 @@ class Target(Protocol):
     devices(), environments(workers): see engine/workers/devices.py and engine/workers/executor.py.
     estimate_memory(config): bytes of a training; what does not fit is not begun.
     estimate_seconds(config, epochs): how long a training takes, for display.
+    take_device(): called in each worker before its first training; what fails there is tried
+    again, in another process, and is no result.
     release_memory(): called after each training.
     """
 

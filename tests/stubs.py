@@ -226,3 +226,20 @@ class Misbehaving(StubTarget):
             blocks.append(b"x" * (1 << 26))
         metrics = super().evaluate(config, epochs, seed, state)
         return {**metrics, "loss": math.nan} if how == "nan" else metrics
+
+
+class Busy(Misbehaving):
+    """Its device is busy for the first attempts to take it; `notes` gets a line for each."""
+
+    def __init__(self, notes: Path, busy: int):
+        super().__init__({})
+        self.notes, self.busy = notes, busy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Busy, (self.notes, self.busy)
+
+    def take_device(self) -> None:
+        with self.notes.open("a") as file:
+            file.write("an attempt\n")
+        if self.notes.read_text().count("\n") <= self.busy:
+            raise RuntimeError("CUDA error: all devices are busy\nCompile with")

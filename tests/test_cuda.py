@@ -12,7 +12,9 @@ from command_line import decided, read, search
 from trainings import CONFIG, make_target
 
 import optimizer
+from benchmarks.gpu_check import possible
 from benchmarks.gpu_promises import PROMISES, Scale
+from benchmarks.gpu_rates import Sizes
 from engine.workers.pool import ProcessPool
 from training import gpus
 from training.device import choose_device, refusal
@@ -25,7 +27,8 @@ pytestmark = pytest.mark.skipif(FOUND[0]["device"] == "cpu", reason=WHY)
 
 @pytest.mark.parametrize("name", PROMISES)
 def test_promise(name):
-    assert PROMISES[name](Scale())
+    scale, _ = possible(FOUND[0], Scale(), Sizes())
+    assert PROMISES[name](scale)
 
 
 def test_a_gpu_is_found_and_told_whole():
@@ -48,7 +51,9 @@ def test_workers_have_shares_and_more_than_one_fits():
     target = make_target(device="cuda")
     places = target.environments(2)
     with ProcessPool(target, 2, math.inf, 10**12, places) as pool:
-        seen = [pool.submit(worker_memory).result() for _ in range(2)]
+        asked = [pool.submit(worker_memory) for _ in range(2)]  # both are there at once
+        seen = [future.result() for future in asked]
+    assert {one["meta"]["worker"] for one in seen} == {0, 1}
     for one in seen:
         assert 0 < one["share"] < 0.5 and one["free"] > 0
 

@@ -14,9 +14,10 @@ import optimizer
 from engine.cli.settings import resolve
 from engine.storage.resuming import differences
 from engine.workers import devices as engine_devices
-from engine.workers.executor import open_executor
+from engine.workers.executor import GPU_WORKER_BYTES, evaluate, memory_limit, open_executor
+from search.trial import Job
 from target import ImageTarget
-from training import gpus
+from training import device, gpus
 from training.device import MEMORY_SHARE, choose_device, layout, out_of_memory_as_memory_error
 from utils import InputError
 
@@ -71,31 +72,20 @@ def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused(monkeypatch, caplog):
     assert not caplog.text
 
 
-class Tensor:
-    """A tensor on a GPU on which a kernel does what the test says."""
-
-    def __init__(self, error):
-        self.error = error
-
-    def add_(self, number):
-        if self.error is not None:
-            raise self.error
-        return self
-
-    def item(self):
-        return 2.0
-
-
 @pytest.fixture
 def gpu_here(monkeypatch):
     """This process has a GPU of that capability, whose kernels raise that error."""
 
     def give(capability, error=None):
+        def tried(device):
+            if error is not None:
+                raise error
+
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "GeForce GTX 1060 3GB")
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: capability)
         monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80"])
-        monkeypatch.setattr(torch, "ones", lambda *_, **__: Tensor(error))
+        monkeypatch.setattr("training.device._try", tried)
 
     return give
 
@@ -130,10 +120,38 @@ def test_a_gpu_that_is_too_new_is_not_sent_to_an_old_wheel(gpu_here):
     assert "whl" not in str(refused.value)
 
 
+def test_a_gpu_for_which_cudnn_has_no_kernels_is_named(gpu_here):
+    """Its wheel may still have PyTorch's own kernels."""
+    gpu_here((6, 1), RuntimeError("GET was unable to find an engine to execute this computation"))
+    with pytest.raises(InputError, match="GTX 1060.* 6.1, .* has no convolution for it.*cu126"):
+        choose_device("cuda")
+
+
+def test_a_gpu_is_tried_by_a_convolution_forward_and_backward(monkeypatch):
+    seen, convolve = [], torch.nn.functional.conv2d
+
+    def watched(images, weights, **options):
+        for one in (images, weights):
+            one.register_hook(seen.append)
+        return convolve(images, weights, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", watched)
+    device._try(torch.device("cpu"))
+    assert len(seen) == 2, "gradients of both"
+
+
 def test_a_gpu_that_is_taken_by_others_is_refused_in_one_sentence(gpu_here):
     gpu_here((8, 0), RuntimeError("CUDA error: all devices are busy or unavailable\nCompile with"))
     with pytest.raises(InputError, match=r"busy or unavailable\); use --device cpu or auto$"):
         choose_device("cuda")
+
+
+def test_a_worker_takes_its_gpu_before_its_first_training(gpu_here):
+    """What fails there is told as such, and no trial fails."""
+    gpu_here((8, 0), RuntimeError("CUDA error: all devices are busy or unavailable"))
+    with pytest.raises(InputError, match="busy"):
+        make_target(device="cuda").take_device()
+    make_target(device="cpu").take_device()
 
 
 def test_a_worker_takes_no_more_than_its_share(gpu_here, monkeypatch):
@@ -165,6 +183,39 @@ def test_a_worker_takes_no_more_than_its_share(gpu_here, monkeypatch):
 def test_whatever_says_that_memory_is_out_is_a_memory_error(error):
     with pytest.raises(MemoryError, match="^[^\n]*$"), out_of_memory_as_memory_error():
         raise error
+
+
+@pytest.fixture
+def lacks(monkeypatch):
+    """CUDA runs here; `lacks()`: its allocator has too little for something, and raises that."""
+    count = [3]  # of before
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: {"num_ooms": count[0]})
+
+    def once():
+        count[0] += 1
+
+    return once
+
+
+def test_a_lack_of_memory_that_cudnn_hides_is_a_memory_error_too(lacks):
+    with out_of_memory_as_memory_error():
+        pass
+    with pytest.raises(MemoryError, match="workspace"), out_of_memory_as_memory_error():
+        lacks()
+    with pytest.raises(MemoryError, match="find an engine"), out_of_memory_as_memory_error():
+        lacks()
+        raise RuntimeError("GET was unable to find an engine to execute this computation")
+    with pytest.raises(RuntimeError, match="find an engine"), out_of_memory_as_memory_error():
+        raise RuntimeError("GET was unable to find an engine to execute this computation")
+
+
+def test_a_training_by_another_algorithm_is_no_result(lacks, monkeypatch):
+    """Else its bits would depend on how many workers share a GPU."""
+    target, forward = make_target(), torch.nn.Conv2d.forward
+    hidden = lambda self, x: lacks() or forward(self, x)  # noqa: E731
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", hidden)
+    outcome = evaluate(target, Job(0, 0, 1, 0, 1, 1, CONFIG), 4, None, None)
+    assert outcome["status"] == "out_of_memory" and "metrics" not in outcome
 
 
 def test_other_errors_stay_what_they_are():
@@ -211,7 +262,7 @@ def test_all_gpus_of_the_first_kind_are_used(machine):
     found = gpus.devices("auto")
     assert [one["variables"]["CUDA_VISIBLE_DEVICES"] for one in found] == ["0", "2"]
     assert {one["device"] for one in found} == {"cuda"}
-    assert found[0]["room"] > found[1]["room"] > 1
+    assert found[0]["room"] == found[1]["room"] == 9, "as the fuller one allows"
     assert "1 of 3 GPUs stay idle: Another GPU is not the same" in found[0]["note"]
 
 
@@ -240,9 +291,9 @@ def test_workers_share_a_gpus_memory_and_leave_what_cuda_itself_needs(machine):
     for workers, each in ((1, 1), (2, 1), (3, 2), (8, 4)):
         places = gpus.environments(found, workers)
         assert [place["CUDA_VISIBLE_DEVICES"] for place in places] == ["0", "1"]
-        for place, one in zip(places, found, strict=True):
-            held = float(place[MEMORY_SHARE]) * one["total"] + gpus.CONTEXT_BYTES
-            assert 0.9 * one["free"] < each * held <= one["free"]
+        (share,) = {place[MEMORY_SHARE] for place in places}  # what fits does not depend on where
+        held = float(share) * found[1]["total"] + gpus.CONTEXT_BYTES
+        assert 0.9 * found[1]["free"] < each * held <= found[1]["free"]
 
 
 def test_too_many_workers_for_a_gpu_are_refused_with_what_is_allowed(machine):
@@ -374,6 +425,20 @@ def test_cuda_where_there_is_no_usable_gpu_is_one_sentence(machine, tmp_path, fo
     check_complaint(capsys, tmp_path / "runs", ["--dataset", folder, "--device", "cuda"], *words)
 
 
+def test_bfloat16_is_refused_where_cudnn_has_no_convolutions_in_it(
+    machine, tmp_path, folder, capsys
+):
+    machine(a_gpu(compute_capability="7.5"))
+    arguments = ["--dataset", folder, "--dtype", "bfloat16"]
+    check_complaint(capsys, tmp_path / "runs", arguments, "Some GPU", "8.0", "float32 and tf32")
+    for capability, dtype in (("7.5", "tf32"), ("8.6", "bfloat16"), ("10.0", "bfloat16")):
+        machine(a_gpu(compute_capability=capability))
+        target = make_target(device="auto")
+        assert engine_devices.settled(target, resolve({"dtype": dtype}))
+    machine()  # a CPU has them
+    assert engine_devices.settled(make_target(device="auto"), resolve({"dtype": "bfloat16"}))
+
+
 def test_too_many_workers_leave_no_folder_behind(machine, tmp_path, folder, capsys):
     machine(a_gpu(free=1, memory_bytes=3 * GIGABYTE))
     arguments = ["--dataset", folder, "--device", "cuda", "--workers", "2"]
@@ -395,6 +460,18 @@ def test_workers_get_their_gpu_before_they_begin(stub_gpus):
     shares = {one["share"] for one in seen}
     assert {one["gpu"] for one in seen} <= {"0", "1"} and len(shares) == 1
     assert 0.4 < float(shares.pop()) < 0.5, "two workers on the first GPU"
+
+
+def test_workers_may_always_hold_what_cuda_takes(monkeypatch):
+    """However many are asked for: a worker that ends at its start would never train."""
+    monkeypatch.setattr("engine.workers.executor.usable_memory", lambda: 16 * GIGABYTE)
+    assert memory_limit(None, 8, on_gpus=True) == GPU_WORKER_BYTES
+    assert memory_limit(None, 8, on_gpus=False) < 2 * GIGABYTE
+    assert memory_limit(None, 2, on_gpus=True) > 7 * GIGABYTE
+    assert memory_limit(5 * GIGABYTE, 8, on_gpus=True) == 5 * GIGABYTE
+    assert memory_limit(GIGABYTE, 8, on_gpus=False) == GIGABYTE
+    with pytest.raises(InputError, match="--max_memory_gb is 1, .* CUDA may take 4 GB .* or more"):
+        memory_limit(GIGABYTE, 8, on_gpus=True)
 
 
 def surroundings(target):
@@ -448,6 +525,19 @@ def test_workers_with_different_devices_are_refused_by_name(workers_say, caplog)
     settings = resolve({**CLUSTER, "allow_inexact": True})
     assert settled_facts(make_target(device="auto"), settings)["device"] == "cuda"
     assert "NOTE: the workers have different devices" in caplog.text
+
+
+@pytest.mark.parametrize("first", ["gpu", "cpu"])
+def test_where_devices_may_differ_each_worker_uses_its_own(workers_say, first):
+    """Whoever answers first: neither may a GPU stay idle, nor a worker without one fail."""
+    answers = {"gpu": entry(), "cpu": [{"device": "cpu", "note": ""}]}
+    workers_say(**{first: answers[first], **answers})
+    target = make_target(device="auto")
+    facts = settled_facts(target, resolve({**CLUSTER, "allow_inexact": True}))
+    assert facts == {"device": "cuda", "gpu": CARD} and target.device_name == "auto"
+    workers_say(a=entry(), b=entry(name="Other"))
+    settled_facts(target, resolve({**CLUSTER, "allow_inexact": True}))
+    assert target.device_name == "cuda"
 
 
 def test_an_old_preset_may_say_what_changed_nothing(tmp_path, capsys, folder):

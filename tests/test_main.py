@@ -220,6 +220,17 @@ def test_a_diverged_evaluation_is_a_result(folder, config, capsys):
     assert verdicts["precision >= 0.39"]["value"] is None
 
 
+def test_too_little_memory_is_one_sentence(folder, config, capsys, monkeypatch):
+    def fails(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore")
+
+    monkeypatch.setattr("training.trainer.Trainer.train_epoch", fails)
+    assert evaluate("-c", config, "-t", "-e", 1, "--dataset", folder) == 1
+    words = "main.py: too little memory (CUDA out of memory. Tried to allocate 2.00 GiB)\n"
+    assert words in capsys.readouterr().err
+    assert not (config.parent / "result_test.json").exists()
+
+
 def test_the_default_network_and_the_space_are_at_hand(tmp_path):
     modern = Space.load(ROOT / "configs" / "space_modern.json")
     space = Space.load(ROOT / "configs" / "space.json")

@@ -14,6 +14,7 @@ import pytest
 from stubs import make_trial, write_journal
 
 from engine.cli.settings import Settings, resolve
+from engine.storage import environment
 from engine.storage.history import History
 from engine.storage.journal import Journal
 from engine.storage.naming import run_name
@@ -296,6 +297,22 @@ def test_a_run_on_other_data_or_by_other_arithmetic_does_not_go_on(tmp_path):
         ),
     ):
         with pytest.raises(InputError, match=f"--resume: {what}"):
+            folder.begin_session(Settings(), facts, must_match=True)
+    folder.close()
+
+
+def test_a_version_that_results_depend_on_may_not_change(tmp_path, monkeypatch):
+    facts = {"data": {"fingerprint": "x"}, "device": "cpu"}
+    folder = RunFolder(tmp_path / "mine")
+    folder.begin_session(Settings(), facts, must_match=False)
+    version = folder.record["versions"].pop("schedulefree")
+    folder.begin_session(Settings(), facts, must_match=True)  # a run of before it was noted
+    assert folder.record["versions"]["schedulefree"] == version
+    before = dict(folder.record["versions"])
+    for name in environment.CALCULATE:
+        now = {**before, name: "0.9"}
+        monkeypatch.setattr(environment, "_version", now.get)
+        with pytest.raises(InputError, match=f"--resume: versions {name} was .* and is 0.9 now"):
             folder.begin_session(Settings(), facts, must_match=True)
     folder.close()
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from stubs import (
+    Busy,
     Misbehaving,
     StubTarget,
     assert_same,
@@ -32,7 +33,7 @@ from engine.workers.dispatch import Dispatcher
 from engine.workers.executor import number_of_workers, open_executor
 from engine.workers.machine import usable_cores, usable_memory
 from engine.workers.planning import plan
-from engine.workers.pool import RETRIES, ProcessPool
+from engine.workers.pool import RETRIES, ProcessPool, WorkerFailed
 from optimizer import search
 from search.evolution import Variation
 from search.generation import halvings
@@ -188,6 +189,21 @@ def test_workers_that_cannot_begin_end_the_search_with_the_reason(space, caplog)
     result = search(space, Unwilling({}), resolve({**STUB, "workers": "2"}))
     assert result.reason == "failures" and not result.trials
     assert "no number" in caplog.text
+
+
+def test_a_worker_whose_device_is_busy_is_replaced(tmp_path):
+    with ProcessPool(Busy(tmp_path / "notes", 1), 1, 1e9, 10**12) as pool:
+        outcome = pool.submit(executor.guess_seconds, []).result()
+    assert outcome["status"] == "ok" and outcome["meta"]["attempts"] == 2
+
+
+def test_a_device_that_stays_busy_is_no_result_of_a_training(tmp_path, monkeypatch):
+    """One sentence, by which a search ends: see the test above."""
+    monkeypatch.setattr(pool_module, "RESTART_SECONDS", 0.01)
+    with ProcessPool(Busy(tmp_path / "notes", 9), 1, 1e9, 10**12) as pool:
+        with pytest.raises(WorkerFailed) as failed:
+            pool.submit(executor.guess_seconds, []).result()
+    assert str(failed.value) == "a worker cannot begin, 4 times: CUDA error: all devices are busy"
 
 
 class Odd(StubTarget):

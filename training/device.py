@@ -30,6 +30,7 @@ def choose_device(name: str) -> torch.device:
 
     'auto' is the CPU where a GPU is of no use, with a note. InputError for 'cuda' there.
     """
+    _fix_workspaces()
     why = refusal() if name != "cpu" else None
     if name == "cpu" or (name == "auto" and why):
         if why and torch.cuda.device_count():
@@ -48,27 +49,36 @@ def no_cuda(why: str) -> str:
 
 
 def refusal(number: int = 0) -> str | None:
-    """Why a GPU cannot train here: found by running one kernel on it. None if it can."""
+    """Why a GPU cannot train here: found by a convolution on it. None if it can."""
     if torch.cuda.device_count() == 0:
         return NO_GPU
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of GPUs that are too old: the sentence says more
-            torch.ones(1, device=f"cuda:{number}").add_(1).item()
+            _try(torch.device("cuda", number))
     except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch without CUDA
         if "no kernel image" in str(error):
-            return _too_old(number)
+            return _too_old(number, f"kernels for {' '.join(torch.cuda.get_arch_list())} only")
+        if "find an engine" in str(error):  # cuDNN's libraries drop old GPUs before PyTorch does
+            return _too_old(number, "no convolution for it, or no memory is left for one")
         return f"the GPU cannot be used ({str(error).splitlines()[0].rstrip('.')})"
     return None
 
 
-def _too_old(number: int) -> str:
-    """Names a GPU for which PyTorch has no kernels, and the wheel that may have them."""
+def _try(device: torch.device) -> None:
+    """Kernels of PyTorch, and a convolution of cuDNN forward and backward; waits for them."""
+    both = torch.ones(2, 8, 8, 5, 5, device=device, requires_grad=True)  # images, and weights
+    torch.nn.functional.conv2d(both[0], both[1], padding=2).sum().backward()
+    both.grad.sum().item()  # type: ignore[union-attr]
+
+
+def _too_old(number: int, lack: str) -> str:
+    """Names a GPU for which PyTorch lacks kernels, and the wheel that may have them."""
     name = torch.cuda.get_device_name(number)
     capability = torch.cuda.get_device_capability(number)
     version = torch.__version__.partition("+")[0]
     words = f"{name} has compute capability {'.'.join(map(str, capability))}, and this PyTorch "
-    words += f"({torch.__version__}) has kernels for {' '.join(torch.cuda.get_arch_list())} only"
+    words += f"({torch.__version__}) has {lack}"
     if capability >= FIRST_BY_DEFAULT:
         return words
     wheel = f"https://download.pytorch.org/whl/{LAST_WITH_OLD_GPUS}"
@@ -92,7 +102,7 @@ def prepare_torch(threads: int, dtype: str = "float32") -> None:
     And whether a GPU may round the factors of products to TF32 (`Learner`): PyTorch has it do so
     in convolutions, unless told otherwise.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when CUDA starts
+    _fix_workspaces()
     torch.use_deterministic_algorithms(True)
     # That mode would also fill each new tensor with NaN; nothing here reads memory it did not set.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -102,6 +112,11 @@ def prepare_torch(threads: int, dtype: str = "float32") -> None:
     torch.backends.cudnn.allow_tf32 = dtype == "tf32"
     torch.set_num_threads(threads)
     _keep_freed_memory()
+
+
+def _fix_workspaces() -> None:
+    """Has cuBLAS repeat its bits: read once, when a process first uses it."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @contextmanager
@@ -141,14 +156,27 @@ def release_memory() -> None:
 
 @contextmanager
 def out_of_memory_as_memory_error() -> Iterator[None]:
-    """PyTorch tells a lack of memory by errors of its own; MemoryError is what others know."""
+    """PyTorch tells a lack of memory by errors of its own; MemoryError is what others know.
+
+    Also a lack that PyTorch hides: where cuDNN's first algorithm has no room for its workspace it
+    takes the next one, whose bits differ, and keeps that for the life of the process.
+    """
+    before = _lacks_of_memory()
     try:
         yield
     except RuntimeError as error:
         said = any(words in str(error) for words in OUT_OF_MEMORY)
-        if not said and not isinstance(error, torch.OutOfMemoryError):
+        known = said or isinstance(error, torch.OutOfMemoryError)
+        if not known and _lacks_of_memory() == before:
             raise
         raise MemoryError(str(error).splitlines()[0]) from None
+    if _lacks_of_memory() > before:
+        raise MemoryError("the GPU has no room for cuDNN's workspace, and another algorithm ran")
+
+
+def _lacks_of_memory() -> int:
+    """How often PyTorch's allocator had too little of the GPU in this process, told or not."""
+    return torch.cuda.memory_stats(0).get("num_ooms", 0)  # empty before CUDA has started
 
 
 def _glibc(name: str) -> Any:

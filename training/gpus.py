@@ -31,8 +31,8 @@ def devices(name: str) -> list[dict[str, Any]]:
 
     device: 'cpu' or 'cuda'. note: what should be told, or ''. Of a GPU also:
     facts: what results may depend on; the same for all that are returned, others stay idle.
-    room: how many trainings at a time its free memory allows. variables: of the environment of a
-    process that is to see this GPU alone. free, total: bytes of its memory.
+    room: how many trainings at a time each of them has memory for. variables: of the environment
+    of a process that is to see this GPU alone. free, total: bytes of its memory.
     InputError for 'cuda' where no GPU can be used.
     """
     found = _ask() if name != "cpu" and torch.cuda.device_count() else []
@@ -45,33 +45,34 @@ def devices(name: str) -> list[dict[str, Any]]:
     alike = [one for one in usable if one["facts"] == usable[0]["facts"]]
     idle = [one for one in found if one not in alike]
     note = f"{len(idle)} of {len(found)} GPUs stay idle: {_reason(idle[0])}" if idle else ""
-    return [{"device": "cuda", "note": note, "room": _room(one), **one} for one in alike]
+    room = min(map(_room, alike))
+    return [{"device": "cuda", "note": note, "room": room, **one} for one in alike]
 
 
 def environments(gpus: Sequence[Mapping[str, Any]], workers: int) -> list[dict[str, str]]:
     """Variables of the workers, to be dealt out in turn: a GPU each, and a share of its memory.
 
-    The shares leave room for what each process needs beside its tensors. InputError if that
-    leaves too little.
+    The shares leave room for what each process needs beside its tensors. All are equal, as far as
+    the GPU with the least free memory allows: which networks fit must not depend on who trains
+    them. InputError if that leaves too little.
     """
     each = -(-workers // len(gpus))
-    found = []
-    for gpu in gpus:
-        if gpu["exclusive"] and each > 1:
-            raise InputError(
-                f"{workers} worker(s): {gpu['facts']['name']} is in exclusive mode, which allows "
-                f"one process; use --workers {len(gpus)} or auto"
-            )
-        share = USABLE * gpu["free"] / each - CONTEXT_BYTES
-        if share < LEAST_BYTES:
-            most = int(USABLE * gpu["free"] / (CONTEXT_BYTES + LEAST_BYTES))
-            allowed = f"at most {most} a GPU" if most else "none"
-            raise InputError(
-                f"{workers} worker(s): {gpu['facts']['name']} has {gpu['free'] / 1e9:.1f} GB of "
-                f"free memory, enough for {allowed}; use fewer --workers or --device cpu"
-            )
-        found.append({**gpu["variables"], MEMORY_SHARE: f"{share / gpu['total']:.6f}"})
-    return found
+    fullest = min(gpus, key=lambda gpu: gpu["free"])
+    name, free = fullest["facts"]["name"], fullest["free"]
+    if fullest["exclusive"] and each > 1:
+        raise InputError(
+            f"{workers} worker(s): {name} is in exclusive mode, which allows one process; "
+            f"use --workers {len(gpus)} or auto"
+        )
+    share = USABLE * free / each - CONTEXT_BYTES
+    if share < LEAST_BYTES:
+        most = int(USABLE * free / (CONTEXT_BYTES + LEAST_BYTES))
+        allowed = f"at most {most} a GPU" if most else "none"
+        raise InputError(
+            f"{workers} worker(s): {name} has {free / 1e9:.1f} GB of free memory, enough for "
+            f"{allowed}; use fewer --workers or --device cpu"
+        )
+    return [{**gpu["variables"], MEMORY_SHARE: f"{share / gpu['total']:.6f}"} for gpu in gpus]
 
 
 def _reason(gpu: Mapping[str, Any]) -> str:

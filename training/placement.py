@@ -37,6 +37,14 @@ class Placed:
         """(N,), the labels."""
         return torch.from_numpy(self.labels).to(self.device)
 
+    def take_device(self) -> None:
+        """In a worker, before its first call: starts CUDA, and puts the images on the GPU.
+
+        What fails here is no result of a training.
+        """
+        if self.device.type == "cuda":
+            _ = self.images, self.targets
+
     def devices(self) -> list[dict[str, Any]]:
         """Those of this machine (see `gpus.devices`), from now on settled: workers use no other.
 

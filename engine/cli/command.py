@@ -12,9 +12,9 @@ def command(
 ) -> int:
     """Does the work of a command of that name; returns its exit code.
 
-    None of the work is 0, bad input or a file that cannot be used 2, Ctrl-C 130, and 141 a reader
-    of the output that has gone, such as `head`. kept: what a file that failed leaves intact and
-    how to go on, if that is so; the exit code is 1 then.
+    None of the work is 0, too little memory 1, bad input or a file that cannot be used 2, Ctrl-C
+    130, and 141 a reader of the output that has gone, such as `head`. kept: what a file that
+    failed leaves intact and how to go on, if that is so; the exit code is 1 then.
     """
     _open_streams()
     try:
@@ -25,6 +25,9 @@ def command(
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"{name}: too little memory ({error or 'no more is known'})", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         return 141
     except OSError as error:

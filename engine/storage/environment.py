@@ -9,7 +9,8 @@ from typing import Any
 from utils import first_processor
 
 NUMBERS = ("cpu family", "model")
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "ConfigSpace", "pillow")
+CALCULATE = ("torch", "numpy", "scipy", "ConfigSpace", "schedulefree")  # results depend on them
+PACKAGES = (*CALCULATE, "torchvision", "pillow")
 
 
 def environment() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from engine.cli.settings import FIELDS, Settings, of_record, resolve
+from engine.storage.environment import CALCULATE
 from utils import InputError
 
 # What may change when a run goes on; else its results would. A fingerprint knows the images, and
@@ -76,7 +77,8 @@ def differences(
 
     (what, before, after).
     """
-    versions = [("versions", name) for name in ("torch", "numpy", "scipy", "ConfigSpace")]
+    noted = before.get("versions") or {}  # one that was not noted then is not known to differ
+    versions = [("versions", name) for name in CALCULATE if name in noted]
     facts = [(name,) for name in ("training_version", "model_version", "device", "processor")]
     same = before.get("device") == after.get("device")  # else there is nothing more to say of it
     gpu = [("gpu", name) for name in after.get("gpu") or {}] if same else []

@@ -13,8 +13,7 @@ from typing import Any
 
 from distributed import Client, KilledWorker, WorkerPlugin, get_worker
 
-from engine.workers.executor import rooms_of
-from engine.workers.machine import usable_memory
+from engine.workers.executor import memory_limit, rooms_of
 from engine.workers.pool import ProcessPool
 from utils import InputError
 
@@ -70,10 +69,11 @@ class Supervised(WorkerPlugin):
         # These do not: they end with it.
         multiprocessing.current_process()._config.pop("daemon", None)  # type: ignore[attr-defined]
         count = worker.state.nthreads
-        limit = self.max_bytes or int(0.9 * usable_memory() / count)
         try:
-            worker_env = self.target.environments(count) if rooms_of(self.target) else [{}]
-        except InputError as error:  # one that came later, and has no such device
+            rooms = rooms_of(self.target)
+            worker_env = self.target.environments(count) if rooms else [{}]
+            limit = memory_limit(self.max_bytes, count, on_gpus=bool(rooms))
+        except InputError as error:  # such as one that came later, and has no such device
             worker.loop.add_callback(worker.close, reason=str(error))
             raise
         self.pool = ProcessPool(self.target, count, self.timeout, limit, worker_env)

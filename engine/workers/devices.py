@@ -10,6 +10,7 @@ from utils import InputError
 
 log = logging.getLogger("nas")
 Devices = Sequence[Mapping[str, Any]]
+FIRST_WITH_BFLOAT16 = 8.0  # compute capability from which on cuDNN has convolutions in it
 
 
 def settled(target: Any, settings: Settings) -> Devices:
@@ -19,10 +20,30 @@ def settled(target: Any, settings: Settings) -> Devices:
     (its kind), `note` (what should be told), `facts` (what results may depend on, of a GPU) and
     `room` (trainings at a time). InputError if what the settings ask for is not there.
     """
+    found = _found(target, settings)
+    if settings.dtype == "bfloat16" and not has_bfloat16(found[0]):
+        raise InputError(
+            f"--dtype bfloat16: {found[0]['facts']['name']} has no convolutions in it, which "
+            f"need compute capability {FIRST_WITH_BFLOAT16}; allowed are float32 and tf32"
+        )
+    return found
+
+
+def has_bfloat16(device: Mapping[str, Any]) -> bool:
+    """Whether networks can train there in bfloat16."""
+    facts = device.get("facts") or {}
+    return float(facts.get("compute_capability", FIRST_WITH_BFLOAT16)) >= FIRST_WITH_BFLOAT16
+
+
+def _found(target: Any, settings: Settings) -> Devices:
+    """See `settled`."""
     if settings.scheduler is None or settings.device == "cpu":
         return target.devices()
-    found = _of_cluster(settings.scheduler, target, settings.allow_inexact)
-    target.settle(found)
+    answers = cluster().ask(settings.scheduler, _devices, target)
+    _check_alike(answers, settings.allow_inexact)
+    found = min(answers.values(), key=lambda one: one[0]["device"] == "cpu")  # a GPU, if any has
+    if all(one[0]["device"] == found[0]["device"] for one in answers.values()):
+        target.settle(found)  # else each worker goes on to choose for itself
     return found
 
 
@@ -40,9 +61,8 @@ def tell(found: Devices) -> None:
         log.info("device: %d x %s", len(found), found[0]["facts"]["name"])
 
 
-def _of_cluster(address: str, target: Any, may_differ: bool) -> Devices:
-    """Those of the first worker; InputError if others have another kind, unless that may be."""
-    answers = cluster().ask(address, _devices, target)
+def _check_alike(answers: Mapping[str, Devices], may_differ: bool) -> None:
+    """InputError if workers of a cluster have different kinds of devices, unless that may be."""
     kinds = {str(found[0].get("facts") or found[0]["device"]): at for at, found in answers.items()}
     if len(kinds) > 1:
         words = "; ".join(f"{kind} at {where}" for kind, where in kinds.items())
@@ -52,7 +72,6 @@ def _of_cluster(address: str, target: Any, may_differ: bool) -> Devices:
                 "would depend on who trains what; --allow_inexact lets them"
             )
         log.warning("NOTE: the workers have different devices (%s)", words)
-    return next(iter(answers.values()))
 
 
 def _devices(target: Any) -> Devices:

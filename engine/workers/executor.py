@@ -28,6 +28,7 @@ from utils import InputError, without_nan
 log = logging.getLogger("nas")
 WORKER_BYTES = 2 * 10**9  # what `auto` allows for a worker: PyTorch and a network of usual size
 GPU_WORKER_BYTES = 4 * 10**9  # the same with CUDA and its libraries, whatever its network
+USABLE = 0.9  # share of the free memory that the workers may have in all
 
 
 class InProcess(Executor):
@@ -61,7 +62,7 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
         rooms = rooms_of(target)
         count = number_of_workers(settings, rooms)
         worker_env = target.environments(count) if rooms else [{}]
-        limit = memory_bound(settings) or int(0.9 * usable_memory() / count)
+        limit = memory_limit(memory_bound(settings), count, on_gpus=bool(rooms))
         executor = ProcessPool(target, count, timeout, limit, worker_env)
         log.info("workers: %d, each within %.1f GB of memory", count, limit / 1e9)
     try:
@@ -98,6 +99,23 @@ def number_of_workers(settings: Settings, rooms: Sequence[int]) -> int:
     if rooms:
         return max(len(rooms), min(cores, memory // GPU_WORKER_BYTES, sum(rooms)))
     return max(1, min(cores, memory // WORKER_BYTES))
+
+
+def memory_limit(bound: int | None, workers: int, on_gpus: bool) -> int:
+    """Bytes of the machine's memory at which each of so many workers is ended.
+
+    The bound, else an equal share; never less than CUDA takes, with which nothing would train.
+    InputError if the bound is less.
+    """
+    least = GPU_WORKER_BYTES if on_gpus else 0
+    if bound is None:
+        return max(least, int(USABLE * usable_memory() / workers))
+    if bound < least:
+        raise InputError(
+            f"--max_memory_gb is {bound / 1e9:g}, and a worker with CUDA may take "
+            f"{least / 1e9:g} GB of the machine's memory; allowed is that much or more"
+        )
+    return bound
 
 
 def memory_bound(settings: Settings) -> int | None:

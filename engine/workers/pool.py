@@ -33,7 +33,11 @@ _CONTEXT = multiprocessing.get_context("spawn")
 
 
 class WorkerFailed(RuntimeError):
-    """A worker could not even take over the target: no call can be done."""
+    """A worker could not even take over the target, or its device: no call can be done."""
+
+
+class _NotReady(Exception):
+    """A worker could not begin, such as one whose GPU is busy: another attempt may."""
 
 
 class _Ended(Exception):
@@ -47,9 +51,10 @@ class _Ended(Exception):
 class ProcessPool(Executor):
     """`submit(function, *arguments)` calls `function(target, *arguments)` in a worker process.
 
-    The target is pickled once and taken over by each process when it starts. The functions
-    return a dict with `meta` in it, to which `worker`, `attempts` and `peak_mb` are added;
-    where one does not return, the dict says why: {status, error, meta}.
+    The target is pickled once and taken over by each process when it starts. Its method
+    `take_device`, if it has one, is called then; WorkerFailed if that fails RETRIES + 1 times.
+    The functions return a dict with `meta` in it, to which `worker`, `attempts` and `peak_mb`
+    are added; where one does not return, the dict says why: {status, error, meta}.
 
     workers: how many processes; they start with the first calls.
     timeout: seconds that a call may take. max_bytes: resident memory that a process may have.
@@ -130,6 +135,13 @@ class ProcessPool(Executor):
                 if _must_restart(outcome, child.env):
                     child.kill()
                 break
+            except _NotReady as error:
+                child.kill()
+                if attempt > RETRIES:
+                    said = f"a worker cannot begin, {attempt} times: {error}"
+                    raise WorkerFailed(said) from None
+                if self._closed.wait(RESTART_SECONDS):
+                    raise RuntimeError("the pool was closed in mid-call") from None
             except _Ended as ended:
                 child.kill()
                 if self._closed.is_set():
@@ -209,7 +221,7 @@ class _Child:
             message = self.connection.recv()
         except (EOFError, OSError):
             raise _Ended(self.death()) from None
-        if isinstance(message, WorkerFailed):
+        if isinstance(message, WorkerFailed | _NotReady):
             raise message
         return message
 
@@ -260,6 +272,12 @@ def _work(connection: Connection, env: Mapping[str, str], start_method: str | No
             target = pickle.loads(pickled)
         except Exception as error:
             connection.send(WorkerFailed(f"a worker cannot begin: {error!r}"))
+            return
+        try:
+            if hasattr(target, "take_device"):
+                target.take_device()
+        except Exception as error:
+            connection.send(_NotReady(str(error).partition("\n")[0]))
             return
         connection.send("ready")
         while True:
