@@ -53,9 +53,10 @@ from utils import InputError, write_json
 from vision.metrics import label_ranks, losses
 
 log = logging.getLogger("nas")
-SETTINGS = ("seed", "folds", "optimizer", "constraints", "dataset", "data_dir")
-SETTINGS += ("image_size", "crop", "split", "space", "device", "dtype", "threads")
-SETTINGS += ("verbosity", *SHORTHANDS)
+SETTINGS = [
+    *("seed", "folds", "optimizer", "constraints", "dataset", "data_dir", "image_size", "crop"),
+    *("split", "space", "device", "dtype", "threads", "verbosity", *SHORTHANDS),
+]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -144,7 +145,9 @@ def run(given: dict[str, Any]) -> None:
     places = results.places(paths, output, on_test, seeds)
     if plan is not None:
         plan.make_folder(paths)
-    done, int8, notes = [], [], []
+    done: list[comparison.Measured] = []
+    int8: list[comparison.Measured] = []
+    notes: list[str] = []
     for i, (candidate, origin, (file, files)) in enumerate(
         zip(candidates, origins, places, strict=True)
     ):
@@ -153,7 +156,7 @@ def run(given: dict[str, Any]) -> None:
             by_fold, scores, trainer = evaluate(target, candidate, seed)
             parts.append(by_fold)
             stored.append(results.predictions_of(target, scores, names, seed))
-            np.savez_compressed(predictions, **stored[-1])
+            results.write_predictions(predictions, stored[-1])
         result = results.summary(candidate, target, seeds, parts, files)
         result |= {"optimizer": settings.optimizer, "split": "test" if on_test else "cv"}
         result |= {"dataset": dataset, "found_by": origin.identity if origin else None}
@@ -275,7 +278,7 @@ def outcomes_of(result: Mapping[str, Any], stored: Sequence[results.Predictions]
     """What tests and intervals need of the predictions; a diverged training got nothing right."""
     labels, fold = stored[0]["labels"], stored[0]["fold"]
     scores = np.stack([part["scores"] for part in stored]).astype(np.float64)
-    finite = np.isfinite(scores).all(axis=(1, 2))
+    finite = np.asarray(np.isfinite(scores).all(axis=(1, 2)))
     scores[~finite] = 0.0
     ranks = np.stack([label_ranks(one, labels) for one in scores])
     return Outcomes(

@@ -293,9 +293,8 @@ def run_in(
     callbacks = [progress(settings), *tracking(settings, folder)]
     result = searching(space, target, settings, folder, callbacks)
     folder.end_session(result.reason)
-    places = folder.latest, folder.path
-    inexact = folder.record.get("inexact", [])
-    log.info(console.summary(result, settings.ranking(), source, *places, inexact))
+    shown, inexact = folder.latest or folder.path, folder.record.get("inexact", [])
+    log.info(console.summary(result, settings.ranking(), source, shown, folder.path, inexact))
     return EXIT_CODES[result.reason]
 
 

@@ -92,8 +92,13 @@ class Recorder:
             raise Stop("epoch limit")
         number = next(iter(done.values())).trial if done else len(self._trained)
         job = Job(
-            **{"trial": number, "generation": 0, "bracket": 0, "rung": 0, "epochs": epochs},
-            **{"cost_epochs": cost_epochs, "config": config},
+            trial=number,
+            generation=0,
+            bracket=0,
+            rung=0,
+            epochs=epochs,
+            cost_epochs=cost_epochs,
+            config=config,
         )
         trial = self._replayed(job) or self._train(job)
         self._trained.setdefault(canonical(config), {})[epochs] = trial

@@ -6,6 +6,7 @@ the best `FEW` of a round, by feasibility and objective as in the search, go on 
 
 from baselines.recorder import Recorder
 from search.fitting import fit
+from search.trial import Trial
 from utils import derive_rng
 
 FEW = 3
@@ -15,7 +16,7 @@ def one_epoch_first(recorder: Recorder) -> None:
     """Until the budget is spent."""
     settings, number = recorder.settings, 0
     while True:
-        trials = []
+        trials: list[Trial] = []
         while len(trials) < settings.epochs:
             rng = derive_rng(recorder.settings.seed, "one epoch first", number)
             config, number = recorder.space.sample(rng), number + 1

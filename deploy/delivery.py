@@ -152,7 +152,7 @@ def _result(
     result = measured.result
     predictions = {**stored, "scores": scores}
     file = folder / "predictions_int8.npz"
-    np.savez_compressed(file, **predictions)
+    results.write_predictions(file, predictions)
     metrics = target.measure(scores, -1)
     part = results.of_seed(result["seeds"][0], metrics, file)
     memories = {"flash_kb": memory.flash_kb(model), "ram_kb": memory.ram_kb(model)}

@@ -72,12 +72,16 @@ def build_model(
     x = _sequence(graph, layers(config, image_size, num_classes), x, weights, "", 1)
     graph.nodes[-1].output[0] = LOGITS
     graph.add("Softmax", PROBABILITIES, [LOGITS], axis=1)
-    shapes = {
-        INPUT: (TensorProto.UINT8, ["N", image_size, image_size, 3]),
-        LOGITS: (TensorProto.FLOAT, ["N", num_classes]),
-        PROBABILITIES: (TensorProto.FLOAT, ["N", num_classes]),
+    shapes: dict[str, list[str | int | None]] = {
+        INPUT: ["N", image_size, image_size, 3],
+        LOGITS: ["N", num_classes],
+        PROBABILITIES: ["N", num_classes],
     }
-    values = [helper.make_tensor_value_info(name, *shape) for name, shape in shapes.items()]
+    kinds = {INPUT: TensorProto.UINT8}
+    values = [
+        helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), shape)
+        for name, shape in shapes.items()
+    ]
     made = helper.make_graph(graph.nodes, "network", values[:1], values[1:], graph.constants)
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(made, opset_imports=opset, ir_version=IR_VERSION)
@@ -91,7 +95,7 @@ def _sequence(
     """Adds layers whose weights are named `prefix` and their number; returns the output's name."""
     for number, layer in enumerate(found):
         own = {
-            name: np.float64(weights[f"{prefix}{first + number}.{name}"])
+            name: np.asarray(weights[f"{prefix}{first + number}.{name}"], np.float64)
             for name in ("weight", "bias", "running_mean", "running_var")
             if f"{prefix}{first + number}.{name}" in weights
         }
@@ -144,9 +148,9 @@ def _layer(graph: _Graph, layer: Layer, x: str, own: Weights) -> str:
         case "max_pool":
             return graph.add("MaxPool", layer.name, [x], kernel_shape=[2, 2], strides=[2, 2])
         case "avg_pool":
-            side = [layer.kernel] * 2
+            window = [layer.kernel] * 2
             return graph.add(
-                "AveragePool", layer.name, [x], kernel_shape=side, strides=side, ceil_mode=1
+                "AveragePool", layer.name, [x], kernel_shape=window, strides=window, ceil_mode=1
             )
         case "global_avg_pool":
             pooled = graph.add("GlobalAveragePool", layer.name, [x])

@@ -66,8 +66,10 @@ def _works_in_place(node: Any, sizes: dict[str, int]) -> bool:
     """Whether each value of the output depends on one place of the inputs only."""
     if node.op_type in IN_PLACE:
         return True
-    known = {one.name: list(one.ints) or one.i for one in node.attribute}
-    return node.op_type == "Conv" and known["kernel_shape"] == [1, 1] and known["group"] > 1
+    known = {one.name: one for one in node.attribute}
+    if node.op_type != "Conv" or list(known["kernel_shape"].ints) != [1, 1]:
+        return False
+    return bool(known["group"].i > 1)
 
 
 def _sizes(model: Any) -> dict[str, int]:

@@ -68,6 +68,11 @@ def check_not_read(path: Path, configs: Sequence[Path], flag: str) -> None:
         raise InputError(f"{flag}{path} would overwrite what is read; name another file")
 
 
+def write_predictions(file: Path, predictions: Predictions) -> None:
+    """Writes what `predictions_of` gives."""
+    np.savez_compressed(file, **predictions)  # type: ignore[arg-type]
+
+
 def predictions_of(
     target: Any, scores: np.ndarray, names: Sequence[str], seed: int
 ) -> Predictions:

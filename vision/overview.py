@@ -30,7 +30,7 @@ def overview(source: DataSource, images: Images) -> list[str]:
 
 
 def _images_each(names: Sequence[str], counts: np.ndarray) -> str:
-    fewest, most = counts.argmin(), counts.argmax()
+    fewest, most = int(counts.argmin()), int(counts.argmax())
     if counts[fewest] == counts[most]:
         return f"{counts[most]:,} training images each"
     least = f"{counts[fewest]:,} ({names[fewest]!r})"
