@@ -98,7 +98,7 @@ class Recorder:
             rung=0,
             epochs=epochs,
             cost_epochs=cost_epochs,
-            config=config,
+            config=dict(config),
         )
         trial = self._replayed(job) or self._train(job)
         self._trained.setdefault(canonical(config), {})[epochs] = trial

@@ -77,7 +77,7 @@ def _measured(
         "coverage": float((kept.predicted >= 0).mean()),
         "precision": value,
         **evidence(limit, value, bootstrap(kept)["precision"], images),
-        "never_answered": [names[i] for i in np.flatnonzero(present & (answers == 0))],
+        "never_answered": [names[i] for i in np.flatnonzero(present & (answers == 0)).tolist()],
     }
 
 
