@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow gpu-check lint install install-dev
+.PHONY: help run test test-slow gpu-check lint size install install-dev
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,15 @@ lint: install-dev  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+size:  ## lines of code and tests, words of the README, lines that are too wide
+	@git ls-files '*.py' '*.js' ':!tests' | xargs cat | wc -l | xargs echo 'lines of code:        '
+	@git ls-files 'tests/*.py' | xargs cat | wc -l | xargs echo 'lines of tests:       '
+	@wc -l < README.md | xargs echo 'lines of README:      '
+	@wc -w < README.md | xargs echo 'words of README:      '
+	@git ls-files '*.md' | xargs cat | wc -w | xargs echo 'words of all documents:'
+	@git ls-files '*.md' | xargs grep -hvE '^(\||!\[)' | awk 'length > 120' | wc -l \
+	  | xargs echo 'text lines over 120:  '
 
 install: $(VENV)/bin/python
 	@cmp -s requirements.txt $(VENV)/installed.txt || { \

@@ -16,7 +16,7 @@ from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # started from anywhere
 
-from engine.cli.settings import resolve
+from engine.cli.settings import own_settings
 from optimizer import search
 from utils import derive_rng
 
@@ -45,12 +45,16 @@ if __name__ == "__main__":
     space = ConfigurationSpace()
     space.add(Float("wire", (0.5, 5.0), log=True), Float("coil", (10.0, 50.0), log=True))
     space.add(Integer("turns", (3, 20)), Categorical("material", list(MATERIALS)))
-    settings = {
-        "sampler": "guided",
-        "objective": "minimize weight",
-        "constraints": ["width >= 25", "stiffness >= 10", "stiffness <= 12"],
-        **{"epochs": 27, "min_epochs": 3, "eta": 3, "max_generations": 30, "workers": "0"},
-    }
-    result = search(space, Spring(), resolve(settings))
+    settings = own_settings(
+        "minimize weight",
+        ["width >= 25", "stiffness >= 10", "stiffness <= 12"],
+        sampler="guided",
+        epochs=27,
+        min_epochs=3,
+        eta=3,
+        max_generations=30,
+        workers="0",
+    )
+    result = search(space, Spring(), settings)
     print(f"{len(result.trials)} trials, {result.reason}; feasible: {result.feasible}")
     print(result.best.config, result.best.metrics)

@@ -8,7 +8,7 @@ import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 from stubs import bare, lines, on_disk
 
-from engine.cli.settings import Settings, resolve
+from engine.cli.settings import Settings, own_settings, resolve
 from engine.workers import pool
 from optimizer import search
 from search.space import Space
@@ -54,6 +54,14 @@ def test_a_plain_function_is_a_target():
     by_object = search(space(), Own(), settings(constraints=["size <= 64"]))
     best = [result.best.config for result in (by_function, in_processes, by_object)]
     assert best[0] == best[1] == best[2]
+
+
+def test_a_problem_of_ones_own_has_no_limits_but_its_own():
+    assert own_settings("minimize loss", workers="0").constraints == ()
+    mine = own_settings("minimize loss", ["size <= 9"], sampler="guided")
+    assert mine == resolve(
+        {"objective": "minimize loss", "constraints": ["size <= 9"], "sampler": "guided"}
+    )
 
 
 def test_what_is_no_target_is_refused():

@@ -7,7 +7,7 @@ constraint and are not kept as settings: see `SHORTHANDS`.
 import dataclasses
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -212,6 +212,11 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
                 _check(FIELDS["constraints"], constraints)
                 values["constraints"] = _with_bound(constraints, name, prefix, layer[name])
     return Settings(**({**GUIDED, **values} if values.get("sampler") == "guided" else values))
+
+
+def own_settings(objective: str, constraints: Sequence[str] = (), **given: Any) -> Settings:
+    """Settings for a problem of one's own: no limits but those that are given here."""
+    return resolve({"objective": objective, "constraints": tuple(constraints), **given})
 
 
 def of_record(values: Mapping[str, Any]) -> dict[str, Any]:
