@@ -66,7 +66,7 @@ def test_a_search_whose_journal_is_cut_anywhere_goes_on_to_the_same_end(space, t
     settings = small(**preset)
     whole = search(space, StubTarget(), settings, tmp_path / "whole")
     content = (tmp_path / "whole" / "trials.jsonl").read_text().splitlines(keepends=True)
-    for count in range(0, len(content), max(2, len(content) // 9)):
+    for count in range(0, len(content), max(2, len(content) // 4)):
         folder = tmp_path / str(count)
         folder.mkdir()
         (folder / "trials.jsonl").write_text("".join(content[:count]))
