@@ -34,7 +34,7 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
     """What was given on the command line."""
     parser = Parser(__doc__)
     parser.prog = "python -m reports"
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or names in runs/")
+    parser.add_argument("runs", nargs="*", default=["last"], metavar="RUN", help="[last]")
     parser.add_argument(
         "--output",
         help="folder for the report [report] or --pareto, file for --export [NAME.KIND]",
@@ -79,13 +79,12 @@ def run(given: dict[str, Any]) -> None:
         chosen = folder if given["output"] else None
         print(export_front(find_run(given["runs"][0]), given["pareto"], chosen))
         return
-    from reports.summary import summarize
-    from reports.writing import write
+    from reports.report import write
 
-    summary = summarize(given["runs"], given["results"])
-    for words in summary["left_out"]:
+    path, left_out = write(given["runs"], folder, given["results"])
+    for words in left_out:
         print(f"reports: {words}", file=sys.stderr)
-    print(f"report: {write(summary, folder)}")
+    print(f"report: {path}")
 
 
 def export(run_folder: Path, kind: str, output: str | None) -> str:

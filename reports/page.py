@@ -1,97 +1,136 @@
-"""A document as one HTML file that needs nothing else: no network, no other file."""
+"""A report as one HTML file that needs nothing else, and its charts as SVG and PNG files."""
 
+import base64
+import functools
+import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from html import escape
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from reports.document import Chart, Section, Table, Text
+import vl_convert
+from PIL import Image
 
-HERE = Path(__file__).resolve().parent
+from reports.charts import Chart
+from utils import write_text
+
+FIGURE_WIDTH = 560  # of the files; in the page a chart is as wide as there is room
+THUMBNAIL = 96  # pixels, the longer side
 _NUMBER = re.compile(r"[–\d.,% ()+-]*( to [–\d.,% ()+-]+)?")
 LONG = 48  # characters of a cell
 
-
-def page(document: Section, drawings: Mapping[str, str], shown: Mapping[str, Any]) -> str:
-    """drawings: SVG by name of chart; shown: what the script needs to describe configurations."""
-    marks = {mark: keys for chart in document.charts() for mark, keys in chart.marks.items()}
-    # In a script only "<" could end it early; as JSON it may be written otherwise.
-    known = json.dumps({**shown, "marks": marks}, separators=(",", ":"), allow_nan=False)
-    known = known.replace("<", "\\u003c")
-    style, script = ((HERE / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    body = _section(document, drawings, 1)
-    parts = [part for part in document.blocks if isinstance(part, Section)]
-    if len(parts) == 1:
-        parts = [part for part in parts[0].blocks if isinstance(part, Section)]
-    links = "\n".join(f'<a href="#{_anchor(part)}">{escape(part.title)}</a>' for part in parts)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<link rel="icon" href="data:,">\n'
-        f"<title>{escape(document.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-        f"<nav>\n{links}\n</nav>\n<main>\n{body}\n</main>\n"
-        '<div id="tip" role="status" hidden></div>\n'
-        f'<script type="application/json" id="known">{known}</script>\n'
-        f"<script>\n{script}</script>\n</body>\n</html>\n"
-    )
+# Text of the page that is no markup; what is markup already is a plain str.
+_START = "const charts = JSON.parse(document.getElementById('charts').textContent);\n"
+_START += """for (const [name, spec] of Object.entries(charts))
+  vegaEmbed(document.getElementById(name), spec, {actions: false, renderer: "svg"});
+// A chart that was folded away has had no width until now.
+for (const details of document.querySelectorAll("details"))
+  details.addEventListener("toggle", () => dispatchEvent(new Event("resize")));
+"""
 
 
-def _section(section: Section, drawings: Mapping[str, str], level: int) -> str:
-    parts = [f'<p class="reading">{escape(section.reading)}</p>'] if section.reading else []
-    for kind, group in groupby(section.blocks, type):
-        if kind is Chart:
-            inside = "\n".join(_chart(block, drawings[block.name]) for block in group)
-            parts.append(f'<div class="charts of{section.columns}">\n{inside}\n</div>')
-        elif kind is Section:
-            parts += [_section(block, drawings, level + 1) for block in group]
-        elif kind is Table:
-            inside = "\n".join(map(_table, group))
-            parts.append(f'<div class="tables">\n{inside}\n</div>')
-        else:
-            parts += map(_text, group)
-    title, inner = escape(section.title), "\n".join(parts)
-    if section.folded:
-        return f"<details>\n<summary>{title}</summary>\n{inner}\n</details>"
-    tag = f"h{min(level, 6)}"
-    return f'<section>\n<{tag} id="{_anchor(section)}">{title}</{tag}>\n{inner}\n</section>'
+class Page:
+    """Collects the charts of a page while its markup is made."""
+
+    def __init__(self) -> None:
+        self.charts: dict[str, dict[str, Any]] = {}
+
+    def figure(self, name: str, chart: Chart | None, caption: str) -> str:
+        """A chart and what it shows; nothing for no chart."""
+        if chart is None:
+            return ""
+        self.charts[name] = chart.to_dict()
+        words = escape(caption)
+        drawing = f'<div class="chart" id="{name}" role="img" aria-label="{words}"></div>'
+        return f"<figure>{drawing}<figcaption>{words}</figcaption></figure>\n"
+
+    def write(self, title: str, body: str, folder: Path) -> None:
+        """Writes report.html, and each chart into figures/ as SVG and PNG."""
+        # In a script only "<" could end it early; as JSON it may be written otherwise.
+        charts = json.dumps(self.charts, separators=(",", ":")).replace("<", "\\u003c")
+        style = Path(__file__).with_name("page.css").read_text("utf-8")
+        text = (
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n'
+            f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
+            f'<script type="application/json" id="charts">{charts}</script>\n'
+            f'<script type="module">{_vega()}\n{_START}</script>\n</body>\n</html>\n'
+        )
+        for name, chart in self.charts.items():
+            drawn = chart | {"width": FIGURE_WIDTH, "background": "white"}
+            svg = vl_convert.vegalite_to_svg(drawn)
+            write_text(folder / "figures" / f"{name}.svg", svg)
+            (folder / "figures" / f"{name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=2))
+        write_text(folder / "report.html", text)
 
 
-def _anchor(section: Section) -> str:
-    return re.sub(r"\W+", "-", section.title)
+@functools.cache
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed, so that the page asks no network for them."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
-def _chart(chart: Chart, svg: str) -> str:
-    words = escape(chart.caption)
-    focus = ' tabindex="0"' if chart.marks else ""
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{words}"{focus}', 1)
-    return f"<figure>\n{svg}\n<figcaption>{words}</figcaption>\n</figure>"
+def paragraph(words: str, kind: str = "") -> str:
+    """Plain words. kind: '', 'reading' (how to read something), 'note' (not to be overlooked)."""
+    return f'<p class="{kind}">{escape(words)}</p>\n' if words else ""
 
 
-def _text(text: Text) -> str:
-    kind = ' class="note"' if text.note else ""
-    return f"<p{kind}>{escape(text.words)}</p>"
+def section(title: str, reading: str, *blocks: str, level: int = 2) -> str:
+    """A part of the page; nothing if it would be empty."""
+    inside = "".join(blocks)
+    head = f"<h{level}>{escape(title)}</h{level}>\n{paragraph(reading, 'reading')}"
+    return f"<section>\n{head}{inside}</section>\n" if inside else ""
 
 
-def _table(table: Table) -> str:
-    columns = range(len(table.columns))
-    kinds = [_kind([row[column] for row in table.rows]) for column in columns]
-
-    def cells(tag: str, row: list[str]) -> str:
-        pairs = zip(kinds, row, strict=True)
-        return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in pairs)
-
-    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
-    rows = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in table.rows)
-    head = f"<thead><tr>{cells('th', table.columns)}</tr></thead>"
-    body = f"<table>{caption}{head}<tbody>\n{rows}\n</tbody></table>"
-    return f'<div class="table" tabindex="0">{body}</div>'
+def folded(title: str, *blocks: str) -> str:
+    """What opens on demand only; nothing if it would be empty."""
+    inside = "".join(blocks)
+    head = f"<summary>{escape(title)}</summary>"
+    return f"<details>{head}\n{inside}</details>\n" if inside else ""
 
 
-def _kind(cells: list[str]) -> str:
+def side_by_side(*blocks: str) -> str:
+    """Blocks in columns where there is room."""
+    return f'<div class="columns">{"".join(blocks)}</div>\n' if any(blocks) else ""
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
+    """Cells are plain words; a column of numbers is aligned as such. Nothing without rows."""
+    if not rows:
+        return ""
+    kinds = [_kind(cells) for cells in zip(*rows, strict=True)]
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        pairs = zip(kinds, cells, strict=True)
+        return "".join(f'<{tag} class="{kind}">{escape(cell)}</{tag}>' for kind, cell in pairs)
+
+    body = "\n".join(f"<tr>{line('td', row)}</tr>" for row in rows)
+    caption = f"<caption>{escape(caption)}</caption>" if caption else ""
+    head = f"<thead><tr>{line('th', columns)}</tr></thead>" if any(columns) else ""
+    inside = f"<table>{caption}{head}<tbody>\n{body}\n</tbody></table>"
+    return f'<div class="table" tabindex="0">{inside}</div>\n'
+
+
+def _kind(cells: Sequence[str]) -> str:
     """How a column is set: numbers to the right, long words over several lines."""
     if all(_NUMBER.fullmatch(cell) for cell in cells):
-        return ' class="n"'
-    return ' class="long"' if max(map(len, cells)) > LONG else ""
+        return "n"
+    return "long" if max(map(len, cells)) > LONG else ""
+
+
+def thumbnail(path: Path | None) -> str:
+    """A small copy of an image within the page; nothing if it cannot be read."""
+    if path is None:
+        return ""
+    try:
+        with Image.open(path) as file:
+            small = file.convert("RGB")
+    except (OSError, ValueError):
+        return ""
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    content = io.BytesIO()
+    small.save(content, "JPEG", quality=85)
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}">'
