@@ -25,7 +25,7 @@ import numpy as np
 
 from deploy.delivery import Plan, ship
 from deploy.facts import facts
-from engine import results, telling
+from engine import console, results
 from engine.arguments import Parser, to_int
 from engine.candidates import (
     Candidate,
@@ -52,7 +52,7 @@ from vision.metrics import label_ranks, losses
 
 log = logging.getLogger("nas")
 SETTINGS = ("seed", "folds", "optimizer", "precision", "constraints", "dataset", "data_dir")
-SETTINGS += ("image_size", "crop", "split", "space", "device", "arithmetic", "threads")
+SETTINGS += ("image_size", "crop", "split", "space", "device", "dtype", "threads")
 SETTINGS += ("verbosity", *SHORTHANDS)
 
 
@@ -122,7 +122,7 @@ def run(given: dict[str, Any]) -> None:
     seeds, wanted = chosen_seeds(given), given.pop("thresholds", False)
     check_flags(paths, epochs, seeds, model, on_test)
     plan = Plan.of(given, on_test and len(paths) == len(seeds) == 1)
-    telling.set_up_logging(resolve({"verbosity": given.get("verbosity", "INFO")}).verbosity)
+    console.set_up_logging(resolve({"verbosity": given.get("verbosity", "INFO")}).verbosity)
     origins = [search_behind(path) for path in paths]
     inherited = taken_over([origin for origin in origins if origin], given)
     settings = resolve({"optimizer": "adamw"}, family(paths), inherited, given)
@@ -218,9 +218,9 @@ def evaluate(
 ) -> tuple[list[dict[str, float]], np.ndarray, Any]:
     """Trains once per fold: (metrics by fold, logits of all held-out images, last trainer)."""
     config, epochs = candidate.config, candidate.epochs
-    guess = telling.in_words(target.estimate_seconds(config, epochs))
+    guess = console.in_words(target.estimate_seconds(config, epochs))
     where = f"{candidate.path}, seed {run_seed}"
-    log.info("%s: training for %s, about %s", where, telling.counted(epochs, "epoch"), guess)
+    log.info("%s: training for %s, about %s", where, console.counted(epochs, "epoch"), guess)
     seed = evaluation_seed(run_seed, config)
     parts, scores, trainer = [], [], None
     for fold in range(len(target.folds)):

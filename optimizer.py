@@ -6,9 +6,8 @@ Trains networks on Oxford Flowers-17 (or any folder of images), and writes the b
 within the limits to runs/<run>/opt_cfg.json and runs/opt_cfg.json. Then
 `python main.py -c runs/opt_cfg.json -t True` measures it on the test split.
 
-`search` is the whole algorithm. It knows no images: any ConfigSpace space and any object with the
-methods `cheap(config)` and `evaluate(config, epochs, seed, state)` will do. `main` only reads
-arguments and wires.
+`search` is the whole algorithm. It knows no images: any ConfigSpace space and any target
+(`engine.contract`) will do. `main` only reads arguments and wires.
 """
 
 import contextlib
@@ -22,16 +21,17 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
-from engine import devices, planning, telling
+from engine import console, devices, planning
 from engine.arguments import Parser
+from engine.callbacks import Callback, CallbackHandler
 from engine.command import command
+from engine.contract import Target, as_target
 from engine.dispatch import Dispatcher
 from engine.executor import open_executor
 from engine.history import History
 from engine.journal import Journal
 from engine.machine import one_thread
 from engine.metrics import check_bounds, check_metrics
-from engine.observers import Observer, Observers
 from engine.progress import progress
 from engine.resuming import place_of_images, resumed
 from engine.run import RunFolder
@@ -39,11 +39,9 @@ from engine.settings import Settings, read_preset, resolve, with_objective
 from engine.spaces import keep_space, own_space, space_file, tell_changed
 from engine.stopping import EXIT_CODES, Stop, StopSignals, not_swallowed
 from engine.tracking import tracking
-from search.evolution import Variation, survivors
+from search.evolution import survivors
 from search.generation import halvings, size
-from search.guided import GuidedSampler
 from search.hyperband import budget_levels, continuation, cut, shrink
-from search.offspring import OffspringSampler, RandomSampler
 from search.space import Space
 from search.trial import Trial
 from utils import InputError
@@ -68,25 +66,25 @@ class Result:
 
 def search(
     space: Space | ConfigurationSpace,
-    target: Any,
+    target: Target | Callable[..., Any],
     settings: Settings,
     run_dir: str | Path | RunFolder | None = None,
-    observers: Sequence[Observer] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Searches until a limit is reached or no new configuration is left.
 
-    Goes on where a run in `run_dir` ended; without `run_dir` nothing is written. The observers
-    are told what happens. InputError if no configuration is within the limits that are known
-    before training, or if the run in `run_dir` began with another space or other settings.
+    Goes on where a run in `run_dir` ended; without `run_dir` nothing is written. InputError if no
+    configuration is within the limits that are known before training, or if the run in `run_dir`
+    began with another space or other settings.
 
     Ctrl-C and SIGTERM end the search in order, and are then passed on to the caller. Whoever has
     opened the folder himself, as a command does, gets a `Result` with the reason instead.
     """
-    space, signals = Space.of(space), StopSignals()
+    space, target, signals = Space.of(space), as_target(target), StopSignals()
     if isinstance(run_dir, RunFolder):
-        return search_in(run_dir, space, target, settings, observers, signals)
+        return search_in(run_dir, space, target, settings, callbacks, signals)
     if run_dir is None:
-        result = search_in(None, space, target, settings, observers, signals)
+        result = search_in(None, space, target, settings, callbacks, signals)
     else:
         with contextlib.closing(RunFolder(run_dir)) as folder:
             began = "settings" in folder.record
@@ -94,7 +92,7 @@ def search(
                 resumed(folder.record, dataclasses.asdict(settings))
             keep_space(folder, space)
             folder.begin_session(settings, planning.model_facts(settings), must_match=began)
-            result = search_in(folder, space, target, settings, observers, signals)
+            result = search_in(folder, space, target, settings, callbacks, signals)
             folder.end_session(result.reason)
     signals.pass_on()
     return result
@@ -103,9 +101,9 @@ def search(
 def search_in(
     folder: RunFolder | None,
     space: Space,
-    target: Any,
+    target: Target,
     settings: Settings,
-    observers: Sequence[Observer],
+    callbacks: Sequence[Callback],
     signals: StopSignals,
 ) -> Result:
     """See `search`; a signal is a reason here."""
@@ -117,52 +115,42 @@ def search_in(
     with (
         signals,
         open_executor(target, settings, name) as workers,
-        Observers(observers) as watch,
+        CallbackHandler(callbacks) as handler,
         one_thread() if settings.sampler == "guided" else contextlib.nullcontext(),
     ):
-        doing = workers, settings, journal, folder, signals
-        dispatcher = Dispatcher(*doing, planning.cost_by(target), watch)
-        watch.tell(Observer.begin, journal.trials, planning.epoch_limit(settings))
+        cost = planning.cost_by(target)
+        dispatcher = Dispatcher(workers, settings, journal, folder, signals, cost, handler)
+        handler.notify(Callback.begin, journal.trials, planning.epoch_limit(settings))
         try:
             stop = evolve(space, target, settings, dispatcher, history)
         except Stop as early:
             stop = early
-        result = conclude(history, stop, watch)
+        result = conclude(history, stop, handler)
     history.close(result.reason)  # no worker is left that could write a state
     return result
 
 
-def conclude(history: History, stop: Stop, watch: Observers) -> Result:
+def conclude(history: History, stop: Stop, handler: CallbackHandler) -> Result:
     """Writes and tells what a search has found that ends for this reason."""
     log.log(logging.WARNING if EXIT_CODES[stop.reason] == 1 else logging.INFO, ENDS, stop)
     best = history.write()
     feasible = best is not None and history.ranking.feasible(best)
     trials, baseline = history.journal.trials, history.baseline
     result = Result(best, feasible, trials, stop.reason, str(stop), baseline)
-    watch.tell(Observer.end, result)
+    handler.notify(Callback.end, result)
     return result
-
-
-def sampler_of(settings: Settings, space: Space, target: Any) -> OffspringSampler:
-    """What draws the children and decides who goes on."""
-    facts = space, settings.ranking(), target.cheap, settings.seed
-    if settings.sampler == "guided":
-        return GuidedSampler(*facts, settings.epochs, settings.default_first)
-    variation = Variation(settings.tournament_size, settings.mutation_rate)
-    kind = RandomSampler if settings.sampler == "random" else OffspringSampler
-    return kind(*facts, variation, settings.default_first)
 
 
 def evolve(
     space: Space,
-    target: Any,
+    target: Target,
     settings: Settings,
     dispatcher: Dispatcher,
     history: History,
 ) -> Stop:
     """The loop: generation after generation. Returns why it ended."""
-    ranking, watch = settings.ranking(), dispatcher.watch
-    sampler = sampler_of(settings, space, target)
+    ranking, handler = settings.ranking(), dispatcher.callbacks
+    sampler = planning.sampler(settings, space, target)
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
     most_epochs = settings.max_total_epochs or sys.maxsize
     population: list[Trial] = []
@@ -171,11 +159,11 @@ def evolve(
         planned = planning.plan(settings, generation)
         sampler.learn(history.trials, generation)
         children = sampler.draw(population, size(planned))
-        telling.warn_of(sampler.known)
+        console.warn_of(sampler.known)
         if not history.journal.trials:
-            telling.estimate(dispatcher.pool, target, children, planned, settings)
+            console.estimate(dispatcher.pool, target, children, planned, settings)
         brackets, limited = cut(shrink(planned, len(children)), most_epochs - history.epochs)
-        watch.tell(Observer.generation_begins, generation, brackets)
+        handler.notify(Callback.generation_begins, generation, brackets)
         rank = sampler.rank_for_promotion
         trials = dispatcher.run(halvings(brackets, children, generation, rank))
         if limited and not trials:
@@ -184,7 +172,7 @@ def evolve(
         population = survivors(population, full, ranking.key, settings.pop_size)
         log.debug("population: %s", [trial.trial for trial in population])
         history.add(population, trials, generation)
-        watch.tell(Observer.generation_complete, history.rows[-1], history.trials)
+        handler.notify(Callback.generation_complete, history.rows[-1], history.trials)
         if limited:
             return Stop("epoch limit")
         if len(children) < size(planned):  # what is left goes to what was dropped early
@@ -231,7 +219,7 @@ def run(
             settings = resolve(*([read_preset(preset)] if preset is not None else []), given)
             with not_swallowed(at_once=False):  # a folder that was made is known here
                 folder = RunFolder.create(settings, peer)
-            telling.set_up_logging(settings.verbosity)
+            console.set_up_logging(settings.verbosity)
             if settings.hyperband and "num_children" in given:
                 log.warning("warning: with Hyperband --num_children is ignored: brackets decide")
         else:
@@ -286,7 +274,7 @@ def run_in(
         curve_epochs=every if settings.curve == "epochs" else rungs,
     )
     try:
-        known = target.cheap(space.default())
+        known = target.static_metrics(space.default())
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the search space describes no network: {error!r}") from None
     measured = [*METRICS, "precision_per_batch"] if target.batch_order is not None else METRICS
@@ -296,7 +284,7 @@ def run_in(
     data = {**source.to_dict(), "fingerprint": fingerprint}
     now = {"data": data, **devices.facts(where), "training_version": TRAINING_VERSION}
     folder.begin_session(settings, {**now, **planning.model_facts(settings)}, must_match)
-    telling.set_up_logging(settings.verbosity, folder.log_txt)
+    console.set_up_logging(settings.verbosity, folder.log_txt)
     log.info("run %s", folder.path)
     log.info("data: %s, %d images, %d folds", source.name, len(images.labels), settings.folds)
     for line in overview(source, images):
@@ -306,12 +294,12 @@ def run_in(
         log.warning("NOTE: %s", source.note)
     if settings.space == "published":
         log.info("this is the published space and training; configs/modern.json finds better ones")
-    observers = [progress(settings), *tracking(settings, folder)]
-    result = searching(space, target, settings, folder, observers)
+    callbacks = [progress(settings), *tracking(settings, folder)]
+    result = searching(space, target, settings, folder, callbacks)
     folder.end_session(result.reason)
     places = folder.latest, folder.path
     inexact = folder.record.get("inexact", [])
-    log.info(telling.summary(result, settings.ranking(), source, *places, inexact))
+    log.info(console.summary(result, settings.ranking(), source, *places, inexact))
     return EXIT_CODES[result.reason]
 
 

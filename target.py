@@ -5,8 +5,7 @@ generators that derive from the seed and the fold, never from a global stream. T
 and continued from a saved state is bit for bit that of training in one go
 (tests/test_training_states.py).
 
-`optimizer.search` needs only two methods, `cheap` and `evaluate`; any object that has them is a
-target.
+It is one target of many: `engine.contract.Target` says what `optimizer.search` needs.
 """
 
 import hashlib
@@ -42,7 +41,7 @@ class ImageTarget(Placed):
 
     pixels, labels, device: see `Placed`; the labels are 0..num_classes-1.
     folds: pairs of index arrays (training images, held-out images); one pair makes a plain split.
-    optimizer, arithmetic: see `Trainer`.
+    optimizer, dtype: see `Trainer`.
     curve_epochs: after these, a fold is also measured on the way.
     batch_order: an order of all N images; asks for `precision_per_batch` over batches of the
     held-out images in that order.
@@ -58,13 +57,13 @@ class ImageTarget(Placed):
         folds: Sequence[tuple[np.ndarray, np.ndarray]],
         *,
         optimizer: str = "adam",
-        arithmetic: str = "float32",
+        dtype: str = "float32",
         device: str = "cpu",
         threads: int = 1,
         curve_epochs: Collection[int] = (),
         batch_order: np.ndarray | None = None,
     ):
-        self.how = {"optimizer": optimizer, "arithmetic": arithmetic}
+        self.how = {"optimizer": optimizer, "dtype": dtype}
         self._made_of = (
             (pixels, labels, num_classes, list(folds)),
             {
@@ -89,7 +88,7 @@ class ImageTarget(Placed):
         arguments, options = self._made_of
         return _make, (arguments, {**options, "device": self.device_name})
 
-    def cheap(self, config: Mapping[str, Any]) -> dict[str, int | float]:
+    def static_metrics(self, config: Mapping[str, Any]) -> dict[str, int | float]:
         """Metrics known before training: see `cnn.static_metrics`."""
         return static_metrics(config, self.image_size, self.num_classes)
 
@@ -104,7 +103,7 @@ class ImageTarget(Placed):
 
         `epochs` counts from the beginning. `state` is a file: read if it holds this very training
         (else training starts anew, to the same result), written before return. Also returned:
-        `folds`, the same metrics per fold with the `curve` over `curve_epochs`; and `observed`,
+        `folds`, the same metrics per fold with the `curve` over `curve_epochs`; and `meta`,
         what differs between identical runs. If a logit is not finite, all metrics are NaN.
         """
         key = canonical_json([TRAINING_VERSION, seed, dict(config), self.how, self.fingerprint])
@@ -117,11 +116,11 @@ class ImageTarget(Placed):
                 keep = state is not None
                 states.append(self._fold(config, seed, fold, epochs, before, keep))
                 seconds.append(round(time.perf_counter() - started, 3))
-        observed: dict[str, Any] = {"fold_seconds": seconds}
+        meta: dict[str, Any] = {"fold_seconds": seconds}
         if state is not None:
             problem = write_state(Path(state), {"key": key, "epochs": epochs, "folds": states})
             if problem is not None:
-                observed["state"] = problem
+                meta["state"] = problem
         curves = [one["curve"] for one in states]
         names = [name for name in curves[0][-1] if name != "epochs"]
         folds = [
@@ -132,7 +131,7 @@ class ImageTarget(Placed):
             for curve in curves
         ]
         means = {name: float(np.mean([fold[name] for fold in folds])) for name in names}
-        return {**means, **self.cheap(config), "folds": folds, "observed": observed}
+        return {**means, **self.static_metrics(config), "folds": folds, "meta": meta}
 
     def _fold(
         self,
@@ -152,7 +151,7 @@ class ImageTarget(Placed):
 
     def trainer(self, config: Mapping[str, Any], seed: int, fold: int) -> Trainer:
         """An untrained network for a fold, with its generators, in a process set up for it."""
-        prepare_torch(self.threads, self.how["arithmetic"])
+        prepare_torch(self.threads, self.how["dtype"])
         return self.trainer_class(
             config,
             image_size=self.image_size,
@@ -249,7 +248,7 @@ def training_options(settings: Any) -> dict[str, Any]:
     return {
         "optimizer": settings.optimizer,
         "device": settings.device,
-        "arithmetic": settings.arithmetic,
+        "dtype": settings.dtype,
         "threads": settings.threads,
         "per_batch": settings.precision == "per_batch",
     }

@@ -18,8 +18,8 @@ from typing import Any
 import optimizer
 from baselines import ours
 from baselines.recorder import Recorder
+from engine.callbacks import Callback, CallbackHandler
 from engine.history import History
-from engine.observers import Observer, Observers
 from engine.run import RunFolder
 from engine.settings import Settings, resolve
 from engine.spaces import keep_space
@@ -51,8 +51,8 @@ def run(
 ) -> Result:
     """The search by a method on a problem; its trials are in the order in which they ended.
 
-    A problem is a target (`cheap`, `evaluate`) with `space`, `objective`, `objective_range`,
-    `constraints`, `epochs` and `min_epochs`. With `run_dir` the trials are written there, as those
+    A problem is a target with `space`, `objective`, `objective_range`, `constraints`, `epochs` and
+    `min_epochs`. With `run_dir` the trials are written there, as those
     of a search are. InputError if there is no such method or its package is not installed.
     """
     check(method)
@@ -74,24 +74,24 @@ def search(
     target: Any,
     settings: Settings,
     folder: RunFolder | None = None,
-    observers: Sequence[Observer] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """What `optimizer.search` does, by one of PEERS, in this process and one training at a time.
 
     objective_range: the objective's least and greatest value.
     """
     module, function, _ = PEERS[method]
-    with StopSignals() as signals, Observers(observers) as watch:
-        recorder = Recorder(space, target, settings, objective_range, folder, signals, watch)
+    with StopSignals() as signals, CallbackHandler(callbacks) as handler:
+        recorder = Recorder(space, target, settings, objective_range, folder, signals, handler)
         journal = recorder.journal
         for warning in journal.warnings:
             log.warning("warning: %s", warning)
         history = History(journal, folder, settings, getattr(target, "layers", None))
-        watch.tell(Observer.begin, journal.trials, settings.max_total_epochs)
+        handler.notify(Callback.begin, journal.trials, settings.max_total_epochs)
         try:
             getattr(importlib.import_module(f"baselines.{module}"), function)(recorder)
         except Stop as stop:
-            result = optimizer.conclude(history, stop, watch)
+            result = optimizer.conclude(history, stop, handler)
     history.close(result.reason)
     return result
 

@@ -33,14 +33,14 @@ def dehb(recorder: Recorder) -> None:
         while True:
             job = optimizer.ask()
             config = without_nan(dict(job["config"]))
-            violation = recorder.cheap_violation(config)
+            violation = recorder.static_violation(config)
             if recorder.forbidden(config):
                 violation = math.inf
             if violation > 0:
                 optimizer.tell(job, {"fitness": recorder.penalty(violation), "cost": 0})
                 continue
             trial = recorder.train(config, max(1, round(job["fidelity"])))
-            optimizer.tell(job, {"fitness": recorder.loss(trial), "cost": trial.charged})
+            optimizer.tell(job, {"fitness": recorder.loss(trial), "cost": trial.cost_epochs})
 
 
 def without_clauses(space: ConfigurationSpace) -> ConfigurationSpace:

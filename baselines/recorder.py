@@ -17,9 +17,9 @@ from typing import Any
 from ConfigSpace import Configuration
 from ConfigSpace.exceptions import ForbiddenValueError
 
+from engine.callbacks import Callback, CallbackHandler
 from engine.executor import evaluate, memory_bound
 from engine.journal import Journal, used_seconds
-from engine.observers import Observer, Observers
 from engine.run import RunFolder
 from engine.settings import Settings
 from engine.stopping import Clock, Stop, StopSignals
@@ -46,13 +46,13 @@ class Recorder:
         objective_range: tuple[float, float],
         folder: RunFolder | None = None,
         signals: StopSignals | None = None,
-        watch: Observers | None = None,
+        callbacks: CallbackHandler | None = None,
     ):
         self.space, self.target, self.settings, self.folder = space, target, settings, folder
         self.objective_range = objective_range
-        self.signals, self.watch = signals or StopSignals(), watch or Observers()
+        self.signals, self.callbacks = signals or StopSignals(), callbacks or CallbackHandler()
         self.ranking = settings.ranking()
-        self.known = Known(space, self.ranking, target.cheap, settings.seed)
+        self.known = Known(space, self.ranking, target.static_metrics, settings.seed)
         self.journal = Journal(folder.trials_jsonl if folder else None, space.declared)
         self.clock = Clock(used_before=used_seconds(self.journal.trials))
         self._trained: dict[str, dict[int, Trial]] = {}  # by configuration and epochs
@@ -68,7 +68,7 @@ class Recorder:
             return True
         return False
 
-    def cheap_violation(self, config: Mapping[str, Any]) -> float:
+    def static_violation(self, config: Mapping[str, Any]) -> float:
         """Of the limits known before training; a proposal that breaks them has no other cost."""
         violation = self.known.violation(config)
         if violation > 0:
@@ -87,17 +87,17 @@ class Recorder:
             self.count_free()
             return done[epochs]
         reached = max(done, default=0)
-        charged = epochs - reached if reached < epochs else epochs  # it does not go back
-        if self.spent + charged > (self.settings.max_total_epochs or math.inf):
+        cost_epochs = epochs - reached if reached < epochs else epochs  # it does not go back
+        if self.spent + cost_epochs > (self.settings.max_total_epochs or math.inf):
             raise Stop("epoch limit")
         number = next(iter(done.values())).trial if done else len(self._trained)
         job = Job(
             **{"trial": number, "generation": 0, "bracket": 0, "rung": 0, "epochs": epochs},
-            **{"charged": charged, "config": config},
+            **{"cost_epochs": cost_epochs, "config": config},
         )
         trial = self._replayed(job) or self._train(job)
         self._trained.setdefault(canonical(config), {})[epochs] = trial
-        self.spent, self._asked, self._free = self.spent + charged, self._asked + 1, 0
+        self.spent, self._asked, self._free = self.spent + cost_epochs, self._asked + 1, 0
         return trial
 
     def _replayed(self, job: Job) -> Trial | None:
@@ -121,16 +121,16 @@ class Recorder:
         if self.folder:
             self.folder.check_space()
             state = str(self.folder.state_path(job.trial))
-            if job.charged == job.epochs:  # not from the state of a longer training
+            if job.cost_epochs == job.epochs:  # not from the state of a longer training
                 self.folder.delete_states([job.trial])
         seed = evaluation_seed(self.settings.seed, job.config)
         with self.signals.interruptible():
             outcome = evaluate(self.target, job, seed, state, memory_bound(self.settings))
         log.debug("%s", outcome.pop("traceback", ""))
-        outcome["observed"]["elapsed"] = round(self.clock.used(), 3)
+        outcome["meta"]["elapsed"] = round(self.clock.used(), 3)
         trial = Trial(**asdict(job), **outcome)
         kept = self.journal.append(trial)
-        self.watch.tell(Observer.recorded, trial)
+        self.callbacks.notify(Callback.recorded, trial)
         if self.folder and job.epochs < self.settings.epochs:
             self.folder.cap_states(job.trial, int(self.settings.max_checkpoint_gb * 1e9))
         elif self.folder:

@@ -20,7 +20,7 @@ def one_epoch_first(recorder: Recorder) -> None:
             rng = derive_rng(recorder.settings.seed, "one epoch first", number)
             config, number = recorder.space.sample(rng), number + 1
             config = fit(recorder.space, config, recorder.known.violation, rng)
-            if recorder.cheap_violation(config) <= 0:
+            if recorder.static_violation(config) <= 0:
                 trials.append(recorder.train(config, 1))
         for trial in sorted(trials, key=recorder.ranking.key)[:FEW]:
             recorder.train(trial.config, settings.epochs)

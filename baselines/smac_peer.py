@@ -63,7 +63,7 @@ def _optimize(recorder: Recorder, facade: Any) -> None:
         while True:
             info = optimizer.ask()
             config = without_nan(dict(info.config))
-            violation = recorder.cheap_violation(config)
+            violation = recorder.static_violation(config)
             if violation > 0:
                 loss = recorder.penalty(violation)
             else:

@@ -163,7 +163,7 @@ def measure(unit: Unit) -> dict[str, Any] | None:
         **unit._asdict(),
         "full_epochs": problem.epochs,
         "path": path,
-        "charged": sum(trial.charged for trial in trials),
+        "charged": sum(trial.cost_epochs for trial in trials),
         "configurations": len({trial.trial for trial in trials}),
         "fully_trained": sum(trial.epochs == problem.epochs for trial in trials),
         "seconds": round(time.monotonic() - started, 1),

@@ -22,7 +22,7 @@ def regret_path(trials: Sequence[Trial], problem: Any) -> list[tuple[int, float]
     """
     path, spent, best = [], 0, None
     for trial in trials:
-        spent += trial.charged
+        spent += trial.cost_epochs
         if trial.epochs < problem.epochs or not problem.ranking.feasible(trial):
             continue
         key = problem.ranking.key(trial)

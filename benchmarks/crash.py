@@ -6,7 +6,7 @@
 Runs a small search on the embedded flowers as the reference, with two workers. Then the same
 search once more, with SIGKILL to the driver at random moments of its life, and to random workers
 in between, each time resumed. Checks that both journals hold the same lines (apart from
-`observed`), that no line is there twice, that the winner is the same, that no process and no state
+`meta`), that no line is there twice, that the winner is the same, that no process and no state
 is left. The exit code is 1 if anything of this fails.
 """
 
@@ -37,7 +37,7 @@ def command(runs: Path, *more: str) -> subprocess.Popen:
 def decided(run: Path) -> list[str]:
     """The journal's lines without what may differ between identical runs, sorted."""
     lines = [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
-    return sorted(json.dumps({**line, "observed": None}) for line in lines)
+    return sorted(json.dumps({**line, "meta": None}) for line in lines)
 
 
 def workers_of(driver: subprocess.Popen) -> list[psutil.Process]:

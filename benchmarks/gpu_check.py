@@ -22,7 +22,7 @@ from training import gpus
 from utils import InputError
 
 FIGURES = {
-    "by arithmetic": gpu_rates.by_arithmetic,
+    "by dtype": gpu_rates.by_dtype,
     "by workers": gpu_rates.by_workers,
     "by matrix rate": gpu_rates.by_matrix_rate,
     "against the plain way": gpu_rates.against_the_plain_way,

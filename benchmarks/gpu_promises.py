@@ -31,7 +31,7 @@ from utils import canonical_json, without_nan
 from vision.data import Images
 
 ROOT = Path(__file__).resolve().parent.parent
-ARITHMETIC = ("float32", "tf32", "bfloat16")
+DTYPES = ("float32", "tf32", "bfloat16")
 CLASSES = 17
 RUNGS = (3, 6, 12)
 SHARE_BYTES = 10**9  # of a GPU, for the check of a lack of memory; on a CPU, of the process
@@ -68,7 +68,7 @@ class Scale(NamedTuple):
     workers: tuple[int, ...] = (1, 2, 8)  # of the searches that are compared
     population: int = 6
     networks: tuple[str, ...] = tuple(NETWORKS)
-    arithmetic: tuple[str, ...] = ARITHMETIC
+    dtype: tuple[str, ...] = DTYPES
 
     @property
     def on_gpu(self) -> bool:
@@ -105,16 +105,16 @@ def target_of(scale: Scale, **options: Any) -> ImageTarget:
 
 def bits(result: Mapping[str, Any]) -> str:
     """All that has to be the same."""
-    kept = {name: value for name, value in result.items() if name != "observed"}
+    kept = {name: value for name, value in result.items() if name != "meta"}
     return canonical_json(without_nan(kept))
 
 
 def each(scale: Scale) -> Iterable[tuple[str, ImageTarget, dict[str, Any]]]:
     """(name, target, configuration) of all networks in every arithmetic."""
-    for arithmetic in scale.arithmetic:
+    for dtype in scale.dtype:
         for name in scale.networks:
-            target = target_of(scale, arithmetic=arithmetic)
-            yield f"{name} in {arithmetic}", target, NETWORKS[name]
+            target = target_of(scale, dtype=dtype)
+            yield f"{name} in {dtype}", target, NETWORKS[name]
 
 
 def one_journal(scale: Scale) -> str:
@@ -134,9 +134,7 @@ def one_journal(scale: Scale) -> str:
         assert result.reason == "generation limit", result.detail
         statuses = {trial.status for trial in result.trials}
         assert statuses == {"ok"}, f"trials of {workers} workers: {statuses}"
-        found[workers] = {
-            canonical_json({**json.loads(line), "observed": None}) for line in journal
-        }
+        found[workers] = {canonical_json({**json.loads(line), "meta": None}) for line in journal}
         if workers:
             assert torch.cuda.is_initialized() == before, "the driver touched CUDA"
     assert all(lines == found[0] for lines in found.values()), "journals differ"
@@ -198,14 +196,14 @@ def memory_is_a_result(scale: Scale) -> str:
     statuses = [outcome["status"] for outcome in outcomes]
     assert statuses == ["ok", "out_of_memory", "ok"], f"{statuses}: {outcomes[1]['error']}"
     assert outcomes[0]["metrics"] == outcomes[2]["metrics"], "the next one differs"
-    peak = outcomes[0]["observed"]["peak_mb"]
+    peak = outcomes[0]["meta"]["peak_mb"]
     return f"{outcomes[1]['error'][:60]}...; a worker holds {peak} MB of the machine's memory"
 
 
 def who(target: ImageTarget) -> dict[str, Any]:
     """Runs in a worker: trains, so that it holds memory; says which process it is."""
     target.evaluate(PUBLISHED, 1, 4)
-    return {"pid": os.getpid(), "status": "ok", "observed": {}}
+    return {"pid": os.getpid(), "status": "ok", "meta": {}}
 
 
 def kill_frees(scale: Scale) -> str:

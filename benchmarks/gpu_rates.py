@@ -42,7 +42,7 @@ class InLayout(Trainer):
 
     told = torch.channels_last
 
-    def chosen_layout(self, arithmetic: str) -> torch.memory_format:
+    def chosen_layout(self, dtype: str) -> torch.memory_format:
         """See `told`."""
         return self.told
 
@@ -70,7 +70,7 @@ def epochs_a_second(target: ImageTarget, name: str, seconds: float) -> dict[str,
     train = torch.from_numpy(target.folds[0][0]).to(target.device)
     images, labels = target.images[train], target.targets[train]
     rate = repeated(lambda: trainer.train_epoch(images, labels), seconds, target.device.type)
-    return {"rate": rate, "status": "ok", "observed": {}}
+    return {"rate": rate, "status": "ok", "meta": {}}
 
 
 def three_folds(scale: Scale, **options: Any) -> ImageTarget:
@@ -79,24 +79,24 @@ def three_folds(scale: Scale, **options: Any) -> ImageTarget:
     return cross_validation(pictures(scale), CLASSES, 3, 1, **given)
 
 
-def by_arithmetic(scale: Scale, sizes: Sizes) -> Iterator[Row]:
+def by_dtype(scale: Scale, sizes: Sizes) -> Iterator[Row]:
     """Layouts and arithmetics on one worker; the program's own layout is marked."""
     for name in sizes.networks:
-        for arithmetic in scale.arithmetic:
-            target = three_folds(scale, arithmetic=arithmetic)
-            own = layout(target.device, arithmetic)
+        for dtype in scale.dtype:
+            target = three_folds(scale, dtype=dtype)
+            own = layout(target.device, dtype)
             words = []
             for words_for, told in LAYOUTS.items():
                 target.trainer_class = type("Laid", (InLayout,), {"told": told})
                 rate = epochs_a_second(target, name, sizes.seconds)["rate"]
                 words.append(f"{words_for}{'*' * (told == own)} {rate:.1f}")
-            yield f"epochs/s of {name}, {arithmetic}", ", ".join(words)
+            yield f"epochs/s of {name}, {dtype}", ", ".join(words)
 
 
 def by_workers(scale: Scale, sizes: Sizes) -> Iterator[Row]:
     """Several workers on one device, each training the same network."""
-    for arithmetic in dict.fromkeys((scale.arithmetic[0], scale.arithmetic[-1])):
-        target = three_folds(scale, arithmetic=arithmetic)
+    for dtype in dict.fromkeys((scale.dtype[0], scale.dtype[-1])):
+        target = three_folds(scale, dtype=dtype)
         most = max(sizes.workers)
         with ProcessPool(target, most, math.inf, 10**12) as pool:
             ask = pool.submit
@@ -108,14 +108,14 @@ def by_workers(scale: Scale, sizes: Sizes) -> Iterator[Row]:
                     asked = [ask(epochs_a_second, name, sizes.seconds) for _ in range(count)]
                     rate = sum(future.result()["rate"] for future in asked)
                     words.append(f"{count}: {rate:.1f}")
-                yield f"epochs/s of {name}, {arithmetic}, by workers", ", ".join(words)
+                yield f"epochs/s of {name}, {dtype}, by workers", ", ".join(words)
 
 
 def by_matrix_rate(scale: Scale, sizes: Sizes) -> Iterator[Row]:
     """The share of a product of large matrices that one worker's training achieves."""
-    for arithmetic in scale.arithmetic:
-        prepare_torch(1, arithmetic)
-        kind = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
+    for dtype in scale.dtype:
+        prepare_torch(1, dtype)
+        kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
         generator = torch.Generator().manual_seed(1)
         left = torch.randn(sizes.matrix, sizes.matrix, generator=generator)
         left = left.to(scale.device, kind)
@@ -123,12 +123,12 @@ def by_matrix_rate(scale: Scale, sizes: Sizes) -> Iterator[Row]:
         work = lambda: torch.mm(left, left, out=product)  # noqa: B023, E731
         macs = repeated(work, sizes.seconds, scale.device) * sizes.matrix**3
         words = [f"{2 * macs / 1000 / GIGA:.2f} TFLOP/s"]
-        target = three_folds(scale, arithmetic=arithmetic)
+        target = three_folds(scale, dtype=dtype)
         for name in sizes.networks:
             rate = epochs_a_second(target, name, sizes.seconds)["rate"]
             epoch = 3 * len(target.folds[0][0]) * count_macs(config_of(name), scale.side, CLASSES)
             words.append(f"{name} {100 * rate * epoch / macs:.1f} %")
-        yield f"share of the matrix rate, {arithmetic}", ", ".join(words)
+        yield f"share of the matrix rate, {dtype}", ", ".join(words)
 
 
 def against_the_plain_way(scale: Scale, sizes: Sizes) -> Iterator[Row]:

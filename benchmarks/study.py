@@ -242,7 +242,7 @@ def as_in_search(folder: Path) -> list[str]:
     """Flags by which main.py trains as that search did; images and limits it takes over itself."""
     settings = read_json(folder / "run.json")["settings"]
     words = ["-e", str(settings["epochs"])]
-    for name in ("optimizer", "device", "arithmetic", "threads"):
+    for name in ("optimizer", "device", "dtype", "threads"):
         words += [f"--{name}", str(settings[name])]
     return words
 

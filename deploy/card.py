@@ -10,8 +10,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from deploy.facts import PIXELS
+from engine.console import counted, in_words, number_words
 from engine.environment import environment
-from engine.telling import counted, in_words, number_words
 from reports.comparison import Measured, pairs
 from reports.evidence import told
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from engine.completion import SHELLS, PrintCompletion
-from engine.settings import FIELDS, SHORTHANDS, Settings, base_type
+from engine.settings import FIELDS, RENAMED, SHORTHANDS, Settings, base_type
 from utils import InputError, nearest
 
 # What --help shows, by group; the settings in none of these are for --help_all.
@@ -149,11 +149,14 @@ class Parser(argparse.ArgumentParser):
         raise InputError(message.removeprefix("argument "))
 
     def _unknown(self, word: str) -> str:
+        help_all = "--help-all" if "--help_all" in self._option_string_actions else "--help"
         if not word.startswith("-"):
-            return f"{word!r} belongs to no flag; --help lists them"
+            return f"{word!r} belongs to no flag; {help_all} lists them"
         flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
         name = word.split("=")[0]
-        return f"unknown flag {name}{nearest(name, flags) or '; --help lists all'}"
+        if name[2:] in RENAMED:
+            return f"{name} is called --{RENAMED[name[2:]]} now"
+        return f"unknown flag {name}{nearest(name, flags) or f'; {help_all} lists all'}"
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

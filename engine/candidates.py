@@ -174,7 +174,7 @@ def check_size(candidate: Candidate, target: Any) -> None:
     """Refuses in words what cannot be built or is too large for any machine."""
     config, path = candidate.config, candidate.path
     try:
-        parameters = target.cheap(config)["num_params"]
+        parameters = target.static_metrics(config)["num_params"]
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     if parameters > MAX_PARAMETERS:

@@ -29,7 +29,7 @@ class Cluster(Executor):
     InputError if no scheduler answers there.
     """
 
-    killers = (KilledWorker,)  # errors by which a job itself has failed
+    fatal_errors = (KilledWorker,)  # errors by which a job itself has failed
 
     def __init__(
         self, target: Any, address: str, name: str, timeout: float, max_bytes: int | None
@@ -72,11 +72,11 @@ class Supervised(WorkerPlugin):
         count = worker.state.nthreads
         limit = self.max_bytes or int(0.9 * usable_memory() / count)
         try:
-            places = self.target.environments(count) if rooms_of(self.target) else [{}]
+            worker_env = self.target.environments(count) if rooms_of(self.target) else [{}]
         except InputError as error:  # one that came later, and has no such device
             worker.loop.add_callback(worker.close, reason=str(error))
             raise
-        self.pool = ProcessPool(self.target, count, self.timeout, limit, places)
+        self.pool = ProcessPool(self.target, count, self.timeout, limit, worker_env)
 
     def teardown(self, worker: Any) -> None:
         """Ends there; called by Dask."""
@@ -112,5 +112,5 @@ def _call(name: str, function: Callable[..., Any], arguments: Any, named: Any) -
     worker = get_worker()
     supervised: Any = worker.plugins[name]
     outcome = supervised.pool.submit(function, *arguments, **named).result()
-    outcome["observed"]["worker"] = worker.address
+    outcome["meta"]["worker"] = worker.address
     return outcome

@@ -12,9 +12,9 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import asdict
 from typing import Any
 
+from engine.callbacks import Callback, CallbackHandler
 from engine.executor import evaluate, memory_bound
 from engine.journal import Journal, used_seconds
-from engine.observers import Observer, Observers
 from engine.pool import WorkerFailed
 from engine.run import RunFolder
 from engine.settings import Settings
@@ -30,8 +30,8 @@ LONGEST_WAIT = 86400.0  # seconds; the system refuses to wait for years at a tim
 Halving = Generator[list[Job], list[Trial], None]
 
 
-class Course:
-    """A bracket on its way: the jobs of its present rung, and its trials so far.
+class BracketRun:
+    """A bracket that is being trained: the jobs of its present rung, and its trials so far.
 
     cost: of an epoch of a configuration; in what unit does not matter.
     """
@@ -46,13 +46,16 @@ class Course:
         self._rung = {job.trial: job for job in rung}
         self._trials: dict[int, Trial] = {}
         self.waiting = sorted(rung, key=lambda job: (-self.cost(job.config), job.trial))
-        self._dearest = self.cost(self.waiting[0].config) if rung else 0.0
+        self._largest_cost = self.cost(self.waiting[0].config) if rung else 0.0
 
-    def way(self, epochs: int) -> float:
-        """The longest that may lie ahead of the next job, and its bracket, until `epochs`."""
+    def remaining_cost(self, epochs: int) -> float:
+        """Upper bound on the cost (of an epoch, x epochs) that remains for this bracket.
+
+        Its next job may be promoted to the top rung, at `epochs`.
+        """
         job = self.waiting[0]
-        dearest = self._dearest if job.bracket else self.cost(job.config)
-        return dearest * (epochs - job.epochs + job.charged)
+        largest = self._largest_cost if job.bracket else self.cost(job.config)
+        return largest * (epochs - job.epochs + job.cost_epochs)
 
     def finish(self, trial: Trial) -> list[Trial]:
         """Takes in a trial; returns those of the whole rung if it was the last of it."""
@@ -79,48 +82,47 @@ class Dispatcher:
         folder: RunFolder | None,
         signals: StopSignals,
         cost: Callable[[Mapping[str, Any]], float],
-        watch: Observers,
+        callbacks: CallbackHandler,
     ):
-        self.pool, self.settings, self.watch = pool, settings, watch
+        self.pool, self.settings, self.callbacks = pool, settings, callbacks
         self.journal, self.folder, self.signals = journal, folder, signals
         self.cost = cost
         ranking = settings.ranking()
         self.decisive = ranking.metrics
         self.clock = Clock(used_before=used_seconds(journal.trials))
-        self._running: dict[Future, tuple[Job, Course]] = {}
+        self._running: dict[Future, tuple[Job, BracketRun]] = {}
 
     def run(self, halvings: Sequence[Halving]) -> list[Trial]:
         """Drives the brackets to their ends; their trials by bracket, rung, trial id."""
-        courses = [Course(halving, self.cost) for halving in halvings]
+        brackets = [BracketRun(halving, self.cost) for halving in halvings]
         began = len(self.journal.trials)
         try:
-            self._begin(courses)
+            self._begin(brackets)
             while self._running:
                 self._wait()
                 self._record()
-                self._begin(courses)
+                self._begin(brackets)
         except Stop:
             self._record()  # what ended just before
             raise
         self._refuse_if_none_measures(self.journal.trials[self.journal.replayed :])
-        done = [trial for course in courses for trial in course.done]
+        done = [trial for bracket in brackets for trial in bracket.done]
         new = {trial.key for trial in self.journal.trials[began:]}
-        _stop_if_hopeless([trial for trial in done if trial.key in new][-WATCHED_JOBS:])
+        _break_circuit([trial for trial in done if trial.key in new][-WATCHED_JOBS:])
         return done
 
-    def _begin(self, courses: Sequence[Course]) -> None:
+    def _begin(self, brackets: Sequence[BracketRun]) -> None:
         """Begins jobs while a worker is free; what is in the journal is done already."""
         while len(self._running) < self.pool.workers:
-            ready = [course for course in courses if course.waiting]
+            ready = [bracket for bracket in brackets if bracket.waiting]
             if not ready:
                 return
-            # One worker does the brackets in series. Several begin with the longest way: what is
-            # left for the end is short, so that none waits long at the barrier. This is an order
-            # of doing only; no result depends on it.
-            course = ready[0]
+            # One worker does the brackets in series. Several begin with the one that has most left
+            # to do, so that none waits long at the barrier. No result depends on this order.
+            bracket = ready[0]
             if self.pool.workers > 1:
-                course = max(ready, key=lambda course: course.way(self.settings.epochs))
-            job = course.waiting[0]
+                bracket = max(ready, key=lambda one: one.remaining_cost(self.settings.epochs))
+            job = bracket.waiting[0]
             trial = self.journal.find(job)
             if trial is None:
                 if self.clock.used() >= self.settings.max_time:
@@ -133,14 +135,14 @@ class Dispatcher:
                 if not any(trial.status == "ok" for trial in recent):
                     if len(recent) >= FEW_JOBS:
                         self._refuse_if_none_measures(recent)
-                    _stop_if_hopeless(recent)
+                    _break_circuit(recent)
                 if self.folder and job.rung == 0:
                     self.folder.check_space()
                 with self.signals.interruptible():
-                    self._running[self._submit(job)] = job, course
-            course.waiting.pop(0)
+                    self._running[self._submit(job)] = job, bracket
+            bracket.waiting.pop(0)
             if trial is not None:
-                self._finish(course, trial)
+                self._finish(bracket, trial)
 
     def _submit(self, job: Job) -> Future:
         seed = evaluation_seed(self.settings.seed, job.config, job.repeat)
@@ -162,28 +164,28 @@ class Dispatcher:
     def _record(self) -> None:
         """Records the jobs that have ended, and moves their brackets on."""
         for future in [future for future in self._running if future.done()]:
-            job, course = self._running.pop(future)
+            job, bracket = self._running.pop(future)
             try:
                 outcome = dict(future.result())
             except WorkerFailed as error:
                 raise Stop("failures", str(error)) from None
-            except getattr(self.pool, "killers", ()) as error:
+            except getattr(self.pool, "fatal_errors", ()) as error:
                 reason = f"{type(error).__name__}: {error}"
-                outcome = {"status": "failed", "error": reason, "observed": {}}
+                outcome = {"status": "failed", "error": reason, "meta": {}}
             except (Exception, CancelledError) as error:  # a scheduler that is gone
                 lost = f"the workers are lost ({type(error).__name__}: {error}); --resume goes on"
                 raise Stop("failures", lost) from None
             self._require_metrics(outcome)
             trace = outcome.pop("traceback", None)
-            outcome["observed"]["elapsed"] = round(self.clock.used(), 3)
+            outcome["meta"]["elapsed"] = round(self.clock.used(), 3)
             trial = Trial(**asdict(job), **outcome)
             kept = self.journal.append(trial)
             self._tell(trial, trace)
-            self.watch.tell(Observer.recorded, trial)
+            self.callbacks.notify(Callback.recorded, trial)
             if self.folder and job.bracket:
                 self.folder.cap_states(job.trial, int(self.settings.max_checkpoint_gb * 1e9))
-            course.fresh = True
-            self._finish(course, kept)
+            bracket.fresh = True
+            self._finish(bracket, kept)
 
     def _require_metrics(self, outcome: dict[str, Any]) -> None:
         """A training without what decides has failed."""
@@ -212,20 +214,20 @@ class Dispatcher:
         outcome = f"{trial.status} {trial.metrics}"
         log.debug("trial %d at %d epochs (%s): %s", trial.trial, trial.epochs, origin, outcome)
 
-    def _finish(self, course: Course, trial: Trial) -> None:
+    def _finish(self, bracket: BracketRun, trial: Trial) -> None:
         """A trial is done, now or before; at the end of its rung, what is out is forgotten."""
-        rung = course.finish(trial)
+        rung = bracket.finish(trial)
         if not rung:
             return
-        going_on = {job.trial for job in course.waiting}
-        if course.fresh:
-            self.watch.tell(Observer.rung_complete, rung, going_on)
-            course.fresh = False
+        going_on = {job.trial for job in bracket.waiting}
+        if bracket.fresh:
+            self.callbacks.notify(Callback.rung_complete, rung, going_on)
+            bracket.fresh = False
         if self.folder and rung[0].bracket:  # others have no states
             self.folder.delete_states(one.trial for one in rung if one.trial not in going_on)
 
 
-def _stop_if_hopeless(recent: Sequence[Trial]) -> None:
+def _break_circuit(recent: Sequence[Trial]) -> None:
     """Stop if most of these failed alike.
 
     They are of this session: what failed before may have been mended.

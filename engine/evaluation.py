@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from engine import results
+from engine.console import counted
 from engine.settings import Settings, resolve
-from engine.telling import counted
 from utils import InputError
 
 

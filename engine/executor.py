@@ -60,9 +60,9 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
     else:
         rooms = rooms_of(target)
         count = number_of_workers(settings, rooms)
-        places = target.environments(count) if rooms else [{}]
+        worker_env = target.environments(count) if rooms else [{}]
         limit = memory_bound(settings) or int(0.9 * usable_memory() / count)
-        executor = ProcessPool(target, count, timeout, limit, places)
+        executor = ProcessPool(target, count, timeout, limit, worker_env)
         log.info("workers: %d, each within %.1f GB of memory", count, limit / 1e9)
     try:
         yield executor
@@ -116,17 +116,17 @@ def evaluate(
     refused = _refused(target, job, max_bytes)
     if refused:
         seen = {"refused": True, "seconds": 0.0}
-        return {"status": "out_of_memory", "error": refused, "observed": seen}
+        return {"status": "out_of_memory", "error": refused, "meta": seen}
     started = time.monotonic()
     outcome: dict[str, Any] = {"status": "ok", "error": None}
-    observed: dict[str, Any] = {}
+    meta: dict[str, Any] = {}
     try:
         # A copy: a target may change what it is given, and one in a process of its own has one.
         config = copy.deepcopy(job.config)
         measured = dict(target.evaluate(config, job.epochs, seed, state))
-        folds, seen = measured.pop("folds", []), measured.pop("observed", None)
+        folds, seen = measured.pop("folds", []), measured.pop("meta", None)
         outcome |= {"metrics": _numbers(measured), "folds": _for_json(folds)}
-        observed = _for_json(dict(seen or {}))
+        meta = _for_json(dict(seen or {}))
         infinite = [name for name, value in outcome["metrics"].items() if value is None]
         if infinite:
             outcome |= {"status": "diverged", "error": f"not finite: {', '.join(infinite)}"}
@@ -138,13 +138,13 @@ def evaluate(
     if hasattr(target, "release_memory"):
         with contextlib.suppress(Exception):  # the result counts
             target.release_memory()
-    outcome["observed"] = {**observed, "seconds": round(time.monotonic() - started, 3)}
+    outcome["meta"] = {**meta, "seconds": round(time.monotonic() - started, 3)}
     return outcome
 
 
 def guess_seconds(target: Any, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The target's own estimates of an epoch of each configuration, as an outcome: `seconds`."""
-    outcome: dict[str, Any] = {"status": "ok", "error": None, "observed": {}}
+    outcome: dict[str, Any] = {"status": "ok", "error": None, "meta": {}}
     try:
         outcome["seconds"] = [target.estimate_seconds(copy.deepcopy(dict(c)), 1) for c in configs]
     except Exception as exception:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from engine import telling
+from engine import console
 from engine.journal import Journal, used_seconds
 from engine.run import RunFolder
 from engine.settings import Settings
@@ -37,7 +37,7 @@ class History:
         self.ranking, self.full_epochs = settings.ranking(), settings.epochs
         self.trials: list[Trial] = []  # as decided so far; on a resume the journal knows more
         self.rows: list[dict[str, Any]] = []  # of population.csv
-        self.epochs = 0  # charged for the trials
+        self.epochs = 0  # cost_epochs for the trials
         self.seconds = 0.0  # used when the last of them ended
         self.best: Trial | None = None  # of the journal, also of an unfinished generation
         self.baseline: Trial | None = None  # the space's default configuration, fully trained
@@ -60,7 +60,7 @@ class History:
         self.best = incumbent([*filter(None, [self.best]), *new], self.ranking)
         self.baseline = self.baseline or baseline(new, self.full_epochs)
         if self.best is not None and self._looked_at > self.journal.replayed:
-            log.info("best so far: %s", telling.describe(self.best, self.ranking))
+            log.info("best so far: %s", console.describe(self.best, self.ranking))
         if self.folder:
             self.folder.save_population(self.rows)
             if self.baseline:

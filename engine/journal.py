@@ -91,4 +91,4 @@ def read_trials(path: Path) -> tuple[list[Trial], bool]:
 
 def used_seconds(trials: Iterable[Trial]) -> float:
     """Wall-clock seconds that the run had used when the last of the trials ended."""
-    return max((trial.observed.get("elapsed", 0.0) for trial in trials), default=0.0)
+    return max((trial.meta.get("elapsed", 0.0) for trial in trials), default=0.0)

@@ -1,13 +1,30 @@
-"""Which brackets a generation has, and what else of it follows from the settings alone."""
+"""What follows from the settings alone: the sampler, the brackets of a generation, the epochs."""
 
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from engine.contract import Target
 from engine.settings import Settings
+from search.evolution import Variation
+from search.guided import GuidedSampler
 from search.hyperband import Bracket, hyperband_brackets, plain_bracket, total_epochs
+from search.offspring import OffspringSampler, RandomSampler
+from search.space import Space
 from search.surrogate import MODEL_VERSION
+
+
+def sampler(settings: Settings, space: Space, target: Target) -> OffspringSampler:
+    """What draws the children and decides who goes on."""
+    ranking, static_metrics, seed = settings.ranking(), target.static_metrics, settings.seed
+    default_first = settings.default_first
+    if settings.sampler == "guided":
+        epochs = settings.epochs
+        return GuidedSampler(space, ranking, static_metrics, seed, epochs, default_first)
+    variation = Variation(settings.tournament_size, settings.mutation_rate)
+    kind = RandomSampler if settings.sampler == "random" else OffspringSampler
+    return kind(space, ranking, static_metrics, seed, variation, default_first)
 
 
 def first_generation(settings: Settings) -> int:
@@ -52,11 +69,11 @@ def model_facts(settings: Settings) -> dict[str, Any]:
     return {"model_version": MODEL_VERSION} if settings.sampler == "guided" else {}
 
 
-def cost_by(target: Any) -> Callable[[Mapping[str, Any]], float]:
+def cost_by(target: Target) -> Callable[[Mapping[str, Any]], float]:
     """Of an epoch: the `cost` or `macs` of the target, else the same for all configurations."""
 
     def cost(config: Mapping[str, Any]) -> float:
-        known = target.cheap(copy.deepcopy(dict(config)))
+        known = target.static_metrics(copy.deepcopy(dict(config)))
         return float(known.get("cost", known.get("macs", 1.0)))
 
     return cost

@@ -48,12 +48,12 @@ class ProcessPool(Executor):
     """`submit(function, *arguments)` calls `function(target, *arguments)` in a worker process.
 
     The target is pickled once and taken over by each process when it starts. The functions
-    return a dict with `observed` in it, to which `worker`, `attempts` and `peak_mb` are added;
-    where one does not return, the dict says why: {status, error, observed}.
+    return a dict with `meta` in it, to which `worker`, `attempts` and `peak_mb` are added;
+    where one does not return, the dict says why: {status, error, meta}.
 
     workers: how many processes; they start with the first calls.
     timeout: seconds that a call may take. max_bytes: resident memory that a process may have.
-    places: environment variables of the workers, dealt out in turn (a GPU each).
+    worker_env: environment variables of the workers, dealt out in turn (a GPU each).
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class ProcessPool(Executor):
         workers: int,
         timeout: float,
         max_bytes: int,
-        places: Sequence[Mapping[str, str]] = ({},),
+        worker_env: Sequence[Mapping[str, str]] = ({},),
     ):
         self.workers, self.timeout, self.max_bytes = workers, timeout, max_bytes
         try:
-            self._target, self._places = pickle.dumps(target), places
+            self._target, self._worker_env = pickle.dumps(target), worker_env
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise InputError(
                 f"the target cannot go to worker processes ({error}); workers 0 trains here"
@@ -103,7 +103,7 @@ class ProcessPool(Executor):
         """The thread beside a worker."""
         # Ctrl-C goes to the whole group, also to a process that is just being started.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        child = _Child(self._target, number, self._places[number % len(self._places)])
+        child = _Child(self._target, number, self._worker_env[number % len(self._worker_env)])
         while (item := self._calls.get()) is not None:
             future, call = item
             if self._closed.is_set() or not future.set_running_or_notify_cancel():
@@ -127,20 +127,20 @@ class ProcessPool(Executor):
                     self._wait(child, math.inf)  # until it has taken over the target
                 child.send(call)
                 outcome = self._wait(child, self.timeout)
-                if _has_spoilt_its_process(outcome, child.place):
+                if _must_restart(outcome, child.env):
                     child.kill()
                 break
             except _Ended as ended:
                 child.kill()
                 if self._closed.is_set():
                     raise RuntimeError("the pool was closed in mid-call") from None
-                outcome = {"status": ended.status or "failed", "error": str(ended), "observed": {}}
+                outcome = {"status": ended.status or "failed", "error": str(ended), "meta": {}}
                 if ended.status is not None:
                     break
                 outcome["error"] = f"the worker was lost {attempt} times: {ended}"
-        observed = outcome["observed"]
-        observed.setdefault("seconds", round(time.monotonic() - started, 3))
-        observed |= {"worker": child.number, "attempts": attempt}
+        meta = outcome["meta"]
+        meta.setdefault("seconds", round(time.monotonic() - started, 3))
+        meta |= {"worker": child.number, "attempts": attempt}
         return outcome
 
     def _wait(self, child: "_Child", timeout: float) -> Any:
@@ -163,8 +163,8 @@ class ProcessPool(Executor):
 class _Child:
     """A worker process, and the connection to it."""
 
-    def __init__(self, target: bytes, number: int, place: Mapping[str, str]):
-        self.target, self.number, self.place = target, number, place
+    def __init__(self, target: bytes, number: int, env: Mapping[str, str]):
+        self.target, self.number, self.env = target, number, env
         self.process: Any = None
         self.connection: Any = None
 
@@ -180,7 +180,7 @@ class _Child:
         """
         self.kill()
         self.connection, theirs = _CONTEXT.Pipe()
-        arguments = theirs, dict(self.place), multiprocessing.get_start_method(allow_none=True)
+        arguments = theirs, dict(self.env), multiprocessing.get_start_method(allow_none=True)
         process = _CONTEXT.Process(target=_work, args=arguments, daemon=True)
         try:
             process.start()
@@ -233,18 +233,18 @@ class _Child:
             self.process = None
 
 
-def _has_spoilt_its_process(outcome: Mapping[str, Any], place: Mapping[str, str]) -> bool:
+def _must_restart(outcome: Mapping[str, Any], env: Mapping[str, str]) -> bool:
     """Whether a new process is due.
 
     After too little memory, for whatever it still holds; after a failure on a GPU, since an error
     of CUDA stays with its process.
     """
     if outcome["status"] == "out_of_memory":
-        return "refused" not in outcome["observed"]
-    return bool(place) and outcome["status"] == "failed"
+        return "refused" not in outcome["meta"]
+    return bool(env) and outcome["status"] == "failed"
 
 
-def _work(connection: Connection, place: Mapping[str, str], start_method: str | None) -> None:
+def _work(connection: Connection, env: Mapping[str, str], start_method: str | None) -> None:
     """The life of a worker process: takes over the target, then one call after another."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
     os.setpgid(0, 0)
@@ -252,7 +252,7 @@ def _work(connection: Connection, place: Mapping[str, str], start_method: str | 
     # daemons, whose children would outlive them; these do not: see `_kill_group`.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     multiprocessing.set_start_method(start_method, force=True)  # the driver's, not that of a pool
-    os.environ.update(place)  # before the target, and with it CUDA, is there
+    os.environ.update(env)  # before the target, and with it CUDA, is there
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):  # the driver is gone, or has no more calls
         pickled = connection.recv()
@@ -267,7 +267,7 @@ def _work(connection: Connection, place: Mapping[str, str], start_method: str | 
             reset_peak_memory()
             outcome = function(target, *arguments, **named)
             peak = peak_memory()
-            outcome["observed"]["peak_mb"] = None if peak is None else round(peak / 1e6)
+            outcome["meta"]["peak_mb"] = None if peak is None else round(peak / 1e6)
             connection.send(outcome)
 
 

@@ -7,11 +7,11 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
+from engine.callbacks import Callback
+from engine.console import counted, in_words, number_words, verdicts
 from engine.journal import used_seconds
-from engine.observers import Observer
 from engine.settings import Settings
 from engine.stopping import Clock
-from engine.telling import counted, in_words, number_words, verdicts
 from search.generation import total_charged
 from search.hyperband import Bracket
 from search.trial import Trial
@@ -32,7 +32,7 @@ def progress(settings: Settings) -> "Progress":
     return Progress(settings)
 
 
-class Progress(Observer):
+class Progress(Callback):
     """Keeps count, and says a line a rung; with -v DEBUG also why each child goes on or not."""
 
     name = "the progress display"
@@ -49,22 +49,22 @@ class Progress(Observer):
         self.ended: Counter[tuple[int, int, int]] = Counter()  # by generation, bracket, rung
 
     def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
-        """See Observer."""
+        """See Callback."""
         self.clock, self.epoch_limit = Clock(used_seconds(trials)), epochs
         for trial in trials:
             self._count(trial)
         self.spent_before = total_charged(trials)
 
     def generation_begins(self, generation: int, brackets: Sequence[Bracket]) -> None:
-        """See Observer."""
+        """See Callback."""
         self.generation, self.brackets = generation, brackets
 
     def recorded(self, trial: Trial) -> None:
-        """See Observer."""
+        """See Callback."""
         self._count(trial)
 
     def rung_complete(self, trials: Sequence[Trial], going_on: set[int]) -> None:
-        """See Observer."""
+        """See Callback."""
         log.info("%s", self.rung_line(trials))
         if log.isEnabledFor(logging.DEBUG):
             for line in self.decisions(trials, going_on):
@@ -144,7 +144,7 @@ class Progress(Observer):
         ]
 
     def _count(self, trial: Trial) -> None:
-        self.spent += trial.charged
+        self.spent += trial.cost_epochs
         self.ended[trial.generation, trial.bracket, trial.rung] += 1
         if trial.epochs != self.settings.epochs:
             return
@@ -165,7 +165,7 @@ class Display(Progress):
         self._events: deque[str] = deque(maxlen=LAST_EVENTS)
 
     def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
-        """See Observer."""
+        """See Callback."""
         from rich.live import Live
 
         super().begin(trials, epochs)
@@ -180,12 +180,12 @@ class Display(Progress):
         self._live.start()
 
     def generation_begins(self, generation: int, brackets: Sequence[Bracket]) -> None:
-        """See Observer."""
+        """See Callback."""
         with self._lock:
             super().generation_begins(generation, brackets)
 
     def recorded(self, trial: Trial) -> None:
-        """See Observer."""
+        """See Callback."""
         with self._lock:
             super().recorded(trial)
             outcome = self.described(trial)
@@ -238,7 +238,7 @@ def rung_words(trials: Sequence[Trial]) -> str:
     """What has been trained in a rung."""
     first = trials[0]
     failed = sum(trial.status != "ok" for trial in trials)
-    seconds = sum(trial.observed.get("seconds", 0.0) for trial in trials)
+    seconds = sum(trial.meta.get("seconds", 0.0) for trial in trials)
     return (
         f"generation {first.generation}, bracket {first.bracket}, rung {first.rung}: "
         f"{len(trials)} trained to {counted(first.epochs, 'epoch')} in {seconds:.0f} s of training"

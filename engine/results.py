@@ -103,7 +103,7 @@ def summary(
         "seeds": list(seeds),
         "epochs": candidate.epochs,
         "metrics": _mean(by_seed),
-        **target.cheap(candidate.config),
+        **target.static_metrics(candidate.config),
         **({"folds": folds} if len(folds) > 1 else {}),
         "by_seed": [
             of_seed(seed, metrics, file)

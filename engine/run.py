@@ -10,12 +10,11 @@ log.txt          what was printed
 checkpoints/     states of children between two rungs (gone at the end)
 """
 
+import contextlib
 import dataclasses
 import fcntl
-import itertools
 import logging
 import os
-import re
 import shutil
 import sys
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from engine.environment import environment
+from engine.naming import LATEST, check_name, run_name, runs_by_age, unused_name
 from engine.resuming import differences
 from engine.settings import Settings
 from engine.stopping import Stop
@@ -33,9 +33,6 @@ from utils import InputError, nearest, read_json, replacing, write_csv, write_js
 
 RUN_VERSION = 1
 MIN_FREE_BYTES = 50 * 10**6  # journal, results and log of a long search
-# Names with a meaning in a folder of runs.
-_TAKEN = ("last", "run.json", "opt_cfg.json", "baseline.json")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,-]{0,199}")
 log = logging.getLogger("nas")
 POPULATION_COLUMNS = ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time", "epochs"]
 
@@ -83,11 +80,7 @@ class RunFolder:
         runs, name = Path(settings.runs_dir), settings.run_name
         if name is None:
             name = unused_name(runs, run_name(settings, peer))
-        if not _NAME.fullmatch(name) or name in _TAKEN:
-            raise InputError(
-                f"run_name {name!r} cannot name a folder; allowed are up to 200 letters, digits, "
-                "and . _ + - = , with a letter, digit or _ as the first"
-            )
+        check_name(name)
         if (runs / name).exists():
             raise InputError(
                 f"there is a run {runs / name} already; --resume {name} goes on with it, "
@@ -153,6 +146,9 @@ class RunFolder:
             **facts,
             sessions=sessions,
         )
+        if self.latest is not None:
+            with contextlib.suppress(OSError), replacing(self.latest / LATEST) as temporary:
+                temporary.symlink_to(self.path.name)
 
     def end_session(self, reason: str) -> None:
         """Notes when and why the session ended."""
@@ -170,6 +166,8 @@ class RunFolder:
         """Removes the folder of a run in which nothing was trained."""
         if not self.trials_jsonl.exists() or self.trials_jsonl.stat().st_size == 0:
             shutil.rmtree(self.path, ignore_errors=True)
+            if self.latest is not None and not (self.latest / LATEST).exists():
+                (self.latest / LATEST).unlink(missing_ok=True)  # it led here
 
     def save(self, **changes: Any) -> None:
         """Writes run.json with these entries set."""
@@ -255,12 +253,6 @@ class RunFolder:
         write_csv(self.population_csv, POPULATION_COLUMNS, rows)
 
 
-def runs_by_age(runs: Path) -> list[str]:
-    """Names of the runs in a folder by their journals, the newest last."""
-    journals = runs.glob("*/trials.jsonl")
-    return [name for _, name in sorted((p.stat().st_mtime, p.parent.name) for p in journals)]
-
-
 def identity(record: Mapping[str, Any]) -> dict[str, Any]:
     """What tells a run from all others, wherever its folder or its winner is moved."""
     sessions = record.get("sessions") or [{}]
@@ -277,39 +269,6 @@ def read_record(path: Path) -> dict[str, Any]:
             f"{path} is of version {record['v']!r}; this program reads version {RUN_VERSION}"
         )
     return record
-
-
-def run_name(settings: Settings, peer: str | None = None) -> str:
-    """How the run was made, in words that can be a file name; the date is local time."""
-    bounds = {constraint.metric: constraint.bound for constraint in settings.ranking().constraints}
-    precision = bounds.get("precision", bounds.get("precision_per_batch"))
-    ours = {
-        "sampler": settings.sampler if settings.sampler != "evolution" else None,
-        "popSize": settings.pop_size,
-        "numChildren": settings.num_children,
-        "hyperband": settings.hyperband,
-    }
-    parts = {
-        **({"method": peer} if peer else ours),
-        "minPrecision": precision,
-        "maxModelSize": bounds.get("num_params"),
-        "seed": settings.seed,
-        "date": time.strftime("%Y_%m_%d-%H_%M_%S"),
-    }
-    return "_".join(
-        f"{name}_{value:.12g}" if isinstance(value, float) else f"{name}_{value}"
-        for name, value in parts.items()
-        if value is not None
-    )
-
-
-def unused_name(runs: Path, name: str) -> str:
-    """The name, or with _2, _3, ...
-
-    Behind it if there is such a run already (two in one second).
-    """
-    names = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(2)))
-    return next(candidate for candidate in names if not (runs / candidate).exists())
 
 
 def now() -> str:

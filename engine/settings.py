@@ -22,11 +22,20 @@ SHORTHANDS = {
 }
 # Defaults of the guided sampler, where they differ.
 GUIDED = {"pop_size": 12, "num_children": 5}
-# Settings of earlier versions, and the value at which they changed nothing. Those of the first
-# two lines made what the guided sampler is now.
-FORMER = {"initial": "full", "generation": "round", "local_mutation": 0, "immigrants": 0}
-FORMER |= {"proposals": 1, "margin": 0, "bold_every": 0, "promotion": "measured"}
-REMOVED = {**FORMER, "compile": False}
+# Settings of earlier versions: the value at which they changed nothing, and what to say now.
+_BY_SAMPLER, _LEFT_OUT = "'sampler' guided", "to leave it out"
+REMOVED = {
+    "initial": ("full", _BY_SAMPLER),
+    "generation": ("round", _BY_SAMPLER),
+    "local_mutation": (0, _BY_SAMPLER),
+    "immigrants": (0, _BY_SAMPLER),
+    "proposals": (1, _BY_SAMPLER),
+    "margin": (0, _BY_SAMPLER),
+    "bold_every": (0, _BY_SAMPLER),
+    "promotion": ("measured", _BY_SAMPLER),
+    "compile": (False, _LEFT_OUT),
+}
+RENAMED = {"arithmetic": "dtype"}
 OBJECTIVE, OBJECTIVE_OF_FEW = "maximize top3", "maximize top1"
 FEW_CLASSES = 10  # with fewer, top-3 tells networks apart badly: with three it is 1 for each
 MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
@@ -115,7 +124,7 @@ class Settings:
         "rungs", "epochs at which each training is measured", choices=("rungs", "epochs")
     )
     device: str = _setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
-    arithmetic: str = _setting(
+    dtype: str = _setting(
         "float32",
         "of training; the others are faster on many GPUs, and results differ",
         choices=("float32", "tf32", "bfloat16"),
@@ -202,9 +211,10 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
     values: dict[str, Any] = {}
     for layer in layers:
         for name in layer:
-            if name in REMOVED and layer[name] != REMOVED[name]:
-                instead = "'sampler' guided" if name in FORMER else "to leave it out"
-                raise InputError(f"{name} {layer[name]!r} is gone: allowed is {instead}")
+            if name in RENAMED:
+                raise InputError(f"{name!r} is called {RENAMED[name]!r} now")
+            if name in REMOVED and layer[name] != REMOVED[name][0]:
+                raise InputError(f"{name} {layer[name]!r} is gone: allowed is {REMOVED[name][1]}")
             if name not in FIELDS and name not in SHORTHANDS and name not in REMOVED:
                 raise InputError(f"{name!r} is no setting{nearest(name, [*FIELDS, *SHORTHANDS])}")
         values |= {k: _from_json(FIELDS[k], value) for k, value in layer.items() if k in FIELDS}
@@ -218,8 +228,12 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
 
 def of_record(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in a run.json, those of earlier versions in today's words."""
-    guided = any(values.get(name, usual) != usual for name, usual in FORMER.items())
-    kept = {name: value for name, value in values.items() if name not in FORMER}
+    guided = any(
+        values.get(name, usual) != usual
+        for name, (usual, instead) in REMOVED.items()
+        if instead == _BY_SAMPLER
+    )
+    kept = {RENAMED.get(k, k): value for k, value in values.items() if k not in REMOVED}
     return {**kept, "sampler": "guided"} if guided else kept
 
 

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine.observers import Observer
+from engine.callbacks import Callback
 from engine.run import RunFolder
 from engine.scatter import scatter
 from engine.settings import FIELDS, Settings
@@ -66,7 +66,7 @@ def key_is_configured(environment: Mapping[str, str]) -> bool:
     return False
 
 
-class Tracker(Observer):
+class Tracker(Callback):
     """Hands what it is told to the thread that talks with W&B.
 
     The W&B run begins with the first trial, so that a search that cannot begin leaves none.
@@ -85,13 +85,13 @@ class Tracker(Observer):
         self._thread = threading.Thread(target=self._work, name="W&B", daemon=True)
 
     def recorded(self, trial: Trial) -> None:
-        """See Observer."""
+        """See Callback."""
         if self._thread.ident is None:
             self.folder.save(wandb=self.id)
             self._thread.start()
 
     def generation_complete(self, row: dict[str, Any], trials: Sequence[Trial]) -> None:
-        """See Observer."""
+        """See Callback."""
         known = list(trials)
         media = len(known) >= GROWTH * self._shown
         if media:
@@ -106,7 +106,7 @@ class Tracker(Observer):
         self._calls.put(send)
 
     def end(self, result: Any) -> None:
-        """See Observer. Waits until W&B has everything, or patience is at its end."""
+        """See Callback. Waits until W&B has everything, or patience is at its end."""
         if self._thread.ident is None and result.trials:
             self.recorded(result.trials[-1])
         if self._thread.ident is None:
@@ -237,7 +237,7 @@ def generation_values(
     """
     best = incumbent(trials, ranking)
     full = [trial for trial in trials if trial.epochs == epochs]
-    spent = sum(trial.charged for trial in trials if trial.generation == row["step"])
+    spent = sum(trial.cost_epochs for trial in trials if trial.generation == row["step"])
     values = {
         f"average_{ranking.metric}": row["avg_acc"],
         "average_precision": row["avg_prec"],
@@ -256,15 +256,15 @@ def generation_values(
 
 def trial_row(trial: Trial, ranking: Ranking, epochs: int) -> dict[str, Any]:
     """A trial as a row of the table: numbers as they are in the journal."""
-    names = ("trial", "generation", "bracket", "rung", "epochs", "charged", "operator", "status")
+    names = "trial generation bracket rung epochs cost_epochs operator status"
     return {
-        **{name: getattr(trial, name) for name in names},
+        **{name: getattr(trial, name) for name in names.split()},
         "parents": " ".join(map(str, trial.parents)),
         "fully_trained": trial.epochs == epochs,
         "feasible": ranking.feasible(trial),
         **trial.metrics,
         **{f"config.{name}": value for name, value in trial.config.items()},
-        "seconds": trial.observed.get("seconds"),
+        "seconds": trial.meta.get("seconds"),
     }
 
 

@@ -2,8 +2,9 @@
 
     python examples/own_problem.py
 
-A problem is a ConfigSpace space and a target: an object that says what is known of a configuration
-before training (`cheap`), and what a training measures (`evaluate`). See docs/own_problem.md.
+A problem is a ConfigSpace space and a target. The target says what is known of a configuration
+before training (`static_metrics`), and what a training measures (`evaluate`). See
+docs/own_problem.md.
 """
 
 import math
@@ -25,7 +26,7 @@ MATERIALS = {"steel": (79e3, 7.85e-3), "bronze": (45e3, 8.8e-3)}  # MPa, g/mm^3
 class Spring:
     """A spring; to "train" it is to measure its stiffness, more exactly the more epochs."""
 
-    def cheap(self, config):
+    def static_metrics(self, config):
         """Known at once: the outer diameter in mm."""
         return {"width": config["coil"] + config["wire"]}
 
@@ -36,7 +37,8 @@ class Spring:
         weight = math.pi**2 / 4 * density * wire**2 * coil * turns  # g
         stiffness = modulus * wire**4 / (8 * coil**3 * turns)  # N/mm
         error = derive_rng(seed, epochs).normal(0, 0.05 / epochs)
-        return {"weight": weight, "stiffness": stiffness * (1 + error), **self.cheap(config)}
+        measured = {"weight": weight, "stiffness": stiffness * (1 + error)}
+        return {**measured, **self.static_metrics(config)}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import t
 
 from engine.metrics import STATIC
-from engine.telling import chance, counted
+from engine.console import chance, counted
 from reports import charts_networks, thresholds, words
 from reports.evidence import told
 from reports.page import Page, folded, paragraph, side_by_side, table
@@ -82,7 +82,7 @@ def _verdicts(run: Run, best: Trial, test: Mapping[str, Any] | None) -> str:
     verdicts = {one["text"]: one for one in (test or {}).get("constraints") or []}
     lines = []
     for limit in run.ranking.constraints:
-        met, value = limit.miss(best.metrics) <= 0, best.metrics.get(limit.metric)
+        met, value = limit.residual(best.metrics) <= 0, best.metrics.get(limit.metric)
         text = f"{words.limit(str(limit))}: {words.number(value)}"
         on_test = verdicts.get(str(limit))
         if on_test and limit.metric not in STATIC:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.telling import in_words
+from engine.console import in_words
 from reports import halving, words
 from reports.grouping import Question
 from reports.outcomes import failures, time_spent
@@ -130,7 +130,7 @@ def _kinds(question: Question) -> str:
     for label, runs in question.methods.items():
         kinds = [run.kind(one) for run in runs for one in run.lasts]
         full = [one for run in runs for one in run.full]
-        missed = [sum(limit.miss(one.metrics) > 0 for one in full) for limit in limits]
+        missed = [sum(limit.residual(one.metrics) > 0 for one in full) for limit in limits]
         counts = [len(kinds), *map(kinds.count, KINDS), *missed]
         rows.append([label, *(f"{count:,}" for count in counts)])
     columns = ["method", "configurations", "feasible", "miss a limit", "not fully trained"]

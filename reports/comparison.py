@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import telling
+from engine import console
 from engine.candidates import Origin
 from engine.metrics import STATIC
 from reports import classes, thresholds
@@ -53,8 +53,8 @@ class Measured:
     @cached_property
     def known(self) -> dict[str, Any]:
         """All metrics, those known before training included; None for what is not finite."""
-        cheap = {name: self.result[name] for name in STATIC if name in self.result}
-        return without_nan({**self.result["metrics"], **cheap})
+        static_metrics = {name: self.result[name] for name in STATIC if name in self.result}
+        return without_nan({**self.result["metrics"], **static_metrics})
 
 
 def verdict(text: str, measured: Measured) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def table(done: Sequence[Measured]) -> str:
         bounds = [one.intervals.get(name) for name in shown]
         cells = [f"{_number(b[0], 3)}..{_number(b[1], 3)}" if b else "" for b in bounds]
         rows.append(["  95 % interval", "", "", *cells, "", ""])
-    chances = telling.chance(len(first["dataset"]["class_names"]))
+    chances = console.chance(len(first["dataset"]["class_names"]))
     guessed = [_number(chances[name], 3) if name in chances else "" for name in shown]
     rows.append(["chance", "", "", *guessed, "", ""])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -142,7 +142,7 @@ def table(done: Sequence[Measured]) -> str:
 def _verdicts(one: Measured) -> Iterator[str]:
     texts = [limit["text"] for limit in one.result["constraints"]]
     ranking = Ranking.parse("maximize top3", texts)
-    for text, words in zip(texts, telling.verdicts(one.known, ranking), strict=True):
+    for text, words in zip(texts, console.verdicts(one.known, ranking), strict=True):
         yield words + told(verdict(text, one))
     yield from thresholds.words(one.result)
 
@@ -167,7 +167,7 @@ def pairs(done: Sequence[Measured]) -> str:
         "",
         f"Pairs, on the same {images} images: difference of the means over seeds, with p of the "
         "paired permutation",
-        f"test over images, corrected for {telling.counted(len(both), 'pair')} (Holm); below, "
+        f"test over images, corrected for {console.counted(len(both), 'pair')} (Holm); below, "
         "McNemar's test of the two networks",
         "of each seed: b images only the first has right, c only the second.",
     ]

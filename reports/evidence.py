@@ -22,7 +22,7 @@ def evidence(
     images_needed: where it is not, about how many images would take it there, if the value stays
     and the bound comes nearer as 1 / sqrt(images); None beyond MOST, or if the limit is decided.
     """
-    met = value is not None and math.isfinite(value) and limit.miss({limit.metric: value}) <= 0
+    met = value is not None and math.isfinite(value) and limit.residual({limit.metric: value}) <= 0
     found: dict[str, Any] = {"met": met, "side": None, "bound": None, "decided": None}
     found["images_needed"] = None
     if value is None or resamples is None or not np.isfinite(resamples).all():

@@ -28,7 +28,7 @@ from search.trial import Trial
 from search.values import choices
 from utils import InputError, canonical_json, without_nan, write_csv
 
-LINEAGE = ("trial", "generation", "bracket", "rung", "epochs", "charged", "repeat", "operator")
+LINEAGE = ("trial", "generation", "bracket", "rung", "epochs", "cost_epochs", "repeat", "operator")
 
 
 def export_csv(run_folder: Path, path: Path) -> int:
@@ -46,8 +46,8 @@ def export_csv(run_folder: Path, path: Path) -> int:
             "error": trial.error,
             **{f"config.{name}": value for name, value in trial.config.items()},
             **{f"metrics.{name}": value for name, value in trial.metrics.items()},
-            "seconds": trial.observed.get("seconds"),
-            "elapsed": trial.observed.get("elapsed"),
+            "seconds": trial.meta.get("seconds"),
+            "elapsed": trial.meta.get("elapsed"),
         }
         for trial in trials
     ]
@@ -121,9 +121,9 @@ def _frozen(
     """A configuration, with its trials in order of epochs, as one of Optuna's trials."""
     from optuna.trial import TrialState, create_trial
 
-    last, seconds = rungs[-1], [rung.observed.get("seconds", 0.0) for rung in rungs]
+    last, seconds = rungs[-1], [rung.meta.get("seconds", 0.0) for rung in rungs]
     values = [last.metrics.get(name) for name in names]
-    misses = [limit.miss(last.metrics) for limit in constraints]
+    misses = [limit.residual(last.metrics) for limit in constraints]
     state = TrialState.COMPLETE if last.epochs >= epochs else TrialState.PRUNED
     if last.status != "ok" or None in values:
         state = TrialState.FAIL
@@ -143,7 +143,7 @@ def _frozen(
             if (value := rung.metrics.get(names[0])) is not None
         },
     )
-    elapsed = [rung.observed.get("elapsed", 0.0) for rung in rungs]
+    elapsed = [rung.meta.get("elapsed", 0.0) for rung in rungs]
     began = max(0.0, elapsed[0] - seconds[0])
     trial.datetime_start = start + datetime.timedelta(seconds=began)
     trial.datetime_complete = start + datetime.timedelta(seconds=max(elapsed))

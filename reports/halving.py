@@ -59,7 +59,7 @@ def brackets(run: Run) -> list[dict[str, Any]]:
     for s in sorted({one.bracket for one in run.trials if one.bracket > 0}, reverse=True):
         lines = [one for one in run.trials if one.bracket == s]
         children = len({one.trial for one in lines})
-        charged = sum(one.charged for one in lines)
+        charged = sum(one.cost_epochs for one in lines)
         in_full = children * run.settings.epochs
         rows.append({"bracket": s, "children": children, "charged": charged, "in_full": in_full})
     return rows

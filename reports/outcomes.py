@@ -51,9 +51,9 @@ def time_spent(run: Run) -> dict[str, float]:
     fate = {trial.trial: _fate(run, trial) for trial in run.lasts}
     spent = dict.fromkeys(FATES, 0.0)
     for trial in run.trials:
-        seconds = trial.observed.get("seconds") or sum(trial.observed.get("fold_seconds") or [0])
+        seconds = trial.meta.get("seconds") or sum(trial.meta.get("fold_seconds") or [0])
         spent["failed" if trial.status != "ok" else fate[trial.trial]] += float(seconds)
-    workers = len({trial.observed.get("worker") for trial in run.trials}) or 1
+    workers = len({trial.meta.get("worker") for trial in run.trials}) or 1
     spent["waiting"] = max(0.0, run.used_seconds * workers - sum(spent.values()))
     return spent
 

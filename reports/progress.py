@@ -20,10 +20,10 @@ MAX_POINTS = 250  # of an aggregated curve
 def best_so_far(run: Run, axis: str) -> dict[str, Any]:
     """The objective of the best feasible trial trained in full, with the `trials` of its steps."""
     if axis == "seconds":
-        lines, places = run.trials, [one.observed.get("elapsed", 0.0) for one in run.trials]
+        lines, places = run.trials, [one.meta.get("elapsed", 0.0) for one in run.trials]
     else:
         lines = run.ordered
-        places = np.cumsum([one.charged if axis == "epochs" else 1 for one in lines]).tolist()
+        places = np.cumsum([one.cost_epochs if axis == "epochs" else 1 for one in lines]).tolist()
     best, steps = None, []
     for x, trial in zip(places, lines, strict=True):
         better = best is None or run.ranking.key(trial) < run.ranking.key(best)

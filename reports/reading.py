@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.journal import read_trials, used_seconds
-from engine.run import read_record, runs_by_age
+from engine.naming import runs_by_age
+from engine.run import read_record
 from engine.settings import FIELDS, Settings, of_record, resolve
 from search.constraints import Ranking
 from search.generation import baseline, incumbent

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.telling import number_words
+from engine.console import number_words
 from reports.outcomes import point, trade_off
 from reports.reading import Run, read_run
 from search.trial import Trial

@@ -45,7 +45,7 @@ class Constraint:
         exact = short if float(short) == self.bound else repr(self.bound)
         return f"{self.metric} {self.sense} {exact}"
 
-    def miss(self, metrics: Mapping[str, Any]) -> float:
+    def residual(self, metrics: Mapping[str, Any]) -> float:
         """How far the metric is beyond the bound: feasible when <= 0.
 
         Infinite if it is not there or no number.
@@ -57,7 +57,7 @@ class Constraint:
 
     def violation(self, metrics: Mapping[str, Any]) -> float:
         """The miss as a share of the bound, 0 if met."""
-        return max(0.0, self.miss(metrics)) / (abs(self.bound) or 1.0)
+        return max(0.0, self.residual(metrics)) / (abs(self.bound) or 1.0)
 
 
 def total_violation(constraints: Iterable[Constraint], metrics: Mapping[str, Any]) -> float:
@@ -113,7 +113,7 @@ class Ranking:
         violation = total_violation(self.constraints, trial.metrics)
         return violation > 0, violation, -self.sign * value, trial.trial
 
-    def cheap(self, known: Iterable[str]) -> "tuple[Constraint, ...]":
+    def static(self, known: Iterable[str]) -> "tuple[Constraint, ...]":
         """The constraints on metrics that are known before training."""
         names = set(known)
         return tuple(constraint for constraint in self.constraints if constraint.metric in names)

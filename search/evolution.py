@@ -20,13 +20,13 @@ UNREPAIRED_TRIES = 10  # repairs that may fail before the limits count as unreac
 
 
 class LimitsUnreachable(ValueError):
-    """No configuration within the cheap limits was found.
+    """No configuration within the static constraints was found.
 
     `nearest` is the one that violates them least.
     """
 
     def __init__(self, nearest: dict[str, Any]):
-        super().__init__("no configuration is within the cheap limits")
+        super().__init__("no configuration is within the static constraints")
         self.nearest = nearest
 
 
@@ -82,7 +82,7 @@ def draw_child(
     seen: Container[str],
     rng: np.random.Generator,
 ) -> Proposal | None:
-    """The first proposal, fitted to the cheap limits, that is new in this run.
+    """The first proposal, fitted to the static constraints, that is new in this run.
 
     After `TRIES` proposals the structure of the next ones is repaired, too. Where these find
     nothing new, samples of the space do, or what is left of a finite one. None: every

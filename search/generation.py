@@ -45,4 +45,4 @@ def baseline(trials: Sequence[Trial], epochs: int) -> Trial | None:
 
 def total_charged(trials: Sequence[Trial]) -> int:
     """Epochs charged for the trials: per configuration, not per fold."""
-    return sum(trial.charged for trial in trials)
+    return sum(trial.cost_epochs for trial in trials)

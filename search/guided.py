@@ -31,13 +31,13 @@ class GuidedSampler(OffspringSampler):
         self,
         space: Space,
         ranking: Ranking,
-        cheap: Callable[[Config], Mapping[str, Any]],
+        static_metrics: Callable[[Config], Mapping[str, Any]],
         run_seed: int,
         epochs: int,
         default_first: bool = False,
     ):
         """epochs: of a full training."""
-        super().__init__(space, ranking, cheap, run_seed, VARIATION, default_first)
+        super().__init__(space, ranking, static_metrics, run_seed, VARIATION, default_first)
         self.surrogate = Surrogate(Features(space), ranking, self.known.limits, epochs)
         self.model: Model | None = None  # after all trials
         self.fantasy: Model | None = None  # that, and the children drawn so far

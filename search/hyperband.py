@@ -137,10 +137,10 @@ def continuation(
     dropped = [one for one in last.values() if one.status == "ok" and one.epochs < epochs]
     jobs = []
     for one in sorted(dropped, key=lambda trial: (-trial.epochs, key(trial))):
-        charged = epochs - one.epochs
-        if charged <= budget:
-            budget -= charged
-            place = one.trial, generation, 0, 0, epochs, charged
+        cost_epochs = epochs - one.epochs
+        if cost_epochs <= budget:
+            budget -= cost_epochs
+            place = one.trial, generation, 0, 0, epochs, cost_epochs
             jobs.append(Job(*place, one.config, one.parents, one.operator))
     if jobs:
         yield sorted(jobs, key=lambda job: job.trial)
@@ -179,7 +179,7 @@ def successive_halving(
                 bracket=bracket.s,
                 rung=position,
                 epochs=rung.epochs,
-                charged=rung.epochs - done,
+                cost_epochs=rung.epochs - done,
                 config=alive[number].config,
                 parents=alive[number].parents,
                 operator=alive[number].operator,

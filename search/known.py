@@ -9,33 +9,33 @@ from search.constraints import Constraint, Ranking, total_violation
 from search.space import Config, Space
 from utils import InputError, derive_rng
 
-TRIES = 1000  # samples of the space for one of which `cheap` does not raise
+TRIES = 1000  # samples of the space for one of which `static_metrics` does not raise
 
 
 class Known:
-    """By the target's `cheap`; a configuration for which that raises is infeasible.
+    """By the target's `static_metrics`; a configuration for which that raises is infeasible.
 
-    limits: the constraints on metrics that `cheap` reports. refusal: the first reason for which
-    it raised, for display, and the configuration; told: whether it was shown.
+    limits: the constraints on metrics that `static_metrics` reports. refusal: the first reason for
+    which it raised, for display, and the configuration; told: whether it was shown.
     """
 
     def __init__(
         self,
         space: Space,
         ranking: Ranking,
-        cheap: Callable[[Config], Mapping[str, Any]],
+        static_metrics: Callable[[Config], Mapping[str, Any]],
         run_seed: int,
     ):
-        self.cheap, self.refusal, self.told = cheap, "", False
+        self.static_metrics, self.refusal, self.told = static_metrics, "", False
         self.limits: tuple[Constraint, ...] = ()
-        self.limits = ranking.cheap(self._any(space, run_seed))
+        self.limits = ranking.static(self._any(space, run_seed))
 
     def metrics(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """What `cheap` reports; it gets a copy, as it may change what it is given."""
-        return dict(self.cheap(copy.deepcopy(dict(config))))
+        """What `static_metrics` reports; it gets a copy, as it may change what it is given."""
+        return dict(self.static_metrics(copy.deepcopy(dict(config))))
 
     def violation(self, config: Mapping[str, Any]) -> float:
-        """Of the limits that are known before training; infinite if `cheap` raises."""
+        """Of the limits that are known before training; infinite if `static_metrics` raises."""
         try:
             return total_violation(self.limits, self.metrics(config))
         except Exception as error:
@@ -54,7 +54,7 @@ class Known:
         )
 
     def _any(self, space: Space, run_seed: int) -> dict[str, Any]:
-        """The metrics of the default, or of a sample if `cheap` raises there."""
+        """The metrics of the default, or of a sample if `static_metrics` raises there."""
         config, rng = space.default(), derive_rng(run_seed, "known")
         for _ in range(TRIES):
             if self.violation(config) == 0:  # there are no limits yet
@@ -63,4 +63,4 @@ class Known:
         raise self._none_taken()
 
     def _none_taken(self) -> InputError:
-        return InputError(f"no configuration was found for which `cheap` works: {self.refusal}")
+        return InputError(f"`static_metrics` raises for all configurations tried: {self.refusal}")

@@ -27,7 +27,7 @@ class OffspringSampler:
         self,
         space: Space,
         ranking: Ranking,
-        cheap: Callable[[Config], Mapping[str, Any]],
+        static_metrics: Callable[[Config], Mapping[str, Any]],
         run_seed: int,
         variation: Variation,
         default_first: bool = False,
@@ -35,7 +35,7 @@ class OffspringSampler:
         """default_first: child 0 is the space's default configuration, fitted to the limits."""
         self.space, self.ranking, self.run_seed = space, ranking, run_seed
         self.variation, self.default_first = variation, default_first
-        self.known = Known(space, ranking, cheap, run_seed)
+        self.known = Known(space, ranking, static_metrics, run_seed)
         self.seen: set[str] = set()
 
     def learn(self, trials: Sequence[Trial], generation: int) -> None:

@@ -112,10 +112,14 @@ class Surrogate:
     """
 
     def __init__(
-        self, features: Features, ranking: Ranking, cheap: Sequence[Constraint], epochs: int
+        self,
+        features: Features,
+        ranking: Ranking,
+        static: Sequence[Constraint],
+        epochs: int,
     ):
         self.features, self.ranking, self.epochs = features, ranking, epochs
-        self.limits = [limit for limit in ranking.constraints if limit not in cheap]
+        self.limits = [limit for limit in ranking.constraints if limit not in static]
         self.parameters: list[np.ndarray] = []
         self._known = 0  # trials behind the parameters
 
@@ -176,7 +180,7 @@ class Surrogate:
         return np.array(rows, float).reshape(len(trials), 1 + len(self.limits))
 
     def _outcome(self, metrics: Mapping[str, Any]) -> list[float]:
-        misses = [limit.miss(metrics) / (abs(limit.bound) or 1.0) for limit in self.limits]
+        misses = [limit.residual(metrics) / (abs(limit.bound) or 1.0) for limit in self.limits]
         return [-self.ranking.sign * metrics[self.ranking.metric], *misses]
 
 

@@ -12,14 +12,16 @@ from typing import Any
 
 from utils import canonical_json, derive_seed, no_number, without_nan
 
-JOURNAL_VERSION = 1
+JOURNAL_VERSION = 2
+# Names of version 1, whose journals are still read.
+_NAMES_OF_VERSION_1 = {"charged": "cost_epochs", "observed": "meta"}
 STATUSES = ("ok", "failed", "out_of_memory", "timeout", "diverged")
 # The JSON types of a record's entries.
 _KINDS: dict[str, type] = {
     **dict.fromkeys(
-        ("trial", "generation", "bracket", "rung", "epochs", "charged", "repeat"), int
+        ("trial", "generation", "bracket", "rung", "epochs", "cost_epochs", "repeat"), int
     ),
-    **dict.fromkeys(("config", "metrics", "observed"), dict),
+    **dict.fromkeys(("config", "metrics", "meta"), dict),
     **dict.fromkeys(("parents", "folds"), list),
     "operator": str,
 }
@@ -37,7 +39,7 @@ class Job:
     bracket: int  # Hyperband's s; 0 trains in full at once
     rung: int  # position in its bracket, from 0
     epochs: int  # total reached afterwards
-    charged: int  # epochs by which this job goes on from the rung before
+    cost_epochs: int  # epochs by which this job goes on from the rung before
     config: dict[str, Any] = field(hash=False)
     parents: tuple[int, ...] = ()
     operator: str = "sample"  # default, sample, mutate, perturb or recombine
@@ -57,9 +59,8 @@ class Trial(Job):
     error: str | None = None
     metrics: dict[str, float | None] = field(default_factory=dict, hash=False)
     folds: list[dict[str, Any]] = field(default_factory=list, hash=False)
-    observed: dict[str, Any] = field(
-        default_factory=dict, hash=False
-    )  # may differ between identical runs
+    # What may differ between identical runs.
+    meta: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def to_line(self) -> str:
         """One line of the journal, without the line break."""
@@ -67,10 +68,13 @@ class Trial(Job):
 
     @classmethod
     def from_line(cls, line: str) -> "Trial":
-        """Reads `to_line`. ValueError if the line is not a record of this version."""
+        """Reads `to_line`, also of version 1. ValueError if the line is no such record."""
         record = json.loads(line, parse_constant=no_number)
-        if not isinstance(record, dict) or record.pop("v", None) != JOURNAL_VERSION:
-            raise ValueError(f"not a record of version {JOURNAL_VERSION}")
+        version = record.pop("v", None) if isinstance(record, dict) else None
+        if version == 1:
+            record = {_NAMES_OF_VERSION_1.get(name, name): record[name] for name in record}
+        elif version != JOURNAL_VERSION:
+            raise ValueError(f"not a record of version 1 or {JOURNAL_VERSION}")
         if set(record) != {item.name for item in fields(cls)} or record["status"] not in STATUSES:
             raise ValueError("its keys are not those of a trial")
         for name, kind in _KINDS.items():

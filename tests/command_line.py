@@ -59,7 +59,7 @@ def lines_of(run):
 
 def decided(run):
     """The journal without what may differ between identical runs."""
-    return [{k: v for k, v in line.items() if k != "observed"} for line in lines_of(run)]
+    return [{k: v for k, v in line.items() if k != "meta"} for line in lines_of(run)]
 
 
 def read(path):

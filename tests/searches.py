@@ -90,7 +90,7 @@ def assert_resumed(space, settings, folder: Path, after: int, saved: bool) -> li
 
 
 def spent(trials: list[Trial]) -> int:
-    return sum(trial.charged for trial in trials)
+    return sum(trial.cost_epochs for trial in trials)
 
 
 def fate(config: dict) -> str:

@@ -63,15 +63,15 @@ class StubTarget:
     def __init__(
         self,
         act: Callable[[dict[str, Any], int], Mapping[str, Any] | None] = lambda *_: None,
-        cheap: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
+        static_metrics: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
     ):
         self.act = act
-        self._cheap = cheap or _size
+        self._static_metrics = static_metrics or _size
         self.calls: list[tuple[dict[str, Any], int, int, str | None]] = []
         self.begun: list[int] = []  # epochs of the state from which each call went on
 
-    def cheap(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(self._cheap(config))
+    def static_metrics(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(self._static_metrics(config))
 
     def evaluate(
         self, config: Mapping[str, Any], epochs: int, seed: int, state: str | Path | None = None
@@ -90,11 +90,11 @@ class StubTarget:
             "precision": 0.6 * quality + 0.3 * luck,
             "recall": top3 / 3,
             "loss": 3 - 2 * top3,
-            **self.cheap(config),
+            **self.static_metrics(config),
             **changed,
         }
         folds = [{**metrics, "curve": [{"epochs": epochs, "top3": top3}]} for _ in range(2)]
-        return {**metrics, "folds": folds, "observed": {"fold_seconds": [0.0, 0.0]}}
+        return {**metrics, "folds": folds, "meta": {"fold_seconds": [0.0, 0.0]}}
 
     def _go_on(self, key: str, epochs: int, seed: int, state: str | Path | None) -> int:
         if state is None:
@@ -117,7 +117,7 @@ def make_trial(number: int = 0, **changes: Any) -> Trial:
         "bracket": 0,
         "rung": 0,
         "epochs": 50,
-        "charged": 50,
+        "cost_epochs": 50,
         "config": {"x": number},
         "metrics": {"top3": 0.5, "precision": 0.5, "num_params": 1000},
     }
@@ -139,7 +139,7 @@ def on_disk(folder: Path) -> list[Trial]:
 def lines(trials: Sequence[Trial]) -> set[str]:
     """What a journal says, but for what may differ between identical runs."""
     records = [json.loads(trial.to_line()) for trial in trials]
-    found = {json.dumps({**record, "observed": None}) for record in records}
+    found = {json.dumps({**record, "meta": None}) for record in records}
     assert len(found) == len(records)
     return found
 

@@ -25,7 +25,7 @@ TINY += ["--constraints", "num_params <= 2e4", "macs <= 1e5", "precision >= 0.05
 def journal(folder):
     """The trials on disk, without what may differ between identical runs."""
     lines = (folder / "trials.jsonl").read_text().splitlines()
-    return [{**json.loads(line), "observed": None} for line in lines]
+    return [{**json.loads(line), "meta": None} for line in lines]
 
 
 def test_a_peer_searches_and_its_run_folder_is_ours(tmp_path, capsys):
@@ -35,7 +35,7 @@ def test_a_peer_searches_and_its_run_folder_is_ours(tmp_path, capsys):
     folder = tmp_path / "whole"
     run = read_run(folder)
     assert run.method == "one-epoch-first" and run.status == "epoch limit"
-    assert sum(trial.charged for trial in run.trials) <= 16
+    assert sum(trial.cost_epochs for trial in run.trials) <= 16
     assert run.best and run.best.config == read_json(folder / "opt_cfg.json")
     assert run.record["data"]["kind"] == "synthetic" and run.record["winner"]["layers"]
     assert not (folder / "checkpoints").exists(), "no state is left"

@@ -29,7 +29,7 @@ class Pooled(StubTarget):
     """Uses a pool of processes in each training; can be pickled."""
 
     def __init__(self):
-        super().__init__(cheap=dict)
+        super().__init__(static_metrics=dict)
 
     def __reduce__(self):
         return Pooled, ()

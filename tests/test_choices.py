@@ -56,10 +56,10 @@ def test_choices_that_are_no_json_survive_the_journal(tmp_path, one, preset):
     def settings(generations):
         return resolve({**preset, **NOTHING, "max_generations": generations})
 
-    whole = search(space, StubTarget(cheap=nothing_known), settings(3))
-    first = StubTarget(cheap=nothing_known)
+    whole = search(space, StubTarget(static_metrics=nothing_known), settings(3))
+    first = StubTarget(static_metrics=nothing_known)
     search(space, first, settings(1), tmp_path / "run")
-    second = StubTarget(cheap=nothing_known)
+    second = StubTarget(static_metrics=nothing_known)
     result = search(space, second, settings(3), tmp_path / "run")
     assert bare(result.trials) == bare(whole.trials) and result.reason == whole.reason
     assert typed(result.best.config) == typed(whole.best.config)
@@ -92,7 +92,7 @@ def test_each_value_has_one_type_whatever_makes_the_child(seed):
 def test_numbers_that_are_equal_are_one_configuration(preset):
     space = made_of(Categorical("c", [1, 1.5, 2]), Categorical("d", [0.1, 1, 10]))
     given = {**preset, **NOTHING, "max_generations": 12}
-    result = search(space, StubTarget(cheap=nothing_known), resolve(given))
+    result = search(space, StubTarget(static_metrics=nothing_known), resolve(given))
     found = {trial.trial: trial.config for trial in result.trials}
     every = set(itertools.product([1, 1.5, 2], [0.1, 1, 10]))
     assert len(found) <= 9 and len({tuple(one.values()) for one in found.values()}) == len(found)

@@ -38,10 +38,10 @@ def line(problem="p", method="m", seed=0, path=(), full=50):
     return {"problem": problem, "method": method, "seed": seed, "full_epochs": full, "path": path}
 
 
-def trial(number, epochs, top3, precision=1.0, charged=None):
+def trial(number, epochs, top3, precision=1.0, cost_epochs=None):
     metrics = {"top3": top3, "precision": precision}
-    charged = epochs if charged is None else charged
-    return make_trial(number, epochs=epochs, charged=charged, metrics=metrics)
+    cost_epochs = epochs if cost_epochs is None else cost_epochs
+    return make_trial(number, epochs=epochs, cost_epochs=cost_epochs, metrics=metrics)
 
 
 class Tiny(StubTarget):
@@ -52,7 +52,7 @@ class Tiny(StubTarget):
     epochs, min_epochs = 9, 1
 
     def __init__(self):
-        super().__init__(cheap=lambda config: {"x": config["x"]})
+        super().__init__(static_metrics=lambda config: {"x": config["x"]})
         self.space = small_space()
 
 
@@ -65,7 +65,7 @@ def needs(method):
 
 def decided(one):
     """What does not differ between identical runs, as the journal in memory has it."""
-    return replace(one, observed={}, folds=[])
+    return replace(one, meta={}, folds=[])
 
 
 def recorder(limit=100):
@@ -86,7 +86,7 @@ def test_the_regret_of_the_incumbent_by_hand():
         trial(2, 50, 0.8, precision=0.4),  # not feasible
         trial(3, 50, 0.6),  # better as measured, though not in truth
         trial(4, 50, 0.55),
-        trial(5, 50, 0.7, charged=25),  # went on from 25
+        trial(5, 50, 0.7, cost_epochs=25),  # went on from 25
     ]
     path = regret_path(trials, problem)
     assert path == [(53, 0.4), (153, 0.5), (228, 0.1)]
@@ -147,10 +147,10 @@ def test_training_goes_on_and_only_the_difference_is_charged():
     account = recorder()
     first = account.train({"x": 1}, 3)
     again = account.train({"x": 1}, 9)
-    assert (first.trial, first.charged) == (0, 3) and (again.trial, again.charged) == (0, 6)
+    assert [(one.trial, one.cost_epochs) for one in (first, again)] == [(0, 3), (0, 6)]
     assert account.train({"x": 1}, 9) is again and account.spent == 9, "in the journal: free"
     shorter = account.train({"x": 1}, 5)  # a longer training does not go back
-    assert shorter.charged == 5 and account.spent == 14
+    assert shorter.cost_epochs == 5 and account.spent == 14
     assert account.train({"x": 2}, 3).trial == 1
 
 
@@ -165,10 +165,10 @@ def test_the_budget_is_never_exceeded():
 def test_what_costs_nothing_cannot_go_on_for_ever():
     account = recorder()
     for _ in range(FREE_PROPOSALS - 1):
-        assert account.cheap_violation({"x": 6}) == 0.5
-    assert account.cheap_violation({"x": 1}) == 0, "within the limits: not counted"
+        assert account.static_violation({"x": 6}) == 0.5
+    assert account.static_violation({"x": 1}) == 0, "within the limits: not counted"
     with pytest.raises(Stop):
-        account.cheap_violation({"x": 6})
+        account.static_violation({"x": 6})
 
 
 @pytest.mark.parametrize("objective", ["maximize top3", "minimize loss"])
@@ -190,8 +190,8 @@ def test_the_penalty_keeps_the_order_of_the_search(objective):
 def test_our_methods_behind_the_seam(method, tmp_path):
     problem = Tiny()
     trials = baselines.run(method, problem, 3, 90).trials
-    assert 9 <= sum(trial.charged for trial in trials) <= 90
-    assert all(trial.config["x"] <= 4 for trial in trials), "trained within the cheap limits only"
+    assert 9 <= sum(trial.cost_epochs for trial in trials) <= 90
+    assert all(trial.config["x"] <= 4 for trial in trials), "within the static constraints only"
     assert any(trial.epochs == 9 for trial in trials)
     again = baselines.run(method, Tiny(), 3, 90, tmp_path / "run").trials
     assert [one.key for one in again] == [one.key for one in trials]
@@ -216,14 +216,14 @@ def test_peers_behind_the_seam(method, name):
     needs(method)
     problem = by_name(name)
     trials = baselines.run(method, problem, 3, 8 * problem.epochs).trials
-    assert 0 < sum(trial.charged for trial in trials) <= 8 * problem.epochs
-    limits = problem.ranking.cheap(problem.cheap(problem.space.default()))
+    assert 0 < sum(trial.cost_epochs for trial in trials) <= 8 * problem.epochs
+    limits = problem.ranking.static(problem.static_metrics(problem.space.default()))
     longest: dict[str, int] = {}
     for one in trials:
         assert problem.space.adopt(one.config) == (one.config, []), "a legal configuration"
-        assert all(limit.violation(problem.cheap(one.config)) == 0 for limit in limits)
+        assert all(limit.violation(problem.static_metrics(one.config)) == 0 for limit in limits)
         key = canonical(one.config)
-        assert one.charged in (one.epochs, one.epochs - longest.get(key, 0))
+        assert one.cost_epochs in (one.epochs, one.epochs - longest.get(key, 0))
         longest[key] = max(one.epochs, longest.get(key, 0))
 
 

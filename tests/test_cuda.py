@@ -41,7 +41,7 @@ def worker_memory(target):
     target.evaluate(CONFIG, 1, 4)
     free, total = torch.cuda.mem_get_info(0)
     share = torch.cuda.get_per_process_memory_fraction(0)
-    return {"share": share, "free": free, "total": total, "status": "ok", "observed": {}}
+    return {"share": share, "free": free, "total": total, "status": "ok", "meta": {}}
 
 
 def test_workers_have_shares_and_more_than_one_fits():

@@ -173,7 +173,7 @@ def test_other_errors_stay_what_they_are():
 
 
 @pytest.mark.parametrize(
-    ("kind", "arithmetic", "expected"),
+    ("kind", "dtype", "expected"),
     [
         ("cpu", "float32", torch.channels_last),
         ("cpu", "bfloat16", torch.channels_last),
@@ -182,8 +182,8 @@ def test_other_errors_stay_what_they_are():
         ("cuda", "bfloat16", torch.channels_last),
     ],
 )
-def test_float32_on_a_gpu_is_not_channels_last(kind, arithmetic, expected):
-    assert layout(torch.device(kind), arithmetic) == expected
+def test_float32_on_a_gpu_is_not_channels_last(kind, dtype, expected):
+    assert layout(torch.device(kind), dtype) == expected
 
 
 def test_the_layout_changes_how_it_is_computed_and_nothing_else(monkeypatch, after_three):
@@ -400,7 +400,7 @@ def test_workers_get_their_gpu_before_they_begin(stub_gpus):
 def surroundings(target):
     """Runs in a worker."""
     seen = {"gpu": os.environ["CUDA_VISIBLE_DEVICES"], "share": os.environ[MEMORY_SHARE]}
-    return {**seen, "status": "ok", "observed": {}}
+    return {**seen, "status": "ok", "meta": {}}
 
 
 # ------------------------------------------------------------------------------ on a cluster

@@ -1,4 +1,4 @@
-"""Tournaments, proposals, survival, and the drawing of children within cheap limits."""
+"""Tournaments, proposals, survival, and the drawing of children within static constraints."""
 
 import numpy as np
 import pytest
@@ -34,11 +34,11 @@ def make_population(space, count: int = 6) -> list:
 
 
 def make_sampler(
-    space, limits=("num_params <= 1e6",), seed=1, cheap=None, **variation
+    space, limits=("num_params <= 1e6",), seed=1, static_metrics=None, **variation
 ) -> OffspringSampler:
-    cheap = cheap or (lambda config: {"num_params": num_params(config)})
+    static_metrics = static_metrics or (lambda config: {"num_params": num_params(config)})
     ranking = Ranking.parse("maximize top3", limits)
-    return OffspringSampler(space, ranking, cheap, seed, Variation(**variation))
+    return OffspringSampler(space, ranking, static_metrics, seed, Variation(**variation))
 
 
 def offspring(space, population, seed, *options):
@@ -199,7 +199,7 @@ def test_limits_that_chance_does_not_meet_are_met_by_repair(space):
     rate=st.floats(0, 1),
     size=st.integers(1, 3),
 )
-def test_children_keep_any_cheap_limit_and_are_new(space, seed, bound, rate, size):
+def test_children_keep_any_static_constraint_and_are_new(space, seed, bound, rate, size):
     sampler = make_sampler(
         space, [f"num_params <= {bound}"], seed, tournament_size=size, mutation_rate=rate
     )
@@ -230,7 +230,7 @@ def test_a_limit_on_what_only_training_tells_does_not_hinder_children(space):
 
 def test_a_small_space_is_drawn_to_its_end_and_no_further():
     sampler = make_sampler(
-        small_space(6), ["size <= 4"], cheap=lambda config: {"size": config["x"]}
+        small_space(6), ["size <= 4"], static_metrics=lambda config: {"size": config["x"]}
     )
     children = sampler.draw([], 10)
     assert sorted(child.config["x"] for child in children) == [1, 2, 3, 4]
@@ -250,7 +250,7 @@ def test_limits_that_were_met_once_are_not_out_of_reach():
     space = Space(ConfigurationSpace({"x": (1, 200)}))
     drawn = []
     for seed in range(6):
-        sampler = make_sampler(space, ["off <= 0"], seed, cheap=lambda c: {"off": c["x"] != 37})
+        sampler = make_sampler(space, ["off <= 0"], seed, lambda c: {"off": c["x"] != 37})
         try:
             drawn.append(sampler.draw([], 1))
         except InputError:
@@ -262,7 +262,7 @@ def test_limits_that_were_met_once_are_not_out_of_reach():
 def test_children_of_a_rich_space_are_legal():
     space = rich_space()
     sampler = make_sampler(
-        space, ["width <= 100"], cheap=lambda config: {"width": config["width"]}
+        space, ["width <= 100"], static_metrics=lambda config: {"width": config["width"]}
     )
     children = sampler.draw([], 8)
     population = [make_trial(child.trial, config=child.config) for child in children]

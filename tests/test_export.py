@@ -161,7 +161,7 @@ def test_every_line_is_a_row_of_the_table(run, tmp_path):
             cells = {k: v for k, v in row.items() if k.startswith(f"{group}.") and v != ""}
             expected = {f"{group}.{k}": str(v) for k, v in values.items() if v is not None}
             assert cells == expected
-        assert float(row["elapsed"]) == line.observed["elapsed"]
+        assert float(row["elapsed"]) == line.meta["elapsed"]
 
 
 @pytest.mark.parametrize("kind", ["optuna", "csv"])

@@ -12,7 +12,7 @@ from benchmarks.gpu_promises import PROMISES, REHEARSAL
 
 ROOT = Path(__file__).resolve().parent.parent
 # Less than a rehearsal: each process takes seconds to start.
-SMALL = REHEARSAL._replace(workers=(1,), arithmetic=("float32",))
+SMALL = REHEARSAL._replace(workers=(1,), dtype=("float32",))
 TINY = gpu_rates.Sizes(0.0, (1, 2), 64, ("small", "modern"))
 
 
@@ -111,7 +111,7 @@ for name in ("schedulefree", "safetensors", "psutil", "PIL", "tqdm", "torchvisio
 for name in ("wandb", "matplotlib", "sklearn", "threadpoolctl", "shtab", "distributed"):
     sys.modules[name] = None
 from benchmarks import gpu_promises
-scale = gpu_promises.REHEARSAL._replace(networks=("residual",), arithmetic=("float32",))
+scale = gpu_promises.REHEARSAL._replace(networks=("residual",), dtype=("float32",))
 assert gpu_promises.optimizer_here() == "adamw"
 print(gpu_promises.one_journal(scale._replace(workers=())))
 print(gpu_promises.same_twice(scale))

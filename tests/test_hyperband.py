@@ -188,7 +188,7 @@ def test_halving_promotes_the_best():
 
 def test_jobs_carry_their_child_and_what_they_cost():
     rungs = drive(hyperband_brackets(50, 3, 2)[0], children_of(16))
-    assert [(jobs[0].epochs, jobs[0].charged) for jobs in rungs] == [
+    assert [(jobs[0].epochs, jobs[0].cost_epochs) for jobs in rungs] == [
         (3, 3),
         (6, 3),
         (12, 6),
@@ -229,8 +229,8 @@ def test_charged_epochs_add_up_and_keep_the_limit(brackets, left, seed):
         children = children_of(bracket.rungs[0].size, first)
         for jobs in drive(bracket, children, key=lambda t: derive_seed(seed, t.trial, t.epochs)):
             for job in jobs:
-                spent += job.charged
-                reached[job.trial] = reached.get(job.trial, 0) + job.charged
+                spent += job.cost_epochs
+                reached[job.trial] = reached.get(job.trial, 0) + job.cost_epochs
                 assert reached[job.trial] == job.epochs
     planned = sum(epochs for *_, epochs in charges(brackets))
     assert spent <= min(left, planned)

@@ -36,12 +36,34 @@ def space() -> Space:
 class Own:
     """A loss out of the configuration's hash, better with epochs; can be pickled."""
 
-    def cheap(self, config):
+    def static_metrics(self, config):
         return {"size": config["width"]}
 
     def evaluate(self, config, epochs, seed, state=None):
         loss = derive_seed("loss", canonical(config)) / 2**63 + 1 / epochs
-        return {"loss": loss, **self.cheap(config)}
+        return {"loss": loss, **self.static_metrics(config)}
+
+
+def loss_of(config, epochs, seed):
+    return Own().evaluate(config, epochs, seed)
+
+
+def test_a_plain_function_is_a_target():
+    by_function = search(space(), loss_of, settings())
+    in_processes = search(space(), loss_of, settings(workers="2"))
+    by_object = search(space(), Own(), settings(constraints=["size <= 64"]))
+    best = [result.best.config for result in (by_function, in_processes, by_object)]
+    assert best[0] == best[1] == best[2]
+
+
+def test_what_is_no_target_is_refused():
+    class Former:
+        cheap = evaluate = loss_of
+
+    with pytest.raises(InputError, match=r"no method `static_metrics.*`cheap` is called so now"):
+        search(space(), Former(), settings())
+    with pytest.raises(InputError, match="3 is no target; allowed is a function or an object"):
+        search(space(), 3, settings())
 
 
 # ------------------------------------------------------------------------- what a target may do
@@ -50,7 +72,7 @@ class Own:
 class Careless(Own):
     """Changes every dictionary that it is given."""
 
-    def cheap(self, config):
+    def static_metrics(self, config):
         config["shape"].append(config.pop("lr"))
         return {"size": config.pop("width")}
 
@@ -91,38 +113,40 @@ def test_a_target_may_change_what_it_is_given(tmp_path, preset):
 class Picky(Own):
     """Knows only networks of an odd width."""
 
-    def cheap(self, config):
+    def static_metrics(self, config):
         if config["width"] % 2 == 0:
             raise ValueError(f"width {config['width']} is even")
-        return super().cheap(config)
+        return super().static_metrics(config)
 
 
 @by_preset
 @pytest.mark.parametrize("limits", [[], ["size <= 40"]])
-def test_a_configuration_for_which_cheap_raises_is_infeasible(preset, limits, caplog):
+def test_a_configuration_for_which_static_metrics_raises_is_infeasible(preset, limits, caplog):
     result = search(space(), Picky(), settings(**preset, constraints=limits))
     assert result.reason == "generation limit" and result.feasible
     assert all(trial.config["width"] % 2 == 1 for trial in result.trials)
     assert not limits or max(trial.config["width"] for trial in result.trials) <= 40
-    told = [record.message for record in caplog.records if "`cheap` raises" in record.message]
+    told = [
+        record.message for record in caplog.records if "`static_metrics` raises" in record.message
+    ]
     assert len(told) == 1 and "ValueError: width" in told[0] and "is even" in told[0]
 
 
-def test_cheap_that_always_raises_is_told_with_its_reason():
+def test_static_metrics_that_always_raises_is_told_with_its_reason():
     class Broken(Own):
-        def cheap(self, config):
+        def static_metrics(self, config):
             raise KeyError("depth")
 
-    with pytest.raises(InputError, match="for which `cheap` works: KeyError: 'depth', for"):
+    with pytest.raises(InputError, match="raises for all .* tried: KeyError: 'depth', for"):
         search(space(), Broken(), settings())
 
 
 def test_the_rest_of_the_space_may_raise_where_the_limits_are_broken():
     class Torn(Own):
-        def cheap(self, config):
+        def static_metrics(self, config):
             if config["width"] < 60:
                 raise ValueError("too narrow")
-            return super().cheap(config)
+            return super().static_metrics(config)
 
     with pytest.raises(InputError, match="meets size <= 3; the nearest found has size 60"):
         search(space(), Torn(), settings(constraints=["size <= 3"]))

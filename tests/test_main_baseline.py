@@ -8,7 +8,7 @@ from stubs import StubTarget
 
 import main
 import optimizer
-from engine import telling
+from engine import console
 from engine.planning import epoch_limit, plan
 from engine.settings import Settings, resolve
 from search.constraints import Ranking
@@ -118,7 +118,7 @@ def test_any_method_can_begin_with_the_default(space, sampler):
     expected = fit(
         space,
         space.default(),
-        lambda config: limit.violation(target.cheap(config)),
+        lambda config: limit.violation(target.static_metrics(config)),
         # Its generator is that of child 0.
         derive_rng(settings.seed, "child", 0),
     )
@@ -128,14 +128,14 @@ def test_any_method_can_begin_with_the_default(space, sampler):
 
 def test_a_winner_that_is_no_better_than_chance_is_called_that():
     def words(top1):
-        record = dict(trial=0, generation=0, bracket=0, rung=0, epochs=1, charged=1, config={})
+        record = dict(trial=0, generation=0, bracket=0, rung=0, epochs=1, cost_epochs=1, config={})
         best = Trial(**record, metrics={"top1": top1})
-        return telling.beside_chance(best, Ranking.parse("maximize top1"), telling.chance(4))
+        return console.beside_chance(best, Ranking.parse("maximize top1"), console.chance(4))
 
     assert words(0.26) == [] and "no better than chance" in words(0.25)[0]
-    assert telling.chance(2)["top3"] == 1.0
+    assert console.chance(2)["top3"] == 1.0
 
 
 def test_a_search_that_finds_nothing_better_says_so():
     result = SimpleNamespace(best=SimpleNamespace(trial=0), baseline=SimpleNamespace(trial=0))
-    assert "nothing better" in telling.beside_baseline(result, Ranking.parse("maximize top1"))[0]
+    assert "nothing better" in console.beside_baseline(result, Ranking.parse("maximize top1"))[0]

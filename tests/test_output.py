@@ -15,7 +15,7 @@ LOGS = """
 import logging
 from engine.progress import progress
 from engine.settings import resolve
-from engine.telling import set_up_logging
+from engine.console import set_up_logging
 def work():
     progress(resolve({}))
     set_up_logging("INFO")

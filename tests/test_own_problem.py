@@ -40,14 +40,14 @@ class Any:
     def __init__(self, knows_size=True):
         self.knows_size = knows_size
 
-    def cheap(self, config):
+    def static_metrics(self, config):
         size = {"size": derive_seed("size", canonical(config)) / 2**63}
         return size if self.knows_size else {}
 
     def evaluate(self, config, epochs, seed, state=None):
         quality = derive_seed("quality", canonical(config)) / 2**63
         score = quality * epochs / (epochs + 5)
-        known = Any().cheap(config)
+        known = Any().static_metrics(config)
         return {"score": score, "loss": 1 - score, "recall": 1 - quality / 2, **known}
 
 
@@ -141,7 +141,7 @@ def test_budgets_of_any_size(low, full, eta, sampler, hyperband):
     given |= {"min_epochs": low, "epochs": full, "max_total_epochs": 30 * full}
     result = search(rich_space(), Any(), settings(**given, max_generations=None))
     assert result.reason == "epoch limit"
-    assert sum(trial.charged for trial in result.trials) <= 30 * full
+    assert sum(trial.cost_epochs for trial in result.trials) <= 30 * full
     levels = budget_levels(full, low, eta) if hyperband else [full]
     assert {trial.epochs for trial in result.trials} == set(levels)
     assert result.best is not None and result.best.epochs == full

@@ -96,7 +96,7 @@ def test_an_evaluation_is_a_pure_function(name, drawn):
             one = problem.evaluate(config, epochs, 7)
             assert one == other.evaluate(config, epochs, 7) == problem.evaluate(config, epochs, 7)
             assert all(math.isfinite(value) for value in one.values())
-            assert set(problem.cheap(config)) <= set(one)
+            assert set(problem.static_metrics(config)) <= set(one)
 
 
 @each_problem
@@ -156,7 +156,7 @@ def test_feasibility_comes_late_in_late(drawn):
 @pytest.mark.parametrize("name", ["widths", "network"])
 def test_costs_differ_a_hundredfold(name, drawn):
     problem, configs = drawn(name)
-    macs = [problem.cheap(config)["macs"] for config in configs]
+    macs = [problem.static_metrics(config)["macs"] for config in configs]
     low, high = np.percentile(macs, [5, 95])
     assert high / low > 100
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from stubs import StubTarget, lines, make_trial, small_space
 
-from engine.observers import Observer
+from engine.callbacks import Callback
 from engine.planning import epoch_limit
 from engine.progress import Progress
 from engine.settings import resolve
@@ -25,16 +25,16 @@ TINY = {"workers": "0", "pop_size": 4, "epochs": 4, "min_epochs": 1, "max_genera
 GIVEN = '{"max_generations": 1, "pause": 0.05, "wandb": "disabled"}'
 
 
-def watched(caplog, *observers, **changes):
+def watched(caplog, *callbacks, **changes):
     settings = resolve({**TINY, **changes})
     caplog.set_level(settings.verbosity, "nas")
     logging.getLogger("nas").propagate = True
-    result = search(small_space(100), target(), settings, None, [Progress(settings), *observers])
+    result = search(small_space(100), target(), settings, None, [Progress(settings), *callbacks])
     return result, settings.ranking(), caplog.messages
 
 
 def target():
-    return StubTarget(cheap=lambda config: {"num_params": 1000 * config["x"]})
+    return StubTarget(static_metrics=lambda config: {"num_params": 1000 * config["x"]})
 
 
 def test_a_line_a_rung_with_all_facts(caplog):
@@ -47,7 +47,7 @@ def test_a_line_a_rung_with_all_facts(caplog):
     full = [trial for trial in result.trials if trial.epochs == 4]
     feasible = [trial for trial in full if ranking.feasible(trial)]
     assert result.feasible and 0 < len(feasible) < len(full)
-    spent, best = sum(trial.charged for trial in result.trials), result.best
+    spent, best = sum(trial.cost_epochs for trial in result.trials), result.best
     share = f"{len(feasible)} of {len(full)} fully trained ({len(feasible) / len(full):.0%})"
     for words in (
         f"; epochs {spent} of {spent}, ",
@@ -93,7 +93,7 @@ def test_the_reasons_name_failures_and_the_limit_on_epochs():
 def test_the_epochs_that_end_a_search_are_known(changes):
     settings = resolve({**TINY, **changes})
     result = search(small_space(100), target(), settings)
-    spent = sum(trial.charged for trial in result.trials)
+    spent = sum(trial.cost_epochs for trial in result.trials)
     assert 0 <= epoch_limit(settings) - spent < 4  # a job that would exceed the limit is not begun
     assert epoch_limit(resolve({**TINY, **changes, "max_generations": None})) in (None, 30)
 
@@ -103,21 +103,21 @@ def test_the_estimate_is_the_first_limit_to_be_reached():
     assert progress.seconds_left() is None
     progress.begin([], 100)
     progress.clock.started -= 10
-    progress.recorded(make_trial(charged=25))
+    progress.recorded(make_trial(cost_epochs=25))
     assert progress.rate() == pytest.approx(2.5, rel=0.01)
     assert progress.seconds_left() == pytest.approx(30, rel=0.01)
     progress.epoch_limit = 10**6
     assert progress.seconds_left() == pytest.approx(990, rel=0.01)
 
 
-class Raising(Observer):
+class Raising(Callback):
     """Raises in one event, and notes what it is told."""
 
     name = "the raising one"
 
     def __init__(self, event):
         self.told = []
-        for name in dir(Observer):
+        for name in dir(Callback):
             if not name.startswith("_") and name != "name":
                 setattr(self, name, self.listener(name, name == event))
 
@@ -130,7 +130,7 @@ class Raising(Observer):
         return listen
 
 
-EVENTS = [name for name in dir(Observer) if not name.startswith("_") and name != "name"]
+EVENTS = [name for name in dir(Callback) if not name.startswith("_") and name != "name"]
 
 
 @pytest.mark.parametrize("event", EVENTS)

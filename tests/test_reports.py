@@ -41,7 +41,7 @@ class Curved(StubTarget):
         shifted = {**fold, "top3": fold["top3"] + 0.02}
         seen = {"fold_seconds": [1.0, 2.0]}
         return {**measured, "folds": [{**fold, "curve": curve}, {**shifted, "curve": curve}]} | {
-            "observed": seen
+            "meta": seen
         }
 
 
@@ -72,8 +72,8 @@ def run_of(*trials, name="by hand", **changes):
 def trial(number, top3, precision=0.5, epochs=4, elapsed=0.0, macs=None, **changes):
     metrics = {"top3": top3, "precision": precision, "num_params": 1000 + number}
     metrics |= {"macs": macs} if macs is not None else {}
-    values = {"epochs": epochs, "charged": epochs, "metrics": metrics}
-    return make_trial(number, **{**values, "observed": {"elapsed": elapsed}, **changes})
+    values = {"epochs": epochs, "cost_epochs": epochs, "metrics": metrics}
+    return make_trial(number, **{**values, "meta": {"elapsed": elapsed}, **changes})
 
 
 # Reading
@@ -261,11 +261,11 @@ def test_only_what_was_trained_in_full_is_on_the_front():
 
 def test_shares_failures_and_time():
     run = run_of(
-        trial(0, 0.5, elapsed=2.0, observed={"seconds": 1.0, "worker": 0, "elapsed": 2.0}),
-        trial(1, 0.5, 0.1, generation=1, observed={"fold_seconds": [1.0, 1.5], "worker": 1}),
-        trial(2, 0.5, epochs=2, generation=1, observed={"seconds": 3.0, "worker": 0}),
-        trial(3, None, status="timeout", error="over 10 s", observed={"seconds": 0.5}),
-        trial(4, None, status="timeout", error="over 2.5 s", observed={"elapsed": 7.0}),
+        trial(0, 0.5, elapsed=2.0, meta={"seconds": 1.0, "worker": 0, "elapsed": 2.0}),
+        trial(1, 0.5, 0.1, generation=1, meta={"fold_seconds": [1.0, 1.5], "worker": 1}),
+        trial(2, 0.5, epochs=2, generation=1, meta={"seconds": 3.0, "worker": 0}),
+        trial(3, None, status="timeout", error="over 10 s", meta={"seconds": 0.5}),
+        trial(4, None, status="timeout", error="over 2.5 s", meta={"elapsed": 7.0}),
     )
     shares = outcomes.shares(run)
     assert [shares[kind] for kind in ("feasible", "infeasible", "partial", "failed")] == [
@@ -358,12 +358,12 @@ def test_an_imagined_bracket_sees_what_a_real_one_measures(space, tmp_path):
 def test_what_a_bracket_saved():
     lines = [
         *(trial(i, 0.1 * i, epochs=1, bracket=2, generation=1) for i in range(4)),
-        trial(3, 0.4, epochs=2, bracket=2, rung=1, generation=1, charged=1),
-        trial(2, 0.5, epochs=2, bracket=2, rung=1, generation=1, charged=1),
-        trial(2, 0.6, epochs=4, bracket=2, rung=2, generation=1, charged=2),
+        trial(3, 0.4, epochs=2, bracket=2, rung=1, generation=1, cost_epochs=1),
+        trial(2, 0.5, epochs=2, bracket=2, rung=1, generation=1, cost_epochs=1),
+        trial(2, 0.6, epochs=4, bracket=2, rung=2, generation=1, cost_epochs=2),
     ]
     (row,) = halving.brackets_as_run(run_of(*lines))
-    assert (row["children"], row["charged"], row["in_full"], row["saved"]) == (4, 8, 16, 0.5)
+    assert (row["children"], row["cost_epochs"], row["in_full"], row["saved"]) == (4, 8, 16, 0.5)
     assert row["first"] == 0 and row["places"] == (2, 4)  # it was second of four at one epoch
     curves = halving.bracket_curves(run_of(*lines))
     assert curves[2][2] == {"trial": 2, "kind": "feasible", "x": [1, 2, 4], "y": [0.2, 0.5, 0.6]}

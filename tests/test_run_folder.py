@@ -1,5 +1,6 @@
 """The folder of a run: who may have it open, its name, what is written to it and read back."""
 
+import contextlib
 import csv
 import json
 import os
@@ -12,11 +13,11 @@ from pathlib import Path
 import pytest
 from stubs import make_trial, write_journal
 
-from engine import run
 from engine.history import History
 from engine.journal import Journal
+from engine.naming import run_name
 from engine.resuming import data_place, resumed
-from engine.run import RunFolder, run_name
+from engine.run import RunFolder
 from engine.settings import Settings, resolve
 from optimizer import main
 from search.constraints import Ranking
@@ -25,7 +26,7 @@ from utils import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 RANKING = Ranking.parse("maximize top3", ["num_params <= 2000", "precision >= 0.4"])
-TRIALS = [make_trial(i, epochs=epochs, charged=3) for i in range(3) for epochs in (3, 6)]
+TRIALS = [make_trial(i, epochs=epochs, cost_epochs=3) for i in range(3) for epochs in (3, 6)]
 
 
 def open_in_another_process(path: Path) -> subprocess.CompletedProcess:
@@ -93,7 +94,7 @@ def test_a_name_that_cannot_name_a_folder_is_refused(tmp_path, name):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("name", ["last", "run.json", "opt_cfg.json"])
+@pytest.mark.parametrize("name", ["last", "latest", "run.json", "opt_cfg.json"])
 def test_a_name_with_a_meaning_in_the_folder_of_runs_is_refused(tmp_path, name):
     with pytest.raises(InputError, match="cannot name a folder"):
         RunFolder.create(settings_in(tmp_path, run_name=name))
@@ -107,26 +108,36 @@ def test_a_name_that_is_taken_is_refused_and_names_resume(tmp_path):
         RunFolder.create(settings_in(tmp_path, run_name="mine"))
 
 
-def test_runs_of_the_same_second_have_names_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(time, "strftime", lambda *_: "2026_11_24-04_36_25")
+def test_runs_of_the_same_minute_have_names_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda *_: "2026-11-29_0436")
     names = []
     for _ in range(3):
         folder = RunFolder.create(settings_in(tmp_path))
         names.append(folder.path.name)
         folder.close()
-    assert len(set(names)) == 3
-    assert names[0] == (
-        "popSize_50_numChildren_10_hyperband_True_minPrecision_0.39_maxModelSize_20000000_"
-        "seed_123_date_2026_11_24-04_36_25"
-    )
+    usual = "ea-hb_p0.39_s2e7_seed123_2026-11-29_0436"
+    assert names == [usual, f"{usual}_2", f"{usual}_3"]
 
 
 def test_the_name_of_a_run_tells_its_limits(monkeypatch):
-    monkeypatch.setattr(run.time, "strftime", lambda *_: "now")
+    monkeypatch.setattr(time, "strftime", lambda *_: "now")
     name = run_name(resolve({"constraints": ["loss <= 1"], "sampler": "random"}))
-    assert name == "sampler_random_popSize_50_numChildren_10_hyperband_True_seed_123_date_now"
+    assert name == "hb_seed123_now"
     per_batch = resolve({"precision": "per_batch", "constraint_max_model_size": 1.5e6})
-    assert "minPrecision_0.39_maxModelSize_1500000_" in run_name(per_batch)
+    assert run_name(per_batch) == "ea-hb_p0.39_s1.5e6_seed123_now"
+    guided = resolve({"sampler": "guided", "hyperband": False, "constraint_max_model_size": 12345})
+    assert run_name(guided) == "guided-ea_p0.39_s12345_seed123_now"
+    assert run_name(resolve({}), "dehb") == "dehb_p0.39_s2e7_seed123_now"
+
+
+def test_the_latest_run_has_a_link(tmp_path):
+    runs = tmp_path / "runs"
+    for name in ("first", "second"):
+        with contextlib.closing(RunFolder.create(settings_in(tmp_path, run_name=name))) as folder:
+            folder.begin_session(Settings(), {}, must_match=False)
+        assert (runs / "latest").resolve() == (runs / name).resolve()
+    folder.remove_if_empty()
+    assert not (runs / "latest").is_symlink(), "a link to nothing"
 
 
 def make_runs(tmp_path) -> Path:
@@ -230,9 +241,9 @@ def test_population_csv_has_a_row_a_generation(tmp_path):
     ]
     limits = tuple(map(str, RANKING.constraints))
     history = History(Journal(), folder, Settings(constraints=limits))
-    history.add(population, [*population, make_trial(3, charged=7)], 0)
-    history.add(population, [make_trial(4, charged=3, observed={"elapsed": 2.5})], 1)
-    history.add([], [make_trial(5, charged=0, observed={"elapsed": 1.5})], 2)
+    history.add(population, [*population, make_trial(3, cost_epochs=7)], 0)
+    history.add(population, [make_trial(4, cost_epochs=3, meta={"elapsed": 2.5})], 1)
+    history.add([], [make_trial(5, cost_epochs=0, meta={"elapsed": 1.5})], 2)
     read = list(csv.DictReader(folder.population_csv.open()))
     assert list(read[0]) == (
         ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time", "epochs"]

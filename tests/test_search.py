@@ -18,8 +18,8 @@ from stubs import (
     small_space,
 )
 
+from engine.callbacks import Callback
 from engine.dispatch import WATCHED_JOBS
-from engine.observers import Observer
 from engine.planning import plan
 from engine.run import RunFolder
 from engine.settings import resolve
@@ -93,7 +93,7 @@ def test_a_seed_decides_everything(space, sampler, hyperband, tmp_path):
 
 
 def test_a_rich_space_is_searched_too():
-    target = StubTarget(cheap=lambda config: {"num_params": config["width"]})
+    target = StubTarget(static_metrics=lambda config: {"num_params": config["width"]})
     result = search(rich_space(), target, small(constraints=["num_params <= 500"]))
     assert result.reason == "generation limit" and result.best.metrics["num_params"] <= 500
 
@@ -119,7 +119,7 @@ def test_states_serve_brackets_with_several_rungs_and_are_gone_in_the_end(space,
     ):
         assert (trial.config, trial.epochs) == (config, epochs)
         assert (state is not None) == (trial.bracket > 0)
-        assert begun == (trial.epochs - trial.charged if trial.bracket else 0)
+        assert begun == (trial.epochs - trial.cost_epochs if trial.bracket else 0)
     assert 0 < max(left) <= 4
 
 
@@ -233,7 +233,7 @@ def test_no_time_is_no_training(space):
 
 @each_method
 def test_a_small_space_is_searched_to_its_end(sampler, hyperband, tmp_path):
-    target = StubTarget(cheap=lambda config: {"size": config["x"]})
+    target = StubTarget(static_metrics=lambda config: {"size": config["x"]})
     settings = small(sampler=sampler, hyperband=hyperband, constraints=["size <= 6"])
     settings = resolve(
         {**SMALL, "max_generations": 9, "constraints": ["size <= 6"]},
@@ -360,7 +360,7 @@ def test_the_stub_counts_parameters_as_the_default_network_has_them(space):
 
 
 def test_folds_that_are_on_disk_do_not_fill_the_memory(space, tmp_path):
-    class Memory(Observer):
+    class Memory(Callback):
         def generation_complete(self, row, trials):
             assert trials and not any(trial.folds for trial in trials)
             counts.append(len(trials))

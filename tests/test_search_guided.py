@@ -12,7 +12,7 @@ from stubs import (
     small_space,
 )
 
-from engine.observers import Observer
+from engine.callbacks import Callback
 from engine.settings import resolve
 from optimizer import search
 from search.trial import canonical
@@ -54,11 +54,11 @@ def test_a_generation_of_the_guided_search_is_one_bracket(space):
     )
     told = []
 
-    class Told(Observer):
+    class Told(Callback):
         def begin(self, trials, epochs):
             told.append(epochs)
 
-    search(space, StubTarget(), small(**GUIDED), observers=[Told()])
+    search(space, StubTarget(), small(**GUIDED), callbacks=[Told()])
     assert told == [spent(result.trials)], "the epochs of all generations are known before"
 
 
@@ -117,7 +117,8 @@ def test_the_guided_search_on_a_rich_space_with_failures(tmp_path, after):
     class Unlucky(Interrupted):
         def __init__(self, after):
             super().__init__(after)
-            self.act, self._cheap = unlucky, lambda config: {"num_params": config["width"]}
+            self.act = unlucky
+            self._static_metrics = lambda config: {"num_params": config["width"]}
 
     settings = small(**GUIDED, constraints=["num_params <= 500", "precision >= 0.3"])
     whole = search(rich_space(), Unlucky(1000), settings)
@@ -132,7 +133,7 @@ def test_the_guided_search_on_a_rich_space_with_failures(tmp_path, after):
 
 def test_the_guided_search_ends_where_nothing_new_is_left():
     result = search(
-        small_space(9), StubTarget(cheap=lambda _: {}), small(**GUIDED, constraints=[])
+        small_space(9), StubTarget(static_metrics=lambda _: {}), small(**GUIDED, constraints=[])
     )
     assert result.reason == "space exhausted"
     assert {trial.config["x"] for trial in result.trials} == set(range(1, 10))

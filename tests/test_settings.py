@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.resuming import MAY_DIFFER, resumed
 from engine.settings import (
     FIELDS,
-    FORMER,
+    REMOVED,
     SHORTHANDS,
     Settings,
     of_record,
@@ -266,7 +266,11 @@ def test_the_guided_sampler_has_defaults_of_its_own():
 def test_settings_of_earlier_versions_are_refused_by_name_and_read_from_their_runs():
     with pytest.raises(InputError, match="proposals 32 is gone: allowed is 'sampler' guided"):
         resolve({"proposals": 32})
-    recorded = {"seed": 3, "sampler": "evolution", **FORMER}
+    recorded = {
+        "seed": 3,
+        "sampler": "evolution",
+        **{name: usual for name, (usual, _) in REMOVED.items()},
+    }
     assert of_record(recorded) == {"seed": 3, "sampler": "evolution"}
     guided = {**recorded, "proposals": 192, "margin": 1}
     assert of_record(guided) == {"seed": 3, "sampler": "guided"}
@@ -326,3 +330,9 @@ def test_a_resumed_run_keeps_its_settings_but_for_limits():
 def test_a_resumed_run_takes_the_same_constraint_by_its_shorthand():
     record = {"settings": dataclasses.asdict(Settings())}
     assert resumed(record, {"constraint_max_model_size": 2e7}).ranking() == Settings().ranking()
+
+
+def test_a_setting_with_a_new_name_is_refused_by_it_and_read_from_old_runs():
+    with pytest.raises(InputError, match="'arithmetic' is called 'dtype' now"):
+        resolve({"arithmetic": "tf32"})
+    assert of_record({"arithmetic": "tf32"}) == {"dtype": "tf32"}

@@ -73,7 +73,7 @@ def test_mcnemar_of_networks_that_nothing_tells_apart():
 
 
 def enumerated(first, second):
-    """The share of all ways to flip images whose difference is as large as the observed one."""
+    """The share of all ways to flip images whose difference is as large as the meta one."""
     difference = first.mean(axis=0) - second.mean(axis=0)
     sums = [np.dot(s, difference) for s in itertools.product((1, -1), repeat=len(difference))]
     return np.mean(np.abs(sums) >= abs(difference.sum()) - 1e-12)

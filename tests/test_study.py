@@ -173,7 +173,7 @@ def test_winners_are_trained_again_as_in_their_search(tmp_path, monkeypatch):
     preset = {**PRESETS["peers"], "seeds": [0], "methods": ["guided"]}
     (unit,) = study.units(preset, tmp_path)
     unit.folder.mkdir(parents=True)
-    settings = {"epochs": 7, "optimizer": "adam", "device": "cpu", "arithmetic": "tf32"}
+    settings = {"epochs": 7, "optimizer": "adam", "device": "cpu", "dtype": "tf32"}
     settings |= {"threads": 2}
     write_json(unit.folder / "run.json", {"settings": settings})
     write_json(unit.folder / "opt_cfg.json", {"width": 1})
@@ -183,7 +183,7 @@ def test_winners_are_trained_again_as_in_their_search(tmp_path, monkeypatch):
     words = " ".join(asked[1])
     assert "-t True -e 50 --dataset flowers17 --device cpu --seeds 0 1 2" in words
     words = " ".join(asked[2])
-    assert "-e 7 --optimizer adam --device cpu --arithmetic tf32" in words
+    assert "-e 7 --optimizer adam --device cpu --dtype tf32" in words
     assert "--threads 2 --seeds 1000 1001" in words and "1009 --output" in words
     assert "-t " not in words and "--dataset" not in words, "its images are taken over"
     write_json(unit.folder / "result_again.json", {"config": {"width": 1}})

@@ -82,7 +82,7 @@ def check_table(rows, trials, ranking, epochs=4):
     assert len(by_key) == len(rows) == len(trials)
     for trial in trials:
         row = by_key[trial.trial, trial.epochs]
-        for name in ("generation", "bracket", "rung", "charged", "operator", "status"):
+        for name in ("generation", "bracket", "rung", "cost_epochs", "operator", "status"):
             assert row[name] == getattr(trial, name)
         assert {name: row[name] for name in trial.metrics} == trial.metrics
         assert {name: row[f"config.{name}"] for name in trial.config} == trial.config
@@ -102,7 +102,7 @@ def check_generations(rows, folder, trials, ranking, epochs=4):
         full = [trial for trial in known if trial.epochs == epochs]
         best = incumbent(known, ranking)
         of_it = [trial for trial in known if trial.generation == row["generation"]]
-        assert row["epochs"] == sum(trial.charged for trial in known) == int(line["epochs"])
+        assert row["epochs"] == sum(trial.cost_epochs for trial in known) == int(line["epochs"])
         assert row["time"] == float(line["time"])
         for axis in ("by_time", "by_epochs"):
             for name in ("top3", "precision", "num_params"):
@@ -112,7 +112,7 @@ def check_generations(rows, folder, trials, ranking, epochs=4):
             assert row[f"{axis}/average_precision"] == float(line["avg_prec"])
             share = sum(map(ranking.feasible, full)) / len(full)
             assert row[f"{axis}/feasible_share"] == share
-            assert row[f"{axis}/epochs_of_generation"] == sum(t.charged for t in of_it)
+            assert row[f"{axis}/epochs_of_generation"] == sum(t.cost_epochs for t in of_it)
 
 
 @pytest.fixture(scope="module")

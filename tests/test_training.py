@@ -137,11 +137,11 @@ def test_metrics_are_those_of_the_logits(at_once):
 
 def test_keys_of_a_result(at_once):
     names = {"top3", "top1", "precision", "recall", "loss"}
-    assert set(at_once[0]) == names | {*STATIC, "folds", "observed"}
+    assert set(at_once[0]) == names | {*STATIC, "folds", "meta"}
     assert all(set(fold) == names | {"curve"} for fold in at_once[0]["folds"])
-    assert len(at_once[0]["observed"]["fold_seconds"]) == 2
+    assert len(at_once[0]["meta"]["fold_seconds"]) == 2
     target = make_target()
-    assert target.cheap(CONFIG) == {name: at_once[0][name] for name in STATIC}
+    assert target.static_metrics(CONFIG) == {name: at_once[0][name] for name in STATIC}
 
 
 def test_folds_are_stratified_and_shuffled_by_the_seed():
@@ -394,9 +394,9 @@ def test_training_leaves_the_arithmetic_of_the_process_alone():
 
 
 def test_a_gpu_rounds_to_tf32_only_where_it_is_asked_for():
-    for arithmetic in ("tf32", "bfloat16", "float32"):
-        make_target(arithmetic=arithmetic).trainer(CONFIG, 4, 0)
-        rounded = arithmetic == "tf32"
+    for dtype in ("tf32", "bfloat16", "float32"):
+        make_target(dtype=dtype).trainer(CONFIG, 4, 0)
+        rounded = dtype == "tf32"
         assert torch.backends.cuda.matmul.allow_tf32 == rounded
         assert torch.backends.cudnn.allow_tf32 == rounded
         assert torch.get_float32_matmul_precision() == ("high" if rounded else "highest")
@@ -405,9 +405,9 @@ def test_a_gpu_rounds_to_tf32_only_where_it_is_asked_for():
 
 
 def test_constructing_a_target_changes_nothing_in_the_process():
-    make_target(arithmetic="float32").trainer(CONFIG, 4, 0)
+    make_target(dtype="float32").trainer(CONFIG, 4, 0)
     torch.use_deterministic_algorithms(False)
-    make_target(arithmetic="tf32")
+    make_target(dtype="tf32")
     assert not torch.are_deterministic_algorithms_enabled()
     assert not torch.backends.cudnn.allow_tf32
     make_target().trainer(CONFIG, 4, 0)
@@ -429,9 +429,9 @@ def test_networks_and_moments_are_freed_fold_by_fold(monkeypatch):
 
 
 def test_bfloat16_continues_bit_for_bit_and_is_not_float32(tmp_path, at_once):
-    target = make_target(arithmetic="bfloat16")
+    target = make_target(dtype="bfloat16")
     result = target.evaluate(CONFIG, 12, 4)
-    stepped, logits = in_steps(tmp_path / "a.pt", arithmetic="bfloat16")
+    stepped, logits = in_steps(tmp_path / "a.pt", dtype="bfloat16")
     assert bits(stepped) == bits(result) != bits(at_once[0])
     assert same_logits(logits, target.logits)
     assert abs(result["loss"] - at_once[0]["loss"]) < 0.2
@@ -443,5 +443,5 @@ def test_bfloat16_continues_bit_for_bit_and_is_not_float32(tmp_path, at_once):
 def test_a_state_of_another_arithmetic_is_not_taken_over(tmp_path, saved, after_three):
     path = tmp_path / "three.pt"
     path.write_bytes(saved)
-    other = make_target(arithmetic="bfloat16").evaluate(CONFIG, 3, 4, path)
+    other = make_target(dtype="bfloat16").evaluate(CONFIG, 3, 4, path)
     assert bits(other) != bits(after_three)

@@ -294,6 +294,6 @@ def test_a_write_that_fails_leaves_the_old_state(tmp_path, monkeypatch, saved):
 
     monkeypatch.setattr(torch, "save", half)
     result = make_target().evaluate(CONFIG, 6, 4, path)
-    assert result["observed"]["state"] == "not saved: no space left"
+    assert result["meta"]["state"] == "not saved: no space left"
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == saved

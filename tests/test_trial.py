@@ -21,7 +21,7 @@ TRIALS = st.builds(
     bracket=COUNTS,
     rung=COUNTS,
     epochs=COUNTS,
-    charged=COUNTS,
+    cost_epochs=COUNTS,
     config=st.dictionaries(st.text(max_size=5), SCALARS, max_size=4),
     parents=st.lists(COUNTS, max_size=2).map(tuple),
     operator=st.sampled_from(["sample", "mutate", "recombine"]),
@@ -30,7 +30,7 @@ TRIALS = st.builds(
     error=st.none() | st.text(),
     metrics=st.dictionaries(st.text(max_size=5), st.none() | FINITE | COUNTS, max_size=4),
     folds=st.lists(st.dictionaries(st.text(max_size=5), FINITE, max_size=2), max_size=2),
-    observed=st.dictionaries(st.text(max_size=5), SCALARS, max_size=2),
+    meta=st.dictionaries(st.text(max_size=5), SCALARS, max_size=2),
 )
 
 
@@ -40,29 +40,37 @@ def test_a_line_gives_back_its_trial(trial):
     assert "\n" not in line
     assert Trial.from_line(line) == trial
     assert Trial.from_line(line).to_line() == line
-    assert json.loads(line)["v"] == 1
+    assert json.loads(line)["v"] == 2
 
 
 def test_a_line_has_the_documented_keys():
     assert list(json.loads(make_trial().to_line())) == (
-        ["v", "trial", "generation", "bracket", "rung", "epochs", "charged", "config"]
-        + ["parents", "operator", "repeat", "status", "error", "metrics", "folds", "observed"]
+        ["v", "trial", "generation", "bracket", "rung", "epochs", "cost_epochs", "config"]
+        + ["parents", "operator", "repeat", "status", "error", "metrics", "folds", "meta"]
     )
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_null_in_a_line(value):
     trial = make_trial(
-        metrics={"top3": value}, folds=[{"curve": [{"top3": value}]}], observed={"s": value}
+        metrics={"top3": value}, folds=[{"curve": [{"top3": value}]}], meta={"s": value}
     )
     record = json.loads(trial.to_line())
     assert record["metrics"] == {"top3": None}
     assert record["folds"] == [{"curve": [{"top3": None}]}]
-    assert record["observed"] == {"s": None}
+    assert record["meta"] == {"s": None}
 
 
 def changed(**changes) -> str:
     return json.dumps({**json.loads(make_trial().to_line()), **changes})
+
+
+def test_a_journal_of_version_1_is_read():
+    trial = make_trial(cost_epochs=25, meta={"seconds": 1.5})
+    former = {"cost_epochs": "charged", "meta": "observed"}
+    record = json.loads(trial.to_line()) | {"v": 1}
+    line = json.dumps({former.get(name, name): value for name, value in record.items()})
+    assert Trial.from_line(line) == trial
 
 
 @pytest.mark.parametrize(
@@ -75,7 +83,7 @@ def changed(**changes) -> str:
         "{}",
         '{"v": 1}',
         make_trial().to_line()[:-1],
-        changed(v=2),
+        changed(v=3),
         changed(v=None),
         changed(status="fine"),
         changed(status=None),
@@ -84,11 +92,11 @@ def changed(**changes) -> str:
         changed(parents=5),
         changed(trial="seven"),
         changed(epochs=None),
-        changed(charged=[]),
+        changed(cost_epochs=[]),
         changed(config=None),
         changed(metrics=[1]),
         changed(metrics={"top3": "high"}),
-        changed(observed=3),
+        changed(meta=3),
     ],
     ids=lambda line: line if len(line) < 20 else None,
 )

@@ -23,12 +23,12 @@ from stubs import (
 
 from engine import executor
 from engine import pool as pool_module
+from engine.callbacks import CallbackHandler
 from engine.devices import facts, settled
 from engine.dispatch import Dispatcher
 from engine.executor import number_of_workers, open_executor
 from engine.journal import Journal
 from engine.machine import usable_cores, usable_memory
-from engine.observers import Observers
 from engine.planning import plan
 from engine.pool import RETRIES, ProcessPool
 from engine.settings import resolve
@@ -123,8 +123,8 @@ def test_the_guided_search_is_the_same_with_workers(space):
 def test_brackets_run_side_by_side(space):
     """A worker that waits at the barrier of one bracket is given the next one's job."""
     result = search(space, Misbehaving({}), resolve({**STUB, "workers": "2"}))
-    assert {trial.observed["worker"] for trial in result.trials} == {0, 1}
-    assert all(trial.observed["attempts"] == 1 for trial in result.trials)
+    assert {trial.meta["worker"] for trial in result.trials} == {0, 1}
+    assert all(trial.meta["attempts"] == 1 for trial in result.trials)
 
 
 # ---------------------------------------------------------------------------------------- faults
@@ -162,7 +162,7 @@ def test_whatever_a_training_does_is_a_result(space, first_members, workers):
     for trial in result.trials:
         how = wrong.get(canonical(trial.config))
         assert (trial.status, trial.error) == FAULTS.get(how, ("ok", None))
-        assert trial.observed["attempts"] == (RETRIES + 1 if how == "kill" else 1)
+        assert trial.meta["attempts"] == (RETRIES + 1 if how == "kill" else 1)
     assert {trial.status for trial in result.trials} == {"ok", *(s for s, _ in FAULTS.values())}
 
 
@@ -194,7 +194,7 @@ def test_a_killed_worker_costs_another_attempt_and_nothing_else(space, flowers, 
         outcome = future.result()
         undisturbed = pool.submit(executor.evaluate, job, 1, None, None).result()
     assert outcome["status"] == "ok" and outcome["metrics"] == undisturbed["metrics"]
-    assert outcome["observed"]["attempts"] == killed + 1
+    assert outcome["meta"]["attempts"] == killed + 1
 
 
 def test_a_target_that_cannot_go_to_workers_is_told(space):
@@ -236,7 +236,7 @@ class Odd(StubTarget):
 @pytest.mark.parametrize(
     "changes",
     [{"top3": True}, {"top3": 1j}, {"top3": 10**400}, {"top3": np.zeros(2)}, {"top3": "0.9"}]
-    + [{"observed": {"a": {1}}}, {"observed": {"a": threading.Lock}}, {"folds": [{1, 2}]}],
+    + [{"meta": {"a": {1}}}, {"meta": {"a": threading.Lock}}, {"folds": [{1, 2}]}],
 )
 def test_what_the_journal_could_not_hold_is_a_failure(space, tmp_path, changes):
     settings = resolve({**STUB, "workers": "1", "pop_size": 3, "max_generations": 0})
@@ -247,7 +247,7 @@ def test_what_the_journal_could_not_hold_is_a_failure(space, tmp_path, changes):
 
 def test_nothing_observed_is_no_failure(space):
     settings = resolve({**STUB, "workers": "0", "pop_size": 3, "max_generations": 0})
-    result = search(space, Odd({"observed": None}), settings)
+    result = search(space, Odd({"meta": None}), settings)
     assert [trial.status for trial in result.trials] == ["ok"] * 3
 
 
@@ -279,11 +279,11 @@ def test_a_process_that_cannot_be_started_is_tried_again(monkeypatch):
     monkeypatch.setattr(pool_module._CONTEXT.Process, "start", reluctant)
     with ProcessPool(Misbehaving({}), 1, 1e9, 10**12) as pool:
         outcome = pool.submit(say).result()
-    assert outcome["said"] == "hello" and outcome["observed"]["attempts"] == 2
+    assert outcome["said"] == "hello" and outcome["meta"]["attempts"] == 2
 
 
 def say(target):
-    return {"said": "hello", "status": "ok", "observed": {}}
+    return {"said": "hello", "status": "ok", "meta": {}}
 
 
 def test_lost_workers_stop_the_search_and_are_no_result(space):
@@ -300,8 +300,8 @@ def test_lost_workers_stop_the_search_and_are_no_result(space):
     journal = Journal()
     with StopSignals() as signals, pytest.raises(Stop, match="workers are lost") as stop:
         doing = Lost(StubTarget()), settings, journal, None, signals, lambda config: 1.0
-        dispatcher = Dispatcher(*doing, Observers())
-        facts = space, settings.ranking(), StubTarget().cheap, 1
+        dispatcher = Dispatcher(*doing, CallbackHandler())
+        facts = space, settings.ranking(), StubTarget().static_metrics, 1
         sampler = OffspringSampler(*facts, Variation())
         brackets = plan(settings, 0)
         children = sampler.draw([], settings.pop_size)
@@ -415,7 +415,7 @@ def test_a_cluster_makes_the_same_search(space, flowers, cluster, tmp_path, give
     assert found.reason == "generation limit" and found.best.config == alone.best.config
     assert lines(on_disk(tmp_path / "cluster")) == lines(on_disk(tmp_path / "alone"))
     assert lines(found.trials) == lines(alone.trials)
-    assert len({trial.observed["worker"] for trial in found.trials}) == 2
+    assert len({trial.meta["worker"] for trial in found.trials}) == 2
     assert not (tmp_path / "cluster" / "checkpoints").exists()
 
 

@@ -1,4 +1,4 @@
-"""A search of the stub target with the observers of the command line, for tests from outside.
+"""A search of the stub target with the callbacks of the command line, for tests from outside.
 
 python watched_search.py FOLDER SETTINGS: the settings as JSON; `pause` is in seconds a training.
 """
@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from stubs import StubTarget, small_space  # noqa: E402
 
-from engine import telling  # noqa: E402
-from engine.observers import Observer  # noqa: E402
+from engine import console  # noqa: E402
+from engine.callbacks import Callback  # noqa: E402
 from engine.progress import progress  # noqa: E402
 from engine.run import RunFolder  # noqa: E402
 from engine.settings import resolve  # noqa: E402
@@ -23,17 +23,17 @@ from engine.tracking import tracking  # noqa: E402
 from optimizer import search  # noqa: E402
 
 
-def cheap(config):
+def static_metrics(config):
     return {"num_params": 1000 * config["x"]}
 
 
-class Stopwatch(Observer):
+class Stopwatch(Callback):
     """Told first: from when on a search only waits for those who watch it."""
 
     ended = 0.0
 
     def end(self, result):
-        """See Observer."""
+        """See Callback."""
         self.ended = time.monotonic()
 
 
@@ -42,9 +42,9 @@ def main():
     pause = given.pop("pause", 0.0)
     given = {"workers": "0", "pop_size": 4, "epochs": 4, "min_epochs": 1, **given}
     settings = resolve({"constraint_max_model_size": 150_000, **given})
-    target = StubTarget(act=lambda *_: time.sleep(pause), cheap=cheap)
+    target = StubTarget(act=lambda *_: time.sleep(pause), static_metrics=static_metrics)
     with contextlib.closing(RunFolder(path)) as folder:
-        telling.set_up_logging(settings.verbosity, folder.log_txt)
+        console.set_up_logging(settings.verbosity, folder.log_txt)
         folder.begin_session(settings, {"data": {}, "device": "cpu"}, must_match=False)
         watching = [stopwatch := Stopwatch(), progress(settings), *tracking(settings, folder)]
         result = search(small_space(200), target, settings, folder, watching)

@@ -75,18 +75,18 @@ def _too_old(number: int) -> str:
     return f"{words} (pip install torch=={version} --index-url {wheel} may have them)"
 
 
-def layout(device: torch.device, arithmetic: str) -> torch.memory_format:
+def layout(device: torch.device, dtype: str) -> torch.memory_format:
     """How activations and weights lie in memory.
 
     channels_last, but for float32 on a GPU: without tensor cores convolutions are slower that way
     (pytorch issue 44943: 2.76 s instead of 1.68 s). `benchmarks/gpu_check.py` measures both.
     """
-    if device.type == "cuda" and arithmetic == "float32":
+    if device.type == "cuda" and dtype == "float32":
         return torch.contiguous_format
     return torch.channels_last
 
 
-def prepare_torch(threads: int, arithmetic: str = "float32") -> None:
+def prepare_torch(threads: int, dtype: str = "float32") -> None:
     """Fixes what results may depend on in this process: algorithms and number of CPU threads.
 
     And whether a GPU may round the factors of products to TF32 (`Learner`): PyTorch has it do so
@@ -98,8 +98,8 @@ def prepare_torch(threads: int, arithmetic: str = "float32") -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     # By the older names: mixed with the newer ones, PyTorch refuses to tell what holds.
-    torch.backends.cuda.matmul.allow_tf32 = arithmetic == "tf32"
-    torch.backends.cudnn.allow_tf32 = arithmetic == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
+    torch.backends.cudnn.allow_tf32 = dtype == "tf32"
     torch.set_num_threads(threads)
     _keep_freed_memory()
 

@@ -44,7 +44,7 @@ class Trainer:
     present `weight_decay`, `label_smoothing` and what `Augmentation` knows.
     optimizer: 'adam' or 'adamw' with a constant learning rate, or 'schedule-free': AdamW that
     keeps an average of its weights, which is what is measured (Defazio et al. 2024).
-    arithmetic: 'float32', 'tf32' (as float32 where there is no such GPU) or 'bfloat16' (layers
+    dtype: 'float32', 'tf32' (as float32 where there is no such GPU) or 'bfloat16' (layers
     that bear it; weights, moments and loss stay float32).
     """
 
@@ -58,7 +58,7 @@ class Trainer:
         optimizer: str,
         device: torch.device,
         seed: int,
-        arithmetic: str = "float32",
+        dtype: str = "float32",
     ):
         self.batch_size = int(config["batch_size"])
         self.device = device
@@ -71,7 +71,7 @@ class Trainer:
         weights = torch.Generator().manual_seed(derive_seed(seed, "weights"))
         sizes = config, image_size, num_classes
         built = build_network(*sizes, init_generator=weights, dropout_generator=self.dropout)
-        self.layout = self.chosen_layout(arithmetic)
+        self.layout = self.chosen_layout(dtype)
         self.network = nn.Sequential(Normalize(normalization), *built).to(device)
         self.network.to(memory_format=self.layout)
         self.average: nn.Module | None = None
@@ -81,11 +81,11 @@ class Trainer:
             self.average.to(memory_format=self.layout)
         self.optimizer = self._optimizer(optimizer, config)
         self.label_smoothing = float(config.get("label_smoothing", 0.0))
-        self.bfloat16 = arithmetic == "bfloat16"
+        self.bfloat16 = dtype == "bfloat16"
 
-    def chosen_layout(self, arithmetic: str) -> torch.memory_format:
+    def chosen_layout(self, dtype: str) -> torch.memory_format:
         """How weights and activations lie in memory."""
-        return layout(self.device, arithmetic)
+        return layout(self.device, dtype)
 
     def averages(self, optimizer: str) -> bool:
         """Whether an average of the weights is what is measured."""

@@ -38,12 +38,12 @@ class Problem:
         """The search space."""
         raise NotImplementedError
 
-    def cheap(self, config: Config) -> dict[str, float]:
+    def static_metrics(self, config: Config) -> dict[str, float]:
         """What is known before training."""
         return {}
 
     def metrics(self, config: Config, epochs: int) -> dict[str, float]:
-        """The noiseless metrics after so many epochs, without the cheap ones."""
+        """The noiseless metrics after so many epochs, without the static ones."""
         raise NotImplementedError
 
     def evaluate(
@@ -53,7 +53,7 @@ class Problem:
 
         No state is needed: any epoch of a curve can be computed at once.
         """
-        measured = {**self.metrics(config, epochs), **self.cheap(config)}
+        measured = {**self.metrics(config, epochs), **self.static_metrics(config)}
         offset = derive_rng(self.name, seed).normal()
         jitter = derive_rng(self.name, seed, epochs).normal()
         name = self.ranking.metric
@@ -63,7 +63,7 @@ class Problem:
 
     def violation(self, config: Config) -> float:
         """The noiseless violation at full epochs: 0 if feasible."""
-        measured = {**self.metrics(config, self.epochs), **self.cheap(config)}
+        measured = {**self.metrics(config, self.epochs), **self.static_metrics(config)}
         return sum(limit.violation(measured) for limit in self.ranking.constraints)
 
     def regret(self, config: Config) -> float:

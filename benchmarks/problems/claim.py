@@ -235,7 +235,7 @@ class Network(Problem):
         space.add(*(GreaterThanCondition(fc[i], n_fc, i) for i in range(1, 3)))
         return space
 
-    def cheap(self, config: Config) -> dict[str, float]:
+    def static_metrics(self, config: Config) -> dict[str, float]:
         """Weights and multiply-adds, on 16x16 images halved after each convolution."""
         size, macs, before = 0, 0, 3
         for i in range(config["n_conv"]):
@@ -255,7 +255,7 @@ class Network(Problem):
         final = 0.9 - misfit - 0.3 * (dropout - 0.7) ** 2 - 0.2 * (rate - 0.6) ** 2
         # At the free optimum, dropout 0.7 and rate 0.6, precision is 0.2 short of its bound.
         precision = 0.45 - 0.6 * misfit - 0.5 * (dropout - 0.7) - 0.3 * (rate - 0.6) - 0.2
-        large = min(1.0, math.log10(self.cheap(config)["macs"] / 1e5) / 3)
+        large = min(1.0, math.log10(self.static_metrics(config)["macs"] / 1e5) / 3)
         return {
             "top3": max(final, 0.1) * share(epochs, self.epochs, (3 - 2 * large) * 5**rate),
             "precision": max(precision, 0.0) * (epochs / self.epochs) ** (0.4 + large),

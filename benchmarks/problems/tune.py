@@ -106,7 +106,7 @@ class Crossing(Problem):
             Categorical("schedule", ["constant", "step", "cosine"]),
         )
 
-    def cheap(self, config: Config) -> dict[str, float]:
+    def static_metrics(self, config: Config) -> dict[str, float]:
         """A batch has to fit into the memory."""
         return {"memory": config["batch"]}
 
@@ -152,7 +152,7 @@ class Noisy(Problem):
         grades = OrdinalHyperparameter("grade", [1, 2, 4, 8, 16])
         return made_of(*floats("x", 4), Integer("members", (1, 32), log=True), grades)
 
-    def cheap(self, config: Config) -> dict[str, float]:
+    def static_metrics(self, config: Config) -> dict[str, float]:
         """Members are computed one after the other."""
         return {"latency": 0.5 * config["members"] * config["grade"]}
 
@@ -193,7 +193,7 @@ class Widths(Problem):
         space.add(*(GreaterThanCondition(widths[i], depth, i) for i in range(1, 4)))
         return space
 
-    def cheap(self, config: Config) -> dict[str, float]:
+    def static_metrics(self, config: Config) -> dict[str, float]:
         """Weights and multiply-adds of the layers, on 16x16 images halved after each."""
         size, macs, before = 0, 0, 3
         for i in range(config["depth"]):
@@ -210,7 +210,7 @@ class Widths(Problem):
         for i in range(min(depth, 3)):
             misfit += 0.03 * abs(math.log2(config[f"width_{i}"] / ideal[i]))
         misfit += 0.4 * (rate - 0.5 - 0.05 * math.log2(config["width_0"] / 48)) ** 2
-        large = min(1.0, math.log10(self.cheap(config)["macs"] / 5e4) / 3)
+        large = min(1.0, math.log10(self.static_metrics(config)["macs"] / 5e4) / 3)
         final = 0.93 - misfit - 0.15 * (dropout - 0.6) ** 2
         precision = 0.62 - 0.5 * misfit - 0.4 * dropout
         return {

@@ -36,7 +36,7 @@ def verdicts(metrics: Mapping[str, Any], ranking: Ranking) -> list[str]:
     words = []
     for limit in ranking.constraints:
         shown = number_words(metrics.get(limit.metric))
-        words.append(f"{limit} {'met' if limit.miss(metrics) <= 0 else 'MISSED'} ({shown})")
+        words.append(f"{limit} {'met' if limit.residual(metrics) <= 0 else 'MISSED'} ({shown})")
     return words
 
 
@@ -48,10 +48,10 @@ def number_words(value: Any) -> str:
 
 
 def warn_of(known: Known) -> None:
-    """Tells once that there are configurations for which `cheap` raises."""
+    """Tells once that there are configurations for which `static_metrics` raises."""
     if known.refusal and not known.told:
         known.told = True
-        words = "warning: configurations for which `cheap` raises are infeasible: %s"
+        words = "warning: configurations for which `static_metrics` raises are infeasible: %s"
         log.warning(words, known.refusal)
 
 

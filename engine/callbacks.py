@@ -1,0 +1,65 @@
+"""Callbacks: called when something happens in a search, which they can never stop."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from search.hyperband import Bracket
+from search.trial import Trial
+
+log = logging.getLogger("nas")
+
+
+class Callback:
+    """Called by the thread of the search; a method must return at once.
+
+    After a resume, trials of earlier sessions reach `begin` and `generation_complete` only.
+    """
+
+    name = "callback"
+
+    def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
+        """A search begins, or goes on from these trials; it ends by so many epochs, if known."""
+
+    def generation_begins(self, generation: int, brackets: Sequence[Bracket]) -> None:
+        """These brackets are trained next."""
+
+    def recorded(self, trial: Trial) -> None:
+        """A job has ended, and is in the journal."""
+
+    def rung_complete(self, trials: Sequence[Trial], going_on: set[int]) -> None:
+        """All jobs of a rung have ended; the children of these numbers go on to the next."""
+
+    def generation_complete(self, row: dict[str, Any], trials: Sequence[Trial]) -> None:
+        """A generation has ended: its row of population.csv, and all trials decided so far."""
+
+    def end(self, result: Any) -> None:
+        """The search has ended, with this `optimizer.Result`."""
+
+    def close(self) -> None:
+        """Nothing follows, however the search ended."""
+
+
+class CallbackHandler:
+    """Calls all callbacks; one that raises is called no more, after one warning."""
+
+    def __init__(self, callbacks: Sequence[Callback] = ()):
+        self._callbacks = list(callbacks)
+
+    def __enter__(self) -> "CallbackHandler":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.notify(Callback.close)
+
+    def notify(self, event: Callable[..., None], *facts: Any) -> None:
+        """`event` is a method of `Callback`; `facts` are its arguments."""
+        for callback in list(self._callbacks):
+            try:
+                getattr(callback, event.__name__)(*facts)
+            except Exception as error:
+                self._callbacks.remove(callback)
+                words = f"{type(error).__name__}: {error}"
+                log.warning("warning: %s is off, the search goes on: %s", callback.name, words)
+                if event is not Callback.close:
+                    CallbackHandler([callback]).notify(Callback.close)  # it may hold the terminal

@@ -1,0 +1,66 @@
+"""Names of runs: what a folder is called, and which one is the newest."""
+
+import itertools
+import re
+import time
+from pathlib import Path
+
+from engine.settings import Settings
+from utils import InputError
+
+LATEST = "latest"  # a link to the run that began or went on last
+# Names with a meaning in a folder of runs.
+_TAKEN = (LATEST, "last", "run.json", "opt_cfg.json", "baseline.json")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,-]{0,199}")
+# By sampler, with Hyperband and without.
+_METHODS = {
+    "evolution": ("ea-hb", "ea"),
+    "random": ("hb", "random"),
+    "guided": ("guided", "guided-ea"),
+}
+
+
+def run_name(settings: Settings, baseline: str | None = None) -> str:
+    """Method, limits, seed and local time, such as ea-hb_p0.39_s2e7_seed123_2026-11-29_0436.
+
+    baseline: the method, if it is not one of ours.
+    """
+    bounds = {constraint.metric: constraint.bound for constraint in settings.ranking().constraints}
+    precision = bounds.get("precision", bounds.get("precision_per_batch"))
+    size = bounds.get("num_params")
+    parts = [
+        baseline or _METHODS[settings.sampler][0 if settings.hyperband else 1],
+        *([] if precision is None else [f"p{_short(precision)}"]),
+        *([] if size is None else [f"s{_short(size)}"]),
+        f"seed{settings.seed}",
+        time.strftime("%Y-%m-%d_%H%M"),
+    ]
+    return "_".join(parts)
+
+
+def _short(value: float) -> str:
+    """20000000 is 2e7, 0.39 stays."""
+    digits, exponent = f"{value:.12e}".split("e")
+    brief = f"{float(digits):.12g}e{int(exponent)}"
+    return min(f"{value:.12g}", brief, key=len)
+
+
+def unused_name(runs: Path, name: str) -> str:
+    """The name, with _2, _3, ... behind it if there is such a run already."""
+    names = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(2)))
+    return next(candidate for candidate in names if not (runs / candidate).exists())
+
+
+def check_name(name: str) -> None:
+    """InputError if a folder of runs cannot have a run of that name."""
+    if not _NAME.fullmatch(name) or name in _TAKEN:
+        raise InputError(
+            f"run_name {name!r} cannot name a folder; allowed are up to 200 letters, digits, "
+            "and . _ + - = , with a letter, digit or _ as the first"
+        )
+
+
+def runs_by_age(runs: Path) -> list[str]:
+    """Names of the runs in a folder by their journals, the newest last."""
+    journals = [path for path in runs.glob("*/trials.jsonl") if path.parent.name != LATEST]
+    return [name for _, name in sorted((p.stat().st_mtime, p.parent.name) for p in journals)]
