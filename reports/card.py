@@ -2,119 +2,124 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 from scipy.stats import t
 
-from engine.metrics import STATIC
 from engine.console import chance, counted
-from reports import charts_networks, thresholds, words
+from engine.metrics import STATIC
+from reports import charts, charts_networks, thresholds, words
 from reports.evidence import told
-from reports.page import Page, folded, paragraph, side_by_side, table
 from reports.reading import Run
 from reports.results import Result
 from search.trial import Trial
 
-Values = Mapping[str, tuple[float, tuple[float, float] | None]]  # metric -> mean, 95 % interval
-METRICS = "Intervals are 95 %: over test images by bootstrap; over folds by Student's t, which is "
-METRICS += "rough, since folds share images. The winner was chosen on the folds: they flatter it."
+Interval = tuple[float, float] | None  # 95 %
+Values = Mapping[str, tuple[float, Interval]]  # by metric: mean and interval
 
 
-def card(page: Page, name: str, label: str, run: Run, results: Sequence[Result]) -> str:
-    """The winner of a run. name: of its charts."""
-    best = run.best
-    if best is None:
-        return paragraph(f"{run.name}: nothing was trained to a usable result yet.")
-    test = next((one.content for one in results if one.of_winner), None)
-    baseline = next((one.content for one in results if not one.of_winner), None)
-    recorded = run.record.get("winner") or {}
-    layers = (recorded.get("layers") or []) if recorded.get("config") == best.config else []
-    caption = "The network: a block a layer, with its channels; higher for larger maps, darker "
-    caption += "for more parameters."
-    drawn = charts_networks.network(layers) if layers else None
-    folds = f"Means over the folds, after {counted(best.epochs, 'epoch')}"
-    tested = f"On the test split, after {counted(test['epochs'], 'epoch')}" if test else ""
-    by_fold = on_folds(best), on_folds(run.baseline) if run.baseline else {}
-    by_test = on_test(test), on_test(baseline)
-    return (
-        f'<div class="card">\n{_headline(run, best, by_test[0] or by_fold[0], bool(test))}'
-        + paragraph(f"{label}, seed {run.settings.seed}: {_origin(run, best)}")
-        + side_by_side(
-            f"<div>{_verdicts(run, best, test)}</div>",
-            page.figure(f"{name}-network", drawn, caption),
+def card(
+    drawn: dict[str, charts.Chart | None], name: str, label: str, run: Run, tests: Sequence[Result]
+) -> dict[str, Any]:
+    """The winner of a run, which has one; puts the picture of its network into `drawn`."""
+    best, record = run.best, run.record.get("winner") or {}
+    assert best is not None
+    test = next((one.content for one in tests if one.of_winner), {})
+    other = next((one.content for one in tests if not one.of_winner), {})
+    layers = (record.get("layers") or []) if record.get("config") == best.config else []
+    drawn[name] = charts_networks.network(layers) if layers else None
+    folds = on_folds(best), on_folds(run.baseline) if run.baseline else {}
+    tables = [(f"Folds, after {counted(best.epochs, 'epoch')}", *_metrics(run, *folds))]
+    if test:
+        tested = _metrics(run, on_test(test), on_test(other))
+        tables.insert(0, (f"Test split, after {counted(test['epochs'], 'epoch')}", *tested))
+    values = (on_test(test), on_test(other), "test split") if test else (*folds, "folds")
+    shapes = [(one["name"], " × ".join(map(str, one["output"]))) for one in layers]
+    sizes = [(f"{one['parameters']:,}", f"{one['macs']:,}") for one in layers]
+    return {
+        "name": name,
+        "headline": _headline(run, best, *values),
+        "origin": _origin(label, run, best),
+        "verdicts": _verdicts(run, best, test),
+        "threshold": list(thresholds.words(test)),
+        "tables": tables,
+        "commands": _commands(run) if run.data else [],
+        "configuration": [(key, words.setting(one)) for key, one in sorted(best.config.items())],
+        "layers": [shape + size for shape, size in zip(shapes, sizes, strict=True)],
+    }
+
+
+def _headline(
+    run: Run, best: Trial, winner: Values, baseline: Values, where: str
+) -> list[tuple[str, str, str]]:
+    """(value, its name, what it compares with) of the metrics that decide, and of the sizes."""
+    beside = {"baseline": _means(baseline), "chance": _chance(run)}
+    known = {**best.metrics, **_means(winner)}
+    return [
+        (
+            words.number(known[name]),
+            words.plain(name) + f", {where}" * (name in winner),
+            ", ".join(
+                f"{w} {words.number(one[name])}" for w, one in beside.items() if name in one
+            ),
         )
-        + side_by_side(_metrics(run, tested, *by_test), _metrics(run, folds, *by_fold))
-        + paragraph(METRICS, "reading")
-        + _commands(run)
-        + folded("Configuration and layers", side_by_side(_configuration(best), _layers(layers)))
-        + "</div>\n"
-    )
+        for name in dict.fromkeys((*run.ranking.metrics, "num_params", "macs"))
+        if known.get(name) is not None
+    ]
 
 
-def _headline(run: Run, best: Trial, values: Values, tested: bool) -> str:
-    """The metrics that decide, and the sizes, in large letters."""
-    names = dict.fromkeys((*run.ranking.metrics, "num_params", "macs"))
-    facts = {name: values[name][0] if name in values else best.metrics.get(name) for name in names}
-    where = {name: (" on the test split" if tested else " on the folds") for name in values}
-    shown = "".join(
-        f"<div><b>{words.number(value)}</b>{escape(words.plain(name) + where.get(name, ''))}</div>"
-        for name, value in facts.items()
-        if value is not None
-    )
-    return f'<div class="big">{shown}</div>\n'
+def _means(values: Values) -> dict[str, float]:
+    return {name: mean for name, (mean, _) in values.items()}
 
 
-def _origin(run: Run, best: Trial) -> str:
-    parents = " and ".join(map(str, best.parents))
-    made = f"trial {best.trial} of {len(run.lasts)}, made by '{best.operator}'"
-    made += f" of {parents}" if parents else ""
+def _origin(label: str, run: Run, best: Trial) -> str:
+    """Which trial of which search it is."""
+    parents = f" of {' and '.join(map(str, best.parents))}" if best.parents else ""
+    text = f"{label}, seed {run.settings.seed}: trial {best.trial} of {len(run.lasts)} "
+    text += f"({best.operator}{parents})"
     if best.epochs < run.settings.epochs:
-        made += f", trained for {counted(best.epochs, 'epoch')} only"
-    if run.baseline and run.baseline.trial == best.trial:
-        made += ". Nothing better than the baseline, the space's default, was found"
-    return f"{made}. {run.name}."
+        text += f", trained for {counted(best.epochs, 'epoch')} only"
+    if not run.ranking.feasible(best):
+        text += ". Nothing met all limits: this is the nearest to them"
+    elif run.baseline and run.baseline.trial == best.trial:
+        text += ". It is the baseline, the space's default: nothing better was found"
+    return f"{text}. {run.name}"
 
 
-def _verdicts(run: Run, best: Trial, test: Mapping[str, Any] | None) -> str:
-    """How the winner stands to each limit, on the folds and on the test split."""
-    verdicts = {one["text"]: one for one in (test or {}).get("constraints") or []}
+def _verdicts(run: Run, best: Trial, test: Mapping[str, Any]) -> list[tuple[bool, str]]:
+    """How the winner stands to each limit: whether it meets it on the folds, and in words."""
+    verdicts = {one["text"]: one for one in test.get("constraints") or []}
     lines = []
     for limit in run.ranking.constraints:
-        met, value = limit.residual(best.metrics) <= 0, best.metrics.get(limit.metric)
-        text = f"{words.limit(str(limit))}: {words.number(value)}"
-        on_test = verdicts.get(str(limit))
-        if on_test and limit.metric not in STATIC:
-            missed = "" if on_test["met"] else "MISSED "
-            text += f" on the folds; {missed}{words.number(on_test['value'])} on the test split"
-            text += told(on_test)
-        lines.append(f'<li class="{"met" if met else "missed"}">{escape(text)}</li>\n')
-    nearest = "" if run.ranking.feasible(best) else "Nothing met all limits: this is the nearest."
-    threshold = " ".join(line.strip() for line in thresholds.words(test or {}))
-    notes = paragraph(nearest, "note") + paragraph(threshold)
-    return f'<ul class="limits">\n{"".join(lines)}</ul>\n{notes}'
+        text = f"{words.limit(str(limit))}: {words.number(best.metrics.get(limit.metric))}"
+        tested = verdicts.get(str(limit))
+        if tested and limit.metric not in STATIC:
+            missed = "" if tested["met"] else "MISSED "
+            text += f" on the folds; {missed}{words.number(tested['value'])} on the test split"
+            text += told(tested)
+        lines.append((limit.residual(best.metrics) <= 0, text))
+    return lines
 
 
 def on_folds(trial: Trial) -> Values:
     """What was measured in each fold; of a target without folds, what was measured at all."""
-    found: dict[str, tuple[float, tuple[float, float] | None]] = {}
     folds = trial.folds or [trial.metrics]
-    for name in folds[0]:
-        values = [fold.get(name) for fold in folds]
-        if name not in STATIC and all(isinstance(value, int | float) for value in values):
-            found[name] = interval(values)
-    return found
+    found = {name: [fold.get(name) for fold in folds] for name in folds[0] if name not in STATIC}
+    return {
+        name: interval(values)
+        for name, values in found.items()
+        if all(isinstance(value, int | float) for value in values)
+    }
 
 
-def on_test(result: Mapping[str, Any] | None) -> Values:
+def on_test(result: Mapping[str, Any]) -> Values:
     """The metrics of a result file; older ones have no intervals."""
-    metrics, intervals = ((result or {}).get(key) or {} for key in ("metrics", "intervals"))
-    known = {name: value for name, value in metrics.items() if value is not None}
-    return {name: (value, intervals.get(name)) for name, value in known.items()}
+    known, intervals = result.get("metrics") or {}, result.get("intervals") or {}
+    return {name: (one, intervals.get(name)) for name, one in known.items() if one is not None}
 
 
-def interval(values: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+def interval(values: Sequence[float]) -> tuple[float, Interval]:
     """Mean and its 95 % interval by Student's t; no interval for one value."""
     mean = float(np.mean(values))
     if len(values) < 2:
@@ -123,51 +128,36 @@ def interval(values: Sequence[float]) -> tuple[float, tuple[float, float] | None
     return mean, (mean - float(half), mean + float(half))
 
 
-def _metrics(run: Run, title: str, winner: Values, baseline: Values) -> str:
-    """The winner beside its baseline and chance."""
+def _chance(run: Run) -> dict[str, float]:
     classes = run.data.get("class_names")
-    guessed = chance(len(classes)) if classes else {}
-    others = {"baseline": {name: _sure(value) for name, value in baseline.items()}}
-    others["chance"] = {name: f"{value:.3f}" for name, value in guessed.items()}
-    others = {column: cells for column, cells in others.items() if cells}
-    rows = [
-        [words.plain(name), _sure(value), *(cells.get(name, "") for cells in others.values())]
-        for name, value in winner.items()
-    ]
-    return table(["", "winner", *others], rows, title)
+    return chance(len(classes)) if classes else {}
 
 
-def _sure(value: tuple[float, tuple[float, float] | None]) -> str:
+def _metrics(run: Run, winner: Values, baseline: Values) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: the winner beside its baseline and chance."""
+    guessed: Values = {name: (value, None) for name, value in _chance(run).items()}
+    columns = {"winner": winner, "baseline": baseline, "chance": guessed}
+    shown = {name: values for name, values in columns.items() if values}
+    rows = [[words.plain(n), *(_sure(one.get(n)) for one in shown.values())] for n in winner]
+    return ["", *shown], rows
+
+
+def _sure(value: tuple[float, Interval] | None) -> str:
     """A mean, and its interval beneath."""
-    mean, bounds = value
-    return f"{mean:.3f}" + (f"\n{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else "")
-
-
-def _commands(run: Run) -> str:
-    """How to measure, ship and go on; only of searches on images."""
-    if not run.data:
+    if value is None:
         return ""
-    config, peer = run.path / "opt_cfg.json", run.record.get("method")
-    start = f"-m baselines {peer}" if peer else "optimizer.py"
-    lines = (
+    mean, bounds = value
+    return f"{mean:.3f}" + (f"\n{bounds[0]:.3f}–{bounds[1]:.3f}" if bounds else "")
+
+
+def _commands(run: Run) -> list[tuple[str, str]]:
+    """How to measure, ship and go on with a search on images."""
+    own, link = (folder / "opt_cfg.json" for folder in (run.path, run.path.parent))
+    config = link if link.resolve() == own.resolve() else own
+    peer = run.record.get("method")
+    search = f"-m baselines {peer}" if peer else "optimizer.py"
+    return [
         ("evaluate", f"main.py -c {config} -t True"),
         ("export", f"main.py -c {config} -t True --export shipped --quantise"),
-        ("resume", f"{start} --resume {run.path}"),
-    )
-    text = "\n".join(f"# {what}\npython {command}" for what, command in lines)
-    return f"<pre>{escape(text)}</pre>\n"
-
-
-def _configuration(best: Trial) -> str:
-    values = sorted(best.config.items())
-    rows = [[name, "None" if one is None else words.setting(one)] for name, one in values]
-    return table(["hyperparameter", "value"], rows)
-
-
-def _layers(layers: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        [one["name"], " × ".join(map(str, one["output"])), f"{one['parameters']:,}",
-         f"{one['macs']:,}"]
-        for one in layers
-    ]  # fmt: skip
-    return table(["layer", "output", "parameters", "multiply-adds"], rows)
+        ("resume", f"{search} --resume {run.path}"),
+    ]

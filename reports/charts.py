@@ -15,16 +15,17 @@ from reports.reading import IN_FULL, Run
 from reports.words import plain, setting
 
 BLUE, ORANGE, GREEN, RED, PURPLE = "#2f86c5", "#e0912a", "#1f9e76", "#d9603b", "#b86fa0"
-GREY, GOLD = "#8d8d8d", "#f0b400"
-SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, "#4fb3d9", GREY)  # methods, in their order
+GREY, GOLD, SKY = "#8d8d8d", "#f0b400", "#4fb3d9"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, GREY)  # methods, in their order
 INK, FAINT = "currentColor", "#8884"
-STAR = "M0,-1L.22,-.31L.95,-.31L.36,.12L.59,.81L0,.38L-.59,.81L-.36,.12L-.95,-.31L-.22,-.31Z"
+STAR = "M0,-1 L.22,-.31 L.95,-.31 L.36,.12 L.59,.81 L0,.38 L-.59,.81 L-.36,.12 L-.95,-.31 "
+STAR += "L-.22,-.31 Z"
 LOOKS = {  # what a point stands for -> colour, shape, area; drawn in this order
-    "not fully trained": (GREY, "circle", 20),
-    "misses a limit": (RED, "triangle-up", 45),
-    "meets all limits": (GREEN, "circle", 55),
+    "not fully trained": (GREY, "circle", 25),
+    "misses a limit": (RED, "triangle-up", 50),
+    "meets all limits": (GREEN, "circle", 60),
     "baseline": (BLUE, "square", 110),
-    "winner": (GOLD, STAR, 320),
+    "winner": (GOLD, STAR, 330),
 }
 Chart = alt.Chart | alt.LayerChart
 Rows = list[dict[str, Any]]
@@ -33,12 +34,13 @@ Rows = list[dict[str, Any]]
 def finished(chart: Chart, height: int = 280) -> Chart:
     """As wide as what is around it, in the look of all charts."""
     text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
+    text |= {"titleFontWeight": "normal"}
     lines = {"gridColor": FAINT, "domainColor": FAINT, "tickColor": FAINT}
     return chart.properties(width="container", height=height).configure(
         background="transparent",
         font="system-ui, sans-serif",
-        axis=alt.AxisConfig(**text, **lines, titleFontWeight="normal", labelOverlap="greedy"),
-        legend=alt.LegendConfig(**text, orient="top", title=None, columns=2, labelLimit=280),
+        axis=alt.AxisConfig(**text, **lines, labelOverlap="greedy"),
+        legend=alt.LegendConfig(**text, orient="top", columns=3, labelLimit=300, symbolOpacity=1),
         view=alt.ViewConfig(stroke=None),
         title=alt.TitleConfig(color=INK, fontSize=12, fontWeight="normal"),
     )
@@ -50,13 +52,13 @@ def rows_of(rows: Rows) -> alt.Chart:
 
 
 def tooltip(**titles: str) -> list[alt.Tooltip]:
-    """Of fields; numbers with up to four digits, but for the numbers of trials."""
-    text = ("method", "run", "trial", "configuration", "status", "operator", "value")
+    """Of fields; numbers with up to four digits, names as they are."""
+    numbers = {"x", "y", "epochs", "images", "parameters", "macs"}
     return [
-        alt.Tooltip(field=name, title=title, type="nominal")
-        if name in text
-        else alt.Tooltip(field=name, title=title, type="quantitative", format=",.4~f")
-        for name, title in titles.items()
+        alt.Tooltip(f"{field}:Q", title=title, format=",.4~f")
+        if field in numbers
+        else alt.Tooltip(f"{field}:N", title=title)
+        for field, title in titles.items()
     ]
 
 
@@ -64,7 +66,7 @@ def _methods(question: Question) -> alt.Color:
     """A colour a method; the legend names them where there are several."""
     labels = list(question.methods)
     colours = [SERIES[i % len(SERIES)] for i in range(len(labels))]
-    legend = alt.Legend(columns=1, symbolType="stroke") if len(labels) > 1 else None
+    legend = alt.Legend(title=None, columns=1) if len(labels) > 1 else None
     return alt.Color("method:N", legend=legend).scale(domain=labels, range=colours)
 
 
@@ -81,61 +83,60 @@ def trade_off(question: Question, metric: str) -> Chart | None:
         return None
     shown = [one for one in LOOKS if one in {row["status"] for row in rows}]
     rows.sort(key=lambda row: shown.index(row["status"]))
-    colours, shapes, areas = zip(*(LOOKS[one] for one in shown), strict=True)
     static, several = metric in question.runs[0].static, len(question.methods) > 1
     log = static and min(row["x"] for row in rows) > 0
-    x = alt.X("x:Q", title=plain(metric), axis=alt.Axis(format="~s", tickCount=6))
-    x = x.scale(type="log" if log else "linear", zero=False, padding=12)
-    y, titles = _objective(question), {"y": plain(question.ranking.metric), "x": plain(metric)}
-    titles |= {"run": "run", "trial": "trial", "epochs": "epochs", "operator": "made by"}
-    status = alt.Color("status:N").scale(domain=shown, range=colours)
-    points = (
-        rows_of(rows)
-        .mark_point(filled=True, opacity=0.85)
-        .encode(
-            x=x,
-            y=y,
-            color=_methods(question) if several else status,
-            shape=alt.Shape("status:N").scale(domain=shown, range=shapes),
-            size=alt.Size("status:N").scale(domain=shown, range=areas),
-            tooltip=tooltip(status="status", **titles, configuration="configuration"),
-        )
+    scale = {"type": "log"} if log else {"zero": False}
+    axis = alt.Axis(format="~s" if static else "~g", tickCount=5, grid=False)
+    x = alt.X("x:Q", title=plain(metric), axis=axis).scale(**scale, nice=False, padding=14)
+    names = {"status": "status", "x": plain(metric), "y": plain(question.ranking.metric)}
+    names |= {"run": "run", "trial": "trial", "epochs": "epochs", "operator": "made by"}
+    legend = alt.Legend(title=None)
+    colours, shapes = ([LOOKS[one][i] for one in shown] for i in range(2))
+    status = alt.Color("status:N", legend=legend).scale(domain=shown, range=colours)
+    base = rows_of(rows).mark_point(filled=True, opacity=0.85)
+    points = base.encode(
+        x=x,
+        y=_objective(question),
+        color=_methods(question) if several else status,
+        shape=alt.Shape("status:N", legend=legend).scale(domain=shown, range=shapes),
+        size=alt.Size("area:Q", scale=None),
+        tooltip=tooltip(**names, configuration="configuration"),
     )
-    fronts = [
-        {"method": label, "run": run.name, "x": one.metrics[metric],
-         "y": one.metrics[run.ranking.metric]}
-        for label, run in question.labelled
-        for one in (front(run, metric) if static else ())
-    ]  # fmt: skip
-    colour = _methods(question) if several else alt.value(INK)
-    steps = rows_of(fronts).mark_line(interpolate="step-after", strokeWidth=1.5)
-    steps = steps.encode(x=x, y=y, detail="run:N", color=colour)
-    return finished(alt.layer(*_limits(question, metric), steps, points), 340)
+    steps = [
+        rows_of([{"x": one.metrics[metric], "y": one.metrics[run.ranking.metric]} for one in best])
+        .mark_line(interpolate="step-after", strokeWidth=1.5, color=INK, opacity=0.7)
+        .encode(x=x, y=_objective(question))
+        for run in question.runs
+        if static and (best := front(run, metric))
+    ]
+    return finished(alt.layer(*_limits(question, metric), *steps, points), 340)
 
 
 def _points(label: str, run: Run, metric: str) -> Rows:
     """A row a configuration by its last measurement."""
-    words = {"feasible": "meets all limits", "infeasible": "misses a limit"}
+    meanings = {"feasible": "meets all limits", "infeasible": "misses a limit"}
     marked = {run.baseline.trial: "baseline"} if run.baseline else {}
     marked |= {run.best.trial: "winner"} if run.best else {}
     rows = []
     for trial in run.lasts:
         x, y = trial.metrics.get(metric), trial.metrics.get(run.ranking.metric)
         if trial.status == "ok" and None not in (x, y):
-            status = marked.get(trial.trial, words.get(run.kind(trial), "not fully trained"))
+            meaning = meanings.get(run.kind(trial), "not fully trained")
+            status = marked.get(trial.trial, meaning)
             config = (f"{name} {setting(value)}" for name, value in sorted(trial.config.items()))
             row = {"method": label, "run": run.name, "trial": trial.trial, "x": x, "y": y}
-            row |= {"status": status, "epochs": trial.epochs, "operator": trial.operator}
-            rows.append(row | {"configuration": ", ".join(config)})
+            row |= {"status": status, "area": LOOKS[status][2], "epochs": trial.epochs}
+            rows.append(row | {"operator": trial.operator, "configuration": ", ".join(config)})
     return rows
 
 
 def _limits(question: Question, metric: str) -> list[alt.Chart]:
     """Dashed lines at the constraints on either axis."""
     axes = {metric: "x", question.ranking.metric: "y"}
+    rules = {"color": RED, "strokeDash": [5, 3], "strokeWidth": 1.5}
     return [
         rows_of([{axes[limit.metric]: limit.bound, "limit": str(limit)}])
-        .mark_rule(color=RED, strokeDash=[5, 3], strokeWidth=1.5)
+        .mark_rule(**rules)
         .encode(**{axes[limit.metric]: f"{axes[limit.metric]}:Q"}, tooltip="limit:N")
         for limit in question.ranking.constraints
         if limit.metric in axes
@@ -150,64 +151,67 @@ def best_so_far(question: Question) -> Chart:
     for row in rows:
         if row["axis"] == "seconds":
             row |= {"axis": unit, "x": row["x"] / length}
-    options = ["epochs", "trials", unit]
-    chosen = alt.param("axis", value="epochs", bind=alt.binding_radio(options=options, name=" "))
-    x, y = alt.X("x:Q", title=None).scale(nice=False), _objective(question)
-    base = rows_of(rows).transform_filter("datum.axis == axis").encode(x=x, y=y)
-    base = base.encode(color=_methods(question))
-    titles = {"y": plain(question.ranking.metric), "x": "used", "trial": "trial", "run": "run"}
-    band = base.transform_filter("isValid(datum.low)").mark_area(
-        interpolate="step-after", opacity=0.15
-    )
-    band = band.encode(y=alt.Y("low:Q").scale(zero=False), y2="high:Q")
-    runs = base.transform_filter("!datum.mean").mark_line(
-        interpolate="step-after", strokeWidth=0.8, opacity=0.6
-    )
-    means = base.transform_filter("datum.mean").mark_line(
-        interpolate="step-after", strokeWidth=2.5, point=len(question.runs) == 1
-    )
-    layers = [band, runs.encode(detail="run:N"), means.encode(tooltip=tooltip(**titles))]
+    radio = alt.binding_radio(options=["epochs", "trials", unit], name="against ")
+    names = {"y": plain(question.ranking.metric), "x": "used", "run": "run"}
+    base = rows_of(rows).transform_filter("datum.axis == axis").encode(
+        x=alt.X("x:Q", title=None, axis=alt.Axis(grid=False)).scale(nice=False),
+        y=_objective(question),
+        color=_methods(question),
+        tooltip=tooltip(**names),
+    )  # fmt: skip
+    step = {"interpolate": "step-after"}
+    marks = {
+        "trial": base.mark_circle(opacity=0.35),
+        "seed": base.mark_line(**step, strokeWidth=0.8, opacity=0.6).encode(detail="run:N"),
+        "method": base.mark_line(**step, strokeWidth=2.5),
+    }
+    kinds = {row["kind"] for row in rows}
+    layers = [
+        mark.transform_filter(f"datum.kind == '{kind}'")
+        for kind, mark in marks.items()
+        if kind in kinds
+    ]
+    if "seed" in kinds:
+        band = base.mark_area(**step, opacity=0.15).transform_filter("isValid(datum.low)")
+        layers.insert(0, band.encode(y=alt.Y("low:Q").scale(zero=False), y2="high:Q"))
     words = alt.TitleParams(alt.expr("axis + ' used'"), orient="bottom", anchor="middle")
+    chosen = alt.param("axis", value="epochs", bind=radio)
     return finished(alt.layer(*layers).add_params(chosen).properties(title=words))
 
 
-def learning_curves(question: Question, label: str) -> Chart:
+def learning_curves(question: Question, label: str) -> Chart | None:
     """The children of the brackets of a method, from rung to rung, over all its runs."""
-    rows = [
-        {"run": run.name, "trial": one.trial, "child": f"{run.name}/{one.trial}", "x": epochs,
-         "y": metrics[run.ranking.metric], "bracket": one.bracket, "fate": fate}
-        for run in question.methods[label]
-        for one in run.lasts
-        if one.generation > 0 and one.bracket > 0
-        for fate in ["trained in full" if run.kind(one) in IN_FULL else "dropped"]
-        for epochs, metrics in sorted(run.curves.get(one.trial, {}).items())
-        if metrics.get(run.ranking.metric) is not None
-    ]  # fmt: skip
+    rows, metric = [], question.ranking.metric
+    for run in question.methods[label]:
+        for one in run.lasts:
+            child = {"run": run.name, "trial": one.trial, "child": f"{run.name}/{one.trial}"}
+            child["fate"] = "trained in full" if run.kind(one) in IN_FULL else "dropped"
+            child["bracket"] = one.bracket
+            rows += [
+                {**child, "x": epochs, "y": metrics[metric]}
+                for epochs, metrics in sorted(run.curves.get(one.trial, {}).items())
+                if one.bracket > 0 and metrics.get(metric) is not None
+            ]
+    if not rows:
+        return None
     brackets = sorted({row["bracket"] for row in rows}, reverse=True)
     radio = alt.binding_radio(options=["all", *brackets], name="bracket ")
-    chosen = alt.param("bracket", value="all", bind=radio)
-    ticks = sorted({at for run in question.methods[label] for at in halving.levels(run)})
-    fates = alt.Color("fate:N").scale(domain=["dropped", "trained in full"], range=[GREY, BLUE])
-    titles = {"y": plain(question.ranking.metric), "x": "epochs", "bracket": "bracket"}
-    lines = (
-        rows_of(rows)
-        .mark_line(point={"size": 18}, strokeWidth=1.2, opacity=0.7)
-        .encode(
-            x=alt.X("x:Q", title="epochs", axis=alt.Axis(values=ticks)).scale(
-                type="log", nice=False
-            ),
-            y=_objective(question),
-            detail="child:N",
-            color=fates,
-            tooltip=tooltip(**titles, trial="trial", run="run"),
-        )
+    axis = alt.Axis(values=halving.levels(question.methods[label][0]))
+    fates = alt.Color("fate:N", legend=alt.Legend(title=None))
+    names = {"y": plain(metric), "x": "epochs", "bracket": "bracket", "trial": "trial"}
+    base = rows_of(rows).mark_line(point={"size": 20}, strokeWidth=1.2, opacity=0.75)
+    lines = base.transform_filter("bracket == 'all' || datum.bracket == bracket").encode(
+        x=alt.X("x:Q", title="epochs", axis=axis).scale(type="log", nice=False, padding=8),
+        y=_objective(question),
+        detail="child:N",
+        color=fates.scale(domain=["dropped", "trained in full"], range=[GREY, BLUE]),
+        tooltip=tooltip(**names, run="run"),
     )
-    picked = lines.transform_filter("bracket == 'all' || datum.bracket == bracket")
-    return finished(picked.add_params(chosen))
+    return finished(lines.add_params(alt.param("bracket", value="all", bind=radio)))
 
 
 def correlations(question: Question) -> Chart | None:
-    """Rank correlation of each rung with the full budget, a point a run, a line a method."""
+    """Rank correlation of each rung with the full budget: a point a run, the mean of a method."""
     rows = [
         {"method": label, "run": run.name, "x": epochs, "y": value}
         for label, run in question.labelled
@@ -218,8 +222,7 @@ def correlations(question: Question) -> Chart | None:
         return None
     x = alt.X("x:O", title="epochs of the rung", axis=alt.Axis(labelAngle=0))
     base = rows_of(rows).encode(x=x, color=_methods(question))
-    titles = {"method": "method", "run": "run", "x": "epochs", "y": "correlation"}
-    y = alt.Y("y:Q", title="rank correlation").scale(domainMax=1)
-    dots = base.mark_circle(opacity=0.6).encode(y=y, tooltip=tooltip(**titles))
-    mean = base.mark_line(strokeWidth=2).encode(y=alt.Y("mean(y):Q", title="rank correlation"))
-    return finished(alt.layer(mean, dots), 220)
+    names = {"method": "method", "run": "run", "y": "correlation"}
+    dots = base.mark_circle(opacity=0.6).encode(y="y:Q", tooltip=tooltip(**names))
+    line = base.mark_line().encode(y=alt.Y("mean(y):Q", title="rank correlation"))
+    return finished(alt.layer(line, dots))

@@ -7,7 +7,6 @@ curves hold, to the bit, what each rung would have measured.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -24,20 +23,16 @@ def levels(run: Run) -> list[int]:
 
 
 def rank_correlations(run: Run) -> dict[int, float | None]:
-    """{epochs of a rung: Spearman's correlation of the objective there and at the full budget}.
-
-    None where there are fewer than MIN_TRIALS configurations that no rung had chosen, or no
-    spread.
-    """
-    wanted, metric = levels(run), run.ranking.metric
+    """{epochs of a rung: rank correlation of the objective there and at the full budget}."""
+    wanted, ranking = levels(run), run.ranking
     curves = [run.curves[trial.trial] for trial in run.full if trial.bracket == 0]
     whole = [curve for curve in curves if set(wanted) <= set(curve)]
-
-    def values(epochs: int) -> list[float]:
-        found = [curve[epochs].get(metric) for curve in whole]
-        return [-np.inf if one is None else run.ranking.sign * one for one in found]
-
-    return {epochs: spearman(values(epochs), values(wanted[-1])) for epochs in wanted[:-1]}
+    objectives = {at: [curve[at].get(ranking.metric) for curve in whole] for at in wanted}
+    values = {
+        at: [-np.inf if one is None else ranking.sign * one for one in found]
+        for at, found in objectives.items()
+    }
+    return {at: spearman(values[at], values[wanted[-1]]) for at in wanted[:-1]}
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -50,16 +45,12 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
     return float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
 
 
-def brackets(run: Run) -> list[dict[str, Any]]:
-    """By bracket, over the generations: what it cost, and what training all in full would cost.
-
-    [{"bracket", "children", "charged", "in_full"}]; epochs charged.
-    """
-    rows = []
-    for s in sorted({one.bracket for one in run.trials if one.bracket > 0}, reverse=True):
-        lines = [one for one in run.trials if one.bracket == s]
-        children = len({one.trial for one in lines})
-        charged = sum(one.cost_epochs for one in lines)
-        in_full = children * run.settings.epochs
-        rows.append({"bracket": s, "children": children, "charged": charged, "in_full": in_full})
-    return rows
+def savings(runs: Sequence[Run]) -> list[tuple[int, int, int, int]]:
+    """(bracket, children, their epochs, those of training all of them in full), by bracket."""
+    lines = [(run, one) for run in runs for one in run.trials if one.bracket > 0]
+    found = []
+    for s in sorted({one.bracket for _, one in lines}, reverse=True):
+        same = [(run, one) for run, one in lines if one.bracket == s]
+        begun = [run.settings.epochs for run, one in same if one.rung == 0]
+        found.append((s, len(begun), sum(one.cost_epochs for _, one in same), sum(begun)))
+    return found

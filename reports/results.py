@@ -1,6 +1,6 @@
 """Result files of `main.py` that belong to a run: what its winner reaches on the test split."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,30 +46,29 @@ def read_results(
         for run in owners:
             reason = _unfit(content, run)
             if reason is None:
-                of_winner = run.best is not None and content["config"] == run.best.config
-                found[runs.index(run)].append(Result(path, content, of_winner))
+                found[runs.index(run)].append(Result(path, content, _is_winner(content, run)))
             else:
                 left_out.append(f"{path} {reason}; it is left out of {run.name}")
         if not owners and home is None:
             left_out.append(f"{path} is a result of none of these runs; it is left out")
-        elif not owners and content.get("found_by") is None and _is_a_winner(content, runs):
+        elif (
+            not owners and "found_by" not in content and any(_is_winner(content, r) for r in runs)
+        ):
             words = "does not say which search found its configuration: name it with --results"
             left_out.append(f"{path} {words}, or evaluate again")
     return found, left_out
 
 
-def _places(runs: Sequence[Run], named: Sequence[Path]) -> Iterator[tuple[Path, Path | None]]:
+def _places(runs: Sequence[Run], named: Sequence[Path]) -> Iterable[tuple[Path, Path | None]]:
     """Each file once, with the folder where it was found; None for those that were named."""
-    folders = [*(run.path for run in runs), *(run.path.parent for run in runs)]
-    places: list[tuple[Path, Path | None]] = [(path, None) for path in named]
-    for folder in folders:  # main.py's own name for it comes before others
-        files = sorted(folder.glob("*result_test*.json"), key=lambda p: (len(p.name), p))
-        places += [(path, folder) for path in files]
-    seen = set()
-    for path, home in places:
-        if path.resolve() not in seen:
-            seen.add(path.resolve())
-            yield path, home
+    places: dict[Path, tuple[Path, Path | None]] = {}
+    for path in named:
+        places.setdefault(path.resolve(), (path, None))
+    for folder in [*(run.path for run in runs), *(run.path.parent for run in runs)]:
+        # main.py's own name for it comes before others
+        for path in sorted(folder.glob("*result_test*.json"), key=lambda p: (len(p.name), p)):
+            places.setdefault(path.resolve(), (path, folder))
+    return places.values()
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -81,14 +80,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _is_of(result: dict[str, Any], run: Run, home: Path | None) -> bool:
     """Whether a result, found in that folder or named, is about this run."""
-    says = result.get("found_by")
-    if says is not None:
-        return says == identity(run.record)
-    return _is_a_winner(result, [run]) if home is None else home == run.path
+    if result.get("found_by") is not None:
+        return result["found_by"] == identity(run.record)
+    return _is_winner(result, run) if home is None else home == run.path
 
 
-def _is_a_winner(result: dict[str, Any], runs: Sequence[Run]) -> bool:
-    return any(run.best is not None and result["config"] == run.best.config for run in runs)
+def _is_winner(result: dict[str, Any], run: Run) -> bool:
+    return run.best is not None and result["config"] == run.best.config
 
 
 def _unfit(result: dict[str, Any], run: Run) -> str | None:
@@ -144,9 +142,5 @@ def mistakes(result: Result) -> list[Mistake]:
 
 def _image(data: dict[str, Any], name: str) -> Path | None:
     """Where an image of the test split lies, in any layout of a data set."""
-    places = (
-        [Path(data["root"], part, name) for part in ("test", "", "jpg")]
-        if data.get("root")
-        else []
-    )
-    return next((place for place in places if place.is_file()), None)
+    places = (Path(data.get("root") or "", part, name) for part in ("test", "", "jpg"))
+    return next((place for place in places if data.get("root") and place.is_file()), None)
