@@ -37,9 +37,7 @@ def spread(values: Sequence[Any], write: Callable[[Any], str] = number) -> str:
 
 
 def setting(value: Any) -> str:
-    """A setting or hyperparameter; a dash if it is not active."""
-    if value is None:
-        return NONE
+    """A setting or hyperparameter."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
