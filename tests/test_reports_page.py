@@ -95,7 +95,7 @@ def test_all_sections_and_what_must_be_said_are_there(report):
     for words in (
         *("The other winners", "was resumed inexactly, today: device", "not ended", "conv_0"),
         *("No importance for top3: the forest", "evolution1 (inexact)", "main.py -c"),
-        *("random search", "2 mistakes, the surest first", "optimizer.py --resume"),
+        *("Hyperband, seed 1: trial", "2 mistakes, the surest first", "optimizer.py --resume"),
     ):
         assert words in page, words
     assert "stubs, &lt;i&gt;not&lt;/i&gt; photographs" in page and "<i>not" not in page

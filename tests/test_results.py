@@ -9,7 +9,7 @@ from engine.results import read_predictions
 from engine.run import identity
 from reports.comparing import unlike
 from reports.reading import read_run
-from reports.results import Mistake, Result, confusion, mistakes, read_results
+from reports.results import Result, confusion, mistakes, read_results
 from tests.test_reports import stub_run
 from utils import InputError, write_json
 
