@@ -27,6 +27,7 @@ LOOKS = {  # what a point stands for -> colour, shape, area; drawn in this order
     "baseline": (BLUE, "square", 110),
     "winner": (GOLD, STAR, 330),
 }
+MAX_POINTS = 3000  # of a run that were not fully trained; more are thinned out evenly
 Chart = alt.Chart | alt.LayerChart
 Rows = list[dict[str, Any]]
 
@@ -40,7 +41,7 @@ def finished(chart: Chart, height: int = 280) -> Chart:
         background="transparent",
         font="system-ui, sans-serif",
         axis=alt.AxisConfig(**text, **lines, labelOverlap="greedy"),
-        legend=alt.LegendConfig(**text, orient="top", columns=3, labelLimit=300, symbolOpacity=1),
+        legend=alt.LegendConfig(**text, orient="top", columns=2, labelLimit=300, symbolOpacity=1),
         view=alt.ViewConfig(stroke=None),
         title=alt.TitleConfig(color=INK, fontSize=12, fontWeight="normal"),
     )
@@ -117,12 +118,14 @@ def _points(label: str, run: Run, metric: str) -> Rows:
     meanings = {"feasible": "meets all limits", "infeasible": "misses a limit"}
     marked = {run.baseline.trial: "baseline"} if run.baseline else {}
     marked |= {run.best.trial: "winner"} if run.best else {}
-    rows = []
-    for trial in run.lasts:
+    rows: Rows = []
+    every = 1 + len(run.lasts) // MAX_POINTS
+    for number, trial in enumerate(run.lasts):
         x, y = trial.metrics.get(metric), trial.metrics.get(run.ranking.metric)
-        if trial.status == "ok" and None not in (x, y):
-            meaning = meanings.get(run.kind(trial), "not fully trained")
-            status = marked.get(trial.trial, meaning)
+        meaning = meanings.get(run.kind(trial), "not fully trained")
+        status = marked.get(trial.trial, meaning)
+        thinned = status == "not fully trained" and number % every
+        if trial.status == "ok" and None not in (x, y) and not thinned:
             config = (f"{name} {setting(value)}" for name, value in sorted(trial.config.items()))
             row = {"method": label, "run": run.name, "trial": trial.trial, "x": x, "y": y}
             row |= {"status": status, "area": LOOKS[status][2], "epochs": trial.epochs}
@@ -143,11 +146,13 @@ def _limits(question: Question, metric: str) -> list[alt.Chart]:
     ]
 
 
-def best_so_far(question: Question) -> Chart:
-    """The best objective of all methods against what the reader chooses."""
+def best_so_far(question: Question) -> Chart | None:
+    """The best objective of all methods against what the reader chooses; None without one."""
     seconds = max(run.used_seconds for run in question.runs)
     unit, length = ("hours", 3600) if seconds >= 7200 else ("minutes", 60)
     rows = progress.rows(question)
+    if not rows:
+        return None
     for row in rows:
         if row["axis"] == "seconds":
             row |= {"axis": unit, "x": row["x"] / length}

@@ -11,7 +11,7 @@ from reports.grouping import Question
 from reports.importance import column_of
 from reports.words import plain, setting
 
-MAX_LINES = 250  # of parallel coordinates; the best are kept, the rest thinned out evenly
+MAX_LINES = 100  # of parallel coordinates; the best are kept, the rest thinned out evenly
 WIDE = 30.0  # from the smallest to the largest value: an axis of factors instead of steps
 WORST, BEST = "#8fb0c9", "#d9480f"
 

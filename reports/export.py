@@ -12,12 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ConfigSpace import (
-    CategoricalHyperparameter,
-    OrdinalHyperparameter,
-    UniformFloatHyperparameter,
-    UniformIntegerHyperparameter,
-)
+from ConfigSpace import CategoricalHyperparameter, OrdinalHyperparameter
 
 from engine.spaces import own_space
 from reports.reading import Run, read_run
@@ -140,62 +135,35 @@ def _scalar(value: Any) -> Any:
 
 
 def _distributions(run: Run, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Optuna's distribution of each hyperparameter.
-
-    That of the search space if the space is still there and holds all values, else the range of
-    the values.
-    """
+    """Optuna's distribution of each hyperparameter; the search space may be gone."""
     try:
-        own = own_space(run.path, run.settings.space)
-        space: Mapping[str, Any] = Space.load(own).configspace
+        space: Mapping[str, Any] = Space.load(own_space(run.path, run.settings.space)).configspace
     except InputError:
         space = {}
-    ranges = {}
-    for name in dict.fromkeys(name for config in configs for name in config):
-        values = list(dict.fromkeys(config[name] for config in configs if name in config))
-        declared = _declared(space[name]) if name in space else None
-        ranges[name] = declared if _holds(declared, values) else _spanned(values)
-    return ranges
-
-
-def _declared(parameter: Any) -> Any:
-    """The distribution of a hyperparameter of ConfigSpace; None if Optuna has none like it."""
-    from optuna import distributions
-
-    bounded = {
-        UniformIntegerHyperparameter: distributions.IntDistribution,
-        UniformFloatHyperparameter: distributions.FloatDistribution,
+    names = dict.fromkeys(name for config in configs for name in config)
+    values = {name: [one[name] for one in configs if name in one] for name in names}
+    return {
+        name: _distribution(space[name] if name in space else None, values[name]) for name in names
     }
-    if type(parameter) in bounded:
-        made = bounded[type(parameter)]
-        return made(parameter.lower, parameter.upper, log=parameter.log)
-    if type(parameter) in (CategoricalHyperparameter, OrdinalHyperparameter):
-        return distributions.CategoricalDistribution([*map(_scalar, choices(parameter))])
-    return None
 
 
-def _spanned(values: Sequence[Any]) -> Any:
-    """A distribution that holds the values, and no more than their range."""
+def _distribution(declared: Any, values: Sequence[Any]) -> Any:
+    """That of the space if it holds all values, else their range."""
     from optuna import distributions
 
-    kinds = {type(value) for value in values}
-    if kinds == {int}:
-        return distributions.IntDistribution(min(values), max(values))
-    if kinds <= {int, float}:
-        return distributions.FloatDistribution(min(values), max(values))
-    return distributions.CategoricalDistribution(sorted(values, key=str))
-
-
-def _holds(distribution: Any, values: Sequence[Any]) -> bool:
-    """Whether Optuna takes the values as drawn from the distribution."""
-    from optuna.trial import create_trial
-
-    try:
-        for value in values:
-            create_trial(value=0.0, params={"x": value}, distributions={"x": distribution})
-    except (ValueError, AttributeError):  # not contained; no distribution at all
-        return False
-    return True
+    known = sorted(dict.fromkeys(values), key=str)
+    if isinstance(declared, CategoricalHyperparameter | OrdinalHyperparameter):
+        offered = [*map(_scalar, choices(declared))]
+        return distributions.CategoricalDistribution(offered if {*known} <= {*offered} else known)
+    kinds = {type(value) for value in known}
+    if not kinds <= {int, float}:
+        return distributions.CategoricalDistribution(known)
+    low, high, log = min(known), max(known), getattr(declared, "log", False)
+    if hasattr(declared, "lower") and declared.lower <= low and high <= declared.upper:
+        low, high = declared.lower, declared.upper
+    whole = kinds == {int}
+    made = distributions.IntDistribution if whole else distributions.FloatDistribution
+    return made(low, high, log=log)
 
 
 def _read(run_folder: Path) -> Run:

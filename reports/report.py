@@ -50,18 +50,15 @@ def _question(
     """All on runs with the same limits and data; puts its charts into `drawn`."""
     first, objective = question.runs[0], question.ranking.metric
     notes = dict.fromkeys(note for run in question.runs for note in run.notes())
-    ranked = sorted(
-        (question.ranking.key(run.best), label, run)
-        for label, run in question.labelled
-        if run.best
-    )
+    found = [(label, run) for label, run in question.labelled if run.best]
+    found.sort(key=lambda one: question.ranking.key(one[1].best))
     told = {"prefix": prefix, "title": question.title, "objective": objective}
     told |= {"data": first.data.get("name", "unknown data"), "epochs": first.settings.epochs}
     told["notes"] = [*notes, *comparing.unlike([tests[run.path] for run in question.runs])]
     told["trials"] = any(run.trials for run in question.runs)
     told["cards"] = [
         card(drawn, f"{prefix}winner-{place}", label, run, tests[run.path])
-        for place, (_, label, run) in enumerate(ranked, start=1)
+        for place, (label, run) in enumerate(found, start=1)
     ]
     told |= comparing.how_made(question)
     return told | (_charts(drawn, prefix, question, tests) if told["trials"] else {})
@@ -73,7 +70,8 @@ def _charts(
     ranking, told = question.ranking, {}
     metrics = dict.fromkeys(("num_params", *ranking.metrics[1:]))
     told["trade_offs"] = [
-        (f"{prefix}{ranking.metric}-{metric}".replace("_", "-"), metric) for metric in metrics
+        (prefix + re.sub(r"[\W_]+", "-", f"{ranking.metric}-{metric}"), metric)
+        for metric in metrics
     ]
     drawn |= {name: charts.trade_off(question, one) for name, one in told["trade_offs"]}
     drawn[f"{prefix}progress"] = charts.best_so_far(question)

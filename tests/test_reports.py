@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import optimizer
 from engine.run import RunFolder
 from engine.settings import resolve
-from reports import card, charts_networks, halving, outcomes, progress
+from reports import card, charts, charts_networks, halving, outcomes, progress
 from reports.grouping import group
 from reports.importance import column_of, encode, importance
 from reports.reading import Run, learning_curve, read_run, read_runs
@@ -167,6 +167,12 @@ def test_seeds_are_aggregated_where_each_has_a_value():
     assert progress.aggregate([one, two]) == [pytest.approx(row) for row in wanted]
     assert progress.aggregate([one, {"x": [], "y": [], "end": 9}]) == []
     assert progress.aggregate([one, {"x": [11], "y": [1.0], "end": 12}]) == []
+
+
+def test_without_anything_within_the_limits_there_is_no_progress_to_draw():
+    [question] = group([run_of(trial(0, 0.5, precision=0.1)), run_of(name="not begun", seed=3)])
+    assert charts.best_so_far(question) is None
+    assert charts.trade_off(question, "num_params").to_dict()["layer"]
 
 
 # Outcomes

@@ -9,6 +9,7 @@ from engine.results import read_predictions
 from engine.run import identity
 from reports.comparing import unlike
 from reports.reading import read_run
+from reports.report import write
 from reports.results import Result, confusion, mistakes, read_results
 from tests.test_reports import stub_run
 from utils import InputError, write_json
@@ -95,7 +96,7 @@ def test_what_does_not_fit_is_left_out_and_told(runs, tmp_path):
         read_results([run], [run.path / "run.json"])
 
 
-def test_the_first_result_counts_and_unlike_trainings_are_said(runs):
+def test_the_first_result_counts_and_unlike_trainings_are_said(runs, tmp_path):
     for run, epochs in zip(runs, (4, 8), strict=True):
         write_result(run.path, run.best.config, epochs=epochs)
         write_result(run.path, run.best.config, name="other_result_test.json", seeds=2)
@@ -103,6 +104,9 @@ def test_the_first_result_counts_and_unlike_trainings_are_said(runs):
     assert [[one.content["epochs"] for one in of_run] for of_run in found] == [[4, 4], [8, 4]]
     assert "different epochs: no fair comparison" in unlike(found)[0]
     assert confusion(found[0][1]).tolist() == [[2, 2], [2, 2]], "over both seeds"
+    _, left_out = write([run.path for run in runs], tmp_path / "report")  # two equal winners
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert left_out == [] and "different epochs: no fair comparison" in page
 
 
 def test_a_result_of_the_baseline_is_beside_that_of_the_winner(space, tmp_path):
