@@ -4,6 +4,7 @@ from reports.report import write
 write(["runs/a", "runs/b"], Path("report"))
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,8 @@ def _charts(
     for name, metric, forest in told["importance"]:
         if forest and forest["r2"] >= RELIABLE:
             drawn[name] = charts_networks.importance_bars(forest, found["names"], metric)
-    winners = [one for run in question.runs for one in tests[run.path] if one.of_winner]
+    of_runs = ([one for one in tests[run.path] if one.of_winner] for run in question.runs)
+    winners = [of_run[0] for of_run in of_runs if of_run]
     told["mistakes"] = [
         _mistakes(drawn, f"{prefix}confusion-{i}", one) for i, one in enumerate(winners, 1)
     ]
