@@ -59,8 +59,8 @@ def report(runs, tmp_path_factory):
     return output
 
 
-def test_the_command_as_a_user_runs_it(tmp_path):
-    """Without an argument it is about the newest run; it prints one line, writes one folder."""
+def test_the_command_as_a_user_runs_it(tmp_path, monkeypatch):
+    """Without an argument it is about the newest run. The same run gives the same bytes."""
     shutil.copytree(VERSION_1, tmp_path / "runs" / "old")
     (tmp_path / "runs" / "young").mkdir()
     shutil.copy(VERSION_1 / "run.json", tmp_path / "runs" / "young")
@@ -76,11 +76,18 @@ def test_the_command_as_a_user_runs_it(tmp_path):
     text = (tmp_path / "report" / "report.html").read_text()
     assert "evolution + Hyperband, seed 5: trial 4" in text
     assert "5 different configurations were trained in full, and it takes 40" in text
+    monkeypatch.chdir(tmp_path)
+    assert main(["old", "--output", "again"]) == 0
+    files = [path for path in (tmp_path / "report").rglob("*.*") if path.is_file()]
+    assert len(files) > 5
+    for path in files:
+        again = tmp_path / "again" / path.relative_to(tmp_path / "report")
+        assert again.read_bytes() == path.read_bytes(), path.name
     done = subprocess.run([*words, "nothing"], **given)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("reports: there is no run nothing")
     assert done.stderr.count("\n") == 1 and "Trace" not in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report", "runs"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "report", "runs"]
     assert main([str(tmp_path / "runs" / "young"), "--output", str(tmp_path / "out")]) == 0
     assert "No training has ended yet." in (tmp_path / "out" / "report.html").read_text()
 
@@ -113,12 +120,6 @@ def test_every_chart_is_a_figure_file_of_either_kind(report):
         assert png.startswith(b"\x89PNG") and len(png) > 2000
     assert len(list((report / "figures").iterdir())) == 2 * len(names)
     assert {"progress", "rank-correlation", "parallel-coordinates"} <= set(names)
-
-
-def test_the_same_runs_give_the_same_report(runs, report, tmp_path):
-    assert main([*map(str, runs), "--output", str(tmp_path)]) == 0
-    for path in report.rglob("*.*"):
-        assert (tmp_path / path.relative_to(report)).read_bytes() == path.read_bytes(), path.name
 
 
 # In a browser

@@ -22,7 +22,8 @@ def write_result(folder, config, seeds=1, name="result_test.json", **changes):
     folder.mkdir(exist_ok=True)
     files = [f"{name[:-5]}_{seed}.npz" for seed in range(seeds)]
     for file in files:
-        np.savez(folder / file, scores=np.array(SCORES), labels=np.array(LABELS))
+        held_out = {"scores": np.array(SCORES), "labels": np.array(LABELS)}
+        np.savez(folder / file, **held_out, names=np.array(["a", "b", "c", "d"]))
     result = {
         **{"config": config, "seeds": list(range(seeds)), "epochs": 4, "optimizer": "adamw"},
         **{"metrics": {"top3": 0.75, "precision": 0.5}, "split": "test", "constraints": []},
