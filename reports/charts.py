@@ -36,12 +36,13 @@ def finished(chart: Chart, height: int = 280) -> Chart:
     """As wide as what is around it, in the look of all charts."""
     text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
     text |= {"titleFontWeight": "normal"}
+    symbols = {"symbolOpacity": 1, "symbolBaseFillColor": GREY, "symbolBaseStrokeColor": GREY}
     lines = {"gridColor": FAINT, "domainColor": FAINT, "tickColor": FAINT}
     return chart.properties(width="container", height=height).configure(
         background="transparent",
         font="system-ui, sans-serif",
         axis=alt.AxisConfig(**text, **lines, labelOverlap="greedy"),
-        legend=alt.LegendConfig(**text, orient="top", columns=2, labelLimit=300, symbolOpacity=1),
+        legend=alt.LegendConfig(**text, **symbols, orient="top", columns=2, labelLimit=300),
         view=alt.ViewConfig(stroke=None),
         title=alt.TitleConfig(color=INK, fontSize=12, fontWeight="normal"),
     )
@@ -166,7 +167,7 @@ def best_so_far(question: Question) -> Chart | None:
     )  # fmt: skip
     step = {"interpolate": "step-after"}
     marks = {
-        "trial": base.mark_circle(opacity=0.35),
+        "trial": base.mark_circle(opacity=0.5),
         "seed": base.mark_line(**step, strokeWidth=0.8, opacity=0.6).encode(detail="run:N"),
         "method": base.mark_line(**step, strokeWidth=2.5),
     }

@@ -53,13 +53,13 @@ def parallel_coordinates(question: Question) -> Chart | None:
         return None
     x = alt.X("x:Q", axis=None).scale(domain=[-0.14, 1.06])
     y = alt.Y("name:N", title=None, sort=names, axis=alt.Axis(labelLimit=150, grid=True))
-    legend = alt.Legend(title=plain(metric), type="gradient", format=".2f", tickCount=3)
+    shade = alt.Color("y:Q", legend=alt.Legend(title=plain(metric), format=".2f"))
     lines = rows_of(rows).mark_line(strokeWidth=1.2, opacity=0.7, point={"size": 15}).encode(
         x=x,
         y=y,
         order="row:Q",
         detail="line:N",
-        color=alt.Color("y:Q", legend=legend).scale(range=[WORST, BEST][:: int(sign)]),
+        color=shade.scale(range=[WORST, BEST][:: int(sign)], interpolate="rgb"),
         tooltip=tooltip(value="value", y=plain(metric), trial="trial", run="run"),
     )  # fmt: skip
     text = rows_of(ends).mark_text(dy=-8, fontSize=10, color=INK).encode(x=x, y=y, text="text:N")
