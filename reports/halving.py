@@ -9,7 +9,7 @@ curves hold, to the bit, what each rung would have measured.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
 from reports.reading import Run
 from search.hyperband import budget_levels
@@ -23,7 +23,10 @@ def levels(run: Run) -> list[int]:
 
 
 def rank_correlations(run: Run) -> dict[int, float | None]:
-    """{epochs of a rung: rank correlation of the objective there and at the full budget}."""
+    """{epochs of a rung: Spearman's rank correlation of the objective there and in full}.
+
+    None for fewer than MIN_TRIALS configurations, or without spread.
+    """
     wanted, ranking = levels(run), run.ranking
     curves = [run.curves[trial.trial] for trial in run.full if trial.bracket == 0]
     whole = [curve for curve in curves if set(wanted) <= set(curve)]
@@ -32,17 +35,13 @@ def rank_correlations(run: Run) -> dict[int, float | None]:
         at: [-np.inf if one is None else ranking.sign * one for one in found]
         for at, found in objectives.items()
     }
-    return {at: spearman(values[at], values[wanted[-1]]) for at in wanted[:-1]}
-
-
-def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's rank correlation, ties with mean ranks.
-
-    None for fewer than MIN_TRIALS values, or without spread.
-    """
-    if len(first) < MIN_TRIALS or len(set(first)) == 1 or len(set(second)) == 1:
-        return None
-    return float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
+    known = [at for at in wanted if len(whole) >= MIN_TRIALS and len(set(values[at])) > 1]
+    return {
+        at: float(spearmanr(values[at], values[wanted[-1]]).statistic)
+        if {at, wanted[-1]} <= {*known}
+        else None
+        for at in wanted[:-1]
+    }
 
 
 def savings(runs: Sequence[Run]) -> list[tuple[int, int, int, int]]:
