@@ -1,285 +1,234 @@
-"""The charts of a report, each from plain numbers of `reports.summary`."""
+"""The charts of a report, in Vega-Lite by way of Altair.
 
-from collections.abc import Sequence
+Text has the colour of the page around it, and series have colours that people with any colour
+vision can tell apart on light and on dark (after Okabe and Ito, "Color Universal Design", 2008).
+"""
+
 from typing import Any
 
-import numpy as np
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+import altair as alt
 
-from reports import drawing
-from reports.document import Chart
-from reports.drawing import DASHES, GREEN, GREY, INK, RED, SERIES, YELLOW, Panel, short
-from reports.reading import IN_FULL
-from reports.words import SIZES
+from reports import halving, progress
+from reports.grouping import Question
+from reports.outcomes import front
+from reports.reading import IN_FULL, Run
+from reports.words import plain, setting
 
-QUANTITY_WORDS = {
-    "best": "best feasible {objective}",
-    "best_precision": "{precision} of the best feasible",
-    "population": "population's mean {objective}",
-    "population_precision": "population's mean {precision}",
+BLUE, ORANGE, GREEN, RED, PURPLE = "#2f86c5", "#e0912a", "#1f9e76", "#d9603b", "#b86fa0"
+GREY, GOLD, SKY = "#8d8d8d", "#f0b400", "#4fb3d9"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, GREY)  # methods, in their order
+INK, FAINT = "currentColor", "#8884"
+STAR = "M0,-1 L.22,-.31 L.95,-.31 L.36,.12 L.59,.81 L0,.38 L-.59,.81 L-.36,.12 L-.95,-.31 "
+STAR += "L-.22,-.31 Z"
+LOOKS = {  # what a point stands for -> colour, shape, area; drawn in this order
+    "not fully trained": (GREY, "circle", 25),
+    "misses a limit": (RED, "triangle-up", 50),
+    "meets all limits": (GREEN, "circle", 60),
+    "baseline": (BLUE, "square", 110),
+    "winner": (GOLD, STAR, 330),
 }
-KIND_LOOKS = {  # marker, size, colour, filled, what it means; drawn in this order
-    "partial": ("o", 3.5, "#777777", False, "not fully trained"),
-    "infeasible": ("^", 5.0, RED, False, "misses a limit"),
-    "feasible": ("o", 5.0, GREEN, True, "feasible"),
-}
-AXIS_WORDS = {"epochs": "epochs", "macs": "multiply-adds an image x epochs", "time": "time"}
-MAX_MARKED = 2000  # points of one kind in a chart; more are thinned out evenly
+MAX_POINTS = 3000  # of a run that were not fully trained; more are thinned out evenly
+Chart = alt.Chart | alt.LayerChart
+Rows = list[dict[str, Any]]
 
 
-def key(run: dict[str, Any], trial: int) -> str:
-    """Of a configuration among all runs of a report."""
-    return f"{run['number']}/{trial}"
-
-
-def progress(question: dict[str, Any], name: str, quantity: str, axis: str) -> Chart:
-    """A quantity of all methods against what was used on an axis: mean and range over seeds."""
-    words = QUANTITY_WORDS[quantity].format(**question)
-    methods = question["methods"]
-    caption = f"{words[0].upper()}{words[1:]} against {AXIS_WORDS[axis]}."
-    panel = Panel(name, caption, legend_rows=(len(methods) + 1) // 2)
-    unit, label = 1.0, f"{AXIS_WORDS[axis]} used"
-    if axis == "time":
-        ends = [run["curves"][axis][quantity]["end"] for m in methods for run in m["runs"]]
-        unit, label = time_unit(max(ends, default=0))
-    handles = []
-    for number, method in enumerate(methods):
-        look = {"color": SERIES[number % 7], "linestyle": DASHES[number % 4]}
-        handles.append(Line2D([], [], linewidth=2, label=method["label"], **look))
-        _seeds(panel, method, axis, quantity, unit, look)
-        mean = method["curves"][axis][quantity]
-        if mean is not None and mean["runs"] > 1:
-            x = np.array(mean["x"]) / unit
-            panel.axes.fill_between(
-                x, mean["low"], mean["high"], step="post", color=look["color"], alpha=0.15, lw=0
-            )
-            panel.axes.plot(x, mean["mean"], drawstyle="steps-post", linewidth=2, **look)
-    panel.axes.set(xlabel=label, ylabel=_short_words(quantity, question))
-    panel.axes.xaxis.set_major_formatter(FuncFormatter(short))
-    panel.axes.set_xlim(left=0)
-    panel.legend(handles)
-    return panel.chart
-
-
-def _short_words(quantity: str, question: dict[str, Any]) -> str:
-    name = question["precision"] if "precision" in quantity else question["objective"]
-    return f"{'mean ' if 'population' in quantity else ''}{name.replace('_', ' ')}"
-
-
-def _seeds(
-    panel: Panel, method: dict[str, Any], axis: str, quantity: str, unit: float, look: dict
-) -> None:
-    """The run itself if it is one; thin lines of the seeds if there are more."""
-    single = len(method["runs"]) == 1
-    for run in method["runs"]:
-        step = run["curves"][axis][quantity]
-        if not step["x"]:
-            continue
-        x = np.array([*step["x"], max(step["end"], step["x"][-1])]) / unit
-        y = np.array([*step["y"], step["y"][-1]], dtype=float)
-        width, alpha = (2, 1.0) if single else (0.7, 0.55)
-        style = {"linewidth": width, "alpha": alpha, "color": look["color"]}
-        style["linestyle"] = look["linestyle"] if single else "-"
-        panel.axes.plot(x, y, drawstyle="steps-post", **style)
-        if quantity == "best":
-            shown = [key(run, trial) for trial in step["trials"]]
-            size = 4 if single else 2.5
-            dots = panel.axes.plot(x[:-1], y[:-1], "o", ms=size, mew=0, color=look["color"])
-            panel.mark(dots[0], shown)
-
-
-def time_unit(seconds: float) -> tuple[float, str]:
-    """(seconds in a unit, label of an axis) that suit a time so long."""
-    for unit, length in (("hours", 3600.0), ("minutes", 60.0)):
-        if seconds >= 2 * length:
-            return length, f"{unit} used"
-    return 1.0, "seconds used"
-
-
-def scatter(question: dict[str, Any], method: dict[str, Any], name: str, metric: str) -> Chart:
-    """All evaluated configurations of a method, `metric` against the objective: limits, Pareto
-    front of each run, winners. metric: precision, or one known before training.
-    """
-    objective = question["objective"]
-    shown = {"precision": question["precision"]} | SIZES
-    across = shown.get(metric, metric).replace("_", " ")
-    caption = f"{method['label']}: {across} and {objective} of all evaluated."
-    panel = Panel(name, caption, height=320, legend_rows=3)
-    handles = []
-    for kind, (marker, size, colour, filled, meaning) in KIND_LOOKS.items():
-        points = [
-            (point[metric], point["objective"], key(run, point["trial"]))
-            for run in method["runs"]
-            for point in run["points"]
-            if point["kind"] == kind and None not in (point[metric], point["objective"])
-        ]
-        points = points[:: 1 + len(points) // MAX_MARKED]
-        look = {"marker": marker, "ms": size, "linestyle": "none", "alpha": 0.75}
-        look |= {"mfc": colour if filled else "none", "mec": colour, "mew": 0 if filled else 1}
-        handles.append(Line2D([], [], label=meaning, **look))
-        if points:
-            x, y, keys = zip(*points, strict=True)
-            panel.mark(panel.axes.plot(x, y, **look)[0], keys)
-    for run in method["runs"]:
-        _front(panel, run, metric)
-    _winners(panel, method, metric)
-    front = Line2D([], [], color=INK, linewidth=1.1, label="Pareto front")
-    star = Line2D([], [], marker="*", ms=13, mfc=YELLOW, mec=INK, ls="none", label="winner")
-    bound = Line2D([], [], color=RED, linestyle=(0, (4, 2)), linewidth=1.3, label="limit")
-    drawn = _limits(panel, question, metric)
-    if metric != "precision":
-        panel.axes.set_xscale("log")
-        panel.axes.xaxis.set_major_formatter(FuncFormatter(short))
-        panel.axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-    panel.axes.set(xlabel=across, ylabel=objective)
-    panel.legend([*handles, front, star, *([bound] if drawn else [])])
-    return panel.chart
-
-
-def _front(panel: Panel, run: dict[str, Any], metric: str) -> None:
-    front = [run["points"][index] for index in run["fronts"].get(metric, ())]
-    if front:
-        x, y = [point[metric] for point in front], [point["objective"] for point in front]
-        # A point of the front holds as far as the next one: towards less of what is wanted.
-        style = "steps-pre" if metric == "precision" else "steps-post"
-        panel.axes.plot(x, y, drawstyle=style, color=INK, linewidth=1.1, zorder=3)
-
-
-def _winners(panel: Panel, method: dict[str, Any], metric: str) -> None:
-    found = []
-    for run in method["runs"]:
-        best = run["winner"]
-        points = {point["trial"]: point for point in run["points"]}
-        if best and None not in (
-            points[best["trial"]][metric],
-            points[best["trial"]]["objective"],
-        ):
-            found.append((points[best["trial"]], key(run, best["trial"])))
-    if found:
-        x = [point[metric] for point, _ in found]
-        y = [point["objective"] for point, _ in found]
-        stars = panel.axes.plot(x, y, "*", ms=13, mfc=YELLOW, mec=INK, mew=1, zorder=5)
-        panel.mark(stars[0], [shown for _, shown in found])
-
-
-def _limits(panel: Panel, question: dict[str, Any], metric: str) -> bool:
-    """Lines at the constraints on either axis; whether there are any."""
-    across = question["precision"] if metric == "precision" else metric
-    style = {"color": RED, "linestyle": (0, (4, 2)), "linewidth": 1.3, "zorder": 2}
-    drawn = False
-    for limit in question["constraints"]:
-        if limit["metric"] in (across, question["objective"]):
-            line = panel.axes.axvline if limit["metric"] == across else panel.axes.axhline
-            line(limit["bound"], **style)
-            drawn = True
-    return drawn
-
-
-def learning_curves(
-    question: dict[str, Any], method: dict[str, Any], name: str, bracket: int
-) -> Chart:
-    """The children of a bracket, over all its generations and seeds, from rung to rung."""
-    caption = f"{method['label']}, bracket {bracket}: learning curves of its children."
-    panel = Panel(name, caption, height=250, legend_rows=1)
-    looks = {"dropped": (GREY, 0.8, 0.55), "trained in full": (SERIES[0], 1.3, 0.9)}
-    lines: dict[str, list[tuple[list[float], list[float], str]]] = {name: [] for name in looks}
-    for run in method["runs"]:
-        for curve in run["halving"]["curves"].get(bracket, []):
-            kind = "trained in full" if curve["kind"] in IN_FULL else "dropped"
-            lines[kind].append((curve["x"], curve["y"], key(run, curve["trial"])))
-    for kind, (colour, width, alpha) in looks.items():
-        panel.lines([(x, y) for x, y, _ in lines[kind]], colour, width, alpha)
-        panel.mark(panel.axes.collections[-1], [shown for *_, shown in lines[kind]])
-        ends = [(x[-1], y[-1]) for x, y, _ in lines[kind]]  # some were dropped at their first rung
-        panel.axes.plot(*np.reshape(ends, (-1, 2)).T, "o", ms=2.5, mew=0, color=colour)
-    epochs = sorted({at for run in method["runs"] for at in run["halving"]["levels"]})
-    rung_axis(panel, epochs)
-    panel.axes.set(xlabel="epochs", ylabel=question["objective"])
-    panel.legend([Line2D([], [], color=looks[kind][0], lw=2, label=kind) for kind in looks])
-    return panel.chart
-
-
-def rung_axis(panel: Panel, epochs: Sequence[int]) -> None:
-    """A logarithmic axis of epochs with a tick at each rung."""
-    panel.axes.set_xscale("log")
-    panel.axes.set_xticks(epochs, [str(at) for at in epochs])
-    panel.axes.set_xticks([], minor=True)
-
-
-def correlations(question: dict[str, Any], name: str) -> Chart:
-    """Rank correlation of each rung with the full budget, by method: mean and range of seeds."""
-    methods = question["methods"]
-    caption = f"Rank correlation of {question['objective']} at a rung with the full budget."
-    panel = Panel(name, caption, legend_rows=(len(methods) + 1) // 2)
-    epochs = set()
-    for number, method in enumerate(methods):
-        rungs: dict[int, list[float]] = {}
-        for run in method["runs"]:
-            for row in run["correlations"]:
-                if row["objective"] is not None:
-                    rungs.setdefault(row["epochs"], []).append(row["objective"])
-        epochs |= set(rungs)
-        x = sorted(rungs)
-        mean = [float(np.mean(rungs[at])) for at in x]
-        low = [m - min(rungs[at]) for m, at in zip(mean, x, strict=True)]
-        high = [max(rungs[at]) - m for m, at in zip(mean, x, strict=True)]
-        nudge = 1 + 0.02 * (number - (len(methods) - 1) / 2)  # so that bars do not hide each other
-        style = {"color": SERIES[number % 7], "linestyle": DASHES[number % 4]}
-        places = [at * nudge for at in x]
-        if x:
-            panel.axes.errorbar(places, mean, (low, high), lw=1.6, marker="o", ms=4, **style)
-        panel.axes.plot([], [], lw=2, label=method["label"], **style)
-    rung_axis(panel, sorted(epochs))
-    panel.axes.set(xlabel="epochs of the rung", ylabel="Spearman's rank correlation")
-    panel.axes.set_ylim(top=1.02)
-    panel.legend()
-    return panel.chart
-
-
-def valid_shares(question: dict[str, Any], name: str) -> Chart:
-    """Share of feasible among those trained in full, a dot a run, a line at the mean."""
-    methods = question["methods"]
-    caption = "Share of feasible configurations among those trained in full."
-    panel = Panel(name, caption, height=70 + 34 * len(methods), left=150)
-    for row, method in enumerate(methods):
-        runs = [run for run in method["runs"] if run["shares"]["valid_share"] is not None]
-        x, colour = [run["shares"]["valid_share"] for run in runs], SERIES[row % 7]
-        if x:
-            panel.axes.plot([np.mean(x)] * 2, [row - 0.3, row + 0.3], color=colour, lw=2.5)
-            dots = panel.axes.plot(x, [row] * len(x), "o", ms=6, color=colour, alpha=0.7, mew=0)
-            words = [f"{run['name']}: {value:.0%}" for run, value in zip(runs, x, strict=True)]
-            panel.mark(dots[0], words)
-    label_rows(panel, [method["label"] for method in methods])
-    panel.axes.set(xlim=(-0.03, 1.03), xlabel="share that meets all limits")
-    panel.axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-    return panel.chart
-
-
-def label_rows(panel: Panel, labels: Sequence[str]) -> None:
-    """One row a label, the first on top."""
-    panel.axes.set_yticks(range(len(labels)), labels)
-    panel.axes.set_ylim(len(labels) - 0.4, -0.6)
-    panel.axes.tick_params(axis="y", length=0)
-    panel.axes.grid(False, axis="y")
-
-
-def time_bars(question: dict[str, Any], name: str) -> Chart:
-    """Time of the workers by what it was spent on, a bar a run."""
-    runs = [(method, run) for method in question["methods"] for run in method["runs"]]
-    panel = Panel(
-        name, "Time of the workers, by run.", 100 + 24 * len(runs), left=170, legend_rows=3
+def finished(chart: Chart, height: int = 280) -> Chart:
+    """As wide as what is around it, in the look of all charts."""
+    text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
+    text |= {"titleFontWeight": "normal"}
+    symbols = {"symbolOpacity": 1, "symbolBaseFillColor": GREY, "symbolBaseStrokeColor": GREY}
+    lines = {"gridColor": FAINT, "domainColor": FAINT, "tickColor": FAINT}
+    return chart.properties(width="container", height=height).configure(
+        background="transparent",
+        font="system-ui, sans-serif",
+        axis=alt.AxisConfig(**text, **lines, labelOverlap="greedy"),
+        legend=alt.LegendConfig(**text, **symbols, orient="top", columns=2, labelLimit=300),
+        view=alt.ViewConfig(stroke=None),
+        title=alt.TitleConfig(color=INK, fontSize=12, fontWeight="normal"),
     )
-    fates = list(runs[0][1]["time"])
-    colours = (drawing.BLUE, GREEN, drawing.ORANGE, RED, "#D0D0D0")
-    unit, label = time_unit(max(sum(run["time"].values()) for _, run in runs))
-    begin = np.zeros(len(runs))
-    for fate, colour in zip(fates, colours, strict=True):
-        width = np.array([run["time"][fate] for _, run in runs]) / unit
-        panel.axes.barh(range(len(runs)), width, 0.7, begin, color=colour, label=fate)
-        begin += width
-    label_rows(panel, [f"{method['label']}, {run['seed']}" for method, run in runs])
-    panel.axes.set_xlabel(label.replace(" used", " of workers"))
-    panel.axes.xaxis.set_major_locator(MaxNLocator(5))
-    panel.legend()
-    return panel.chart
+
+
+def rows_of(rows: Rows) -> alt.Chart:
+    """A chart of plain rows."""
+    return alt.Chart(alt.Data(values=rows))
+
+
+def tooltip(**titles: str) -> list[alt.Tooltip]:
+    """Of fields; numbers with up to four digits, names as they are."""
+    numbers = {"x", "y", "epochs", "images", "parameters", "macs"}
+    return [
+        alt.Tooltip(f"{field}:Q", title=title, format=",.4~f")
+        if field in numbers
+        else alt.Tooltip(f"{field}:N", title=title)
+        for field, title in titles.items()
+    ]
+
+
+def _methods(question: Question) -> alt.Color:
+    """A colour a method; the legend names them where there are several."""
+    labels = list(question.methods)
+    colours = [SERIES[i % len(SERIES)] for i in range(len(labels))]
+    legend = alt.Legend(title=None, columns=1) if len(labels) > 1 else None
+    return alt.Color("method:N", legend=legend).scale(domain=labels, range=colours)
+
+
+def _objective(question: Question) -> alt.Y:
+    return alt.Y("y:Q", title=plain(question.ranking.metric)).scale(zero=False)
+
+
+def trade_off(question: Question, metric: str) -> Chart | None:
+    """All evaluated configurations, `metric` against the objective: limits, Pareto fronts of a
+    metric known before training, baselines, winners; None if none has the metric.
+    """
+    rows = [row for label, run in question.labelled for row in _points(label, run, metric)]
+    if not rows:
+        return None
+    shown = [one for one in LOOKS if one in {row["status"] for row in rows}]
+    rows.sort(key=lambda row: shown.index(row["status"]))
+    static, several = metric in question.runs[0].static, len(question.methods) > 1
+    log = static and min(row["x"] for row in rows) > 0
+    scale = {"type": "log"} if log else {"zero": False}
+    axis = alt.Axis(format="~s" if static else "~g", tickCount=5, grid=False)
+    x = alt.X("x:Q", title=plain(metric), axis=axis).scale(**scale, nice=False, padding=14)
+    names = {"status": "status", "x": plain(metric), "y": plain(question.ranking.metric)}
+    names |= {"run": "run", "trial": "trial", "epochs": "epochs", "operator": "made by"}
+    legend = alt.Legend(title=None)
+    colours, shapes = ([LOOKS[one][i] for one in shown] for i in range(2))
+    status = alt.Color("status:N", legend=legend).scale(domain=shown, range=colours)
+    base = rows_of(rows).mark_point(filled=True, opacity=0.85)
+    points = base.encode(
+        x=x,
+        y=_objective(question),
+        color=_methods(question) if several else status,
+        shape=alt.Shape("status:N", legend=legend).scale(domain=shown, range=shapes),
+        size=alt.Size("area:Q", scale=None),
+        tooltip=tooltip(**names, configuration="configuration"),
+    )
+    steps = [
+        rows_of([{"x": one.metrics[metric], "y": one.metrics[run.ranking.metric]} for one in best])
+        .mark_line(interpolate="step-after", strokeWidth=1.5, color=INK, opacity=0.7)
+        .encode(x=x, y=_objective(question))
+        for run in question.runs
+        if static and (best := front(run, metric))
+    ]
+    return finished(alt.layer(*_limits(question, metric), *steps, points), 340)
+
+
+def _points(label: str, run: Run, metric: str) -> Rows:
+    """A row a configuration by its last measurement."""
+    meanings = {"feasible": "meets all limits", "infeasible": "misses a limit"}
+    marked = {run.baseline.trial: "baseline"} if run.baseline else {}
+    marked |= {run.best.trial: "winner"} if run.best else {}
+    rows: Rows = []
+    every = 1 + len(run.lasts) // MAX_POINTS
+    for number, trial in enumerate(run.lasts):
+        x, y = trial.metrics.get(metric), trial.metrics.get(run.ranking.metric)
+        meaning = meanings.get(run.kind(trial), "not fully trained")
+        status = marked.get(trial.trial, meaning)
+        thinned = status == "not fully trained" and number % every
+        if trial.status == "ok" and None not in (x, y) and not thinned:
+            config = (f"{name} {setting(value)}" for name, value in sorted(trial.config.items()))
+            row = {"method": label, "run": run.name, "trial": trial.trial, "x": x, "y": y}
+            row |= {"status": status, "area": LOOKS[status][2], "epochs": trial.epochs}
+            rows.append(row | {"operator": trial.operator, "configuration": ", ".join(config)})
+    return rows
+
+
+def _limits(question: Question, metric: str) -> list[alt.Chart]:
+    """Dashed lines at the constraints on either axis."""
+    axes = {metric: "x", question.ranking.metric: "y"}
+    rules = {"color": RED, "strokeDash": [5, 3], "strokeWidth": 1.5}
+    return [
+        rows_of([{axes[limit.metric]: limit.bound, "limit": str(limit)}])
+        .mark_rule(**rules)
+        .encode(**{axes[limit.metric]: f"{axes[limit.metric]}:Q"}, tooltip="limit:N")
+        for limit in question.ranking.constraints
+        if limit.metric in axes
+    ]
+
+
+def best_so_far(question: Question) -> Chart | None:
+    """The best objective of all methods against what the reader chooses; None without one."""
+    seconds = max(run.used_seconds for run in question.runs)
+    unit, length = ("hours", 3600) if seconds >= 7200 else ("minutes", 60)
+    rows = progress.rows(question)
+    if not rows:
+        return None
+    for row in rows:
+        if row["axis"] == "seconds":
+            row |= {"axis": unit, "x": row["x"] / length}
+    radio = alt.binding_radio(options=["epochs", "trials", unit], name="against ")
+    names = {"y": plain(question.ranking.metric), "x": "used", "run": "run"}
+    base = rows_of(rows).transform_filter("datum.axis == axis").encode(
+        x=alt.X("x:Q", title=None, axis=alt.Axis(grid=False)).scale(nice=False),
+        y=_objective(question),
+        color=_methods(question),
+        tooltip=tooltip(**names),
+    )  # fmt: skip
+    step = {"interpolate": "step-after"}
+    marks = {
+        "trial": base.mark_circle(opacity=0.5),
+        "seed": base.mark_line(**step, strokeWidth=0.8, opacity=0.6).encode(detail="run:N"),
+        "method": base.mark_line(**step, strokeWidth=2.5),
+    }
+    kinds = {row["kind"] for row in rows}
+    layers = [
+        mark.transform_filter(f"datum.kind == '{kind}'")
+        for kind, mark in marks.items()
+        if kind in kinds
+    ]
+    if "seed" in kinds:
+        band = base.mark_area(**step, opacity=0.15).transform_filter("isValid(datum.low)")
+        layers.insert(0, band.encode(y=alt.Y("low:Q").scale(zero=False), y2="high:Q"))
+    words = alt.TitleParams(alt.expr("axis + ' used'"), orient="bottom", anchor="middle")
+    chosen = alt.param("axis", value="epochs", bind=radio)
+    return finished(alt.layer(*layers).add_params(chosen).properties(title=words))
+
+
+def learning_curves(question: Question, label: str) -> Chart | None:
+    """The children of the brackets of a method, from rung to rung, over all its runs."""
+    rows, metric = [], question.ranking.metric
+    for run in question.methods[label]:
+        for one in run.lasts:
+            child = {"run": run.name, "trial": one.trial, "child": f"{run.name}/{one.trial}"}
+            child["fate"] = "trained in full" if run.kind(one) in IN_FULL else "dropped"
+            child["bracket"] = one.bracket
+            rows += [
+                {**child, "x": epochs, "y": metrics[metric]}
+                for epochs, metrics in sorted(run.curves.get(one.trial, {}).items())
+                if one.bracket > 0 and metrics.get(metric) is not None
+            ]
+    if not rows:
+        return None
+    brackets = sorted({row["bracket"] for row in rows}, reverse=True)
+    radio = alt.binding_radio(options=["all", *brackets], name="bracket ")
+    axis = alt.Axis(values=halving.levels(question.methods[label][0]))
+    fates = alt.Color("fate:N", legend=alt.Legend(title=None))
+    names = {"y": plain(metric), "x": "epochs", "bracket": "bracket", "trial": "trial"}
+    base = rows_of(rows).mark_line(point={"size": 20}, strokeWidth=1.2, opacity=0.75)
+    lines = base.transform_filter("bracket == 'all' || datum.bracket == bracket").encode(
+        x=alt.X("x:Q", title="epochs", axis=axis).scale(type="log", nice=False, padding=8),
+        y=_objective(question),
+        detail="child:N",
+        color=fates.scale(domain=["dropped", "trained in full"], range=[GREY, BLUE]),
+        tooltip=tooltip(**names, run="run"),
+    )
+    return finished(lines.add_params(alt.param("bracket", value="all", bind=radio)))
+
+
+def correlations(question: Question) -> Chart | None:
+    """Rank correlation of each rung with the full budget: a point a run, the mean of a method."""
+    rows = [
+        {"method": label, "run": run.name, "x": epochs, "y": value}
+        for label, run in question.labelled
+        for epochs, value in halving.rank_correlations(run).items()
+        if value is not None
+    ]
+    if not rows:
+        return None
+    x = alt.X("x:O", title="epochs of the rung", axis=alt.Axis(labelAngle=0))
+    base = rows_of(rows).encode(x=x, color=_methods(question))
+    names = {"method": "method", "run": "run", "y": "correlation"}
+    dots = base.mark_circle(opacity=0.6).encode(y="y:Q", tooltip=tooltip(**names))
+    line = base.mark_line().encode(y=alt.Y("mean(y):Q", title="rank correlation"))
+    return finished(alt.layer(line, dots))

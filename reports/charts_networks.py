@@ -1,125 +1,134 @@
-"""Charts of configurations: importance, parallel coordinates, confusion of classes."""
+"""Charts of configurations: importance, parallel coordinates, confusion of classes, a network."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import LogNorm, Normalize
+import altair as alt
 
-from reports.charts import key, label_rows
-from reports.document import Chart
-from reports.drawing import BLUE, INK, Panel, short
+from reports.charts import BLUE, INK, Chart, Rows, finished, rows_of, tooltip
+from reports.grouping import Question
 from reports.importance import column_of
-from reports.reading import IN_FULL
+from reports.words import plain, setting
 
-MAX_LINES = 250  # of parallel coordinates; the best are kept, the rest thinned out evenly
+MAX_LINES = 100  # of parallel coordinates; the best are kept, the rest thinned out evenly
 WIDE = 30.0  # from the smallest to the largest value: an axis of factors instead of steps
+WORST, BEST = "#8fb0c9", "#d9480f"
 
 
-def importance_bars(found: dict[str, Any], names: Sequence[str], metric: str, name: str) -> Chart:
+def importance_bars(found: dict[str, Any], names: Sequence[str], metric: str) -> Chart:
     """Loss of R2 when a hyperparameter is shuffled, the most important on top."""
-    order = np.argsort(found["values"], kind="stable")[::-1]
-    words = metric.replace("_", " ")
-    caption = f"Importance for {words}; the forest explains R² = {found['r2']:.2f} of it."
-    panel = Panel(name, caption, 62 + 21 * len(names), left=140)
-    values = [found["values"][i] for i in order]
-    panel.axes.barh(range(len(names)), values, 0.7, color=BLUE)
-    label_rows(panel, [names[i] for i in order])
-    panel.axes.axvline(0, color=INK, linewidth=0.8)
-    panel.axes.set_xlabel(f"loss of R² for {words}")
-    return panel.chart
+    rows = [{"name": one, "x": value} for one, value in zip(names, found["values"], strict=True)]
+    bars = rows_of(rows).mark_bar(color=BLUE).encode(
+        x=alt.X("x:Q", title=f"loss of R² for {plain(metric)}"),
+        y=alt.Y("name:N", title=None, sort="-x"),
+        tooltip=tooltip(x="loss of R²"),
+    )  # fmt: skip
+    return finished(bars, 22 * len(names))
 
 
-def parallel_coordinates(question: dict[str, Any], name: str) -> Chart | None:
+def parallel_coordinates(question: Question) -> Chart | None:
     """One line a configuration trained in full, one row a hyperparameter; None if there are none.
 
     Rows instead of columns, so that their names can be read on a phone.
     """
-    chosen = [
-        (point, key(run, point["trial"]))
-        for method in question["methods"]
-        for run in method["runs"]
-        for point in run["points"]
-        if point["kind"] in IN_FULL and point["objective"] is not None
-    ]
-    if not chosen:
-        return None
-    chosen.sort(key=lambda one: (-question["sign"] * one[0]["objective"], one[1]))
+    metric, sign = question.ranking.metric, question.ranking.sign
+    full = [(run, one) for run in question.runs for one in run.full]
+    chosen = [(run, one) for run, one in full if one.metrics.get(metric) is not None]
+    chosen.sort(key=lambda pair: -sign * pair[1].metrics[metric])
     chosen = chosen[:40] + chosen[40 :: 1 + len(chosen) // MAX_LINES]
-    names = sorted({one for point, _ in chosen for one in point["config"]})
-    rows = [*names, question["objective"]]
-    caption = f"Configurations trained in full, coloured by {question['objective']}."
-    panel = Panel(name, caption, 34 + 27 * len(rows), left=140, bottom=12)
-    places = []
-    for row, hyperparameter in enumerate(names):
-        values = column_of([point["config"] for point, _ in chosen], hyperparameter)
-        places.append(_axis(panel, row, values))
-    results = [point["objective"] for point, _ in chosen]
-    places.append(_axis(panel, len(names), results))
-    shade = Normalize(min(results), max(results))
-    colours = colormaps["cividis"]
-    order = range(len(chosen))[::-1]  # the best on top
-    lines = [([place[i] for place in places], range(len(rows))) for i in order]
-    panel.lines(lines, [colours(round(float(shade(results[i])), 2)) for i in order], 1.0, 0.6)
-    panel.mark(panel.axes.collections[-1], [chosen[i][1] for i in order])
-    panel.axes.set(xlim=(-0.14, 1.04), xticks=[], ylim=(len(rows) - 0.4, -0.6))
-    panel.axes.set_yticks(range(len(rows)), rows)
-    panel.axes.tick_params(axis="y", length=0)
-    panel.axes.spines["bottom"].set_visible(False)
-    panel.axes.spines["left"].set_visible(False)
-    return panel.chart
+    names = sorted({name for _, one in chosen for name in one.config})
+    rows: Rows = []
+    ends: Rows = []
+    for number, name in enumerate(names):
+        values = column_of([one.config for _, one in chosen], name)
+        places, least, most = _axis(values)
+        ends += [{"name": name, "x": 0, "text": setting(least)}]
+        ends += [{"name": name, "x": 1, "text": setting(most)}] if most != least else []
+        for (run, one), place, value in zip(chosen, places, values, strict=True):
+            row = {"line": f"{run.name}/{one.trial}", "run": run.name, "trial": one.trial}
+            row |= {"y": one.metrics[metric], "name": name, "row": number, "x": place}
+            rows.append(row | {"value": "not active" if value is None else setting(value)})
+    if not rows:
+        return None
+    x = alt.X("x:Q", axis=None).scale(domain=[-0.14, 1.06])
+    y = alt.Y("name:N", title=None, sort=names, axis=alt.Axis(labelLimit=150, grid=True))
+    shade = alt.Color("y:Q", legend=alt.Legend(title=plain(metric), format=".2f"))
+    lines = rows_of(rows).mark_line(strokeWidth=1.2, opacity=0.7, point={"size": 15}).encode(
+        x=x,
+        y=y,
+        order="row:Q",
+        detail="line:N",
+        color=shade.scale(range=[WORST, BEST][:: int(sign)], interpolate="rgb"),
+        tooltip=tooltip(value="value", y=plain(metric), trial="trial", run="run"),
+    )  # fmt: skip
+    text = rows_of(ends).mark_text(dy=-8, fontSize=10, color=INK).encode(x=x, y=y, text="text:N")
+    return finished(alt.layer(lines, text), 27 * len(names))
 
 
-def _axis(panel: Panel, row: int, values: Sequence[Any]) -> list[float]:
-    """Places from 0 to 1 of values on a row, with its ends written; -0.1 where not active."""
-    known = [value for value in values if value is not None]
-    panel.axes.plot([0, 1], [row, row], color="#CCCCCC", lw=1, zorder=0)
-    if all(isinstance(value, bool | str) for value in known):
-        words = sorted(set(known), key=str)
-        place = {word: i / max(1, len(words) - 1) for i, word in enumerate(words)}
-        low, high = str(words[0]), str(words[-1])
-        found = [-0.1 if value is None else place[value] for value in values]
+def _axis(values: Sequence[Any]) -> tuple[list[float], Any, Any]:
+    """Places from 0 to 1 of values, -0.1 where not active; what stands at either end."""
+    known = sorted({value for value in values if value is not None})
+    if isinstance(known[0], str):
+        at = {value: float(i) for i, value in enumerate(known)}
     else:
-        least, most = min(known), max(known)
-        norm = LogNorm if least > 0 and most / least > WIDE else Normalize
-        scale = norm(least, most) if most > least else lambda _: 0.5
-        low, high = short(least), short(most)
-        found = [-0.1 if value is None else float(scale(value)) for value in values]
-    back = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5}
-    style = {"fontsize": 9, "color": INK, "va": "bottom", "bbox": back, "zorder": 6}
-    panel.axes.text(0, row - 0.08, low, ha="left", **style)
-    if high != low:
-        panel.axes.text(1, row - 0.08, high, ha="right", **style)
-    return found
+        log = known[0] > 0 and known[-1] / known[0] > WIDE
+        at = {value: math.log(value) if log else float(value) for value in known}
+    low, span = at[known[0]], at[known[-1]] - at[known[0]] or 1.0
+    places = [-0.1 if value is None else (at[value] - low) / span for value in values]
+    return places, known[0], known[-1]
 
 
-def confusion(test: dict[str, Any], name: str, caption: str) -> Chart:
-    """Images of a class (row) by predicted class (column), added over the seeds."""
-    counts = np.sum(test["confusion"], axis=0)
-    names, size = test["class_names"], len(counts)
-    panel = Panel(name, caption, height=380, left=112, bottom=112)
-    axes = panel.axes
-    rows, columns = np.nonzero(counts)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    shade = colormaps["Blues"]
-    for row, column in zip(rows, columns, strict=True):
-        share = round(float(shares[row, column]), 1)
-        words = f"{names[row]} taken for {names[column]}: {counts[row, column]}"
-        corners = [column - 0.5, column + 0.5, column + 0.5, column - 0.5]
-        square = axes.fill(corners, [row - 0.5, row - 0.5, row + 0.5, row + 0.5], lw=0)[0]
-        square.set_facecolor(shade(0.1 + 0.85 * share))
-        panel.mark(square, [words])
-        if size <= 20:
-            colour = "white" if share > 0.5 else INK
-            axes.text(
-                *(column, row, str(counts[row, column])),
-                **{"ha": "center", "va": "center", "fontsize": 8, "color": colour},
-            )
-    axes.grid(False)
-    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
-    axes.set(xlabel="predicted", ylabel="")
-    axes.set_xticks(range(size), names, rotation=90, fontsize=9)
-    axes.set_yticks(range(size), names, fontsize=9)
-    axes.tick_params(length=0)
-    return panel.chart
+def confusion(counts: Any, names: Sequence[str]) -> Chart:
+    """Images of a class (row) by predicted class (column)."""
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+    rows = [
+        {"class": names[i], "answer": names[j], "images": int(counts[i, j]),
+         "share": round(float(shares[i, j]), 3)}
+        for i, j in zip(*counts.nonzero(), strict=True)
+    ]  # fmt: skip
+    axis = alt.Axis(labelLimit=110)
+    base = rows_of(rows).encode(
+        x=alt.X("answer:N", sort=list(names), axis=axis),
+        y=alt.Y("class:N", sort=list(names), axis=axis),
+        tooltip=tooltip(**{"class": "class"}, answer="answer", images="images"),
+    )
+    shade = alt.Opacity("share:Q", legend=None).scale(domain=[0, 1], range=[0.12, 1])
+    layers = [base.mark_rect(color=BLUE).encode(opacity=shade)]
+    if len(names) <= 20:
+        layers.append(base.mark_text(fontSize=10, color=INK).encode(text="images:Q"))
+    return finished(alt.layer(*layers), 420)
+
+
+def network(layers: Sequence[dict[str, Any]]) -> Chart:
+    """A picture of a network: a block a layer, as high as the maps in it, as wide as it has
+    channels, and darker the more parameters it has. What changes nothing is not drawn.
+    """
+    rows: Rows = []
+    place, shape, total = 0.0, None, sum(layer["parameters"] for layer in layers) or 1
+    for layer in layers:
+        if layer["output"] == shape and not layer["macs"]:
+            continue
+        shape = layer["output"]
+        half = math.sqrt(shape[-1] if len(shape) > 1 else 1) / 2
+        width = 1 + math.log2(shape[0]) / 3
+        kind = layer["name"].rpartition(".")[2].replace("_", " ")
+        row = {"layer": layer["name"], "output": " × ".join(map(str, shape)), "kind": kind}
+        row |= {"x": place, "x2": place + width, "middle": place + width / 2, "y": -half}
+        row |= {"y2": half, "share": layer["parameters"] / total, "channels": shape[0]}
+        rows.append(row | {"parameters": layer["parameters"], "macs": layer["macs"]})
+        place += width + 0.6
+    top = max(row["y2"] for row in rows)
+    names = {"layer": "layer", "output": "output", "parameters": "parameters"}
+    base = rows_of(rows).encode(x=alt.X("middle:Q", axis=None).scale(nice=False))
+    blocks = base.mark_rect(color=BLUE, stroke=BLUE, cornerRadius=2).encode(
+        x=alt.X("x:Q", axis=None),
+        x2="x2:Q",
+        y=alt.Y("y:Q", axis=None).scale(domain=[-1.9 * top, 1.25 * top], nice=False),
+        y2="y2:Q",
+        fillOpacity=alt.FillOpacity("share:Q", legend=None).scale(range=[0.12, 1]),
+        tooltip=tooltip(**names, macs="multiply-adds"),
+    )
+    above = base.mark_text(dy=-8, color=INK, fontSize=11).encode(y="y2:Q", text="channels:N")
+    below = base.mark_text(angle=315, align="right", dx=-2, dy=8, color=INK, fontSize=11)
+    return finished(alt.layer(blocks, above, below.encode(y="y:Q", text="kind:N")), 200)

@@ -12,17 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ConfigSpace import (
-    CategoricalHyperparameter,
-    OrdinalHyperparameter,
-    UniformFloatHyperparameter,
-    UniformIntegerHyperparameter,
-)
+from ConfigSpace import CategoricalHyperparameter, OrdinalHyperparameter
 
-from engine.cli.settings import Settings
 from engine.storage.spaces import own_space
 from reports.reading import Run, read_run
-from search.constraints import Constraint
 from search.space import Space
 from search.trial import Trial
 from search.values import choices
@@ -37,22 +30,16 @@ def export_csv(run_folder: Path, path: Path) -> int:
     Columns: where it comes from, `config.*`, `metrics.*`, seconds of its training, seconds of the
     run at its end. Empty where there is no value.
     """
-    trials = _read(run_folder).trials
-    rows = [
-        {
-            **{name: getattr(trial, name) for name in LINEAGE},
-            "parents": " ".join(map(str, trial.parents)),
-            "status": trial.status,
-            "error": trial.error,
-            **{f"config.{name}": value for name, value in trial.config.items()},
-            **{f"metrics.{name}": value for name, value in trial.metrics.items()},
-            "seconds": trial.meta.get("seconds"),
-            "elapsed": trial.meta.get("elapsed"),
-        }
-        for trial in trials
-    ]
-    found = dict.fromkeys(name for row in rows for name in row)
-    groups = [[n for n in found if n.startswith(group)] for group in ("config.", "metrics.")]
+    rows: list[dict[str, Any]] = []
+    for trial in _read(run_folder).trials:
+        row: dict[str, Any] = {name: getattr(trial, name) for name in LINEAGE}
+        row |= {"parents": " ".join(map(str, trial.parents))}
+        row |= {"status": trial.status, "error": trial.error}
+        row |= {f"config.{name}": value for name, value in trial.config.items()}
+        row |= {f"metrics.{name}": value for name, value in trial.metrics.items()}
+        rows.append(row | {name: trial.meta.get(name) for name in ("seconds", "elapsed")})
+    names = dict.fromkeys(name for row in rows for name in row)
+    groups = [[n for n in names if n.startswith(group)] for group in ("config.", "metrics.")]
     order = [*LINEAGE, "parents", "status", "error", *groups[0], *groups[1], "seconds", "elapsed"]
     write_csv(path, order, rows)
     return len(rows)
@@ -75,60 +62,50 @@ def export_optuna(run_folder: Path, path: Path) -> int:
             "--export optuna needs Optuna: pip install -r requirements-viewers.txt"
         ) from None
     run = _read(run_folder)
-    settings, ranking, sessions = run.settings, run.ranking, run.record.get("sessions")
-    if not sessions:
+    ranking = run.ranking
+    if not run.record.get("sessions"):
         raise InputError(f"{run_folder / 'run.json'} says nothing of how the run was made")
-    seconds = [limit for limit in ranking.constraints if limit.metric != ranking.metric][:1]
+    second = [limit for limit in ranking.constraints if limit.metric != ranking.metric][:1]
     directions = ["maximize" if ranking.sign > 0 else "minimize"]
-    directions += ["minimize" if limit.sense == "<=" else "maximize" for limit in seconds]
-    names = [ranking.metric, *(limit.metric for limit in seconds)]
+    directions += ["minimize" if limit.sense == "<=" else "maximize" for limit in second]
+    names = [ranking.metric, *(limit.metric for limit in second)]
     rungs: dict[int, list[Trial]] = {}
     for trial in sorted(run.trials, key=lambda trial: trial.key):
         rungs.setdefault(trial.trial, []).append(trial)
-    configs = [_plain(first.config) for first, *_ in rungs.values()]
-    ranges = _distributions(run_folder, settings, configs)
-    start = datetime.datetime.fromisoformat(sessions[0]["start"]).replace(tzinfo=None)
+    ranges = _distributions(run, [_plain(first.config) for first, *_ in rungs.values()])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
         file = Path(scratch) / path.name
-        storage = optuna.storages.JournalStorage(JournalFileBackend(str(file)))
         study = optuna.create_study(
-            storage=storage, study_name=run_folder.resolve().name, directions=directions
+            storage=optuna.storages.JournalStorage(JournalFileBackend(str(file))),
+            study_name=run_folder.resolve().name,
+            directions=directions,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(names)
-        study.set_user_attr("objective", settings.objective)
+        study.set_user_attr("objective", run.settings.objective)
         study.set_user_attr("constraints", [str(limit) for limit in ranking.constraints])
-        study.add_trials(
-            [
-                _frozen(trials, names, ranking.constraints, settings.epochs, ranges, start)
-                for trials in rungs.values()
-            ]
-        )
+        study.add_trials([_frozen(run, trials, names, ranges) for trials in rungs.values()])
         os.replace(file, path)  # whole or not at all
     return len(rungs)
 
 
 def _frozen(
-    rungs: Sequence[Trial],
-    names: Sequence[str],
-    constraints: Sequence[Constraint],
-    epochs: int,
-    ranges: Mapping[str, Any],
-    start: datetime.datetime,
+    run: Run, rungs: Sequence[Trial], names: Sequence[str], ranges: Mapping[str, Any]
 ) -> Any:
     """A configuration, with its trials in order of epochs, as one of Optuna's trials."""
     from optuna.trial import TrialState, create_trial
 
     last, seconds = rungs[-1], [rung.meta.get("seconds", 0.0) for rung in rungs]
     values = [last.metrics.get(name) for name in names]
-    misses = [limit.residual(last.metrics) for limit in constraints]
-    state = TrialState.COMPLETE if last.epochs >= epochs else TrialState.PRUNED
+    misses = [limit.residual(last.metrics) for limit in run.ranking.constraints]
+    state = TrialState.COMPLETE if last.epochs >= run.settings.epochs else TrialState.PRUNED
     if last.status != "ok" or None in values:
         state = TrialState.FAIL
     notes = {name: getattr(last, name) for name in (*LINEAGE, "status", "error")}
     notes |= {"parents": list(last.parents), "seconds": sum(seconds), **last.metrics}
+    objectives = {rung.epochs: rung.metrics.get(names[0]) for rung in rungs}
     trial = create_trial(
         state=state,
         values=None if state == TrialState.FAIL else values,
@@ -137,15 +114,12 @@ def _frozen(
         user_attrs={name: value for name, value in notes.items() if value is not None},
         # The dashboard looks for them here; what was not measured is infinite, which JSON is not.
         system_attrs={"constraints": misses} if all(map(math.isfinite, misses)) else {},
-        intermediate_values={
-            rung.epochs: value
-            for rung in rungs
-            if (value := rung.metrics.get(names[0])) is not None
-        },
+        intermediate_values={at: one for at, one in objectives.items() if one is not None},
     )
+    start = datetime.datetime.fromisoformat(run.record["sessions"][0]["start"])
+    start = start.replace(tzinfo=None)
     elapsed = [rung.meta.get("elapsed", 0.0) for rung in rungs]
-    began = max(0.0, elapsed[0] - seconds[0])
-    trial.datetime_start = start + datetime.timedelta(seconds=began)
+    trial.datetime_start = start + datetime.timedelta(seconds=max(0.0, elapsed[0] - seconds[0]))
     trial.datetime_complete = start + datetime.timedelta(seconds=max(elapsed))
     return trial
 
@@ -160,65 +134,36 @@ def _scalar(value: Any) -> Any:
     return canonical_json(plain) if isinstance(plain, list | dict) else plain
 
 
-def _distributions(
-    run_folder: Path, settings: Settings, configs: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Optuna's distribution of each hyperparameter.
-
-    That of the search space if the space is still there and holds all values, else the range of
-    the values.
-    """
+def _distributions(run: Run, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Optuna's distribution of each hyperparameter; the search space may be gone."""
     try:
-        own = own_space(run_folder, settings.space)
-        space: Mapping[str, Any] = Space.load(own).configspace
+        space: Mapping[str, Any] = Space.load(own_space(run.path, run.settings.space)).configspace
     except InputError:
         space = {}
-    ranges = {}
-    for name in dict.fromkeys(name for config in configs for name in config):
-        values = list(dict.fromkeys(config[name] for config in configs if name in config))
-        declared = _declared(space[name]) if name in space else None
-        ranges[name] = declared if _holds(declared, values) else _spanned(values)
-    return ranges
-
-
-def _declared(parameter: Any) -> Any:
-    """The distribution of a hyperparameter of ConfigSpace; None if Optuna has none like it."""
-    from optuna import distributions
-
-    bounded = {
-        UniformIntegerHyperparameter: distributions.IntDistribution,
-        UniformFloatHyperparameter: distributions.FloatDistribution,
+    names = dict.fromkeys(name for config in configs for name in config)
+    values = {name: [one[name] for one in configs if name in one] for name in names}
+    return {
+        name: _distribution(space[name] if name in space else None, values[name]) for name in names
     }
-    if type(parameter) in bounded:
-        kind = bounded[type(parameter)]
-        return kind(parameter.lower, parameter.upper, log=parameter.log)
-    if type(parameter) in (CategoricalHyperparameter, OrdinalHyperparameter):
-        return distributions.CategoricalDistribution([*map(_scalar, choices(parameter))])
-    return None
 
 
-def _spanned(values: Sequence[Any]) -> Any:
-    """A distribution that holds the values, and no more than their range."""
+def _distribution(declared: Any, values: Sequence[Any]) -> Any:
+    """That of the space if it holds all values, else their range."""
     from optuna import distributions
 
-    kinds = {type(value) for value in values}
-    if kinds == {int}:
-        return distributions.IntDistribution(min(values), max(values))
-    if kinds <= {int, float}:
-        return distributions.FloatDistribution(min(values), max(values))
-    return distributions.CategoricalDistribution(sorted(values, key=str))
-
-
-def _holds(distribution: Any, values: Sequence[Any]) -> bool:
-    """Whether Optuna takes the values as drawn from the distribution."""
-    from optuna.trial import create_trial
-
-    try:
-        for value in values:
-            create_trial(value=0.0, params={"x": value}, distributions={"x": distribution})
-    except (ValueError, AttributeError):  # not contained; no distribution at all
-        return False
-    return True
+    known = sorted(dict.fromkeys(values), key=str)
+    if isinstance(declared, CategoricalHyperparameter | OrdinalHyperparameter):
+        offered = [*map(_scalar, choices(declared))]
+        return distributions.CategoricalDistribution(offered if {*known} <= {*offered} else known)
+    kinds = {type(value) for value in known}
+    if not kinds <= {int, float}:
+        return distributions.CategoricalDistribution(known)
+    low, high, log = min(known), max(known), getattr(declared, "log", False)
+    if hasattr(declared, "lower") and declared.lower <= low and high <= declared.upper:
+        low, high = declared.lower, declared.upper
+    whole = kinds == {int}
+    made = distributions.IntDistribution if whole else distributions.FloatDistribution
+    return made(low, high, log=log)
 
 
 def _read(run_folder: Path) -> Run:

@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.storage.resuming import MAY_DIFFER
 from reports.reading import METHODS, Run
+from search.constraints import Ranking
 from utils import canonical_json
 
 # What makes no other method: the seed, names, what results do not depend on, and budgets.
@@ -15,23 +16,28 @@ _QUESTION = ("objective", "epochs", "folds", "image_size", "split", "crop")
 
 
 @dataclass(frozen=True)
-class Method:
-    """Runs that differ in nothing but their seeds and budgets."""
-
-    label: str
-    runs: list[Run]
-
-
-@dataclass(frozen=True)
 class Question:
-    """Methods under the same constraints on the same data."""
+    """Runs under the same constraints on the same data.
+
+    methods: by label, the runs that differ in nothing but their seeds and budgets.
+    """
 
     title: str  # what sets it apart from the other questions
-    methods: list[Method]
+    methods: dict[str, list[Run]]
 
     @property
     def runs(self) -> list[Run]:
-        return [run for method in self.methods for run in method.runs]
+        return [run for runs in self.methods.values() for run in runs]
+
+    @property
+    def ranking(self) -> Ranking:
+        """Objective and constraints of all runs."""
+        return self.runs[0].ranking
+
+    @property
+    def labelled(self) -> list[tuple[str, Run]]:
+        """Each run with the label of its method."""
+        return [(label, run) for label, runs in self.methods.items() for run in runs]
 
 
 def group(runs: Sequence[Run]) -> list[Question]:
@@ -48,41 +54,31 @@ def group(runs: Sequence[Run]) -> list[Question]:
 
 
 def _asked(run: Run) -> dict[str, Any]:
-    data = run.record.get("data") or {}
     facts = {key: getattr(run.settings, key) for key in _QUESTION}
     facts["constraints"] = sorted(map(str, run.ranking.constraints))
-    return {**facts, "data": data.get("fingerprint") or data.get("name")}
+    return {**facts, "data": run.data.get("fingerprint") or run.data.get("name")}
 
 
 def _title(run: Run, varying: Sequence[str]) -> str:
-    words = [" and ".join(map(str, run.ranking.constraints)) or "no constraints"]
-    for key in varying:
-        if key == "data":
-            data = run.record.get("data") or {}
-            words.append(f"data: {data.get('name', 'unknown')}")
-        else:
-            words.append(f"{key}: {getattr(run.settings, key)}")
-    return ", ".join(words)
+    facts = asdict(run.settings) | {"data": run.data.get("name", "unknown")}
+    limits = " and ".join(map(str, run.ranking.constraints)) or "no constraints"
+    return ", ".join([limits, *(f"{key}: {facts[key]}" for key in varying)])
 
 
-def _methods(runs: Sequence[Run]) -> list[Method]:
+def _methods(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    ignored = {*_NO_METHOD, *_QUESTION, "constraints", "hyperband", "sampler"}
     variants: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        ignored = {*_NO_METHOD, *_QUESTION, "constraints", "hyperband", "sampler"}
-        if run.settings.hyperband:
-            ignored.add("num_children")  # its brackets decide
-        others = {key: value for key, value in asdict(run.settings).items() if key not in ignored}
+        unused = ignored | ({"num_children"} if run.settings.hyperband else set())
+        others = {key: one for key, one in asdict(run.settings).items() if key not in unused}
         variants.setdefault((run.method, canonical_json(others)), []).append(run)
-    methods = []
+    methods = {}
     for name in dict.fromkeys([*METHODS.values(), *(method for method, _ in variants)]):
         same = [found for (method, _), found in variants.items() if method == name]
         settings = [asdict(found[0].settings) for found in same]
-        differing = [
-            key
-            for key in (settings[0] if settings else {})
-            if key not in _NO_METHOD and len({str(one[key]) for one in settings}) > 1
-        ]
+        names = [key for key in (settings[0] if settings else {}) if key not in _NO_METHOD]
+        differing = [key for key in names if len({str(one[key]) for one in settings}) > 1]
         for found, values in zip(same, settings, strict=True):
             label = ", ".join([name, *(f"{key} {values[key]}" for key in differing)])
-            methods.append(Method(label, sorted(found, key=lambda run: run.settings.seed)))
+            methods[label] = sorted(found, key=lambda run: run.settings.seed)
     return methods

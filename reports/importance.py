@@ -90,8 +90,6 @@ def _forest(
         forest = RandomForestRegressor(TREES, min_samples_leaf=2, n_jobs=1, random_state=seed)
         forest.fit(x[train], y[train])
         scores.append(forest.score(x[test], y[test]))
-        shuffled = permutation_importance(
-            forest, x[test], y[test], n_repeats=REPEATS, n_jobs=1, random_state=seed
-        )
-        losses.append(shuffled.importances_mean)
+        given = {"n_repeats": REPEATS, "n_jobs": 1, "random_state": seed}
+        losses.append(permutation_importance(forest, x[test], y[test], **given).importances_mean)
     return {"r2": float(np.mean(scores)), "values": np.mean(losses, axis=0).tolist()}

@@ -1,97 +1,73 @@
-"""A document as one HTML file that needs nothing else: no network, no other file."""
+"""Writes a report: the page from its template, and the charts as SVG and PNG files."""
 
+import base64
+import functools
+import io
 import json
 import re
 from collections.abc import Mapping
-from html import escape
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from reports.document import Chart, Section, Table, Text
+import jinja2
+import vl_convert
+from PIL import Image
+
+from reports import words
+from utils import InputError, write_text
 
 HERE = Path(__file__).resolve().parent
-_NUMBER = re.compile(r"[–\d.,% ()+-]*( to [–\d.,% ()+-]+)?")
+FIGURE_WIDTH = 560  # of the files; in the page a chart is as wide as there is room
+THUMBNAIL = 96  # pixels, the longer side
 LONG = 48  # characters of a cell
+_NUMBER = re.compile(r"[–\d.,% ()+-]*( to [–\d.,% ()+-]+)?")
 
 
-def page(document: Section, drawings: Mapping[str, str], shown: Mapping[str, Any]) -> str:
-    """drawings: SVG by name of chart; shown: what the script needs to describe configurations."""
-    marks = {mark: keys for chart in document.charts() for mark, keys in chart.marks.items()}
+def write(folder: Path, charts: Mapping[str, dict[str, Any]], **told: Any) -> Path:
+    """Writes report.html, and figures/ with each chart, by name in Vega-Lite.
+
+    told: what page.html asks for. InputError if the folder cannot be made.
+    """
+    try:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {folder} cannot be made: {error.strerror}") from None
+    for name, chart in charts.items():
+        svg = vl_convert.vegalite_to_svg(chart | {"width": FIGURE_WIDTH, "background": "white"})
+        write_text(folder / "figures" / f"{name}.svg", svg)
+        (folder / "figures" / f"{name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=2))
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"kind": kind, "plain": words.plain, "limit": words.limit}
+    environment.filters |= {"number": words.number, "share": words.share}
+    template = environment.from_string((HERE / "page.html").read_text("utf-8"))
     # In a script only "<" could end it early; as JSON it may be written otherwise.
-    known = json.dumps({**shown, "marks": marks}, separators=(",", ":"), allow_nan=False)
-    known = known.replace("<", "\\u003c")
-    style, script = ((HERE / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    body = _section(document, drawings, 1)
-    parts = [part for part in document.blocks if isinstance(part, Section)]
-    if len(parts) == 1:
-        parts = [part for part in parts[0].blocks if isinstance(part, Section)]
-    links = "\n".join(f'<a href="#{_anchor(part)}">{escape(part.title)}</a>' for part in parts)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<link rel="icon" href="data:,">\n'
-        f"<title>{escape(document.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-        f"<nav>\n{links}\n</nav>\n<main>\n{body}\n</main>\n"
-        '<div id="tip" role="status" hidden></div>\n'
-        f'<script type="application/json" id="known">{known}</script>\n'
-        f"<script>\n{script}</script>\n</body>\n</html>\n"
-    )
+    specs = json.dumps(charts, separators=(",", ":")).replace("<", "\\u003c")
+    parts = {"style": (HERE / "page.css").read_text("utf-8"), "specs": specs, "vega": _vega()}
+    write_text(folder / "report.html", template.render(charts=charts, **parts, **told))
+    return folder / "report.html"
 
 
-def _section(section: Section, drawings: Mapping[str, str], level: int) -> str:
-    parts = [f'<p class="reading">{escape(section.reading)}</p>'] if section.reading else []
-    for kind, group in groupby(section.blocks, type):
-        if kind is Chart:
-            inside = "\n".join(_chart(block, drawings[block.name]) for block in group)
-            parts.append(f'<div class="charts of{section.columns}">\n{inside}\n</div>')
-        elif kind is Section:
-            parts += [_section(block, drawings, level + 1) for block in group]
-        elif kind is Table:
-            inside = "\n".join(map(_table, group))
-            parts.append(f'<div class="tables">\n{inside}\n</div>')
-        else:
-            parts += map(_text, group)
-    title, inner = escape(section.title), "\n".join(parts)
-    if section.folded:
-        return f"<details>\n<summary>{title}</summary>\n{inner}\n</details>"
-    tag = f"h{min(level, 6)}"
-    return f'<section>\n<{tag} id="{_anchor(section)}">{title}</{tag}>\n{inner}\n</section>'
+@functools.cache
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed, so that the page asks no network for them."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
-def _anchor(section: Section) -> str:
-    return re.sub(r"\W+", "-", section.title)
+def kind(cell: str) -> str:
+    """How a cell is set: numbers to the right, long words over several lines."""
+    if _NUMBER.fullmatch(cell):
+        return "n"
+    return "long" if len(cell) > LONG and "\n" not in cell else ""
 
 
-def _chart(chart: Chart, svg: str) -> str:
-    words = escape(chart.caption)
-    focus = ' tabindex="0"' if chart.marks else ""
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{words}"{focus}', 1)
-    return f"<figure>\n{svg}\n<figcaption>{words}</figcaption>\n</figure>"
-
-
-def _text(text: Text) -> str:
-    kind = ' class="note"' if text.note else ""
-    return f"<p{kind}>{escape(text.words)}</p>"
-
-
-def _table(table: Table) -> str:
-    columns = range(len(table.columns))
-    kinds = [_kind([row[column] for row in table.rows]) for column in columns]
-
-    def cells(tag: str, row: list[str]) -> str:
-        pairs = zip(kinds, row, strict=True)
-        return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in pairs)
-
-    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
-    rows = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in table.rows)
-    head = f"<thead><tr>{cells('th', table.columns)}</tr></thead>"
-    body = f"<table>{caption}{head}<tbody>\n{rows}\n</tbody></table>"
-    return f'<div class="table" tabindex="0">{body}</div>'
-
-
-def _kind(cells: list[str]) -> str:
-    """How a column is set: numbers to the right, long words over several lines."""
-    if all(_NUMBER.fullmatch(cell) for cell in cells):
-        return ' class="n"'
-    return ' class="long"' if max(map(len, cells)) > LONG else ""
+def thumbnail(path: Path | None) -> str:
+    """A small copy of an image, as JPEG in base64; '' if it cannot be read."""
+    content = io.BytesIO()
+    try:
+        with Image.open(path or "") as file:
+            small = file.convert("RGB")
+        small.thumbnail((THUMBNAIL, THUMBNAIL))
+        small.save(content, "JPEG", quality=85)
+    except (OSError, ValueError):
+        return ""
+    return base64.b64encode(content.getvalue()).decode()

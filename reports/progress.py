@@ -1,4 +1,4 @@
-"""How the best and the population went, against epochs, cost and time: step functions.
+"""How the best configuration got better, against epochs, trials and time: step functions.
 
 A step function is {"x": [..], "y": [..], "end": x}: y[i] holds from x[i] to x[i + 1], the last
 one to `end`, where the run stood when it was read. Before x[0] there is no value.
@@ -9,117 +9,76 @@ from typing import Any
 
 import numpy as np
 
+from reports.grouping import Question
 from reports.reading import Run
-from search.evolution import survivors
 from search.trial import Trial
 
-# Epochs charged, and multiply-adds of an image x epochs (of trials that failed and did not tell
-# them, none), both in the order of the plan; seconds, as they arrived.
-AXES = ("epochs", "macs", "time")
-QUANTITIES = ("best", "best_precision", "population", "population_precision")
-MAX_POINTS = 250  # of an aggregated curve
+# Epochs and trials count in the order of the plan; seconds are those at which trials ended.
+AXES = ("epochs", "trials", "seconds")
 
 
-def curves(run: Run) -> dict[str, dict[str, dict[str, Any]]]:
-    """{axis: {quantity: step function}} of a run, `best` with the `trials` of its steps.
-
-    best: the objective of the best feasible trial trained in full; best_precision: the precision
-    of that trial; population: means over the best `pop_size` trained in full, after each
-    generation (the last one as far as it has come).
-    """
-    return {axis: {**_best(run, axis), **_population(run, axis)} for axis in AXES}
+def places(run: Run, axis: str) -> list[tuple[float, Trial]]:
+    """Where on an axis each line of the journal ended."""
+    if axis == "seconds":
+        return [(one.meta.get("elapsed", 0.0), one) for one in run.trials]
+    ends = np.cumsum([one.cost_epochs if axis == "epochs" else 1 for one in run.ordered])
+    return list(zip(ends.tolist(), run.ordered, strict=True))
 
 
-def _positions(run: Run, axis: str) -> list[tuple[float, Trial]]:
-    if axis == "time":
-        return [(trial.meta.get("elapsed", 0.0), trial) for trial in run.trials]
-    prices = dict.fromkeys((trial.trial for trial in run.trials), 1)
-    if axis == "macs":
-        told = {t.trial: t.metrics.get("macs") for t in run.lasts}
-        prices = {number: macs for number, macs in told.items() if macs is not None}
-        if not prices:
-            return []
-    charges = [trial.cost_epochs * prices.get(trial.trial, 0) for trial in run.ordered]
-    return list(zip(np.cumsum(charges).tolist(), run.ordered, strict=True))
-
-
-def _best(run: Run, axis: str) -> dict[str, dict[str, Any]]:
-    placed, best = _positions(run, axis), None
-    steps: list[tuple[float, Trial]] = []
+def best_so_far(run: Run, axis: str) -> dict[str, Any]:
+    """The objective of the best feasible trial trained in full."""
+    placed, best, steps = places(run, axis), None, []
     for x, trial in placed:
-        if run.kind(trial) != "feasible":
-            continue
-        if best is None or run.ranking.key(trial) < run.ranking.key(best):
+        better = best is None or run.ranking.key(trial) < run.ranking.key(best)
+        if better and run.kind(trial) == "feasible":
             best = trial
-            steps.append((x, trial))
-    end = max((x for x, _ in placed), default=0.0)
-    x = [at for at, _ in steps]
-    return {
-        "best": {
-            "x": x,
-            "y": [trial.metrics[run.ranking.metric] for _, trial in steps],
-            "end": end,
-            "trials": [trial.trial for _, trial in steps],
-        },
-        "best_precision": {
-            "x": x,
-            "y": [trial.metrics.get("precision") for _, trial in steps],
-            "end": end,
-        },
-    }
+            steps.append((x, trial.metrics[run.ranking.metric]))
+    end = max((x for x, _ in placed), default=0)
+    return {"x": [x for x, _ in steps], "y": [y for _, y in steps], "end": end}
 
 
-def _population(run: Run, axis: str) -> dict[str, dict[str, Any]]:
-    placed = _positions(run, axis)
-    ends: dict[int, float] = {}
-    for x, trial in placed:
-        ends[trial.generation] = max(x, ends.get(trial.generation, 0.0))
-    x, values = [], []
-    population: list[Trial] = []
-    for generation in sorted(ends):
-        new = [trial for trial in run.full if trial.generation == generation]
-        population = survivors(population, new, run.ranking.key, run.settings.pop_size)
-        if population:
-            x.append(ends[generation])
-            values.append([_mean(population, name) for name in (run.ranking.metric, "precision")])
-    end = max(ends.values(), default=0.0)
-    names = ("population", "population_precision")
-    return {
-        name: {"x": x, "y": [pair[i] for pair in values], "end": end}
-        for i, name in enumerate(names)
-    }
+def aggregate(steps: Sequence[dict[str, Any]]) -> list[tuple[float, float, float, float]]:
+    """(x, mean, lowest, highest) of the seeds, where each of them has a value.
 
-
-def _mean(trials: Sequence[Trial], metric: str) -> float | None:
-    known = [value for trial in trials if (value := trial.metrics.get(metric)) is not None]
-    return sum(known) / len(known) if known else None
-
-
-def aggregate(steps: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Mean, lowest and highest of the seeds on a common grid, where each seed has a value.
-
-    That is from where the last of them found its first to where the first of them ended; None if
-    there is no such place. {"x", "mean", "low", "high", "runs"}.
+    That is from where the last of them found its first to where the first of them ended.
     """
-    if not steps or any(not step["x"] or None in step["y"] for step in steps):
-        return None
+    if not all(step["x"] for step in steps):
+        return []
     start, end = max(step["x"][0] for step in steps), min(step["end"] for step in steps)
-    if start > end:
-        return None
     inside = {x for step in steps for x in step["x"] if start < x < end}
-    grid = np.array(sorted({start, end, *inside}))
-    if len(grid) > MAX_POINTS:
-        grid = grid[np.unique(np.linspace(0, len(grid) - 1, MAX_POINTS).round().astype(int))]
-    values = np.array([at(step, grid) for step in steps])
-    return {
-        "x": grid.tolist(),
-        "mean": values.mean(axis=0).tolist(),
-        "low": values.min(axis=0).tolist(),
-        "high": values.max(axis=0).tolist(),
-        "runs": len(steps),
-    }
+    grid = np.array(sorted({start, end, *inside}) if start <= end else [])
+    values = np.array(
+        [np.array(s["y"])[np.searchsorted(s["x"], grid, side="right") - 1] for s in steps]
+    )
+    ends = (values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+    return list(zip(grid.tolist(), *(one.tolist() for one in ends), strict=True))
 
 
-def at(step: dict[str, Any], grid: np.ndarray) -> np.ndarray:
-    """The values of a step function at places that are not before its first."""
-    return np.array(step["y"])[np.searchsorted(step["x"], grid, side="right") - 1]
+def rows(question: Question) -> list[dict[str, Any]]:
+    """Points of lines: {"axis", "method", "run", "kind", "x", "y"}.
+
+    kind: "method", the mean of its seeds, with "low" and "high", or its only run; "seed", one of
+    several; "trial", a feasible one trained in full, of an only run.
+    """
+    found = []
+    for axis in AXES:
+        for method, runs in question.methods.items():
+            steps, same = (
+                [best_so_far(run, axis) for run in runs],
+                {"axis": axis, "method": method},
+            )
+            for run, step in zip(runs, steps, strict=True):
+                line = {**same, "run": run.name, "kind": "seed" if len(runs) > 1 else "method"}
+                ends = zip([*step["x"], step["end"]], step["y"] + step["y"][-1:], strict=False)
+                found += [{**line, "x": x, "y": y} for x, y in ends]
+            if len(runs) > 1:
+                mean = {**same, "run": f"mean of {len(runs)} seeds", "kind": "method"}
+                names = ("x", "y", "low", "high")
+                found += [mean | dict(zip(names, one, strict=True)) for one in aggregate(steps)]
+            else:
+                found += [
+                    {**line, "kind": "trial", "x": x, "y": one.metrics[run.ranking.metric]}
+                    for x, one in places(run, axis)
+                    if run.kind(one) == "feasible"
+                ]
+    return found

@@ -3,7 +3,7 @@
 Nothing is locked, made or mended here: a search that is under way does not notice its reader.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from engine.storage.journal import read_trials, used_seconds
 from engine.storage.naming import runs_by_age
 from engine.storage.run import read_record
 from search.constraints import Ranking
-from search.generation import incumbent
+from search.generation import baseline, incumbent
 from search.trial import Trial
 from utils import InputError, nearest
 
@@ -50,6 +50,11 @@ class Run:
             return self.record["method"]
         return METHODS[self.settings.sampler, self.settings.hyperband]
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """What run.json says of the data set; {} if it has none."""
+        return self.record.get("data") or {}
+
     @cached_property
     def ranking(self) -> Ranking:
         """Objective and constraints."""
@@ -59,8 +64,7 @@ class Run:
     def status(self) -> str:
         """Why the last session ended, in words."""
         sessions = self.record.get("sessions") or [{}]
-        reason = sessions[-1].get("reason")
-        return reason or "not ended: running, or killed"
+        return sessions[-1].get("reason") or "not ended: running, or killed"
 
     @cached_property
     def ordered(self) -> list[Trial]:
@@ -72,7 +76,8 @@ class Run:
     @cached_property
     def lasts(self) -> list[Trial]:
         """The last line of each configuration: where it was trained the longest; by id."""
-        return list({trial.trial: trial for trial in sorted(self.ordered, key=_reach)}.values())
+        by_reach = sorted(self.ordered, key=lambda one: (one.trial, one.epochs))
+        return list({trial.trial: trial for trial in by_reach}.values())
 
     @cached_property
     def full(self) -> list[Trial]:
@@ -85,14 +90,18 @@ class Run:
         return incumbent(self.trials, self.ranking)
 
     @cached_property
+    def baseline(self) -> Trial | None:
+        """The space's default within the limits, if the search began with it."""
+        return baseline(self.trials, self.settings.epochs)
+
+    @cached_property
     def curves(self) -> dict[int, dict[int, dict[str, Any]]]:
         """{trial: {epochs: metrics}}, wherever it was measured: means over the folds."""
         found: dict[int, dict[int, dict[str, Any]]] = {}
         for trial in self.ordered:
             if trial.status == "ok":
-                points = found.setdefault(trial.trial, {})
-                points.update(learning_curve(trial))
-                points[trial.epochs] = trial.metrics
+                known = learning_curve(trial) | {trial.epochs: trial.metrics}
+                found.setdefault(trial.trial, {}).update(known)
         return found
 
     @cached_property
@@ -118,36 +127,26 @@ class Run:
 
     def notes(self) -> list[str]:
         """What has to be said wherever results of this run are shown."""
-        data = self.record.get("data") or {}
-        notes = []
-        if data.get("note"):
-            notes.append(data["note"])
-        elif data.get("kind") == "synthetic":
-            notes.append("The images are drawn flowers: results say nothing about photographs.")
-        return notes + [
-            f"{self.name} was resumed inexactly, {words}"
-            for words in self.record.get("inexact") or []
-        ]
-
-
-def _reach(trial: Trial) -> tuple[int, int]:
-    return trial.trial, trial.epochs
+        notes = [self.data["note"]] if self.data.get("note") else []
+        if not notes and self.data.get("kind") == "synthetic":
+            notes = ["The images are drawn flowers: results say nothing about photographs."]
+        inexact = self.record.get("inexact") or []
+        return notes + [f"{self.name} was resumed inexactly, {words}" for words in inexact]
 
 
 def learning_curve(trial: Trial) -> dict[int, dict[str, float]]:
     """{epochs: means over the folds} from the curves of the folds; {} if they have none."""
     folds = [{at["epochs"]: at for at in fold.get("curve") or []} for fold in trial.folds]
     common = sorted(set.intersection(*map(set, folds))) if folds else []
-    return {epochs: _means([fold[epochs] for fold in folds]) for epochs in common}
-
-
-def _means(points: Sequence[dict[str, Any]]) -> dict[str, float]:
-    columns = {name: [point.get(name) for point in points] for name in points[0]}
-    return {
-        name: sum(values) / len(values)
-        for name, values in columns.items()
-        if name != "epochs" and None not in values
-    }
+    found = {}
+    for epochs in common:
+        points = [fold[epochs] for fold in folds]
+        columns = {name: [point.get(name) for point in points] for name in points[0]}
+        known = {name: values for name, values in columns.items() if None not in values}
+        found[epochs] = {
+            name: sum(values) / len(values) for name, values in known.items() if name != "epochs"
+        }
+    return found
 
 
 def find_run(name: str | Path, runs_dir: str | Path = "runs") -> Path:
@@ -178,10 +177,10 @@ def read_run(name: str | Path, runs_dir: str | Path = "runs") -> Run:
     if not isinstance(record.get("settings"), dict):
         raise InputError(f"{path / 'run.json'} holds no settings of a search")
     recorded = of_record(record["settings"])
-    known_settings = {key: value for key, value in recorded.items() if key in FIELDS}
+    settings = resolve({key: value for key, value in recorded.items() if key in FIELDS})
     journal = path / "trials.jsonl"
     trials, _ = read_trials(journal) if journal.is_file() else ([], False)
-    return Run(path, record, resolve(known_settings), trials)
+    return Run(path, record, settings, trials)
 
 
 def read_runs(names: Iterable[str | Path], runs_dir: str | Path = "runs") -> list[Run]:

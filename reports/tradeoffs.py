@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.wording import number_words
-from reports.outcomes import point, trade_off
+from reports.outcomes import front
 from reports.reading import Run, read_run
 from search.trial import Trial
 from utils import InputError, nearest, write_csv, write_json
@@ -27,24 +27,23 @@ def export_front(run_folder: Path, metric: str, folder: Path | None) -> str:
             f"--pareto cannot be {metric!r}; allowed is what is known before training: "
             f"{', '.join(run.static)}{nearest(metric, run.static)}"
         )
-    points = [point(run, trial) for trial in run.lasts]
-    front = [run.lasts[i] for i in trade_off(points, metric, run.ranking.sign)]
-    if not front:
+    best = front(run, metric)
+    if not best:
         raise InputError(f"{run.name} has no front yet: nothing was trained in full")
     folder = folder or Path(f"{run.name}.pareto_{metric}")
-    files = _write(run, front, folder)
-    met = run.kind(front[0]) == "feasible"
+    files = _write(run, best, folder)
+    met = run.kind(best[0]) == "feasible"
     among = "all that meets the limits" if met else "all trained in full (none meets the limits)"
     lines = [
         f"{run.ranking.metric} against {metric}: of {among}, what nothing beats in both:",
-        *_table(run, front, metric),
+        *_table(run, best, metric),
         f"written: {folder / 'front.csv'} and {len(files)} configurations; to measure them:",
         f"python main.py -c {' '.join(map(str, files))} -t True",
     ]
     return "\n".join(lines)
 
 
-def _write(run: Run, front: Sequence[Trial], folder: Path) -> list[Path]:
+def _write(run: Run, best: Sequence[Trial], folder: Path) -> list[Path]:
     """The files of the configurations."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,9 +54,9 @@ def _write(run: Run, front: Sequence[Trial], folder: Path) -> list[Path]:
         raise InputError(f"--output {folder} has a run.json of its own; allowed is another folder")
     link.unlink(missing_ok=True)
     link.symlink_to(os.path.relpath(record, folder.resolve()))
-    files = [folder / f"trial_{trial.trial}.json" for trial in front]
+    files = [folder / f"trial_{trial.trial}.json" for trial in best]
     rows: list[dict[str, Any]] = []
-    for trial, file in zip(front, files, strict=True):
+    for trial, file in zip(best, files, strict=True):
         write_json(file, trial.config)
         facts = {"file": file.name, "trial": trial.trial, "epochs": trial.epochs}
         facts |= {"feasible": run.ranking.feasible(trial), **trial.metrics}
@@ -66,17 +65,17 @@ def _write(run: Run, front: Sequence[Trial], folder: Path) -> list[Path]:
     return files
 
 
-def _table(run: Run, front: Sequence[Trial], metric: str) -> list[str]:
+def _table(run: Run, best: Sequence[Trial], metric: str) -> list[str]:
     shown = [*dict.fromkeys((metric, *run.ranking.metrics, *run.static))]
     rows = [["trial", *shown]]
-    rows += [[str(t.trial), *(number_words(t.metrics.get(n)) for n in shown)] for t in front]
+    rows += [[str(t.trial), *(number_words(t.metrics.get(n)) for n in shown)] for t in best]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         for row in rows
     ]
-    best = run.best.trial if run.best is not None else None
+    winner = run.best.trial if run.best is not None else None
     return [lines[0]] + [
-        line + "  (the winner)" * (trial.trial == best)
-        for line, trial in zip(lines[1:], front, strict=True)
+        line + "  (the winner)" * (trial.trial == winner)
+        for line, trial in zip(lines[1:], best, strict=True)
     ]

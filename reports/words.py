@@ -1,23 +1,23 @@
-"""Numbers as a report writes them."""
+"""Numbers and names as a report writes them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.wording import in_words
-
 NONE = "–"
-SIZES = {"num_params": "parameters", "macs": "multiply-adds"}  # of a network, before training
+PLAIN = {"num_params": "parameters", "macs": "multiply-adds"}
+
+
+def plain(metric: str) -> str:
+    """A metric's name for readers."""
+    return PLAIN.get(metric, metric.replace("_", " "))
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """0.812; a dash for nothing."""
-    return NONE if value is None else f"{value:.{digits}f}"
-
-
-def count(value: float | None) -> str:
-    """268,897; a dash for nothing."""
-    return NONE if value is None else f"{value:,.0f}"
+    """0.812, or 268,897 for what was counted; a dash for nothing."""
+    if value is None:
+        return NONE
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
 
 
 def share(value: float | None) -> str:
@@ -25,19 +25,19 @@ def share(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:.0f} %"
 
 
-def spread(values: Sequence[float | None], write: Any = number) -> str:
+def spread(values: Sequence[Any], write: Callable[[Any], str] = number) -> str:
     """The mean, and in brackets the lowest and the highest if they differ, of those there are."""
     known = [value for value in values if value is not None]
     if not known:
         return NONE
-    low, high = write(min(known)), write(max(known))
-    return low if low == high else f"{write(sum(known) / len(known))} ({low} to {high})"
+    low, high, mean = min(known), max(known), sum(known) / len(known)
+    whole = all(isinstance(value, int) for value in known)
+    shown = write(round(mean) if whole else mean)
+    return shown if write(low) == write(high) else f"{shown} ({write(low)} to {write(high)})"
 
 
 def setting(value: Any) -> str:
-    """A hyperparameter's value; a dash if it is not active."""
-    if value is None:
-        return NONE
+    """A setting or hyperparameter."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -45,8 +45,3 @@ def limit(text: str) -> str:
     """num_params ≤ 100,000 for 'num_params <= 100000'."""
     signs = text.replace("<=", "≤").replace(">=", "≥")
     return re.sub(r"(?<=[≤≥] )\d{5,}", lambda found: f"{int(found[0]):,}", signs)
-
-
-def duration(seconds: float) -> str:
-    """A duration as people say it."""
-    return in_words(seconds)

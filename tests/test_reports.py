@@ -12,13 +12,10 @@ from hypothesis import strategies as st
 import optimizer
 from engine.cli.settings import resolve
 from engine.storage.run import RunFolder
-from reports import halving, outcomes, progress
+from reports import card, charts, charts_networks, halving, outcomes, progress
 from reports.grouping import group
-from reports.importance import encode, importance
-from reports.lineage import lineage
+from reports.importance import column_of, encode, importance
 from reports.reading import Run, learning_curve, read_run, read_runs
-from reports.summary import spread, summarize
-from reports.winner import interval
 from tests.stubs import StubTarget, make_trial
 from utils import InputError, write_json
 
@@ -39,10 +36,8 @@ class Curved(StubTarget):
             curve.append({"epochs": level, **{name: there[name] for name in names}})
         fold = {name: measured[name] for name in names}
         shifted = {**fold, "top3": fold["top3"] + 0.02}
-        seen = {"fold_seconds": [1.0, 2.0]}
-        return {**measured, "folds": [{**fold, "curve": curve}, {**shifted, "curve": curve}]} | {
-            "meta": seen
-        }
+        folds = [{**fold, "curve": curve}, {**shifted, "curve": curve}]
+        return {**measured, "folds": folds, "meta": {"fold_seconds": [1.0, 2.0]}}
 
 
 def settings(**changes):
@@ -69,9 +64,8 @@ def run_of(*trials, name="by hand", **changes):
     return Run(Path(name), {"settings": {}}, chosen, list(trials))
 
 
-def trial(number, top3, precision=0.5, epochs=4, elapsed=0.0, macs=None, **changes):
+def trial(number, top3, precision=0.5, epochs=4, elapsed=0.0, **changes):
     metrics = {"top3": top3, "precision": precision, "num_params": 1000 + number}
-    metrics |= {"macs": macs} if macs is not None else {}
     values = {"epochs": epochs, "cost_epochs": epochs, "metrics": metrics}
     return make_trial(number, **{**values, "meta": {"elapsed": elapsed}, **changes})
 
@@ -96,7 +90,6 @@ def test_a_run_is_read_while_it_is_written(space, tmp_path):
         assert snapshot(path) == before
         busy.close()
     assert len(run.trials) == 5
-    assert (run.path / "trials.jsonl").read_text().endswith(whole[5][:100])
 
 
 def test_old_runs_are_read():
@@ -115,8 +108,9 @@ def test_settings_of_another_version_are_no_obstacle(tmp_path):
     assert run.trials == [] and run.best is None and run.settings.seed == 5
 
 
-def test_a_wrong_name_is_told_with_the_nearest(space, tmp_path):
-    stub_run(space, tmp_path, "apples", max_generations=0)
+def test_a_wrong_name_is_told_with_the_nearest(tmp_path):
+    (tmp_path / "apples").mkdir()
+    (tmp_path / "apples" / "run.json").write_bytes((VERSION_1 / "run.json").read_bytes())
     assert read_run("apples", tmp_path).name == "apples"
     with pytest.raises(InputError, match="no run aples.*did you mean apples"):
         read_run("aples", tmp_path)
@@ -130,10 +124,7 @@ def test_a_damaged_line_is_told(tmp_path):
         read_run(tmp_path)
 
 
-# Groups
-
-
-def test_runs_are_grouped_by_question_method_and_variant(space, tmp_path):
+def test_runs_are_grouped_by_question_method_and_variant():
     made = [
         run_of(name="a", seed=1),
         run_of(name="b", seed=2, max_generations=7),
@@ -142,13 +133,11 @@ def test_runs_are_grouped_by_question_method_and_variant(space, tmp_path):
         run_of(name="e", constraints=["precision >= 0.4"]),
     ]
     first, second = group(made)
-    assert [[run.name for run in m.runs] for m in first.methods] == [["a", "b"], ["c"], ["d"]]
-    labels = [method.label for method in first.methods]
-    assert labels[:2] == [
-        "evolution + Hyperband, pop_size 8",
-        "evolution + Hyperband, pop_size 3",
-    ]
-    assert labels[2] == "random search"
+    assert {label: [run.name for run in runs] for label, runs in first.methods.items()} == {
+        "evolution + Hyperband, pop_size 8": ["a", "b"],
+        "evolution + Hyperband, pop_size 3": ["c"],
+        "random search": ["d"],
+    }
     assert (first.title, second.title) == ("precision >= 0.3", "precision >= 0.4")
 
 
@@ -164,74 +153,26 @@ def test_the_best_is_a_step_function_of_feasible_full_trainings():
         trial(4, 0.7, elapsed=20.0, precision=0.3),
         trial(5, 0.1, elapsed=23.0),
     )
-    curves = progress.curves(run)
-    best = curves["time"]["best"]
-    assert (best["x"], best["y"], best["end"]) == ([9.0, 20.0], [0.6, 0.7], 23.0)
-    assert best["trials"] == [2, 4] and curves["time"]["best_precision"]["y"] == [0.5, 0.3]
-    best = curves["epochs"]["best"]  # in the order of the plan: 0, 1, 2, 3, 4, 5
-    assert (best["x"], best["y"], best["end"]) == ([8, 12, 18], [0.5, 0.6, 0.7], 22)
-
-
-def test_cost_is_multiply_adds_times_epochs_in_the_order_of_the_plan():
-    run = run_of(
-        trial(1, 0.6, macs=100),
-        trial(0, 0.5, macs=1000),
-        trial(2, None, status="failed", metrics={}),  # of what is not known, nothing
-        trial(3, 0.7, macs=10),
-    )
-    best = progress.curves(run)["macs"]["best"]
-    assert (best["x"], best["y"]) == ([4000, 4400, 4440], [0.5, 0.6, 0.7])
-    unpriced = progress.curves(run_of(trial(0, 0.5)))["macs"]["best"]
-    assert (unpriced["x"], unpriced["end"]) == ([], 0)
-
-
-def test_the_population_is_the_best_so_far_by_generation():
-    run = run_of(
-        trial(0, 0.4, elapsed=1.0),
-        trial(1, 0.6, elapsed=2.0, precision=0.2),
-        trial(2, 0.5, elapsed=3.0, generation=1, precision=0.4),
-        trial(3, 0.9, epochs=1, elapsed=4.0, generation=1),
-        pop_size=2,
-    )
-    means = progress.curves(run)["time"]
-    assert means["population"]["x"] == [2.0, 4.0]
-    assert means["population"]["y"] == pytest.approx([0.5, 0.45])  # then trials 0 and 2
-    assert means["population_precision"]["y"] == pytest.approx([0.35, 0.45])
+    in_time = {"x": [9.0, 20.0], "y": [0.6, 0.7], "end": 23.0}
+    assert progress.best_so_far(run, "seconds") == in_time
+    in_order = {"x": [8, 12, 18], "y": [0.5, 0.6, 0.7], "end": 22}  # 0, 1, 2, 3, 4, 5
+    assert progress.best_so_far(run, "epochs") == in_order
+    assert progress.best_so_far(run, "trials")["x"] == [2, 3, 5]
 
 
 def test_seeds_are_aggregated_where_each_has_a_value():
     one = {"x": [2, 6], "y": [0.2, 0.6], "end": 10}
     two = {"x": [4, 5], "y": [0.4, 0.5], "end": 8}
-    assert progress.aggregate([one, two]) == {
-        "x": [4, 5, 6, 8],
-        "mean": pytest.approx([0.3, 0.35, 0.55, 0.55]),
-        "low": [0.2, 0.2, 0.5, 0.5],
-        "high": [0.4, 0.5, 0.6, 0.6],
-        "runs": 2,
-    }
-    assert progress.aggregate([one, {"x": [], "y": [], "end": 9}]) is None
-    assert progress.aggregate([one, {"x": [11], "y": [1.0], "end": 12}]) is None
+    wanted = [(4, 0.3, 0.2, 0.4), (5, 0.35, 0.2, 0.5), (6, 0.55, 0.5, 0.6), (8, 0.55, 0.5, 0.6)]
+    assert progress.aggregate([one, two]) == [pytest.approx(row) for row in wanted]
+    assert progress.aggregate([one, {"x": [], "y": [], "end": 9}]) == []
+    assert progress.aggregate([one, {"x": [11], "y": [1.0], "end": 12}]) == []
 
 
-@st.composite
-def step_functions(draw):
-    x = sorted(draw(st.sets(st.integers(0, 50), min_size=1, max_size=8)))
-    y = draw(st.lists(st.floats(0, 1), min_size=len(x), max_size=len(x)))
-    return {"x": x, "y": y, "end": x[-1] + draw(st.integers(0, 20))}
-
-
-@given(st.lists(step_functions(), min_size=1, max_size=4))
-def test_an_aggregate_lies_between_its_seeds(steps):
-    found = progress.aggregate(steps)
-    start, end = max(step["x"][0] for step in steps), min(step["end"] for step in steps)
-    assert (found is None) == (start > end)
-    if found is None:
-        return
-    assert (found["x"][0], found["x"][-1]) == (start, end)
-    for i, x in enumerate(found["x"]):
-        values = [[y for at, y in zip(s["x"], s["y"], strict=True) if at <= x][-1] for s in steps]
-        assert found["low"][i] == min(values) and found["high"][i] == max(values)
-        assert math.isclose(found["mean"][i], sum(values) / len(values), abs_tol=1e-12)
+def test_without_anything_within_the_limits_there_is_no_progress_to_draw():
+    [question] = group([run_of(trial(0, 0.5, precision=0.1)), run_of(name="not begun", seed=3)])
+    assert charts.best_so_far(question) is None
+    assert charts.trade_off(question, "num_params").to_dict()["layer"]
 
 
 # Outcomes
@@ -239,49 +180,42 @@ def test_an_aggregate_lies_between_its_seeds(steps):
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=15), st.booleans())
 def test_a_pareto_front_is_what_nothing_beats(pairs, maximize):
-    points = [{"kind": "feasible", "size": a, "objective": b} for a, b in pairs]
-    front = outcomes.pareto(points, "size", maximize)
-    wanted = [(a if maximize else -a, b) for a, b in pairs]
-
-    def beaten(i):
-        return any(
-            a >= wanted[i][0] and b >= wanted[i][1] and (a, b) != wanted[i] for a, b in wanted
-        )
-
-    assert {wanted[i] for i in front} == {wanted[i] for i in range(len(pairs)) if not beaten(i)}
-    assert [pairs[i][0] for i in front] == sorted({pairs[i][0] for i in front})
-
-
-def test_only_what_was_trained_in_full_is_on_the_front():
-    run = run_of(trial(0, 0.5), trial(1, 0.9, epochs=1), trial(2, 0.4, precision=0.1))
-    points = [outcomes.point(run, one) for one in run.lasts]
-    assert [point["kind"] for point in points] == ["feasible", "partial", "infeasible"]
-    assert outcomes.pareto(points, "num_params", maximize=False) == [0]
-
-
-def test_shares_failures_and_time():
-    run = run_of(
-        trial(0, 0.5, elapsed=2.0, meta={"seconds": 1.0, "worker": 0, "elapsed": 2.0}),
-        trial(1, 0.5, 0.1, generation=1, meta={"fold_seconds": [1.0, 1.5], "worker": 1}),
-        trial(2, 0.5, epochs=2, generation=1, meta={"seconds": 3.0, "worker": 0}),
-        trial(3, None, status="timeout", error="over 10 s", meta={"seconds": 0.5}),
-        trial(4, None, status="timeout", error="over 2.5 s", meta={"elapsed": 7.0}),
-    )
-    shares = outcomes.shares(run)
-    assert [shares[kind] for kind in ("feasible", "infeasible", "partial", "failed")] == [
-        1,
-        1,
-        1,
-        2,
-    ]
-    assert shares["valid_share"] == 0.5 and shares["missed"] == {"precision >= 0.3": 1}
-    assert outcomes.failures([run]) == [{"status": "timeout", "error": "over # s", "count": 2}]
-    spent = outcomes.time_spent(run)
-    assert list(spent.values()) == [1.0, 2.5, 3.0, 0.5, 3 * 7.0 - 7.0]
-    assert spread([0.5, None, 0.7]) == {
-        **{"mean": pytest.approx(0.6), "sd": pytest.approx(math.sqrt(0.02))},
-        **{"low": 0.5, "high": 0.7, "runs": 2},
+    made = [trial(i, b, metrics={"size": a, "top3": b}) for i, (a, b) in enumerate(pairs)]
+    run = run_of(*made, constraints=[], objective=f"{'max' if maximize else 'min'}imize top3")
+    found = [(one.metrics["size"], one.metrics["top3"]) for one in outcomes.front(run, "size")]
+    wanted = {(a, b if maximize else -b) for a, b in pairs}
+    best = {
+        (a, b)
+        for a, b in wanted
+        if not any(c <= a and d >= b and (c, d) != (a, b) for c, d in wanted)
     }
+    assert found == sorted((a, b if maximize else -b) for a, b in best)
+
+
+def test_only_what_was_trained_in_full_within_the_limits_is_on_the_front():
+    trials = [trial(0, 0.5), trial(1, 0.9, epochs=1), trial(2, 0.6, precision=0.1)]
+    run = run_of(*trials)
+    assert [run.kind(one) for one in run.lasts] == ["feasible", "partial", "infeasible"]
+    assert [one.trial for one in outcomes.front(run, "num_params")] == [0]
+    nothing_met = run_of(*trials[1:])
+    assert [one.trial for one in outcomes.front(nothing_met, "num_params")] == [2]
+
+
+def test_what_is_known_before_training_is_what_no_fold_has():
+    folds = ({"top3": 0.5, "precision": 0.5},) * 2
+    run = run_of(trial(0, 0.5, folds=folds), constraints=["num_params <= 9"])
+    assert run.static == ["num_params"]
+
+
+def test_failures_and_the_share_of_time_in_training():
+    run = run_of(
+        trial(0, 0.5, meta={"seconds": 1.0, "worker": 0, "elapsed": 2.0}),
+        trial(1, 0.5, meta={"fold_seconds": [1.0, 1.5], "worker": 1}),
+        trial(3, None, status="timeout", error="over 10 s", meta={"seconds": 0.5, "worker": 0}),
+        trial(4, None, status="timeout", error="over 2.5 s", meta={"elapsed": 4.0, "worker": 1}),
+    )
+    assert outcomes.failures([run]) == [("timeout", "over # s", 2)]
+    assert outcomes.share_busy(run) == 0.5
 
 
 # Hyperband in hindsight
@@ -291,12 +225,9 @@ def curved(number, values, **changes):
     """A trial whose top-3 at 1, 2 and 4 epochs is known, in two folds around it."""
     folds = [
         {
-            "top3": values[-1],
-            "precision": 0.5,
             "curve": [
-                {"epochs": at, "top3": value + shift, "precision": 0.5}
-                for at, value in zip(LEVELS, values, strict=True)
-            ],
+                {"epochs": at, "top3": v + shift} for at, v in zip(LEVELS, values, strict=True)
+            ]
         }
         for shift in (-0.01, 0.01)
     ]
@@ -309,64 +240,25 @@ def test_a_learning_curve_is_the_mean_over_the_folds():
     assert learning_curve(trial(0, 0.5)) == {}
 
 
-def test_rungs_that_rank_as_the_full_budget_and_rungs_that_rank_the_other_way():
-    run = run_of(*(curved(i, (0.5 - 0.01 * i, 0.1 + 0.01 * i, 0.1 * i)) for i in range(8)))
-    first, second = halving.rank_correlations(run)
-    assert (first["epochs"], second["epochs"]) == (1, 2)
-    assert first["objective"] == pytest.approx(-1) and second["objective"] == pytest.approx(1)
-    assert first["promotion"] == pytest.approx(-1) and second["promotion"] == pytest.approx(1)
-    by_bracket = {row["bracket"]: row for row in halving.audit(run)}
-    # 1 -> 2 -> 4 with 4 children: the first rung keeps the two worst, the second the better one.
-    assert by_bracket[2]["dropped"] == 1 and by_bracket[2]["loss"] > 0
-    assert by_bracket[1]["dropped"] == 0 and by_bracket[1]["loss"] == 0
-
-
-def test_what_rungs_chose_is_told_apart():
-    free = [curved(i, (0.1 + 0.01 * i,) * 3) for i in range(6)]
-    chosen = [curved(6 + i, (0.4 - 0.1 * i, 0.3, 0.1 * i), bracket=1) for i in range(3)]
-    row = halving.rank_correlations(run_of(*free, *chosen))[0]
-    assert row["trials"] == 6 and row["objective"] == pytest.approx(1)
-    assert row["chosen_trials"] == 9 and row["chosen"] < 1
-    few = halving.rank_correlations(run_of(*free[:5]))[0]
-    assert few["objective"] is None and few["trials"] == 5
-
-
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=6, max_size=20))
-def test_spearman_is_that_of_scipy(pairs):
-    from scipy.stats import spearmanr
-
-    first, second = zip(*pairs, strict=True)
-    found = halving.spearman(first, second)
-    if len(set(first)) == 1 or len(set(second)) == 1:
-        assert found is None
-    else:
-        assert found == pytest.approx(spearmanr(first, second).statistic, abs=1e-12)
-
-
-def test_an_imagined_bracket_sees_what_a_real_one_measures(space, tmp_path):
-    """Curves of configurations trained in full hold what rungs of others measure."""
-    run = read_run(stub_run(space, tmp_path, "real"))
-    rungs = {(t.trial, t.epochs): t.metrics["top3"] for t in run.trials if t.bracket > 0}
-    promoted = [t for t in run.full if t.bracket > 0]
-    assert promoted
-    for one in promoted:
-        for epochs, point in learning_curve(one).items():
-            if (one.trial, epochs) in rungs:
-                assert point["top3"] == pytest.approx(rungs[one.trial, epochs], abs=1e-12)
+def test_rungs_are_judged_by_what_no_rung_has_chosen():
+    free = [curved(i, (0.5 - 0.01 * i, 0.1 + 0.01 * i, 0.1 * i)) for i in range(8)]
+    chosen = [curved(8 + i, (0.1 * i, 0.9, 0.9), bracket=1) for i in range(5)]
+    found = halving.rank_correlations(run_of(*free, *chosen))
+    assert found == {1: pytest.approx(-1), 2: pytest.approx(1)}
+    assert halving.rank_correlations(run_of(*free[:5])) == {1: None, 2: None}
+    flat = [curved(i, (0.5, 0.1 * i, 0.1 * i)) for i in range(8)]
+    assert halving.rank_correlations(run_of(*flat)) == {1: None, 2: pytest.approx(1)}
 
 
 def test_what_a_bracket_saved():
+    same = {"bracket": 2, "generation": 1}
     lines = [
-        *(trial(i, 0.1 * i, epochs=1, bracket=2, generation=1) for i in range(4)),
-        trial(3, 0.4, epochs=2, bracket=2, rung=1, generation=1, cost_epochs=1),
-        trial(2, 0.5, epochs=2, bracket=2, rung=1, generation=1, cost_epochs=1),
-        trial(2, 0.6, epochs=4, bracket=2, rung=2, generation=1, cost_epochs=2),
+        *(trial(i, 0.1 * i, epochs=1, **same) for i in range(4)),
+        *(trial(i, 0.5, epochs=2, rung=1, cost_epochs=1, **same) for i in (2, 3)),
+        trial(2, 0.6, epochs=4, rung=2, cost_epochs=2, **same),
     ]
-    (row,) = halving.brackets_as_run(run_of(*lines))
-    assert (row["children"], row["cost_epochs"], row["in_full"], row["saved"]) == (4, 8, 16, 0.5)
-    assert row["first"] == 0 and row["places"] == (2, 4)  # it was second of four at one epoch
-    curves = halving.bracket_curves(run_of(*lines))
-    assert curves[2][2] == {"trial": 2, "kind": "feasible", "x": [1, 2, 4], "y": [0.2, 0.5, 0.6]}
+    run = run_of(*lines, trial(9, 0.9))
+    assert halving.savings([run, run]) == [(2, 8, 16, 32)]
 
 
 # Hyperparameters and winners
@@ -382,54 +274,42 @@ def test_importance_finds_the_hyperparameter_that_decides():
     assert found["trials"] == 90 and found["names"] == ["a", "b", "word"]
     assert np.argmax(found["objective"]["values"]) == 0 and found["objective"]["r2"] > 0.9
     assert np.argmax(found["precision"]["values"]) == 1
+    drawn = charts_networks.importance_bars(found["objective"], found["names"], "top3").to_dict()
+    assert [row["name"] for row in drawn["data"]["values"]] == found["names"]
     few = importance([run_of(*trials[:20])])
     assert few["objective"] is None and few["trials"] == 20
 
 
-def test_inactive_hyperparameters_lie_below_the_active():
-    table = encode([{"a": 5, "w": "x"}, {"w": "y"}, {"a": 7}], ["a", "w"])
-    assert table[1, 0] < 5 and table[2, 1] < table[0, 1] < table[1, 1]
-
-
-def test_lineage_tells_what_changed_and_from_whom():
-    run = run_of(
-        trial(0, 0.1, config={"x": 1, "y": 1}),
-        trial(1, 0.2, config={"x": 2, "y": 1, "z": 9}),
-        trial(2, 0.3, config={"x": 2, "y": 1}, parents=(0, 1), operator="recombine", generation=1),
-        trial(3, 0.4, config={"x": 2, "y": 5}, parents=(2,), operator="mutate", generation=2),
-    )
-    steps = lineage(run, 3)
-    assert [step["trial"] for step in steps] == [3, 2, 1, 0]
-    assert steps[0]["changes"] == [("y", 1, 5, "new")]
-    assert steps[1]["changes"] == [("x", 1, 2, "from 1")]
-    assert steps[3]["changes"] == [] and lineage(run, 1)[0]["trial"] == 1
+def test_a_column_is_of_numbers_or_of_words_and_what_is_not_active_lies_below():
+    configs = [{"a": 5, "b": "x", "c": None}, {"a": "log2", "b": True}, {"b": [3, 3], "d": 1e99}]
+    assert column_of(configs, "a") == ["5", "log2", None]
+    assert column_of(configs, "b") == ["x", "True", "[3, 3]"]
+    assert column_of(configs, "c") == ["None", None, None]
+    assert column_of([{"a": 1}, {"a": 2.5}, {}], "a") == [1, 2.5, None]
+    table = encode(configs, list("abcd"))
+    assert table.shape == (3, 4) and table[:, 1].tolist() == [2, 0, 1]
+    assert table[0, 2] > table[1, 2] == table[2, 2], "None as a choice is not: not active"
+    assert encode([{"a": 5}, {}, {"a": 7}], ["a"])[1, 0] < 5
 
 
 def test_intervals_are_those_of_scipy():
     from scipy.stats import sem, t
 
     values = [0.5, 0.6, 0.62]
-    mean, low, high = interval(values)
-    assert (low, high) == pytest.approx(t.interval(0.95, 2, mean, sem(values)))
-    assert interval([0.5]) == (0.5, None, None)
+    mean, bounds = card.interval(values)
+    assert bounds == pytest.approx(t.interval(0.95, 2, mean, sem(values)))
+    assert card.interval([0.5]) == (0.5, None)
 
 
-def test_a_summary_is_plain_data(space, tmp_path):
-    names = [
-        stub_run(space, tmp_path, f"{sampler}_{seed}", sampler=sampler, seed=seed)
-        for sampler in ("evolution", "random")
-        for seed in (1, 2)
-    ]
-    summary = summarize([*names, VERSION_1])
-    again = json.loads(json.dumps(summary, allow_nan=False))
-    assert [len(question["methods"]) for question in again["questions"]] == [2, 1]
-    methods = again["questions"][0]["methods"]
-    assert [[run["seed"] for run in method["runs"]] for method in methods] == [[1, 2], [1, 2]]
-    run, on_disk = methods[0]["runs"][0], json.loads((names[0] / "run.json").read_text())
-    assert run["winner"]["config"] == on_disk["winner"]["config"]
-    assert run["curves"]["epochs"]["best"]["y"][-1] == on_disk["winner"]["metrics"]["top3"]
-    rows = (names[0] / "population.csv").read_text().splitlines()[1:]
-    assert run["curves"]["epochs"]["population"]["y"] == pytest.approx(
-        [float(row.split(",")[0]) for row in rows], abs=1e-6
-    )
-    assert run["curves"]["epochs"]["population"]["x"] == [int(row.split(",")[-1]) for row in rows]
+def test_a_winner_knows_its_baseline_chance_and_limits():
+    default = trial(0, 0.4, operator="default", metrics={"top3": 0.4, "num_params": 7})
+    best = trial(1, 0.6, config={"x": 2.5}, operator="mutate", parents=(0,))
+    run = run_of(default, best, constraints=["num_params <= 1100", "precision >= 0.7"])
+    run.record["data"] = {"class_names": list("abcd")}
+    told = card.card({}, "w", "evolution", run, [])
+    assert told["headline"][0] == ("0.600", "top3, folds", "baseline 0.400, chance 0.750")
+    assert [met for met, _ in told["verdicts"]] == [True, False]
+    assert told["verdicts"][0][1] == "num_params ≤ 1100: 1,001"
+    assert "trial 1 of 2 (mutate of 0)" in told["origin"] and "nearest" in told["origin"]
+    assert [what for what, _ in told["commands"]] == ["evaluate", "export", "resume"]
+    assert math.isclose(card.on_folds(best)["top3"][0], 0.6)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, Constant, Float, OrdinalHyperparameter
@@ -10,7 +11,6 @@ from stubs import small_space
 from engine.cli.settings import resolve
 from optimizer import search
 from reports.__main__ import main
-from reports.importance import column_of, encode
 from reports.reading import read_run
 from search.space import Space
 
@@ -62,13 +62,14 @@ def test_a_folder_of_the_library_says_how_it_was_made(mixed):
 
 def test_a_report_on_any_choices(mixed, tmp_path, capsys):
     assert main([str(mixed), "--output", str(tmp_path / "report")]) == 0, capsys.readouterr().err
-    text = (tmp_path / "report" / "report.md").read_text()
+    page = (tmp_path / "report" / "report.html").read_text()
     best = json.loads((mixed / "opt_cfg.json").read_text())
     for name, value in best.items():
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        assert f"| {name} | {shown} |".replace("[", "\\[").replace("]", "\\]") in text
-    assert f"score {read_run(mixed).best.metrics['score']:.3f}" in text, "also without folds"
-    assert "folds." not in text.partition("### Overview")[0]
+        assert re.search(f">{name}</td><td [^>]*>{re.escape(shown)}</td>", page), name
+    score = read_run(mixed).best.metrics["score"]
+    assert f"<b>{score:.3f}</b>score" in page, "also without folds"
+    assert "main.py" not in page, "there are no images to measure on"
 
 
 def test_an_export_of_any_choices(mixed, tmp_path):
@@ -82,14 +83,3 @@ def test_an_export_of_any_choices(mixed, tmp_path):
 def test_a_search_that_found_nothing_has_a_report(tmp_path):
     search(small_space(), Scored(), resolve({**SMALL, "max_time": 0}), tmp_path / "run")
     assert main([str(tmp_path / "run"), "--output", str(tmp_path / "report")]) == 0
-
-
-def test_a_column_is_of_numbers_or_of_words():
-    configs = [{"a": 5, "b": "x", "c": None}, {"a": "log2", "b": True}, {"b": [3, 3], "d": 1e99}]
-    assert column_of(configs, "a") == ["5", "log2", None]
-    assert column_of(configs, "b") == ["x", "True", "[3, 3]"]
-    assert column_of(configs, "c") == ["None", None, None]
-    assert column_of([{"a": 1}, {"a": 2.5}, {}], "a") == [1, 2.5, None]
-    table = encode(configs, list("abcd"))
-    assert table.shape == (3, 4) and table[:, 1].tolist() == [2, 0, 1]
-    assert table[0, 2] > table[1, 2] == table[2, 2], "None as a choice is not: not active"

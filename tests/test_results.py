@@ -7,9 +7,10 @@ import pytest
 
 from engine.storage.run import identity
 from evaluation.results import read_predictions
-from reports.evaluation import confusion, per_class, read_results
+from reports.comparing import unlike
 from reports.reading import read_run
-from reports.summary import summarize
+from reports.report import write
+from reports.results import Result, confusion, mistakes, read_results
 from tests.test_reports import stub_run
 from utils import InputError, write_json
 
@@ -21,7 +22,8 @@ def write_result(folder, config, seeds=1, name="result_test.json", **changes):
     folder.mkdir(exist_ok=True)
     files = [f"{name[:-5]}_{seed}.npz" for seed in range(seeds)]
     for file in files:
-        np.savez(folder / file, scores=np.array(SCORES), labels=np.array(LABELS))
+        held_out = {"scores": np.array(SCORES), "labels": np.array(LABELS)}
+        np.savez(folder / file, **held_out, names=np.array(["a", "b", "c", "d"]))
     result = {
         **{"config": config, "seeds": list(range(seeds)), "epochs": 4, "optimizer": "adamw"},
         **{"metrics": {"top3": 0.75, "precision": 0.5}, "split": "test", "constraints": []},
@@ -43,7 +45,7 @@ def runs(space, tmp_path):
 
 
 def files(found):
-    return [[one["file"] for one in of_run] for of_run in found]
+    return [[str(one.path) for one in of_run] for of_run in found]
 
 
 def test_a_result_belongs_to_the_search_that_it_says(runs, tmp_path):
@@ -95,33 +97,60 @@ def test_what_does_not_fit_is_left_out_and_told(runs, tmp_path):
         read_results([run], [run.path / "run.json"])
 
 
-def test_the_first_result_counts_and_unlike_trainings_are_said(runs):
+def test_the_first_result_counts_and_unlike_trainings_are_said(runs, tmp_path):
     for run, epochs in zip(runs, (4, 8), strict=True):
         write_result(run.path, run.best.config, epochs=epochs)
         write_result(run.path, run.best.config, name="other_result_test.json", seeds=2)
-    question = summarize([run.path for run in runs])["questions"][0]
-    assert any("different epochs: no fair comparison" in note for note in question["notes"])
-    (method,) = question["methods"]
-    tests = [run["winner"]["tests"] for run in method["runs"]]
-    assert [[one["epochs"] for one in of_run] for of_run in tests] == [[4, 4], [8, 4]]
-    assert [len(one["confusion"]) for one in tests[0]] == [1, 2]
+    found, _ = read_results(runs)
+    assert [[one.content["epochs"] for one in of_run] for of_run in found] == [[4, 4], [8, 4]]
+    assert "different epochs: no fair comparison" in unlike(found)[0]
+    assert confusion(found[0][1]).tolist() == [[2, 2], [2, 2]], "over both seeds"
+    _, left_out = write([run.path for run in runs], tmp_path / "report")  # two equal winners
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert left_out == [] and "different epochs: no fair comparison" in page
 
 
-def test_the_confusion_matrix_or_why_there_is_none(runs):
+def test_a_result_of_the_baseline_is_beside_that_of_the_winner(space, tmp_path):
+    run = read_run(stub_run(space, tmp_path / "runs", "c", default_first=True))
+    assert run.best.trial != run.baseline.trial
+    for name, one in (("opt_cfg", run.best), ("baseline", run.baseline)):
+        found_by = identity(run.record)
+        file = f"{name}_result_test.json"
+        write_result(run.path.parent, one.config, name=file, found_by=found_by)
+    found, left_out = read_results([run])
+    assert [one.of_winner for one in found[0]] == [True, False] and left_out == []
+
+
+def test_the_confusion_matrix_and_mistakes_or_why_there_are_none(runs, tmp_path):
     run = runs[0]
-    path = write_result(run.path, run.best.config)
-    ((one,),), _ = read_results([run])
-    assert one["confusion"] == [[[1, 1], [1, 1]]] and one["unread"] is None
-    assert one["classes"][1] == {"precision": 0.5, "recall": 0.5, "images": 2}
+    names = np.array(["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
+    image = tmp_path / "images" / "test" / "b.jpg"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"")
+    data = {"name": "stubs", "class_names": ["rose", "lily"], "root": str(tmp_path / "images")}
+    path = write_result(run.path, run.best.config, dataset=data)
     predictions = run.path / "result_test_0.npz"
-    predictions.write_bytes(predictions.read_bytes()[:40])
-    assert "cannot be read" in read_results([run])[0][0][0]["unread"]
-    predictions.unlink()
+    np.savez(predictions, scores=np.array(SCORES), labels=np.array(LABELS), names=names)
     ((one,),), _ = read_results([run])
-    assert one["confusion"] is None and "are not there" in one["unread"]
+    assert confusion(one).tolist() == [[1, 1], [1, 1]]
+    first, second = mistakes(one)  # as sure as each other
+    assert (first.name, first.true, first.answer, first.file) == ("b.jpg", "rose", "lily", image)
+    assert (second.name, second.true, second.answer, second.file) == (
+        "d.jpg",
+        "lily",
+        "rose",
+        None,
+    )
+    assert first.confidence == pytest.approx(1 / (1 + np.exp(-1)))
     np.savez(predictions, scores=np.array(SCORES), labels=np.array([0, 7, 1, 1]))
-    assert "do not fit" in read_results([run])[0][0][0]["unread"]
-    assert path.is_file()
+    with pytest.raises(InputError, match="do not fit"):
+        confusion(one)
+    predictions.write_bytes(predictions.read_bytes()[:40])
+    with pytest.raises(InputError, match="cannot be read"):
+        confusion(one)
+    predictions.unlink()
+    with pytest.raises(InputError, match="are not there"):
+        confusion(Result(path, one.content, True))
 
 
 def test_predictions_of_another_evaluation_are_noticed(tmp_path):
@@ -130,15 +159,7 @@ def test_predictions_of_another_evaluation_are_noticed(tmp_path):
     with pytest.raises(InputError, match="not those of this result"):
         read_predictions({"predictions": "result_test_0.npz", "by_seed": [part]}, path)
     with pytest.raises(InputError, match="names no predictions"):
-        confusion({"predictions": None, "dataset": {}}, path)
+        confusion(Result(path, {"predictions": None, "dataset": {}}, True))
     for odd in (["a"], 3):
         with pytest.raises(InputError, match="no list of objects"):
             read_predictions({"predictions": "result_test_0.npz", "by_seed": odd}, path)
-
-
-def test_precision_and_recall_of_classes():
-    matrix = np.array([[[3, 1, 0], [0, 2, 0], [1, 1, 0]]])
-    classes = per_class(matrix)
-    assert classes[0] == {"precision": 0.75, "recall": 0.75, "images": 4}
-    assert classes[1] == {"precision": 0.5, "recall": 1.0, "images": 2}
-    assert classes[2] == {"precision": 0.0, "recall": 0.0, "images": 2}  # never predicted

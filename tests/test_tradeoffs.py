@@ -7,9 +7,8 @@ import pytest
 from evaluation.candidates import search_behind
 from reports.__main__ import main
 from reports.reading import read_run
-from reports.summary import summarize
 from tests.command_line import read
-from tests.test_reports import run_of, stub_run, trial
+from tests.test_reports import stub_run
 
 
 @pytest.fixture(scope="module")
@@ -59,20 +58,6 @@ def test_main_knows_the_search_behind_a_configuration_of_the_front(run, tmp_path
     assert [search_behind(file).run_json for file in files] == [run / "run.json"] * len(files)
     files[0].write_text('{"of": "another"}')
     assert search_behind(files[0]) is None
-
-
-def test_the_report_has_the_same_front(run):
-    [question] = summarize([run])["questions"]
-    assert question["sizes"] == ["num_params"]
-    found = question["methods"][0]["runs"][0]
-    trials = {found["points"][i]["trial"] for i in found["fronts"]["num_params"]}
-    assert trials == front_of(run, "num_params")
-
-
-def test_what_is_known_before_training_is_what_no_fold_has():
-    folds = ({"top3": 0.5, "precision": 0.5},) * 2
-    run = run_of(trial(0, 0.5, macs=7, folds=folds), constraints=["macs <= 9"])
-    assert run.static == ["num_params", "macs"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports import classes, sections_networks, thresholds
+from reports import classes, thresholds
 from reports.evidence import evidence, told
 from reports.statistics import bootstrap, interval
 from search.constraints import Constraint
@@ -161,12 +161,9 @@ def test_thresholds_need_a_lower_limit_on_precision():
         thresholds.precision_limit([Constraint("precision", "<=", 0.9)])
 
 
-def test_the_report_tells_what_a_threshold_gives():
+def test_the_words_of_a_threshold_tell_what_it_gives():
     outcomes, *_ = sure_outcomes()
     found = thresholds.find(LIMIT, outcomes, outcomes, NAMES)
-    test = {"file": "result_test.json", "seeds": [1], "epochs": 2, "metrics": {"top1": 0.5}}
-    test |= {"confusion": None, "unread": "it is not there"}
-    texts = [block.words for block in sections_networks._test({**test, **found}, "x").blocks]
-    assert len(texts) == 3 and f"at least {found['threshold']:.2f}" in texts[1]
-    assert "on the test split: answers" in texts[1]
-    assert len(sections_networks._test(test, "x").blocks) == 2
+    text = " ".join(thresholds.words(found))
+    assert f"at least {found['threshold']:.2f}" in text and "on the test split: answers" in text
+    assert list(thresholds.words({})) == []

@@ -1,0 +1,121 @@
+"""Tables of a report: methods side by side, what early stopping saved, how it was made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.wording import in_words
+from reports import halving, words
+from reports.grouping import Question
+from reports.outcomes import failures, share_busy
+from reports.reading import KINDS, Run
+from reports.results import Result
+from search.generation import total_charged
+
+Tests = Mapping[Path, Sequence[Result]]  # by run folder: see `results.read_results`
+
+
+def methods(questions: Sequence[Question], tests: Tests) -> list[list[str]]:
+    """A row a method within its limits, below the names of the columns."""
+    columns = ["limits", "method", "seeds", "best objective", "precision", "parameters"]
+    columns += ["test objective", "valid share", "sd", "epochs", "time"]
+    rows = [
+        [words.limit(one.title), *_method(one, label, tests)]
+        for one in questions
+        for label in one.methods
+    ]
+    start = 0 if len(questions) > 1 else 1
+    return [row[start:] for row in (columns, *rows)]
+
+
+def _method(question: Question, label: str, tests: Tests) -> list[str]:
+    runs, metric = question.methods[label], question.ranking.metric
+    found = [run for run in runs if run.best and run.kind(run.best) == "feasible"]
+    best = [run.best.metrics for run in found if run.best]
+    first = [next((one for one in tests[run.path] if one.of_winner), None) for run in found]
+    full = [[run.kind(one) == "feasible" for one in run.full] for run in runs if run.full]
+    valid = [sum(met) / len(met) for met in full]
+    missing = f"; {len(runs) - len(found)} without" if len(found) < len(runs) else ""
+    return [
+        label,
+        ", ".join(str(run.settings.seed) for run in runs),
+        words.spread([one.get(metric) for one in best]) + missing,
+        words.spread([one.get(runs[0].precision) for one in best]),
+        words.spread([one.get("num_params") for one in best]),
+        words.spread([one.content["metrics"].get(metric) for one in first if one]),
+        words.spread(valid, words.share),
+        words.share(float(np.std(valid, ddof=1))) if len(valid) > 1 else words.NONE,
+        words.spread([total_charged(run.trials) for run in runs]),
+        words.spread([run.used_seconds for run in runs], in_words),
+    ]
+
+
+def unlike(results: Sequence[Sequence[Result]]) -> list[str]:
+    """Says so if results of the winners on the test split were not made in the same way."""
+    first = [next((one.content for one in of_run if one.of_winner), None) for of_run in results]
+    same = ("epochs", "optimizer", "seeds")
+    kinds = [kind for kind in same if len({str(one[kind]) for one in first if one}) > 1]
+    said = "The winners were trained for the test split with different"
+    return [f"{said} {' and '.join(kinds)}: no fair comparison."] if kinds else []
+
+
+def savings(question: Question) -> list[list[str]]:
+    """By method and bracket: children, their epochs, those of all in full, the share saved."""
+    return [
+        [label, str(bracket), *(f"{count:,}" for count in counts), words.share(saved)]
+        for label, runs in question.methods.items()
+        for bracket, *counts in halving.savings(runs)
+        for saved in [1 - counts[1] / counts[2]]
+    ]
+
+
+def how_made(question: Question) -> dict[str, Any]:
+    """Runs and what became of their configurations, failures, settings, versions."""
+    failed = [
+        [label, status, error or words.NONE, str(count)]
+        for label, runs in question.methods.items()
+        for status, error, count in failures(runs)
+    ]
+    values = [asdict(run.settings) for run in question.runs]
+    settings = [[name, *(words.setting(one[name]) for one in values)] for name in values[0]]
+    return {
+        "runs": _runs(question),
+        "failures": failed,
+        "settings": [["", *(run.name for run in question.runs)], *settings],
+        "versions": [(run.name, _versions(run)) for run in question.runs],
+    }
+
+
+def _runs(question: Question) -> list[list[str]]:
+    """A column a run, for one is the usual case and a phone is narrow."""
+    ranking = question.ranking
+    names = ["run", "method", "seed", "ended", "configurations", "feasible", "miss a limit"]
+    names += ["not fully trained", "failed"]
+    names += [f"miss {words.limit(str(limit))}" for limit in ranking.constraints]
+    names += ["epochs", "time", "busy", words.plain(ranking.metric), "precision", "parameters"]
+    columns = [names]
+    for label, run in question.labelled:
+        kinds, best = [run.kind(one) for one in run.lasts], run.best.metrics if run.best else {}
+        missed = [sum(limit.residual(one.metrics) > 0 for one in run.full)
+                  for limit in ranking.constraints]  # fmt: skip
+        counts = [len(kinds), *map(kinds.count, KINDS), *missed, total_charged(run.trials)]
+        name = run.name + (" (inexact)" if run.record.get("inexact") else "")
+        columns.append([name, label, str(run.settings.seed), run.status])
+        columns[-1] += [*map(words.number, counts), in_words(run.used_seconds)]
+        decisive = (ranking.metric, "precision", "num_params")
+        columns[-1] += [
+            words.share(share_busy(run)),
+            *(words.number(best.get(n)) for n in decisive),
+        ]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _versions(run: Run) -> list[tuple[str, str]]:
+    known = dict(run.record.get("versions") or {})
+    names = ("device", "gpu", "processor", "machine", "git_revision")
+    known |= {name: run.record[name] for name in names if run.record.get(name)}
+    known["arguments"] = " ".join(map(str, run.record.get("arguments") or [])) or words.NONE
+    return [(name, str(value)) for name, value in known.items()]

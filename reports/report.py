@@ -1,0 +1,115 @@
+"""What a report tells: numbers, tables and charts for page.html.
+
+from reports.report import write
+write(["runs/a", "runs/b"], Path("report"))
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from reports import charts, charts_networks, comparing, page, words
+from reports.card import card
+from reports.grouping import Question, group
+from reports.importance import MIN_TRIALS, RELIABLE, importance
+from reports.reading import read_runs
+from reports.results import Result, confusion, mistakes, read_results
+from utils import InputError
+
+MAX_MISTAKES = 24  # that are shown
+Drawn = dict[str, charts.Chart | None]  # by name
+
+
+def write(
+    names: Iterable[str | Path], folder: Path, results: Iterable[str | Path] = ()
+) -> tuple[Path, list[str]]:
+    """Writes report.html and figures/ on the runs into the folder.
+
+    Returns the path of the page, and in words which results are left out. InputError if a run
+    cannot be read or the folder cannot be made.
+    """
+    runs = read_runs(names)
+    found, left_out = read_results(runs, results)
+    tests = {run.path: of_run for run, of_run in zip(runs, found, strict=True)}
+    drawn: Drawn = {}
+    questions = group(runs)
+    told = [
+        _question(drawn, f"{number}-" if number > 1 else "", question, tests)
+        for number, question in enumerate(questions, start=1)
+    ]
+    specs = {name: chart.to_dict() for name, chart in drawn.items() if chart is not None}
+    title = "Report of a search" if len(runs) == 1 else f"Report of {len(runs)} searches"
+    methods = comparing.methods(questions, tests) if len(runs) > 1 else []
+    path = page.write(folder, specs, title=title, methods=methods, questions=told)
+    return path, left_out
+
+
+def _question(
+    drawn: Drawn, prefix: str, question: Question, tests: comparing.Tests
+) -> dict[str, Any]:
+    """All on runs with the same limits and data; puts its charts into `drawn`."""
+    first, objective = question.runs[0], question.ranking.metric
+    notes = dict.fromkeys(note for run in question.runs for note in run.notes())
+    found = [(label, run) for label, run in question.labelled if run.best]
+    found.sort(key=lambda one: question.ranking.key(one[1].best))
+    told = {"prefix": prefix, "title": question.title, "objective": objective}
+    told |= {"data": first.data.get("name", "unknown data"), "epochs": first.settings.epochs}
+    told["notes"] = [*notes, *comparing.unlike([tests[run.path] for run in question.runs])]
+    told["trials"] = any(run.trials for run in question.runs)
+    told["cards"] = [
+        card(drawn, f"{prefix}winner-{place}", label, run, tests[run.path])
+        for place, (label, run) in enumerate(found, start=1)
+    ]
+    told |= comparing.how_made(question)
+    return told | (_charts(drawn, prefix, question, tests) if told["trials"] else {})
+
+
+def _charts(
+    drawn: Drawn, prefix: str, question: Question, tests: comparing.Tests
+) -> dict[str, Any]:
+    ranking, told = question.ranking, {}
+    metrics = dict.fromkeys(("num_params", *ranking.metrics[1:]))
+    told["trade_offs"] = [
+        (prefix + re.sub(r"[\W_]+", "-", f"{ranking.metric}-{metric}"), metric)
+        for metric in metrics
+    ]
+    drawn |= {name: charts.trade_off(question, one) for name, one in told["trade_offs"]}
+    drawn[f"{prefix}progress"] = charts.best_so_far(question)
+    halved = [label for label, runs in question.methods.items() if runs[0].settings.hyperband]
+    told["brackets"] = [(f"{prefix}brackets-{i}", label) for i, label in enumerate(halved, 1)]
+    drawn |= {name: charts.learning_curves(question, one) for name, one in told["brackets"]}
+    drawn[f"{prefix}rank-correlation"] = charts.correlations(question)
+    told["savings"] = comparing.savings(question)
+    drawn[f"{prefix}parallel-coordinates"] = charts_networks.parallel_coordinates(question)
+    found = importance(question.runs)
+    told |= {"different": found["trials"], "needed": MIN_TRIALS}
+    named = {"objective": ranking.metric, "precision": question.runs[0].precision}
+    told["importance"] = [
+        (f"{prefix}importance-{target}", metric, found[target]) for target, metric in named.items()
+    ]
+    for name, metric, forest in told["importance"]:
+        if forest and forest["r2"] >= RELIABLE:
+            drawn[name] = charts_networks.importance_bars(forest, found["names"], metric)
+    of_runs = ([one for one in tests[run.path] if one.of_winner] for run in question.runs)
+    winners = [of_run[0] for of_run in of_runs if of_run]
+    told["mistakes"] = [
+        _mistakes(drawn, f"{prefix}confusion-{i}", one) for i, one in enumerate(winners, 1)
+    ]
+    return told
+
+
+def _mistakes(drawn: Drawn, name: str, result: Result) -> dict[str, Any]:
+    """The confusion matrix and the surest mistakes of a network on the test split."""
+    try:
+        counts, wrong = confusion(result), mistakes(result)
+    except InputError as error:
+        return {"file": result.path, "error": error}
+    names = result.content["dataset"].get("class_names") or []
+    drawn[name] = charts_networks.confusion(counts, names)
+    kept = ("class", "images", "precision", "recall")
+    rows = [[one[key] for key in kept] for one in result.content.get("by_class") or []]
+    classes = [[row[0], *map(words.number, row[1:])] for row in rows]
+    shown = [{**vars(one), "image": page.thumbnail(one.file)} for one in wrong[:MAX_MISTAKES]]
+    told = {"name": name, "file": result.path, "classes": classes}
+    return told | {"count": len(wrong), "mistakes": shown}

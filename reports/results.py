@@ -1,0 +1,146 @@
+"""Result files of `main.py` that belong to a run: what its winner reaches on the test split."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.storage.run import identity
+from evaluation.results import NEEDED, read_predictions
+from reports.reading import Run
+from utils import InputError, read_json
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result on the test split, of the run's winner or of its baseline."""
+
+    path: Path
+    content: dict[str, Any]
+    of_winner: bool
+
+
+def read_results(
+    runs: Sequence[Run], named: Iterable[str | Path] = ()
+) -> tuple[list[list[Result]], list[str]]:
+    """Results on the test split by run, and what was left out and why, in words.
+
+    Looked at are the files that are named, those in the folder of a run, and those beside it, in
+    this order. A result belongs to the run that it says has found its configuration; if it does
+    not say (one from elsewhere does not), to the run in whose folder it is, or to all that have
+    this winner if it was named. InputError if a named file is no result.
+    """
+    found: list[list[Result]] = [[] for _ in runs]
+    left_out: list[str] = []
+    for path, home in _places(runs, [Path(name) for name in named]):
+        try:
+            content = _read(path)
+        except InputError as error:
+            if home is None:
+                raise
+            left_out.append(f"{error}; it is left out")
+            continue
+        owners = [run for run in runs if _is_of(content, run, home)]
+        for run in owners:
+            reason = _unfit(content, run)
+            if reason is None:
+                found[runs.index(run)].append(Result(path, content, _is_winner(content, run)))
+            else:
+                left_out.append(f"{path} {reason}; it is left out of {run.name}")
+        if not owners and home is None:
+            left_out.append(f"{path} is a result of none of these runs; it is left out")
+        elif (
+            not owners and "found_by" not in content and any(_is_winner(content, r) for r in runs)
+        ):
+            words = "does not say which search found its configuration: name it with --results"
+            left_out.append(f"{path} {words}, or evaluate again")
+    return found, left_out
+
+
+def _places(runs: Sequence[Run], named: Sequence[Path]) -> Iterable[tuple[Path, Path | None]]:
+    """Each file once, with the folder where it was found; None for those that were named."""
+    places: dict[Path, tuple[Path, Path | None]] = {}
+    for path in named:
+        places.setdefault(path.resolve(), (path, None))
+    for folder in [*(run.path for run in runs), *(run.path.parent for run in runs)]:
+        # main.py's own name for it comes before others
+        for path in sorted(folder.glob("*result_test*.json"), key=lambda p: (len(p.name), p)):
+            places.setdefault(path.resolve(), (path, folder))
+    return places.values()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    result = read_json(path)
+    if not isinstance(result, dict) or not {*NEEDED} <= set(result):
+        raise InputError(f"{path} is no result file of main.py")
+    return result
+
+
+def _is_of(result: dict[str, Any], run: Run, home: Path | None) -> bool:
+    """Whether a result, found in that folder or named, is about this run."""
+    if result.get("found_by") is not None:
+        return result["found_by"] == identity(run.record)
+    return _is_winner(result, run) if home is None else home == run.path
+
+
+def _is_winner(result: dict[str, Any], run: Run) -> bool:
+    return run.best is not None and result["config"] == run.best.config
+
+
+def _unfit(result: dict[str, Any], run: Run) -> str | None:
+    """Why a result says nothing about the run on the test split; None if it does."""
+    if result["split"] != "test":
+        return "was measured on the folds"
+    if result["config"] not in [one.config for one in (run.best, run.baseline) if one]:
+        return "is not of the best configuration of the run"
+    if result["dataset"].get("fingerprint") != run.data.get("fingerprint"):
+        return f"was measured on other images ({result['dataset'].get('name')})"
+    return None
+
+
+def confusion(result: Result) -> np.ndarray:
+    """(classes, classes): images of a class (row) predicted as a class (column), over all seeds.
+
+    InputError if the predictions beside the result file cannot be used.
+    """
+    size = len(result.content["dataset"].get("class_names") or [])
+    counts = np.zeros((size, size), dtype=int)
+    for stored in read_predictions(result.content, result.path):
+        try:
+            np.add.at(counts, (stored["labels"], stored["scores"].argmax(axis=1)), 1)
+        except (LookupError, TypeError, ValueError):
+            raise InputError(f"{result.path}: its predictions do not fit its classes") from None
+    return counts
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An image that the network (of the first seed) takes for something else."""
+
+    name: str
+    true: str
+    answer: str
+    confidence: float  # the probability of the answer
+    file: Path | None  # the image, where it is still there
+
+
+def mistakes(result: Result) -> list[Mistake]:
+    """The misclassified images, the surest mistake first; see `confusion` for errors."""
+    stored, data = read_predictions(result.content, result.path)[0], result.content["dataset"]
+    scores, labels = stored["scores"].astype(float), stored["labels"]
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    answers, classes = shares.argmax(axis=1), data["class_names"]
+    found = []
+    for i in np.flatnonzero(answers != labels) if "names" in stored else ():
+        name, true, answer = str(stored["names"][i]), classes[labels[i]], classes[answers[i]]
+        found.append(Mistake(name, true, answer, float(shares[i].max()), _image(data, name)))
+    return sorted(found, key=lambda one: -one.confidence)
+
+
+def _image(data: dict[str, Any], name: str) -> Path | None:
+    """Where an image of the test split lies, in any layout of a data set."""
+    places = (Path(data.get("root") or "", part, name) for part in ("test", "", "jpg"))
+    return next((place for place in places if data.get("root") and place.is_file()), None)
