@@ -32,7 +32,7 @@ from engine.cli.settings import SHORTHANDS, Settings, resolve
 from engine.cli.stopping import not_swallowed
 from engine.storage.spaces import space_file
 from engine.watching import console
-from evaluation import results
+from evaluation import comparison, results, thresholds
 from evaluation.candidates import (
     Candidate,
     check_size,
@@ -44,8 +44,7 @@ from evaluation.candidates import (
 )
 from evaluation.metrics import check_bounds
 from evaluation.requests import check_flags, chosen_seeds
-from reports import comparison, thresholds
-from reports.statistics import Outcomes
+from evaluation.statistics import Outcomes
 from search.constraints import Constraint
 from search.space import Space
 from search.trial import evaluation_seed
@@ -145,8 +144,7 @@ def run(given: dict[str, Any]) -> None:
     places = results.places(paths, output, on_test, seeds)
     if plan is not None:
         plan.make_folder(paths)
-    done: list[comparison.Measured] = []
-    int8: list[comparison.Measured] = []
+    done, int8 = list[comparison.Measured](), list[comparison.Measured]()
     notes: list[str] = []
     for i, (candidate, origin, (file, files)) in enumerate(
         zip(candidates, origins, places, strict=True)
@@ -168,8 +166,7 @@ def run(given: dict[str, Any]) -> None:
         if model is not None:
             save_network(Path(model), target.network(trainer, -1), result)
         if plan is not None:
-            search = origin.record if origin else None
-            network = target.network(trainer, -1)
+            network, search = target.network(trainer, -1), origin.record if origin else None
             int8, notes = ship(plan, network, done[-1], target, stored[0], judge, search)
     notes += results.differences([one.result for one in done])
     notes += comparison.beside_baseline(done, origins)

@@ -12,8 +12,8 @@ from scipy.stats import binomtest
 from deploy.facts import PIXELS
 from engine.storage.environment import environment
 from engine.wording import counted, in_words, number_words
-from reports.comparison import Measured, pairs
-from reports.evidence import told
+from evaluation.comparison import Measured, pairs
+from evaluation.evidence import told
 
 PACKAGES = ("onnx", "onnxruntime")
 FORMS = ("float32", "int8")

@@ -17,7 +17,7 @@ from deploy import card, memory, session
 from deploy.facts import facts
 from deploy.graph import build_model
 from evaluation import results
-from reports.comparison import Measured
+from evaluation.comparison import Measured
 from utils import InputError, replacing, write_json, write_text
 
 OF_INT8 = ("network.int8.onnx", "result_int8.json", "predictions_int8.npz")

@@ -8,9 +8,10 @@ import numpy as np
 from scipy.stats import t
 
 from engine.wording import chance, counted
+from evaluation import thresholds
+from evaluation.evidence import told
 from evaluation.metrics import STATIC
-from reports import charts, charts_networks, thresholds, words
-from reports.evidence import told
+from reports import charts, charts_networks, words
 from reports.reading import Run
 from reports.results import Result
 from search.trial import Trial

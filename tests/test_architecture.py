@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "training/": {"training", "cnn", "utils"},
     "target.py": {"cnn", "training", "vision", "utils"},
     "reports/": {"reports", "evaluation", "search", "engine", "utils"},
-    "deploy/": {"deploy", "cnn", "training", "engine", "evaluation", "reports", "utils"},
+    "deploy/": {"deploy", "cnn", "training", "engine", "evaluation", "utils"},
     "predict.py": set(),
     "optimizer.py": None,
     "main.py": None,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar as oracle
 from statsmodels.stats.multitest import multipletests
 
-from reports.statistics import (
+from evaluation.statistics import (
     METRICS,
     Outcomes,
     bootstrap,

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports import classes, thresholds
-from reports.evidence import evidence, told
-from reports.statistics import bootstrap, interval
+from evaluation import classes, thresholds
+from evaluation.evidence import evidence, told
+from evaluation.statistics import bootstrap, interval
 from search.constraints import Constraint
 from tests.test_statistics import drawn, outcomes_of
 from utils import InputError

@@ -1,6 +1,6 @@
 """Evaluated configurations side by side: a table with intervals, verdicts, and tests of all pairs.
 
-Words for the numbers of reports/statistics.py.
+Words for the numbers of evaluation/statistics.py.
 """
 
 import itertools
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from engine import wording
+from evaluation import classes, thresholds
 from evaluation.candidates import Origin
+from evaluation.evidence import evidence, told
 from evaluation.metrics import STATIC
-from reports import classes, thresholds
-from reports.evidence import evidence, told
-from reports.statistics import Outcomes, bootstrap, holm, interval, mcnemar, permutation
+from evaluation.statistics import Outcomes, bootstrap, holm, interval, mcnemar, permutation
 from search.constraints import Constraint, Ranking
 from utils import without_nan
 

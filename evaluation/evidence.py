@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.statistics import interval
+from evaluation.statistics import interval
 from search.constraints import Constraint
 
 MOST = 1_000_000  # images; nobody measures more

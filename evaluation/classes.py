@@ -5,7 +5,7 @@ from typing import Any
 
 from scipy.stats import beta
 
-from reports.statistics import Outcomes
+from evaluation.statistics import Outcomes
 
 COLUMNS = ("class", "images", "answers", "right", "precision", "at least", "recall")
 

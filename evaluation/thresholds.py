@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from reports.evidence import evidence, told
-from reports.statistics import Outcomes, bootstrap, weighted_metrics
+from evaluation.evidence import evidence, told
+from evaluation.statistics import Outcomes, bootstrap, weighted_metrics
 from search.constraints import Constraint
 from utils import InputError
 
