@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 
 from reports import halving, progress
-from reports.grouping import Question
+from reports.grouping import ExperimentGroup
 from reports.outcomes import front
 from reports.reading import IN_FULL, Run
 from reports.words import plain, setting
@@ -64,33 +64,33 @@ def tooltip(**titles: str) -> list[alt.Tooltip]:
     ]
 
 
-def _methods(question: Question) -> alt.Color:
+def _methods(experiment: ExperimentGroup) -> alt.Color:
     """A colour a method; the legend names them where there are several."""
-    labels = list(question.methods)
+    labels = list(experiment.methods)
     colours = [SERIES[i % len(SERIES)] for i in range(len(labels))]
     legend = alt.Legend(title=None, columns=1) if len(labels) > 1 else None
     return alt.Color("method:N", legend=legend).scale(domain=labels, range=colours)
 
 
-def _objective(question: Question) -> alt.Y:
-    return alt.Y("y:Q", title=plain(question.ranking.metric)).scale(zero=False)
+def _objective(experiment: ExperimentGroup) -> alt.Y:
+    return alt.Y("y:Q", title=plain(experiment.ranking.metric)).scale(zero=False)
 
 
-def trade_off(question: Question, metric: str) -> Chart | None:
+def trade_off(experiment: ExperimentGroup, metric: str) -> Chart | None:
     """All evaluated configurations, `metric` against the objective: limits, Pareto fronts of a
     metric known before training, baselines, winners; None if none has the metric.
     """
-    rows = [row for label, run in question.labelled for row in _points(label, run, metric)]
+    rows = [row for label, run in experiment.labelled for row in _points(label, run, metric)]
     if not rows:
         return None
     shown = [one for one in LOOKS if one in {row["status"] for row in rows}]
     rows.sort(key=lambda row: shown.index(row["status"]))
-    static, several = metric in question.runs[0].static, len(question.methods) > 1
+    static, several = metric in experiment.runs[0].static, len(experiment.methods) > 1
     log = static and min(row["x"] for row in rows) > 0
     scale = {"type": "log"} if log else {"zero": False}
     axis = alt.Axis(format="~s" if static else "~g", tickCount=5, grid=False)
     x = alt.X("x:Q", title=plain(metric), axis=axis).scale(**scale, nice=False, padding=14)
-    names = {"status": "status", "x": plain(metric), "y": plain(question.ranking.metric)}
+    names = {"status": "status", "x": plain(metric), "y": plain(experiment.ranking.metric)}
     names |= {"run": "run", "trial": "trial", "epochs": "epochs", "operator": "made by"}
     legend = alt.Legend(title=None)
     colours, shapes = ([LOOKS[one][i] for one in shown] for i in range(2))
@@ -98,8 +98,8 @@ def trade_off(question: Question, metric: str) -> Chart | None:
     base = rows_of(rows).mark_point(filled=True, opacity=0.85)
     points = base.encode(
         x=x,
-        y=_objective(question),
-        color=_methods(question) if several else status,
+        y=_objective(experiment),
+        color=_methods(experiment) if several else status,
         shape=alt.Shape("status:N", legend=legend).scale(domain=shown, range=shapes),
         size=alt.Size("area:Q", scale=None),
         tooltip=tooltip(**names, configuration="configuration"),
@@ -107,11 +107,11 @@ def trade_off(question: Question, metric: str) -> Chart | None:
     steps = [
         rows_of([{"x": one.metrics[metric], "y": one.metrics[run.ranking.metric]} for one in best])
         .mark_line(interpolate="step-after", strokeWidth=1.5, color=INK, opacity=0.7)
-        .encode(x=x, y=_objective(question))
-        for run in question.runs
+        .encode(x=x, y=_objective(experiment))
+        for run in experiment.runs
         if static and (best := front(run, metric))
     ]
-    return finished(alt.layer(*_limits(question, metric), *steps, points), 340)
+    return finished(alt.layer(*_limits(experiment, metric), *steps, points), 340)
 
 
 def _points(label: str, run: Run, metric: str) -> Rows:
@@ -134,35 +134,35 @@ def _points(label: str, run: Run, metric: str) -> Rows:
     return rows
 
 
-def _limits(question: Question, metric: str) -> list[alt.Chart]:
+def _limits(experiment: ExperimentGroup, metric: str) -> list[alt.Chart]:
     """Dashed lines at the constraints on either axis."""
-    axes = {metric: "x", question.ranking.metric: "y"}
+    axes = {metric: "x", experiment.ranking.metric: "y"}
     rules = {"color": RED, "strokeDash": [5, 3], "strokeWidth": 1.5}
     return [
         rows_of([{axes[limit.metric]: limit.bound, "limit": str(limit)}])
         .mark_rule(**rules)
         .encode(**{axes[limit.metric]: f"{axes[limit.metric]}:Q"}, tooltip="limit:N")
-        for limit in question.ranking.constraints
+        for limit in experiment.ranking.constraints
         if limit.metric in axes
     ]
 
 
-def best_so_far(question: Question) -> Chart | None:
+def best_so_far(experiment: ExperimentGroup) -> Chart | None:
     """The best objective of all methods against what the reader chooses; None without one."""
-    seconds = max(run.used_seconds for run in question.runs)
+    seconds = max(run.used_seconds for run in experiment.runs)
     unit, length = ("hours", 3600) if seconds >= 7200 else ("minutes", 60)
-    rows = progress.rows(question)
+    rows = progress.rows(experiment)
     if not rows:
         return None
     for row in rows:
         if row["axis"] == "seconds":
             row |= {"axis": unit, "x": row["x"] / length}
     radio = alt.binding_radio(options=["epochs", "trials", unit], name="against ")
-    names = {"y": plain(question.ranking.metric), "x": "used", "run": "run"}
+    names = {"y": plain(experiment.ranking.metric), "x": "used", "run": "run"}
     base = rows_of(rows).transform_filter("datum.axis == axis").encode(
         x=alt.X("x:Q", title=None, axis=alt.Axis(grid=False)).scale(nice=False),
-        y=_objective(question),
-        color=_methods(question),
+        y=_objective(experiment),
+        color=_methods(experiment),
         tooltip=tooltip(**names),
     )  # fmt: skip
     step = {"interpolate": "step-after"}
@@ -185,10 +185,10 @@ def best_so_far(question: Question) -> Chart | None:
     return finished(alt.layer(*layers).add_params(chosen).properties(title=words))
 
 
-def learning_curves(question: Question, label: str) -> Chart | None:
+def learning_curves(experiment: ExperimentGroup, label: str) -> Chart | None:
     """The children of the brackets of a method, from rung to rung, over all its runs."""
-    rows, metric = [], question.ranking.metric
-    for run in question.methods[label]:
+    rows, metric = [], experiment.ranking.metric
+    for run in experiment.methods[label]:
         for one in run.lasts:
             child = {"run": run.name, "trial": one.trial, "child": f"{run.name}/{one.trial}"}
             child["fate"] = "trained in full" if run.kind(one) in IN_FULL else "dropped"
@@ -202,13 +202,13 @@ def learning_curves(question: Question, label: str) -> Chart | None:
         return None
     brackets = sorted({row["bracket"] for row in rows}, reverse=True)
     radio = alt.binding_radio(options=["all", *brackets], name="bracket ")
-    axis = alt.Axis(values=halving.levels(question.methods[label][0]))
+    axis = alt.Axis(values=halving.levels(experiment.methods[label][0]))
     fates = alt.Color("fate:N", legend=alt.Legend(title=None))
     names = {"y": plain(metric), "x": "epochs", "bracket": "bracket", "trial": "trial"}
     base = rows_of(rows).mark_line(point={"size": 20}, strokeWidth=1.2, opacity=0.75)
     lines = base.transform_filter("bracket == 'all' || datum.bracket == bracket").encode(
         x=alt.X("x:Q", title="epochs", axis=axis).scale(type="log", nice=False, padding=8),
-        y=_objective(question),
+        y=_objective(experiment),
         detail="child:N",
         color=fates.scale(domain=["dropped", "trained in full"], range=[GREY, BLUE]),
         tooltip=tooltip(**names, run="run"),
@@ -216,18 +216,18 @@ def learning_curves(question: Question, label: str) -> Chart | None:
     return finished(lines.add_params(alt.param("bracket", value="all", bind=radio)))
 
 
-def correlations(question: Question) -> Chart | None:
+def correlations(experiment: ExperimentGroup) -> Chart | None:
     """Rank correlation of each rung with the full budget: a point a run, the mean of a method."""
     rows = [
         {"method": label, "run": run.name, "x": epochs, "y": value}
-        for label, run in question.labelled
+        for label, run in experiment.labelled
         for epochs, value in halving.rank_correlations(run).items()
         if value is not None
     ]
     if not rows:
         return None
     x = alt.X("x:O", title="epochs of the rung", axis=alt.Axis(labelAngle=0))
-    base = rows_of(rows).encode(x=x, color=_methods(question))
+    base = rows_of(rows).encode(x=x, color=_methods(experiment))
     names = {"method": "method", "run": "run", "y": "correlation"}
     dots = base.mark_circle(opacity=0.6).encode(y="y:Q", tooltip=tooltip(**names))
     line = base.mark_line().encode(y=alt.Y("mean(y):Q", title="rank correlation"))

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 
 from reports.charts import BLUE, INK, Chart, Rows, finished, rows_of, tooltip
-from reports.grouping import Question
+from reports.grouping import ExperimentGroup
 from reports.importance import column_of
 from reports.words import plain, setting
 
@@ -27,13 +27,13 @@ def importance_bars(found: dict[str, Any], names: Sequence[str], metric: str) ->
     return finished(bars, 22 * len(names))
 
 
-def parallel_coordinates(question: Question) -> Chart | None:
+def parallel_coordinates(experiment: ExperimentGroup) -> Chart | None:
     """One line a configuration trained in full, one row a hyperparameter; None if there are none.
 
     Rows instead of columns, so that their names can be read on a phone.
     """
-    metric, sign = question.ranking.metric, question.ranking.sign
-    full = [(run, one) for run in question.runs for one in run.full]
+    metric, sign = experiment.ranking.metric, experiment.ranking.sign
+    full = [(run, one) for run in experiment.runs for one in run.full]
     chosen = [(run, one) for run, one in full if one.metrics.get(metric) is not None]
     chosen.sort(key=lambda pair: -sign * pair[1].metrics[metric])
     chosen = chosen[:40] + chosen[40 :: 1 + len(chosen) // MAX_LINES]

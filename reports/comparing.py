@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.wording import in_words
 from reports import halving, words
-from reports.grouping import Question
+from reports.grouping import ExperimentGroup
 from reports.outcomes import failures, share_busy
 from reports.reading import KINDS, Run
 from reports.results import Result
@@ -18,21 +18,21 @@ from search.generation import total_charged
 Tests = Mapping[Path, Sequence[Result]]  # by run folder: see `results.read_results`
 
 
-def methods(questions: Sequence[Question], tests: Tests) -> list[list[str]]:
+def methods(experiments: Sequence[ExperimentGroup], tests: Tests) -> list[list[str]]:
     """A row a method within its limits, below the names of the columns."""
     columns = ["limits", "method", "seeds", "best objective", "precision", "parameters"]
     columns += ["test objective", "valid share", "sd", "epochs", "time"]
     rows = [
         [words.limit(one.title), *_method(one, label, tests)]
-        for one in questions
+        for one in experiments
         for label in one.methods
     ]
-    start = 0 if len(questions) > 1 else 1
+    start = 0 if len(experiments) > 1 else 1
     return [row[start:] for row in (columns, *rows)]
 
 
-def _method(question: Question, label: str, tests: Tests) -> list[str]:
-    runs, metric = question.methods[label], question.ranking.metric
+def _method(experiment: ExperimentGroup, label: str, tests: Tests) -> list[str]:
+    runs, metric = experiment.methods[label], experiment.ranking.metric
     found = [run for run in runs if run.best and run.kind(run.best) == "feasible"]
     best = [run.best.metrics for run in found if run.best]
     first = [next((one for one in tests[run.path] if one.of_winner), None) for run in found]
@@ -43,7 +43,7 @@ def _method(question: Question, label: str, tests: Tests) -> list[str]:
         label,
         ", ".join(str(run.settings.seed) for run in runs),
         words.spread([one.get(metric) for one in best]) + missing,
-        words.spread([one.get(runs[0].precision) for one in best]),
+        words.spread([one.get("precision") for one in best]),
         words.spread([one.get("num_params") for one in best]),
         words.spread([one.content["metrics"].get(metric) for one in first if one]),
         words.spread(valid, words.share),
@@ -62,42 +62,42 @@ def unlike(results: Sequence[Sequence[Result]]) -> list[str]:
     return [f"{said} {' and '.join(kinds)}: no fair comparison."] if kinds else []
 
 
-def savings(question: Question) -> list[list[str]]:
+def savings(experiment: ExperimentGroup) -> list[list[str]]:
     """By method and bracket: children, their epochs, those of all in full, the share saved."""
     return [
         [label, str(bracket), *(f"{count:,}" for count in counts), words.share(saved)]
-        for label, runs in question.methods.items()
+        for label, runs in experiment.methods.items()
         for bracket, *counts in halving.savings(runs)
         for saved in [1 - counts[1] / counts[2]]
     ]
 
 
-def how_made(question: Question) -> dict[str, Any]:
+def how_made(experiment: ExperimentGroup) -> dict[str, Any]:
     """Runs and what became of their configurations, failures, settings, versions."""
     failed = [
         [label, status, error or words.NONE, str(count)]
-        for label, runs in question.methods.items()
+        for label, runs in experiment.methods.items()
         for status, error, count in failures(runs)
     ]
-    values = [asdict(run.settings) for run in question.runs]
+    values = [asdict(run.settings) for run in experiment.runs]
     settings = [[name, *(words.setting(one[name]) for one in values)] for name in values[0]]
     return {
-        "runs": _runs(question),
+        "runs": _runs(experiment),
         "failures": failed,
-        "settings": [["", *(run.name for run in question.runs)], *settings],
-        "versions": [(run.name, _versions(run)) for run in question.runs],
+        "settings": [["", *(run.name for run in experiment.runs)], *settings],
+        "versions": [(run.name, _versions(run)) for run in experiment.runs],
     }
 
 
-def _runs(question: Question) -> list[list[str]]:
+def _runs(experiment: ExperimentGroup) -> list[list[str]]:
     """A column a run, for one is the usual case and a phone is narrow."""
-    ranking = question.ranking
+    ranking = experiment.ranking
     names = ["run", "method", "seed", "ended", "configurations", "feasible", "miss a limit"]
     names += ["not fully trained", "failed"]
     names += [f"miss {words.limit(str(limit))}" for limit in ranking.constraints]
     names += ["epochs", "time", "busy", words.plain(ranking.metric), "precision", "parameters"]
     columns = [names]
-    for label, run in question.labelled:
+    for label, run in experiment.labelled:
         kinds, best = [run.kind(one) for one in run.lasts], run.best.metrics if run.best else {}
         missed = [sum(limit.residual(one.metrics) > 0 for one in run.full)
                   for limit in ranking.constraints]  # fmt: skip

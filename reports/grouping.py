@@ -11,18 +11,18 @@ from utils import canonical_json
 
 # What makes no other method: the seed, names, what results do not depend on, and budgets.
 _NO_METHOD = {*MAY_DIFFER, "seed", "run_name", "runs_dir", "device", "threads"}
-# What makes another question: values of the objective cannot be compared across these.
-_QUESTION = ("objective", "epochs", "folds", "image_size", "split", "crop")
+# Runs that differ in these are of other groups: their objectives cannot be compared.
+_COMPARABLE = ("objective", "epochs", "folds", "image_size", "split", "crop")
 
 
 @dataclass(frozen=True)
-class Question:
+class ExperimentGroup:
     """Runs under the same constraints on the same data.
 
     methods: by label, the runs that differ in nothing but their seeds and budgets.
     """
 
-    title: str  # what sets it apart from the other questions
+    title: str  # what sets it apart from the other groups
     methods: dict[str, list[Run]]
 
     @property
@@ -40,21 +40,19 @@ class Question:
         return [(label, run) for label, runs in self.methods.items() for run in runs]
 
 
-def group(runs: Sequence[Run]) -> list[Question]:
-    """Questions in the order of their first runs; methods in the order of METHODS, others last."""
+def group(runs: Sequence[Run]) -> list[ExperimentGroup]:
+    """Groups in the order of their first runs; methods in the order of METHODS, others last."""
     kinds: dict[str, list[Run]] = {}
     for run in runs:
         kinds.setdefault(canonical_json(_asked(run)), []).append(run)
     facts = [_asked(same[0]) for same in kinds.values()]
     varying = [key for key in facts[0] if len({canonical_json(one[key]) for one in facts}) > 1]
-    return [
-        Question(_title(same[0], [key for key in varying if key != "constraints"]), _methods(same))
-        for same in kinds.values()
-    ]
+    shown = [key for key in varying if key != "constraints"]
+    return [ExperimentGroup(_title(same[0], shown), _methods(same)) for same in kinds.values()]
 
 
 def _asked(run: Run) -> dict[str, Any]:
-    facts = {key: getattr(run.settings, key) for key in _QUESTION}
+    facts = {key: getattr(run.settings, key) for key in _COMPARABLE}
     facts["constraints"] = sorted(map(str, run.ranking.constraints))
     return {**facts, "data": run.data.get("fingerprint") or run.data.get("name")}
 
@@ -66,7 +64,7 @@ def _title(run: Run, varying: Sequence[str]) -> str:
 
 
 def _methods(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    ignored = {*_NO_METHOD, *_QUESTION, "constraints", "hyperband", "sampler"}
+    ignored = {*_NO_METHOD, *_COMPARABLE, "constraints", "hyperband", "sampler"}
     variants: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         unused = ignored | ({"num_children"} if run.settings.hyperband else set())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.grouping import Question
+from reports.grouping import ExperimentGroup
 from reports.reading import Run
 from search.trial import Trial
 
@@ -54,7 +54,7 @@ def aggregate(steps: Sequence[dict[str, Any]]) -> list[tuple[float, float, float
     return list(zip(grid.tolist(), *(one.tolist() for one in ends), strict=True))
 
 
-def rows(question: Question) -> list[dict[str, Any]]:
+def rows(experiment: ExperimentGroup) -> list[dict[str, Any]]:
     """Points of lines: {"axis", "method", "run", "kind", "x", "y"}.
 
     kind: "method", the mean of its seeds, with "low" and "high", or its only run; "seed", one of
@@ -62,7 +62,7 @@ def rows(question: Question) -> list[dict[str, Any]]:
     """
     found = []
     for axis in AXES:
-        for method, runs in question.methods.items():
+        for method, runs in experiment.methods.items():
             steps, same = (
                 [best_so_far(run, axis) for run in runs],
                 {"axis": axis, "method": method},

@@ -11,7 +11,7 @@ from typing import Any
 
 from reports import charts, charts_networks, comparing, page, words
 from reports.card import card
-from reports.grouping import Question, group
+from reports.grouping import ExperimentGroup, group
 from reports.importance import MIN_TRIALS, RELIABLE, importance
 from reports.reading import read_runs
 from reports.results import Result, confusion, mistakes, read_results
@@ -33,65 +33,65 @@ def write(
     found, left_out = read_results(runs, results)
     tests = {run.path: of_run for run, of_run in zip(runs, found, strict=True)}
     drawn: Drawn = {}
-    questions = group(runs)
+    experiments = group(runs)
     told = [
-        _question(drawn, f"{number}-" if number > 1 else "", question, tests)
-        for number, question in enumerate(questions, start=1)
+        _experiment(drawn, f"{number}-" if number > 1 else "", experiment, tests)
+        for number, experiment in enumerate(experiments, start=1)
     ]
     specs = {name: chart.to_dict() for name, chart in drawn.items() if chart is not None}
     title = "Report of a search" if len(runs) == 1 else f"Report of {len(runs)} searches"
-    methods = comparing.methods(questions, tests) if len(runs) > 1 else []
-    path = page.write(folder, specs, title=title, methods=methods, questions=told)
+    methods = comparing.methods(experiments, tests) if len(runs) > 1 else []
+    path = page.write(folder, specs, title=title, methods=methods, experiments=told)
     return path, left_out
 
 
-def _question(
-    drawn: Drawn, prefix: str, question: Question, tests: comparing.Tests
+def _experiment(
+    drawn: Drawn, prefix: str, experiment: ExperimentGroup, tests: comparing.Tests
 ) -> dict[str, Any]:
     """All on runs with the same limits and data; puts its charts into `drawn`."""
-    first, objective = question.runs[0], question.ranking.metric
-    notes = dict.fromkeys(note for run in question.runs for note in run.notes())
-    found = [(label, run) for label, run in question.labelled if run.best]
-    found.sort(key=lambda one: question.ranking.key(one[1].best))
-    told = {"prefix": prefix, "title": question.title, "objective": objective}
+    first, objective = experiment.runs[0], experiment.ranking.metric
+    notes = dict.fromkeys(note for run in experiment.runs for note in run.notes())
+    found = [(label, run) for label, run in experiment.labelled if run.best]
+    found.sort(key=lambda one: experiment.ranking.key(one[1].best))
+    told = {"prefix": prefix, "title": experiment.title, "objective": objective}
     told |= {"data": first.data.get("name", "unknown data"), "epochs": first.settings.epochs}
-    told["notes"] = [*notes, *comparing.unlike([tests[run.path] for run in question.runs])]
-    told["trials"] = any(run.trials for run in question.runs)
+    told["notes"] = [*notes, *comparing.unlike([tests[run.path] for run in experiment.runs])]
+    told["trials"] = any(run.trials for run in experiment.runs)
     told["cards"] = [
         card(drawn, f"{prefix}winner-{place}", label, run, tests[run.path])
         for place, (label, run) in enumerate(found, start=1)
     ]
-    told |= comparing.how_made(question)
-    return told | (_charts(drawn, prefix, question, tests) if told["trials"] else {})
+    told |= comparing.how_made(experiment)
+    return told | (_charts(drawn, prefix, experiment, tests) if told["trials"] else {})
 
 
 def _charts(
-    drawn: Drawn, prefix: str, question: Question, tests: comparing.Tests
+    drawn: Drawn, prefix: str, experiment: ExperimentGroup, tests: comparing.Tests
 ) -> dict[str, Any]:
-    ranking, told = question.ranking, {}
+    ranking, told = experiment.ranking, {}
     metrics = dict.fromkeys(("num_params", *ranking.metrics[1:]))
     told["trade_offs"] = [
         (prefix + re.sub(r"[\W_]+", "-", f"{ranking.metric}-{metric}"), metric)
         for metric in metrics
     ]
-    drawn |= {name: charts.trade_off(question, one) for name, one in told["trade_offs"]}
-    drawn[f"{prefix}progress"] = charts.best_so_far(question)
-    halved = [label for label, runs in question.methods.items() if runs[0].settings.hyperband]
+    drawn |= {name: charts.trade_off(experiment, one) for name, one in told["trade_offs"]}
+    drawn[f"{prefix}progress"] = charts.best_so_far(experiment)
+    halved = [label for label, runs in experiment.methods.items() if runs[0].settings.hyperband]
     told["brackets"] = [(f"{prefix}brackets-{i}", label) for i, label in enumerate(halved, 1)]
-    drawn |= {name: charts.learning_curves(question, one) for name, one in told["brackets"]}
-    drawn[f"{prefix}rank-correlation"] = charts.correlations(question)
-    told["savings"] = comparing.savings(question)
-    drawn[f"{prefix}parallel-coordinates"] = charts_networks.parallel_coordinates(question)
-    found = importance(question.runs)
+    drawn |= {name: charts.learning_curves(experiment, one) for name, one in told["brackets"]}
+    drawn[f"{prefix}rank-correlation"] = charts.correlations(experiment)
+    told["savings"] = comparing.savings(experiment)
+    drawn[f"{prefix}parallel-coordinates"] = charts_networks.parallel_coordinates(experiment)
+    found = importance(experiment.runs)
     told |= {"different": found["trials"], "needed": MIN_TRIALS}
-    named = {"objective": ranking.metric, "precision": question.runs[0].precision}
+    named = {"objective": ranking.metric, "precision": "precision"}
     told["importance"] = [
         (f"{prefix}importance-{target}", metric, found[target]) for target, metric in named.items()
     ]
     for name, metric, forest in told["importance"]:
         if forest and forest["r2"] >= RELIABLE:
             drawn[name] = charts_networks.importance_bars(forest, found["names"], metric)
-    of_runs = ([one for one in tests[run.path] if one.of_winner] for run in question.runs)
+    of_runs = ([one for one in tests[run.path] if one.of_winner] for run in experiment.runs)
     winners = [of_run[0] for of_run in of_runs if of_run]
     told["mistakes"] = [
         _mistakes(drawn, f"{prefix}confusion-{i}", one) for i, one in enumerate(winners, 1)

@@ -170,9 +170,9 @@ def test_seeds_are_aggregated_where_each_has_a_value():
 
 
 def test_without_anything_within_the_limits_there_is_no_progress_to_draw():
-    [question] = group([run_of(trial(0, 0.5, precision=0.1)), run_of(name="not begun", seed=3)])
-    assert charts.best_so_far(question) is None
-    assert charts.trade_off(question, "num_params").to_dict()["layer"]
+    [experiment] = group([run_of(trial(0, 0.5, precision=0.1)), run_of(name="not begun", seed=3)])
+    assert charts.best_so_far(experiment) is None
+    assert charts.trade_off(experiment, "num_params").to_dict()["layer"]
 
 
 # Outcomes
