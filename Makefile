@@ -13,7 +13,7 @@ help:  ## show this list
 run: install  ## search with configs/quick.json, then measure and explain what it found
 	$(BIN)/python optimizer.py --config configs/quick.json
 	$(BIN)/python main.py -c runs/opt_cfg.json runs/baseline.json -t True --output runs/quick
-	$(BIN)/python -m reports last --results runs/quick/opt_cfg_result_test.json --output runs/quick
+	$(BIN)/python -m reports last --results runs/quick/opt_cfg_result_test.json runs/quick/baseline_result_test.json --output runs/quick
 
 test: install-dev  ## the test suite, without the slow tests, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -30,7 +30,7 @@ lint: install-dev  ## style and types
 	$(BIN)/mypy
 
 size:  ## lines of code and tests, words of the README, lines that are too wide
-	@git ls-files '*.py' '*.js' ':!tests' | xargs cat | wc -l | xargs echo 'lines of code:        '
+	@git ls-files '*.py' ':!tests' | xargs cat | wc -l | xargs echo 'lines of code:        '
 	@git ls-files 'tests/*.py' | xargs cat | wc -l | xargs echo 'lines of tests:       '
 	@wc -l < README.md | xargs echo 'lines of README:      '
 	@wc -w < README.md | xargs echo 'words of README:      '

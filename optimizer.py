@@ -6,8 +6,8 @@ Trains networks on Oxford Flowers-17 (or any folder of images), and writes the b
 within the limits to runs/<run>/opt_cfg.json and runs/opt_cfg.json. Then
 `python main.py -c runs/opt_cfg.json -t True` measures it on the test split.
 
-`search` is the whole algorithm. It knows no images: any ConfigSpace space and any target
-(`engine.contract`) will do. `main` only reads arguments and wires.
+`evolve` is the algorithm, `search` opens what it needs. They know no images: any ConfigSpace space
+and any target (`engine.contract`) will do. `main` only reads arguments and wires.
 """
 
 import contextlib

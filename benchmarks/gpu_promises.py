@@ -111,7 +111,7 @@ def bits(result: Mapping[str, Any]) -> str:
 
 
 def each(scale: Scale) -> Iterable[tuple[str, ImageTarget, dict[str, Any]]]:
-    """(name, target, configuration) of all networks in every arithmetic."""
+    """(name, target, configuration) of all networks in every dtype."""
     for dtype in scale.dtype:
         for name in scale.networks:
             target = target_of(scale, dtype=dtype)

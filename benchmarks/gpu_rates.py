@@ -85,7 +85,7 @@ def three_folds(scale: Scale, **options: Any) -> ImageTarget:
 
 
 def by_dtype(scale: Scale, sizes: Sizes) -> Iterator[Row]:
-    """Layouts and arithmetics on one worker; the program's own layout is marked."""
+    """Layouts and dtypes on one worker; the program's own layout is marked."""
     for name in sizes.networks:
         for dtype in scale.dtype:
             target = three_folds(scale, dtype=dtype)

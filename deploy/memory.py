@@ -50,7 +50,7 @@ def ram_kb(model: Any) -> float:
             root[node.output[0]] = inputs[0] if inputs else node.output[0]
             constants |= set() if inputs else {node.output[0]}
         else:
-            steps.append((inputs, node.output[0], _works_in_place(node, sizes)))
+            steps.append((inputs, node.output[0], _works_in_place(node)))
     last = {name: i for i, (inputs, *_) in enumerate(steps) for name in inputs}
     alive, peak = {INPUT}, sizes[INPUT]
     for i, (inputs, output, in_place) in enumerate(steps):
@@ -62,7 +62,7 @@ def ram_kb(model: Any) -> float:
     return peak / KB
 
 
-def _works_in_place(node: Any, sizes: dict[str, int]) -> bool:
+def _works_in_place(node: Any) -> bool:
     """Whether each value of the output depends on one place of the inputs only."""
     if node.op_type in IN_PLACE:
         return True

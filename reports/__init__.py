@@ -1,1 +1,1 @@
-"""Explains: reads run folders, never writes there; numbers first, then drawings."""
+"""Explains: reads run folders, never writes there; numbers first, then charts."""

@@ -159,8 +159,9 @@ def test_it_needs_four_packages():
 import sys
 for name in ("schedulefree", "safetensors", "psutil", "PIL", "tqdm", "torchvision", "rich"):
     sys.modules[name] = None  # as if it were not installed
-for name in ("wandb", "matplotlib", "sklearn", "threadpoolctl", "shtab", "distributed"):
+for name in ("wandb", "altair", "vl_convert", "jinja2", "sklearn", "threadpoolctl", "shtab"):
     sys.modules[name] = None
+sys.modules["distributed"] = None
 from benchmarks import gpu_promises
 scale = gpu_promises.REHEARSAL._replace(networks=("residual",), dtype=("float32",))
 assert gpu_promises.optimizer_here() == "adamw"

@@ -1,4 +1,4 @@
-"""Training and the target function: purity, metrics, odd trainings, devices, arithmetic."""
+"""Training and the target function: purity, metrics, odd trainings, devices, dtypes."""
 
 import copy
 import gc
@@ -347,7 +347,7 @@ def test_training_leaves_the_arithmetic_of_the_process_alone():
     assert smallest_normal / 10 > 0  # a denormal, not flushed
 
 
-# ---------------------------------------------------------------------------- faster arithmetic
+# ---------------------------------------------------------------------------- ------ faster dtypes
 
 
 def test_a_gpu_rounds_to_tf32_only_where_it_is_asked_for():
@@ -397,7 +397,7 @@ def test_bfloat16_continues_bit_for_bit_and_is_not_float32(tmp_path, at_once):
     assert {weight.dtype for weight in trainer.network.parameters()} == {torch.float32}
 
 
-def test_a_state_of_another_arithmetic_is_not_taken_over(tmp_path, saved, after_three):
+def test_a_state_of_another_dtype_is_not_taken_over(tmp_path, saved, after_three):
     path = tmp_path / "three.pt"
     path.write_bytes(saved)
     other = make_target(dtype="bfloat16").evaluate(CONFIG, 3, 4, path)

@@ -99,7 +99,7 @@ def layout(device: torch.device, dtype: str) -> torch.memory_format:
 def prepare_torch(threads: int, dtype: str = "float32") -> None:
     """Fixes what results may depend on in this process: algorithms and number of CPU threads.
 
-    And whether a GPU may round the factors of products to TF32 (`Learner`): PyTorch has it do so
+    And whether a GPU may round the factors of products to TF32 (`Trainer`): PyTorch has it do so
     in convolutions, unless told otherwise.
     """
     _fix_workspaces()

@@ -1,1 +1,1 @@
-"""What target.py needs from images: data sets, the embedded flowers, metrics."""
+"""Images: data sets, folds, metrics, the embedded flowers."""

@@ -20,15 +20,15 @@ _METHODS = {
 }
 
 
-def run_name(settings: Settings, baseline: str | None = None) -> str:
+def run_name(settings: Settings, peer: str | None = None) -> str:
     """Method, limits, seed and local time, such as ea-hb_p0.39_s2e7_seed123_2026-11-29_0436.
 
-    baseline: the method, if it is not one of ours.
+    peer: the method, if it is not one of ours.
     """
     bounds = {constraint.metric: constraint.bound for constraint in settings.ranking().constraints}
     precision, size = bounds.get("precision"), bounds.get("num_params")
     parts = [
-        baseline or _METHODS[settings.sampler][0 if settings.hyperband else 1],
+        peer or _METHODS[settings.sampler][0 if settings.hyperband else 1],
         *([] if precision is None else [f"p{_short(precision)}"]),
         *([] if size is None else [f"s{_short(size)}"]),
         f"seed{settings.seed}",

@@ -1,4 +1,4 @@
-"""The run folder: names of all paths, the append-only journal, and the files derived from it.
+"""The run folder: its paths, its lock, run.json, and the files derived from the journal.
 
 run.json         settings, data set, versions, device, sessions, winner
 space.json       the search space
