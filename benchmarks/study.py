@@ -220,7 +220,8 @@ def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> None:
         if name in settings:
             test += [f"--{name}", str(settings[name])]
     default = ROOT / "configs" / "default.json"  # a hundred times the work of a small winner
-    waiting = [(default, out / "default" / TEST, test, evaluation["default_seeds"])]
+    seeds = evaluation["default_seeds"]
+    waiting = [(default, out / "default" / TEST, test, seeds)] if seeds else []
     fresh = fresh_seeds(preset)
     for unit in units(preset, out):
         config = unit.folder / "opt_cfg.json"
