@@ -19,7 +19,7 @@ test: install-dev  ## the test suite, without the slow tests, two files at a tim
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install-dev  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 gpu-check: install  ## prove the CUDA path on this machine's GPU, and measure it: minutes
 	$(BIN)/python -m benchmarks.gpu_check

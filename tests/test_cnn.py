@@ -85,7 +85,7 @@ def test_defaults_are_sixteen_pixels_and_seventeen_classes(configs):
 
 
 def test_multiply_adds_equal_those_that_torch_counts(configs, modern):
-    for i, config in enumerate([*configs, *modern]):
+    for i, config in enumerate([*configs[:500], *modern[:500]]):
         image_size, classes = SHAPES[i % len(SHAPES)]
         network = assemble(config, image_size, classes).eval()
         with FlopCounterMode(display=False) as counter:
