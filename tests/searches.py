@@ -4,11 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from stubs import (
-    StubTarget,
-    assert_same,
-    on_disk,
-)
+from stub_target import StubTarget
+from stubs import assert_same, on_disk
 
 from engine.cli.settings import Settings, resolve
 from engine.cli.stopping import Stop

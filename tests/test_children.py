@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from stubs import StubTarget, lines, small_space
+from stub_target import StubTarget
+from stubs import lines, small_space
 
 from engine.cli.settings import resolve
 from engine.cli.stopping import StopSignals

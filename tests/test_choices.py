@@ -14,7 +14,8 @@ from ConfigSpace import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from stubs import StubTarget, bare
+from stub_target import StubTarget
+from stubs import bare
 
 from engine.cli.settings import resolve
 from optimizer import search

@@ -8,7 +8,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from stubs import StubTarget, make_trial, on_disk, small_space
+from stub_target import StubTarget
+from stubs import make_trial, on_disk, small_space
 
 import baselines
 from baselines.recorder import FREE_PROPOSALS, Recorder

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from stubs import StubTarget
+from stub_target import StubTarget
 
 import optimizer
 from engine.cli.settings import Settings

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stubs import StubTarget, lines, make_trial, on_disk
+from stub_target import StubTarget
+from stubs import lines, make_trial, on_disk
 
 import optimizer
 from engine.cli.settings import read_preset, resolve
@@ -46,7 +47,7 @@ def test_a_full_disk_keeps_what_was_recorded(space, whole, tmp_path):
         textwrap.dedent(f"""
         import resource, sys
         sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
-        from stubs import StubTarget
+        from stub_target import StubTarget
         from engine.cli.settings import resolve
         from optimizer import search
         from search.space import Space

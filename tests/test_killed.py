@@ -31,7 +31,7 @@ def test_no_worker_outlives_a_killed_driver(tmp_path):
         from engine.workers.executor import evaluate
         from engine.workers.pool import ProcessPool
         from search.trial import Job, canonical
-        from stubs import Misbehaving
+        from stub_target import Misbehaving
 
         if __name__ == "__main__":
             config = {{"x": 1}}

@@ -4,7 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from stubs import StubTarget
+from stub_target import StubTarget
 
 import main
 import optimizer

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from stubs import StubTarget, lines, make_trial, small_space
+from stub_target import StubTarget
+from stubs import lines, make_trial, small_space
 
 from engine.callbacks import Callback
 from engine.cli.settings import resolve

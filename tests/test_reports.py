@@ -16,7 +16,8 @@ from reports import card, charts, charts_networks, halving, outcomes, progress
 from reports.grouping import group
 from reports.importance import column_of, encode, importance
 from reports.reading import Run, learning_curve, read_run, read_runs
-from tests.stubs import StubTarget, make_trial
+from tests.stub_target import StubTarget
+from tests.stubs import make_trial
 from utils import InputError, write_json
 
 ROOT = Path(__file__).resolve().parent.parent

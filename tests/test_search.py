@@ -6,17 +6,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from stubs import (
-    StubTarget,
-    assert_same,
-    bare,
-    lines,
-    make_trial,
-    num_params,
-    on_disk,
-    rich_space,
-    small_space,
-)
+from stub_target import StubTarget, num_params
+from stubs import assert_same, bare, lines, make_trial, on_disk, rich_space, small_space
 
 from engine.callbacks import Callback
 from engine.cli.settings import resolve

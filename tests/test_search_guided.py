@@ -4,13 +4,8 @@ import hashlib
 import platform
 
 import pytest
-from stubs import (
-    StubTarget,
-    assert_same,
-    lines,
-    rich_space,
-    small_space,
-)
+from stub_target import StubTarget
+from stubs import assert_same, lines, rich_space, small_space
 
 from engine.callbacks import Callback
 from engine.cli.settings import resolve

@@ -9,12 +9,8 @@ import signal
 from dataclasses import replace
 
 import pytest
-from stubs import (
-    StubTarget,
-    assert_same,
-    lines,
-    on_disk,
-)
+from stub_target import StubTarget
+from stubs import assert_same, lines, on_disk
 
 import optimizer
 from engine.storage.run import RunFolder

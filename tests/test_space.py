@@ -17,7 +17,8 @@ from ConfigSpace import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stubs import num_params, rich_space
+from stub_target import num_params
+from stubs import rich_space
 
 from search.space import Space
 from utils import InputError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stubs import StubTarget
+from stub_target import StubTarget
 
 import baselines
 from baselines import ours

@@ -11,16 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from stubs import (
-    Busy,
-    Misbehaving,
-    StubTarget,
-    assert_same,
-    lines,
-    num_params,
-    on_disk,
-    processes_of,
-)
+from stub_target import Busy, Misbehaving, StubTarget, num_params
+from stubs import assert_same, lines, on_disk, processes_of
 
 from engine.callbacks import CallbackHandler
 from engine.cli.settings import resolve
@@ -157,7 +149,7 @@ def test_a_killed_worker_costs_another_attempt_and_nothing_else(space, flowers, 
     killed = 0
     with open_executor(flowers, settings, "run") as pool:
         config = next(trial.config for trial in whole.trials if trial.bracket == 1)
-        job = Job(0, 0, 1, 0, 40, 40, config)
+        job = Job(0, 0, 1, 0, 25, 25, config)
         future = pool.submit(executor.evaluate, job, 1, str(tmp_path / "state"), None)
         while not future.done():
             workers = processes_of(os.getpid())

@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from stubs import StubTarget, small_space  # noqa: E402
+from stub_target import StubTarget
+from stubs import small_space
 
 from engine.callbacks import Callback  # noqa: E402
 from engine.cli.settings import resolve  # noqa: E402

@@ -1,0 +1,138 @@
+"""A target without training. Workers import it: it needs neither ConfigSpace nor torch."""
+
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from search.trial import canonical
+from utils import derive_seed
+
+
+def num_params(config: Mapping[str, Any], side: int = 16, classes: int = 17) -> int:
+    """The parameters of a network of configs/space.json, written anew, without torch."""
+    total, channels = 0, 3
+    for i in range(config["n_conv_layers"]):
+        width = config[f"n_channels_conv_{i}"]
+        total += width * channels * config["kernel_size"] ** 2 + width
+        total += 2 * width if config["use_BN"] else 0
+        channels, side = width, side // 2
+    features = channels if config["global_avg_pooling"] else channels * side * side
+    for i in range(config["n_fc_layers"]):
+        width = config[f"n_channels_fc_{i}"]
+        total += width * features + width
+        features = width
+    return total + classes * features + classes
+
+
+def _size(config: Mapping[str, Any]) -> dict[str, int]:
+    return {"num_params": num_params(config)}
+
+
+class StubTarget:
+    """Closed-form metrics in place of training.
+
+    `act(config, epochs)` may raise, or return metrics that replace the computed ones. `calls`
+    holds (config, epochs, seed, state) of every evaluation.
+    """
+
+    def __init__(
+        self,
+        act: Callable[[dict[str, Any], int], Mapping[str, Any] | None] = lambda *_: None,
+        static_metrics: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
+    ):
+        self.act = act
+        self._static_metrics = static_metrics or _size
+        self.calls: list[tuple[dict[str, Any], int, int, str | None]] = []
+        self.begun: list[int] = []  # epochs of the state from which each call went on
+
+    def static_metrics(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(self._static_metrics(config))
+
+    def evaluate(
+        self, config: Mapping[str, Any], epochs: int, seed: int, state: str | Path | None = None
+    ) -> dict[str, Any]:
+        config = dict(config)
+        changed = self.act(config, epochs) or {}
+        self.calls.append((config, epochs, seed, None if state is None else str(state)))
+        self.begun.append(self._go_on(canonical(config), epochs, seed, state))
+        quality = derive_seed("quality", config) / 2**63
+        speed = 1 + derive_seed("speed", config) / 2**60
+        luck = derive_seed("luck", seed) / 2**63
+        top3 = (0.2 + 0.7 * quality) * (1 - math.exp(-epochs / speed)) + 0.05 * luck
+        metrics = {
+            "top3": top3,
+            "top1": top3 / 2,
+            "precision": 0.6 * quality + 0.3 * luck,
+            "recall": top3 / 3,
+            "loss": 3 - 2 * top3,
+            **self.static_metrics(config),
+            **changed,
+        }
+        folds = [{**metrics, "curve": [{"epochs": epochs, "top3": top3}]} for _ in range(2)]
+        return {**metrics, "folds": folds, "meta": {"fold_seconds": [0.0, 0.0]}}
+
+    def _go_on(self, key: str, epochs: int, seed: int, state: str | Path | None) -> int:
+        if state is None:
+            return 0
+        begun = 0
+        if Path(state).exists():
+            saved = json.loads(Path(state).read_text())
+            assert saved["key"] == key and saved["seed"] == seed, "the state of another training"
+            assert saved["epochs"] <= epochs
+            begun = saved["epochs"]
+        Path(state).write_text(json.dumps({"key": key, "seed": seed, "epochs": epochs}))
+        return begun
+
+
+class Misbehaving(StubTarget):
+    """A stub whose trainings of chosen configurations go wrong; can be pickled.
+
+    wrong: canonical configuration -> 'raise', 'nan', 'hang', 'allocate', 'memory_error' or 'kill'.
+    """
+
+    def __init__(self, wrong: Mapping[str, str]):
+        super().__init__()
+        self.wrong = dict(wrong)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Misbehaving, (self.wrong,)
+
+    def evaluate(
+        self, config: Mapping[str, Any], epochs: int, seed: int, state: str | Path | None = None
+    ) -> dict[str, Any]:
+        how = self.wrong.get(canonical(config))
+        if how == "raise":
+            raise ValueError("as it was told")
+        if how == "memory_error":
+            raise MemoryError("as it was told")
+        if how == "hang":
+            time.sleep(3600)
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        blocks = []
+        while how == "allocate":
+            blocks.append(b"x" * (1 << 26))
+        metrics = super().evaluate(config, epochs, seed, state)
+        return {**metrics, "loss": math.nan} if how == "nan" else metrics
+
+
+class Busy(Misbehaving):
+    """Its device is busy for the first attempts to take it; `notes` gets a line for each."""
+
+    def __init__(self, notes: Path, busy: int):
+        super().__init__({})
+        self.notes, self.busy = notes, busy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Busy, (self.notes, self.busy)
+
+    def take_device(self) -> None:
+        with self.notes.open("a") as file:
+            file.write("an attempt\n")
+        if self.notes.read_text().count("\n") <= self.busy:
+            raise RuntimeError("CUDA error: all devices are busy\nCompile with")
