@@ -76,7 +76,7 @@ def _tell(recorder: Recorder, study: Any, trial: Any, levels: list[int]) -> None
         if pruned or done.status != "ok":
             break
     for limit in recorder.ranking.constraints if done.status == "ok" else ():
-        trial.set_constraint(str(limit), limit.residual(done.metrics) / (abs(limit.bound) or 1.0))
+        trial.set_constraint(str(limit), limit.relative_residual(done.metrics))
     if done.status != "ok":
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
     elif pruned:

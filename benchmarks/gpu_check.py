@@ -92,9 +92,9 @@ def possible(
     first: Mapping[str, Any], scale: Scale, sizes: gpu_rates.Sizes
 ) -> tuple[Scale, gpu_rates.Sizes]:
     """What of it this device can do; a row for each thing that is left out."""
-    if not has_bfloat16(first) and "bfloat16" in scale.dtype:
+    if not has_bfloat16(first) and "bfloat16" in scale.dtypes:
         row("bfloat16", "left out", f"needs compute capability {FIRST_WITH_BFLOAT16}", "")
-        scale = scale._replace(dtype=tuple(a for a in scale.dtype if a != "bfloat16"))
+        scale = scale._replace(dtypes=tuple(a for a in scale.dtypes if a != "bfloat16"))
     if "room" not in first:
         return scale, sizes
     room = max(1, min(first["room"], usable_memory() // GPU_WORKER_BYTES))

@@ -69,7 +69,7 @@ class Scale(NamedTuple):
     workers: tuple[int, ...] = (1, 2, 8)  # of the searches that are compared
     population: int = 6
     networks: tuple[str, ...] = tuple(NETWORKS)
-    dtype: tuple[str, ...] = DTYPES
+    dtypes: tuple[str, ...] = DTYPES
 
     @property
     def on_gpu(self) -> bool:
@@ -112,7 +112,7 @@ def bits(result: Mapping[str, Any]) -> str:
 
 def each(scale: Scale) -> Iterable[tuple[str, ImageTarget, dict[str, Any]]]:
     """(name, target, configuration) of all networks in every dtype."""
-    for dtype in scale.dtype:
+    for dtype in scale.dtypes:
         for name in scale.networks:
             target = target_of(scale, dtype=dtype)
             yield f"{name} in {dtype}", target, NETWORKS[name]

@@ -87,7 +87,7 @@ def three_folds(scale: Scale, **options: Any) -> ImageTarget:
 def by_dtype(scale: Scale, sizes: Sizes) -> Iterator[Row]:
     """Layouts and dtypes on one worker; the program's own layout is marked."""
     for name in sizes.networks:
-        for dtype in scale.dtype:
+        for dtype in scale.dtypes:
             target = three_folds(scale, dtype=dtype)
             own = layout(target.device, dtype)
             words = []
@@ -100,7 +100,7 @@ def by_dtype(scale: Scale, sizes: Sizes) -> Iterator[Row]:
 
 def by_workers(scale: Scale, sizes: Sizes) -> Iterator[Row]:
     """Several workers on one device, each training the same network."""
-    for dtype in dict.fromkeys((scale.dtype[0], scale.dtype[-1])):
+    for dtype in dict.fromkeys((scale.dtypes[0], scale.dtypes[-1])):
         target = three_folds(scale, dtype=dtype)
         most = max(sizes.workers)
         release_memory()  # what this process keeps of the GPU's
@@ -119,7 +119,7 @@ def by_workers(scale: Scale, sizes: Sizes) -> Iterator[Row]:
 
 def by_matrix_rate(scale: Scale, sizes: Sizes) -> Iterator[Row]:
     """The share of a product of large matrices that one worker's training achieves."""
-    for dtype in scale.dtype:
+    for dtype in scale.dtypes:
         prepare_torch(1, dtype)
         kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
         generator = torch.Generator().manual_seed(1)

@@ -18,11 +18,18 @@ from evaluation import classes, thresholds
 from evaluation.candidates import Origin
 from evaluation.evidence import evidence, told
 from evaluation.metrics import STATIC
-from evaluation.statistics import Outcomes, bootstrap, holm, interval, mcnemar, permutation
+from evaluation.statistics import (
+    METRICS,
+    Outcomes,
+    bootstrap,
+    holm,
+    interval,
+    mcnemar,
+    permutation,
+)
 from search.constraints import Constraint, Ranking
 from utils import without_nan
 
-SHOWN = ("top3", "top1", "precision", "recall", "loss")
 COMPARED = {"top3": "top-3", "top1": "top-1"}
 SIGNIFICANT = 0.05
 
@@ -110,7 +117,7 @@ def beside_baseline(done: Sequence[Measured], origins: Sequence[Origin | None]) 
 def table(done: Sequence[Measured]) -> str:
     """A row a configuration with intervals beneath, then the verdict on each limit."""
     first = done[0].result
-    shown = [name for name in SHOWN if any(name in one.result["metrics"] for one in done)]
+    shown = [name for name in METRICS if any(name in one.result["metrics"] for one in done)]
     rows = [["configuration", "epochs", "seeds", *shown, "parameters", "multiply-adds"]]
     for one in done:
         seeds = " ".join(map(str, one.result["seeds"]))

@@ -13,11 +13,11 @@ def plain(metric: str) -> str:
     return PLAIN.get(metric, metric.replace("_", " "))
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def number(value: float | None) -> str:
     """0.812, or 268,897 for what was counted; a dash for nothing."""
     if value is None:
         return NONE
-    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
 def share(value: float | None) -> str:

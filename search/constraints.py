@@ -55,9 +55,13 @@ class Constraint:
             return math.inf
         return value - self.bound if self.sense == "<=" else self.bound - value
 
+    def relative_residual(self, metrics: Mapping[str, Any]) -> float:
+        """The residual as a share of the bound, or as it is where the bound is 0."""
+        return self.residual(metrics) / (abs(self.bound) or 1.0)
+
     def violation(self, metrics: Mapping[str, Any]) -> float:
-        """The miss as a share of the bound, 0 if met."""
-        return max(0.0, self.residual(metrics)) / (abs(self.bound) or 1.0)
+        """The relative residual, 0 if the constraint is met."""
+        return max(0.0, self.relative_residual(metrics))
 
 
 def total_violation(constraints: Iterable[Constraint], metrics: Mapping[str, Any]) -> float:

@@ -180,8 +180,8 @@ class Surrogate:
         return np.array(rows, float).reshape(len(trials), 1 + len(self.limits))
 
     def _outcome(self, metrics: Mapping[str, Any]) -> list[float]:
-        misses = [limit.residual(metrics) / (abs(limit.bound) or 1.0) for limit in self.limits]
-        return [-self.ranking.sign * metrics[self.ranking.metric], *misses]
+        residuals = [limit.relative_residual(metrics) for limit in self.limits]
+        return [-self.ranking.sign * metrics[self.ranking.metric], *residuals]
 
 
 def numbers(trials: Sequence[Trial]) -> np.ndarray:

@@ -13,7 +13,7 @@ from benchmarks.gpu_promises import PROMISES, REHEARSAL
 
 ROOT = Path(__file__).resolve().parent.parent
 # Less than a rehearsal: each process takes seconds to start.
-SMALL = REHEARSAL._replace(workers=(1,), dtype=("float32",))
+SMALL = REHEARSAL._replace(workers=(1,), dtypes=("float32",))
 TINY = gpu_rates.Sizes(0.0, (1, 2), 64, ("small", "modern"))
 
 
@@ -120,7 +120,7 @@ def test_what_the_gpu_does_not_allow_is_left_out_and_told(monkeypatch, capsys):
     assert gpu_check.main([]) == 0
     scale, sizes = seen
     assert scale.workers == (1, 2) and sizes.workers == (1, 2, 4)
-    assert scale.dtype == ("float32", "tf32")
+    assert scale.dtypes == ("float32", "tf32")
     out = capsys.readouterr().out
     assert "| workers 8, 16 | left out | free memory is enough for 5 at a time |" in out
     assert "| bfloat16 | left out | needs compute capability 8.0 |" in out
@@ -163,7 +163,7 @@ for name in ("wandb", "altair", "vl_convert", "jinja2", "sklearn", "threadpoolct
     sys.modules[name] = None
 sys.modules["distributed"] = None
 from benchmarks import gpu_promises
-scale = gpu_promises.REHEARSAL._replace(networks=("residual",), dtype=("float32",))
+scale = gpu_promises.REHEARSAL._replace(networks=("residual",), dtypes=("float32",))
 assert gpu_promises.optimizer_here() == "adamw"
 print(gpu_promises.one_journal(scale._replace(workers=())))
 print(gpu_promises.same_twice(scale))

@@ -47,10 +47,8 @@ class Advice(Callback):
         """See Callback."""
         if self.known.refusal and not self._warned:
             self._warned = True
-            message = (
-                "warning: configurations for which `static_metrics` raises are infeasible: %s"
-            )
-            log.warning(message, self.known.refusal)
+            message = "configurations for which `static_metrics` raises are infeasible"
+            log.warning("warning: %s: %s", message, self.known.refusal)
         if children and not self._estimated:
             self._estimated = True
             tell = functools.partial(_tell_estimate, brackets, self.settings, self.pool)

@@ -88,12 +88,10 @@ class Progress(Callback):
         words = f"generation {first.generation}, bracket {first.bracket}: "
         words += f"{len(trials)} to {counted(first.epochs, 'epoch')}"
         failed = sum(trial.status != "ok" for trial in trials)
+        if failed:
+            words += f", {failed} failed"
         best = min(trials, key=self.ranking.key).metrics.get(metric)
-        return (
-            words
-            + (f", {failed} failed" if failed else "")
-            + (f", best {metric} {number_words(best)}" if best is not None else "")
-        )
+        return words if best is None else f"{words}, best {metric} {number_words(best)}"
 
     def facts(self) -> dict[str, str]:
         """How the search stands, in words."""
