@@ -28,7 +28,7 @@ from benchmarks.compare_tables import BUDGETS, duels, figure, regret_path, table
 from benchmarks.problems import CLAIM, PROBLEMS, TUNE, by_name, lcbench
 from engine.cli.command import command
 from engine.cli.stopping import RESUMABLE
-from search.generation import total_charged
+from search.generation import total_cost_epochs
 from utils import InputError, nearest
 
 DATA = Path(__file__).resolve().parent / "data" / "compare.jsonl"
@@ -164,7 +164,7 @@ def measure(unit: Unit) -> dict[str, Any] | None:
         **unit._asdict(),
         "full_epochs": problem.epochs,
         "path": path,
-        "charged": total_charged(trials),
+        "charged": total_cost_epochs(trials),
         "configurations": len({trial.trial for trial in trials}),
         "fully_trained": sum(trial.epochs == problem.epochs for trial in trials),
         "seconds": round(time.monotonic() - started, 1),

@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.reading import Run, read_run
 from search.constraints import Constraint, total_violation
-from search.generation import total_charged
+from search.generation import total_cost_epochs
 from search.trial import Trial
 from utils import read_json
 
@@ -63,7 +63,7 @@ def _searched(run: Run) -> dict[str, Any]:
         "feasible": winner["feasible"],
         "metrics": winner["metrics"],
         "num_params": winner["metrics"]["num_params"],
-        "epochs": total_charged(run.trials),
+        "epochs": total_cost_epochs(run.trials),
         "fully_trained": len(full),
         "valid": len(valid) / len(full) if full else 0.0,
     }

@@ -13,7 +13,7 @@ from reports.grouping import ExperimentGroup
 from reports.outcomes import failures, share_busy
 from reports.reading import KINDS, Run
 from reports.results import Result
-from search.generation import total_charged
+from search.generation import total_cost_epochs
 
 Tests = Mapping[Path, Sequence[Result]]  # by run folder: see `results.read_results`
 
@@ -48,7 +48,7 @@ def _method(experiment: ExperimentGroup, label: str, tests: Tests) -> list[str]:
         words.spread([one.content["metrics"].get(metric) for one in first if one]),
         words.spread(valid, words.share),
         words.share(float(np.std(valid, ddof=1))) if len(valid) > 1 else words.NONE,
-        words.spread([total_charged(run.trials) for run in runs]),
+        words.spread([total_cost_epochs(run.trials) for run in runs]),
         words.spread([run.used_seconds for run in runs], in_words),
     ]
 
@@ -101,7 +101,7 @@ def _runs(experiment: ExperimentGroup) -> list[list[str]]:
         kinds, best = [run.kind(one) for one in run.lasts], run.best.metrics if run.best else {}
         missed = [sum(limit.residual(one.metrics) > 0 for one in run.full)
                   for limit in ranking.constraints]  # fmt: skip
-        counts = [len(kinds), *map(kinds.count, KINDS), *missed, total_charged(run.trials)]
+        counts = [len(kinds), *map(kinds.count, KINDS), *missed, total_cost_epochs(run.trials)]
         name = run.name + (" (inexact)" if run.record.get("inexact") else "")
         columns.append([name, label, str(run.settings.seed), run.status])
         columns[-1] += [*map(words.number, counts), in_words(run.used_seconds)]

@@ -43,6 +43,6 @@ def baseline(trials: Sequence[Trial], epochs: int) -> Trial | None:
     return next((trial for trial in done if trial.operator == "default"), None)
 
 
-def total_charged(trials: Sequence[Trial]) -> int:
+def total_cost_epochs(trials: Sequence[Trial]) -> int:
     """Epochs charged for the trials: per configuration, not per fold."""
     return sum(trial.cost_epochs for trial in trials)

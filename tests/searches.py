@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from stub_target import StubTarget
-from stubs import assert_same, on_disk
 
 from engine.cli.settings import Settings, resolve
 from engine.cli.stopping import Stop
@@ -13,6 +11,8 @@ from optimizer import search
 from search import guided
 from search.offspring import OffspringSampler
 from search.trial import Trial
+from tests.stub_target import StubTarget
+from tests.stubs import assert_same, on_disk
 from utils import derive_seed
 
 METHODS = [

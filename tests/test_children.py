@@ -10,13 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from stub_target import StubTarget
-from stubs import lines, small_space
 
 from engine.cli.settings import resolve
 from engine.cli.stopping import StopSignals
 from engine.workers.pool import ProcessPool
 from optimizer import search
+from tests.stub_target import StubTarget
+from tests.stubs import lines, small_space
 
 HERE = "fork" if sys.platform == "linux" else "spawn"  # for those that a worker starts, too
 STUB = {"pop_size": 2, "epochs": 3, "max_generations": 0, "constraints": []}

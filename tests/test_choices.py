@@ -14,14 +14,14 @@ from ConfigSpace import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from stub_target import StubTarget
-from stubs import bare
 
 from engine.cli.settings import resolve
 from optimizer import search
 from search.space import Space
 from search.trial import canonical
 from tests.searches import GUIDED
+from tests.stub_target import StubTarget
+from tests.stubs import bare
 from utils import InputError
 
 pytestmark = pytest.mark.usefixtures("few_candidates")

@@ -433,7 +433,7 @@ def test_ctrl_c_while_the_folder_is_made_leaves_nothing(tmp_path, monkeypatch, c
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_in_an_evaluation(tmp_path, folder, config, monkeypatch, capsys):
+def test_ctrl_c_in_an_evaluation(folder, config, monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 

@@ -8,8 +8,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from stub_target import StubTarget
-from stubs import make_trial, on_disk, small_space
 
 import baselines
 from baselines.recorder import FREE_PROPOSALS, Recorder
@@ -29,6 +27,8 @@ from benchmarks.problems.tune import Nested
 from engine.cli.stopping import Stop
 from search.constraints import Ranking
 from search.trial import canonical
+from tests.stub_target import StubTarget
+from tests.stubs import make_trial, on_disk, small_space
 from utils import InputError
 
 OURS = ["ea-hyperband", "ea", "hyperband", "random", "guided", "guided-ea", "one-epoch-first"]

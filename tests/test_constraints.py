@@ -6,9 +6,9 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stubs import make_trial
 
 from search.constraints import Constraint, Ranking, total_violation
+from tests.stubs import make_trial
 from utils import InputError
 
 NUMBERS = st.floats(-1e6, 1e6) | st.integers(-(10**6), 10**6)

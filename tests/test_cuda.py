@@ -8,14 +8,14 @@ import math
 
 import pytest
 import torch
-from command_line import decided, read, search
-from trainings import CONFIG, make_target
 
 import optimizer
 from benchmarks.gpu_check import possible
 from benchmarks.gpu_promises import PROMISES, Scale
 from benchmarks.gpu_rates import Sizes
 from engine.workers.pool import ProcessPool
+from tests.command_line import decided, read, search
+from tests.trainings import CONFIG, make_target
 from training import gpus
 from training.device import choose_device, refusal
 

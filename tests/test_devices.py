@@ -7,8 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from command_line import check_complaint, complaint, read, save, search
-from trainings import CONFIG, make_target
 
 import optimizer
 from engine.cli.settings import resolve
@@ -17,6 +15,8 @@ from engine.workers import devices as engine_devices
 from engine.workers.executor import GPU_WORKER_BYTES, evaluate, memory_limit, open_executor
 from search.trial import Job
 from target import ImageTarget
+from tests.command_line import check_complaint, complaint, read, save, search
+from tests.trainings import CONFIG, make_target
 from training import device, gpus
 from training.device import MEMORY_SHARE, choose_device, layout, out_of_memory_as_memory_error
 from utils import InputError

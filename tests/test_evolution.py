@@ -5,8 +5,6 @@ import pytest
 from ConfigSpace import ConfigurationSpace
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stub_target import num_params
-from stubs import make_trial, rich_space, small_space
 
 from search import evolution, guided
 from search.constraints import Ranking
@@ -17,6 +15,8 @@ from search.hyperband import hyperband_brackets
 from search.offspring import OffspringSampler
 from search.space import Space
 from search.trial import canonical
+from tests.stub_target import num_params
+from tests.stubs import make_trial, rich_space, small_space
 from utils import InputError
 
 RANKING = Ranking.parse("maximize top3", ["num_params <= 1e9", "precision >= 0.2"])
@@ -295,7 +295,7 @@ def test_the_incumbent_is_the_best_of_those_trained_longest():
     assert incumbent([short, infeasible, long, failed, diverged], ranking) is long
 
 
-def test_the_model_scores_all_candidates(space, monkeypatch):
+def test_the_model_scores_all_candidates(space):
     scored = []
 
     class Counting:

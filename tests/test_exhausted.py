@@ -12,13 +12,13 @@ from ConfigSpace import (
     ForbiddenEqualsClause,
     Integer,
 )
-from stubs import assert_same
 
 from engine.cli.settings import Settings
 from optimizer import search
 from search.enumeration import configurations
 from search.space import Space
 from search.trial import canonical
+from tests.stubs import assert_same
 
 pytestmark = pytest.mark.usefixtures("few_candidates")
 

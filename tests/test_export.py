@@ -9,7 +9,6 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from stub_target import StubTarget
 
 import optimizer
 from engine.cli.settings import Settings
@@ -17,6 +16,7 @@ from engine.storage.journal import read_trials
 from engine.storage.run import RunFolder
 from reports import export
 from reports.__main__ import main
+from tests.stub_target import StubTarget
 from utils import write_json
 
 LIMITS = ("num_params <= 2e6", "precision >= 0.3")

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stub_target import StubTarget
-from stubs import lines, make_trial, on_disk
 
 import optimizer
 from engine.cli.settings import read_preset, resolve
@@ -24,6 +22,8 @@ from engine.storage.run import RunFolder, read_record
 from evaluation.candidates import read_candidates, search_behind
 from optimizer import search
 from search.space import Space
+from tests.stub_target import StubTarget
+from tests.stubs import lines, make_trial, on_disk
 from utils import InputError
 from vision.data import open_data, open_train
 
@@ -46,8 +46,8 @@ def test_a_full_disk_keeps_what_was_recorded(space, whole, tmp_path):
     script.write_text(
         textwrap.dedent(f"""
         import resource, sys
-        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
-        from stub_target import StubTarget
+        sys.path.insert(0, {str(ROOT)!r})
+        from tests.stub_target import StubTarget
         from engine.cli.settings import resolve
         from optimizer import search
         from search.space import Space

@@ -5,7 +5,6 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stubs import make_trial
 
 from search.hyperband import (
     Bracket,
@@ -19,6 +18,7 @@ from search.hyperband import (
     successive_halving,
     total_epochs,
 )
+from tests.stubs import make_trial
 from utils import derive_seed
 
 BUDGETS = st.tuples(st.integers(1, 2000), st.integers(1, 50), st.integers(2, 5)).filter(

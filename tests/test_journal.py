@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from stubs import make_trial, write_journal
 
 from engine.storage.journal import Journal
+from tests.stubs import make_trial, write_journal
 from utils import InputError
 
 TRIALS = [make_trial(i, epochs=epochs, cost_epochs=3) for i in range(3) for epochs in (3, 6)]
@@ -56,7 +56,7 @@ def test_a_trial_is_found_for_its_own_configuration_only(tmp_path):
     journal.close()
 
 
-def test_without_a_path_nothing_is_written(tmp_path):
+def test_without_a_path_nothing_is_written():
     journal = Journal()
     journal.append(TRIALS[0])
     assert journal.find(TRIALS[0]) == TRIALS[0]

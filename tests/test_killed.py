@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from stubs import processes_of
+
+from tests.stubs import processes_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,11 +28,11 @@ def test_no_worker_outlives_a_killed_driver(tmp_path):
     script.write_text(
         textwrap.dedent(f"""
         import sys
-        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+        sys.path.insert(0, {str(ROOT)!r})
         from engine.workers.executor import evaluate
         from engine.workers.pool import ProcessPool
         from search.trial import Job, canonical
-        from stub_target import Misbehaving
+        from tests.stub_target import Misbehaving
 
         if __name__ == "__main__":
             config = {{"x": 1}}

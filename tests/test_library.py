@@ -6,7 +6,6 @@ import signal
 
 import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
-from stubs import bare, lines, on_disk
 
 from engine.cli.settings import Settings, own_settings, resolve
 from engine.workers import pool
@@ -14,6 +13,7 @@ from optimizer import search
 from search.space import Space
 from search.trial import canonical
 from tests.searches import GUIDED
+from tests.stubs import bare, lines, on_disk
 from utils import InputError, derive_seed, read_json
 
 pytestmark = pytest.mark.usefixtures("few_candidates")

@@ -60,7 +60,7 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("what", CONFIGS)
-def test_mistakes_in_a_configuration(tmp_path, folder, config, capsys, what):
+def test_mistakes_in_a_configuration(folder, config, capsys, what):
     content, *words = CONFIGS[what]
     save(config, content)
     flags = ["--dataset", folder, "--image_size", 8, "-t"]
@@ -173,7 +173,7 @@ def test_ways_to_ask_for_the_folds(folder, config, flags):
         assert result["metrics"][name] == pytest.approx(mean)
 
 
-def test_several_configurations_share_a_table(tmp_path, folder, config, capsys):
+def test_several_configurations_share_a_table(folder, config, capsys):
     other = save(config.with_name("other.json"), {**SMALL, "kernel_size": 5})
     assert evaluate("-c", config, other, "-t", "-e", 1, 3, "--dataset", folder) == 0
     out = capsys.readouterr().out
@@ -188,7 +188,7 @@ def test_several_configurations_share_a_table(tmp_path, folder, config, capsys):
     assert second["config"]["kernel_size"] == 5 and first["config"] == SMALL
 
 
-def test_configurations_of_one_name_do_not_overwrite_each_other(tmp_path, folder, config, capsys):
+def test_configurations_of_one_name_do_not_overwrite_each_other(tmp_path, folder, config):
     (tmp_path / "second").mkdir()
     other = save(tmp_path / "second" / config.name, {**SMALL, "kernel_size": 5})
     arguments = ["-t", "-e", "1", "--dataset", str(folder), "--output", str(tmp_path / "out")]
@@ -231,7 +231,7 @@ def test_too_little_memory_is_one_sentence(folder, config, capsys, monkeypatch):
     assert not (config.parent / "result_test.json").exists()
 
 
-def test_the_default_network_and_the_space_are_at_hand(tmp_path):
+def test_the_default_network_and_the_space_are_at_hand():
     modern = Space.load(ROOT / "configs" / "space_modern.json")
     space = Space.load(ROOT / "configs" / "space.json")
     for name, its_space in (("default.json", space), ("default_modern.json", modern)):

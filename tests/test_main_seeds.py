@@ -185,7 +185,7 @@ def test_other_differences_of_results_are_noted(compared, tmp_path, capsys):
     assert "different seeds" not in out
 
 
-def test_seeds_on_the_folds_share_the_folds(tmp_path, folder, config, capsys):
+def test_seeds_on_the_folds_share_the_folds(folder, config, capsys):
     other = save(config.with_name("other.json"), {**SMALL, "kernel_size": 5})
     assert evaluate("-c", config, other, "-e", 1, "--seeds", 1, 2, "--dataset", folder) == 0
     assert "on the same 18 images" in capsys.readouterr().out
@@ -203,7 +203,7 @@ def test_seeds_on_the_folds_share_the_folds(tmp_path, folder, config, capsys):
     assert "folds differ" in err
 
 
-def test_a_diverged_training_got_nothing_right(tmp_path, folder, config, capsys):
+def test_a_diverged_training_got_nothing_right(folder, config, capsys):
     wild = save(config.with_name("wild.json"), {**SMALL, "learning_rate_init": 1e30})
     arguments = ["-t", "-e", 4, "--seeds", 1, 2, "--dataset", folder]
     assert evaluate("-c", config, wild, *arguments) == 0

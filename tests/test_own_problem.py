@@ -15,13 +15,13 @@ from ConfigSpace import (
     Integer,
     OrdinalHyperparameter,
 )
-from stubs import bare, on_disk, rich_space
 
 from engine.cli.settings import Settings, resolve
 from optimizer import search
 from search.hyperband import budget_levels
 from search.space import Space
 from search.trial import canonical
+from tests.stubs import bare, on_disk, rich_space
 from utils import InputError, derive_seed
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from stub_target import StubTarget
-from stubs import lines, make_trial, small_space
 
 from engine.callbacks import Callback
 from engine.cli.settings import resolve
@@ -20,6 +18,8 @@ from engine.watching.progress import Progress
 from engine.workers.planning import epoch_limit
 from optimizer import search
 from search.hyperband import hyperband_brackets
+from tests.stub_target import StubTarget
+from tests.stubs import lines, make_trial, small_space
 
 SCRIPT = Path(__file__).with_name("watched_search.py")
 TINY = {"workers": "0", "pop_size": 4, "epochs": 4, "min_epochs": 1, "max_generations": 2}
@@ -202,7 +202,7 @@ def test_an_interrupt_gives_the_terminal_back(tmp_path):
     assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")
 
 
-def test_the_display_is_cheap(tmp_path):
+def test_the_display_is_cheap():
     """Its share of the time of a core, apart from what it takes to load."""
     from rich.console import Console
 

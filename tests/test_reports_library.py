@@ -6,13 +6,13 @@ import re
 
 import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, Constant, Float, OrdinalHyperparameter
-from stubs import small_space
 
 from engine.cli.settings import resolve
 from optimizer import search
 from reports.__main__ import main
 from reports.reading import read_run
 from search.space import Space
+from tests.stubs import small_space
 
 SMALL = {"workers": "0", "pop_size": 6, "epochs": 4, "min_epochs": 1, "max_generations": 1}
 SMALL |= {"constraints": [], "objective": "maximize score"}

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from stubs import make_trial, write_journal
 
 from engine.cli.settings import Settings, resolve
 from engine.storage import environment
@@ -23,6 +22,7 @@ from engine.storage.run import RunFolder
 from optimizer import main
 from search.constraints import Ranking
 from search.generation import incumbent
+from tests.stubs import make_trial, write_journal
 from utils import InputError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,8 +6,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from stub_target import StubTarget, num_params
-from stubs import assert_same, bare, lines, make_trial, on_disk, rich_space, small_space
 
 from engine.callbacks import Callback
 from engine.cli.settings import resolve
@@ -18,6 +16,8 @@ from optimizer import search
 from search.hyperband import hyperband_brackets, plain_bracket
 from search.trial import canonical, evaluation_seed
 from tests.searches import CHARGES, SMALL, each_method, fate, small, spent, unlucky
+from tests.stub_target import StubTarget, num_params
+from tests.stubs import assert_same, bare, lines, make_trial, on_disk, rich_space, small_space
 from utils import InputError, derive_seed
 
 

@@ -4,8 +4,6 @@ import hashlib
 import platform
 
 import pytest
-from stub_target import StubTarget
-from stubs import assert_same, lines, rich_space, small_space
 
 from engine.callbacks import Callback
 from engine.cli.settings import resolve
@@ -22,6 +20,8 @@ from tests.searches import (
     unlucky,
     without,
 )
+from tests.stub_target import StubTarget
+from tests.stubs import assert_same, lines, rich_space, small_space
 
 pytestmark = pytest.mark.usefixtures("few_candidates")
 

@@ -9,8 +9,6 @@ import signal
 from dataclasses import replace
 
 import pytest
-from stub_target import StubTarget
-from stubs import assert_same, lines, on_disk
 
 import optimizer
 from engine.storage.run import RunFolder
@@ -23,6 +21,8 @@ from tests.searches import (
     small,
     spent,
 )
+from tests.stub_target import StubTarget
+from tests.stubs import assert_same, lines, on_disk
 
 pytestmark = pytest.mark.usefixtures("few_candidates")
 

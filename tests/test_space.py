@@ -17,10 +17,10 @@ from ConfigSpace import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stub_target import num_params
-from stubs import rich_space
 
 from search.space import Space
+from tests.stub_target import num_params
+from tests.stubs import rich_space
 from utils import InputError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stub_target import StubTarget
 
 import baselines
 from baselines import ours
@@ -16,6 +15,7 @@ from benchmarks import study, study_tables
 from engine.cli.settings import resolve
 from optimizer import search
 from search.space import Space
+from tests.stub_target import StubTarget
 from utils import InputError, read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent

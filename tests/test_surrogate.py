@@ -12,7 +12,6 @@ from scipy.optimize import check_grad
 from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
-from stubs import make_trial, rich_space
 
 from search import gaussian
 from search.constraints import Ranking
@@ -23,6 +22,7 @@ from search.hyperband import Bracket, Child, Rung
 from search.space import Space
 from search.surrogate import LEAST, Surrogate, log_improvement
 from search.trial import Trial, canonical
+from tests.stubs import make_trial, rich_space
 
 RICH = rich_space()
 LINE = Space(ConfigurationSpace(space=[Float("x", (0.0, 1.0)), Float("y", (0.0, 1.0))]))

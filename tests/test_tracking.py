@@ -14,12 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from stubs import lines, on_disk
 
 from engine.cli.settings import resolve
 from engine.storage.run import RunFolder
 from engine.watching.tracking import key_is_configured, tracking
 from search.generation import incumbent
+from tests.stubs import lines, on_disk
 from utils import read_json
 
 SCRIPT = Path(__file__).with_name("watched_search.py")

@@ -51,7 +51,7 @@ def test_a_front_is_told_and_written_for_main(run, tmp_path, monkeypatch, capsys
     assert f"-c {folder.name}/{rows[0]['file']}" in out
 
 
-def test_main_knows_the_search_behind_a_configuration_of_the_front(run, tmp_path, capsys):
+def test_main_knows_the_search_behind_a_configuration_of_the_front(run, tmp_path):
     folder = tmp_path / "front"
     assert main([str(run), "--pareto", "num_params", "--output", str(folder)]) == 0
     files = sorted(folder.glob("trial_*.json"))

@@ -7,9 +7,9 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stubs import make_trial
 
 from search.trial import Trial, canonical, evaluation_seed
+from tests.stubs import make_trial
 
 COUNTS = st.integers(0, 10**6)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)

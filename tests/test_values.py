@@ -18,11 +18,11 @@ from ConfigSpace import (
 from ConfigSpace.forbidden import ForbiddenOrConjunction
 from hypothesis import given
 from hypothesis import strategies as st
-from stubs import rich_space
 
 from search.features import Features
 from search.space import Space
 from search.values import Scale
+from tests.stubs import rich_space
 
 RICH = rich_space()
 

@@ -11,8 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from stub_target import Busy, Misbehaving, StubTarget, num_params
-from stubs import assert_same, lines, on_disk, processes_of
 
 from engine.callbacks import CallbackHandler
 from engine.cli.settings import resolve
@@ -33,6 +31,8 @@ from search.offspring import OffspringSampler
 from search.trial import Job, canonical
 from target import cross_validation
 from tests.searches import GUIDED
+from tests.stub_target import Busy, Misbehaving, StubTarget, num_params
+from tests.stubs import assert_same, lines, on_disk, processes_of
 from utils import InputError
 from vision.data import Images, open_data, open_train
 

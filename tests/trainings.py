@@ -45,7 +45,7 @@ MODERN = {
 RUNGS = (3, 6, 12)
 
 
-class Recorder(ImageTarget):
+class LogitKeeper(ImageTarget):
     """Keeps the logits of each fold at each number of epochs at which it was measured."""
 
     def __init__(self, *args, **options):
@@ -67,7 +67,7 @@ def images_of(count=40, classes=CLASSES, seed=0, size=8):
     return Images(pixels.clip(0, 255).astype(np.uint8), labels, names)
 
 
-def make_target(images=None, folds=2, seed=1, curve_epochs=RUNGS, kind=Recorder, **options):
+def make_target(images=None, folds=2, seed=1, curve_epochs=RUNGS, kind=LogitKeeper, **options):
     target = cross_validation(
         images or images_of(), CLASSES, folds, seed, curve_epochs=curve_epochs, **options
     )

@@ -11,9 +11,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from stub_target import StubTarget
-from stubs import small_space
-
 from engine.callbacks import Callback  # noqa: E402
 from engine.cli.settings import resolve  # noqa: E402
 from engine.cli.stopping import EXIT_CODES  # noqa: E402
@@ -22,6 +19,8 @@ from engine.watching import console  # noqa: E402
 from engine.watching.progress import progress  # noqa: E402
 from engine.watching.tracking import tracking  # noqa: E402
 from optimizer import search  # noqa: E402
+from tests.stub_target import StubTarget
+from tests.stubs import small_space
 
 
 def static_metrics(config):

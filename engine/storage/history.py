@@ -14,7 +14,7 @@ from engine.cli.stopping import RESUMABLE
 from engine.storage.journal import Journal, used_seconds
 from engine.storage.run import RunFolder
 from search.constraints import Ranking
-from search.generation import baseline, incumbent, total_charged
+from search.generation import baseline, incumbent, total_cost_epochs
 from search.trial import Trial
 
 log = logging.getLogger("nas")
@@ -46,7 +46,7 @@ class History:
     def add(self, population: Sequence[Trial], trials: Sequence[Trial], generation: int) -> None:
         """A generation has ended with these trials and this population; writes how it stands."""
         self.trials += trials
-        self.epochs += total_charged(trials)
+        self.epochs += total_cost_epochs(trials)
         self.seconds = max(self.seconds, used_seconds(trials))
         row = population_row(population, self.ranking)
         row |= {"step": generation, "time": self.seconds, "epochs": self.epochs}

@@ -17,7 +17,7 @@ from engine.wording import chance, counted, in_words, number_words, verdicts
 from engine.workers.executor import guess_seconds
 from engine.workers.planning import plan
 from search.constraints import Ranking
-from search.generation import total_charged
+from search.generation import total_cost_epochs
 from search.hyperband import Bracket, Child, total_epochs
 from search.known import Known
 from search.trial import Trial
@@ -89,7 +89,7 @@ def summary(
 ) -> str:
     """The last lines of a search (an `optimizer.Result`), for somebody who sees them first."""
     best, trials = result.best, result.trials
-    spent, count = total_charged(trials), len({trial.trial for trial in trials})
+    spent, count = total_cost_epochs(trials), len({trial.trial for trial in trials})
     spendings = f"{count} configurations, {spent} epochs, {in_words(used_seconds(trials))}"
     lines = ["", f"The search ended ({result.reason}): {spendings}."]
     if best is None:

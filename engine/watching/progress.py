@@ -14,7 +14,7 @@ from engine.cli.settings import Settings
 from engine.cli.stopping import Clock
 from engine.storage.journal import used_seconds
 from engine.wording import counted, in_words, number_words, verdicts
-from search.generation import total_charged
+from search.generation import total_cost_epochs
 from search.hyperband import Bracket, Child
 from search.trial import Trial
 
@@ -55,7 +55,7 @@ class Progress(Callback):
         self.clock, self.epoch_limit = Clock(used_seconds(trials)), epochs
         for trial in trials:
             self._count(trial)
-        self.spent_before = total_charged(trials)
+        self.spent_before = total_cost_epochs(trials)
 
     def generation_begins(
         self, generation: int, brackets: Sequence[Bracket], children: Sequence[Child] = ()

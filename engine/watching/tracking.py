@@ -20,7 +20,7 @@ from engine.cli.settings import FIELDS, Settings
 from engine.cli.stopping import EXIT_CODES
 from engine.storage.run import RunFolder
 from search.constraints import Ranking
-from search.generation import incumbent, total_charged
+from search.generation import incumbent, total_cost_epochs
 from search.trial import Trial
 
 log = logging.getLogger("nas")
@@ -241,7 +241,7 @@ def generation_values(
     """
     best = incumbent(trials, ranking)
     full = [trial for trial in trials if trial.epochs == epochs]
-    spent = total_charged([trial for trial in trials if trial.generation == row["step"]])
+    spent = total_cost_epochs([trial for trial in trials if trial.generation == row["step"]])
     values = {
         f"average_{ranking.metric}": row["avg_acc"],
         "average_precision": row["avg_prec"],
