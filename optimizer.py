@@ -157,7 +157,7 @@ def evolve(
 
     for generation in range(planning.first_generation(settings), last + 1):
         planned = planning.plan(settings, generation)
-        sampler.learn(history.trials, generation)
+        sampler.learn(history.trials)
         children = sampler.draw(population, size(planned))
         brackets, limited = cut(shrink(planned, len(children)), most_epochs - history.epochs)
         handler.notify(Callback.generation_begins, generation, brackets, children)

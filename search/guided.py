@@ -21,7 +21,6 @@ CANDIDATES = 32  # of evolution for each child
 STARTS, ROUNDS = 4, 5  # of the local search from the best of them
 STEPS = 32  # candidates of a round
 XI = 1.0  # see `surrogate`
-EXPLORE_EVERY, XI_EXPLORATION = 4, 8.0  # every so many generations explore: a larger xi
 
 
 class GuidedSampler(OffspringSampler):
@@ -42,10 +41,9 @@ class GuidedSampler(OffspringSampler):
         self.model: Model | None = None  # after all trials
         self.fantasy: Model | None = None  # that, and the children drawn so far
 
-    def learn(self, trials: Sequence[Trial], generation: int) -> None:
+    def learn(self, trials: Sequence[Trial]) -> None:
         """Fits the model to the trials."""
-        xi = XI if generation % EXPLORE_EVERY else XI_EXPLORATION
-        self.model = self.fantasy = self.surrogate.learn(trials, xi)
+        self.model = self.fantasy = self.surrogate.learn(trials, XI)
 
     def rank_for_promotion(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
         """By what the model expects of each."""

@@ -14,6 +14,8 @@ from search.space import Config, Space
 from search.trial import Trial, canonical
 from utils import derive_rng
 
+STEPS = 3  # from the default to a child near to it
+
 
 class OffspringSampler:
     """Draws children: new in this run, and within the limits that are known before training.
@@ -22,6 +24,8 @@ class OffspringSampler:
     dropped; the next child's trial id is their number, and its generator derives from the run's
     seed and that id alone.
     """
+
+    near_default = 0.5
 
     def __init__(
         self,
@@ -32,13 +36,17 @@ class OffspringSampler:
         variation: Variation,
         default_first: bool = False,
     ):
-        """default_first: child 0 is the space's default configuration, fitted to the limits."""
+        """default_first: child 0 is the space's default configuration, fitted to the limits.
+
+        The others of the first population are then, in a share `near_default`, few steps from it.
+        """
         self.space, self.ranking, self.run_seed = space, ranking, run_seed
         self.variation, self.default_first = variation, default_first
+        self.default: Config | None = None  # fitted, once it is a child
         self.known = Known(space, ranking, static_metrics, run_seed)
         self.seen: set[str] = set()
 
-    def learn(self, trials: Sequence[Trial], generation: int) -> None:
+    def learn(self, trials: Sequence[Trial]) -> None:
         """Prepares for a generation, after these trials; evolution has nothing to learn."""
 
     def draw(self, population: Sequence[Trial], count: int) -> list[Child]:
@@ -71,13 +79,23 @@ class OffspringSampler:
     def _default(self, rng: np.random.Generator) -> Proposal | None:
         """The default configuration, fitted to the limits, if it can be."""
         config = fit(self.space, self.space.default(), self.known.violation, rng)
-        return (config, (), "default") if self.known.violation(config) <= 0 else None
+        if self.known.violation(config) > 0:
+            return None
+        self.default = config
+        return config, (), "default"
 
     def _propose(self, population: Sequence[Trial], rng: np.random.Generator) -> Proposal | None:
         def vary(rng: np.random.Generator) -> Proposal:
+            if self.default and not population and rng.random() < self.near_default:
+                return self._near(self.default, rng), (0,), "perturb"
             return self.variation.offspring(self.space, population, self.ranking.key, rng)
 
         return draw_child(self.space, vary, self.known.violation, self.seen, rng)
+
+    def _near(self, config: Config, rng: np.random.Generator) -> Config:
+        for _ in range(STEPS):
+            config = self.space.perturb(config, rng)
+        return config
 
     def _chosen(
         self, first: Proposal | None, population: Sequence[Trial], rng: np.random.Generator
@@ -88,6 +106,8 @@ class OffspringSampler:
 
 class RandomSampler(OffspringSampler):
     """Samples of the space, whatever the population."""
+
+    near_default = 0.0
 
     def draw(self, population: Sequence[Trial], count: int) -> list[Child]:
         """As `OffspringSampler.draw` without a population."""

@@ -5,7 +5,7 @@ epochs are a column like the others. The acquisition value is the expected impro
 probability of being feasible (Gardner et al. 2014, "Bayesian Optimization with Inequality
 Constraints"), or that probability alone while nothing is feasible. An improvement counts from xi
 on (Brochu et al. 2010, "A Tutorial on Bayesian Optimization"), here in standard deviations of the
-noise, by which two trainings of one configuration differ, too. A large xi explores.
+noise, by which two trainings of one configuration differ, too.
 
 The rungs of one training share its random effect (`gaussian`). Promotion predicts the end of this
 very training, with its effect.
@@ -24,7 +24,7 @@ from search.features import Features
 from search.space import Config
 from search.trial import Trial
 
-MODEL_VERSION = 5  # of what is decided with a model; a run that goes on needs the same
+MODEL_VERSION = 6  # of what is decided with a model; a run that goes on needs the same
 LEAST = 8  # trials before there is a model
 MOST = 500  # the latest ones count
 MOST_FOR_PARAMETERS = 256

@@ -26,8 +26,7 @@ GUIDED = {"sampler": "guided", "pop_size": 4, "max_generations": 10}
 PARTS = {
     "candidates": {"CANDIDATES": 1, "STEPS": 0},
     "promotion": {},
-    "xi": {"XI": 0.0, "XI_EXPLORATION": 0.0},
-    "exploration": {"XI_EXPLORATION": guided.XI},
+    "xi": {"XI": 0.0},
 }
 ROOT = Path(__file__).resolve().parent.parent
 each_method = pytest.mark.parametrize(("sampler", "hyperband"), METHODS)

@@ -66,9 +66,9 @@ def test_every_configuration_is_tried_and_trained_to_the_end(tmp_path, sampler, 
 
 def test_operators_that_find_nothing_new_do_not_end_a_search_in_a_large_space():
     """A population that has converged breeds what was drawn before: samples take over."""
-    result = search(categories(6, 5), Additive(), settings(max_generations=80, hyperband=False))
+    result = search(categories(6, 5), Additive(), settings(max_generations=40, hyperband=False))
     assert result.reason == "generation limit"
-    assert len({trial.trial for trial in result.trials}) == 10 + 80 * 10
+    assert len({trial.trial for trial in result.trials}) == 10 + 40 * 10
 
 
 def test_the_budget_bounds_what_goes_on():

@@ -24,7 +24,7 @@ from search.trial import canonical
 from utils import derive_rng
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLES = 1500
+SAMPLES = 800
 
 
 def toy():

@@ -3,14 +3,15 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from stub_target import StubTarget
 
 import main
 import optimizer
 from engine import wording
 from engine.cli.settings import Settings, resolve
 from engine.watching import console
+from engine.workers import planning
 from engine.workers.planning import epoch_limit, plan
 from search.constraints import Ranking
 from search.fitting import fit
@@ -18,6 +19,7 @@ from search.hyperband import total_epochs
 from search.space import Space
 from search.trial import Trial
 from tests.command_line import ROOT, make_folder, read
+from tests.stub_target import StubTarget
 from utils import derive_rng
 from vision import data
 
@@ -82,7 +84,7 @@ def test_both_are_evaluated_as_they_were_searched(finished, tmp_path, capsys):
     assert "0.333" in chance
 
 
-def test_a_modern_configuration_from_nowhere_is_trained_as_such(finished, tmp_path, capsys):
+def test_a_modern_configuration_from_nowhere_is_trained_as_such(finished, tmp_path):
     config = read(finished / "runs" / "opt_cfg.json")
     (tmp_path / "mine.json").write_text(json.dumps({**config, "cutout": 0.0, "dropout_rate": 0.0}))
     words = ["-c", tmp_path / "mine.json", "-e", "1", "--dataset", finished / "woods"]
@@ -125,6 +127,25 @@ def test_any_method_can_begin_with_the_default(space, sampler):
     )
     assert first.operator == "default" and first.epochs == 4 and first.config == expected
     assert result.baseline == first
+
+
+@pytest.mark.parametrize("sampler", ["evolution", "random", "guided"])
+def test_half_of_the_first_population_are_small_steps_from_the_default(space, sampler):
+    settings = Settings(default_first=True, sampler=sampler, constraints=("num_params <= 1e5",))
+    drawing = planning.sampler(settings, space, StubTarget())
+    default, *others = drawing.draw([], 81)
+    near = [child for child in others if child.parents == (default.trial,)]
+    assert all(child.operator == "perturb" for child in near)
+    assert {child.operator for child in others if child not in near} == {"sample"}
+    assert len(near) == 0 if sampler == "random" else 25 <= len(near) <= 55
+
+    def changed(child):
+        names = default.config.keys() | child.config.keys()
+        return sum(default.config.get(name) != child.config.get(name) for name in names)
+
+    far = [child for child in others if child not in near]
+    if near:
+        assert np.mean([*map(changed, near)]) < np.mean([*map(changed, far)])
 
 
 def test_a_winner_that_is_no_better_than_chance_is_called_that():
