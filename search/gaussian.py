@@ -131,12 +131,6 @@ class Process:
         amplitude = float(y @ alpha) / len(y) + JITTER
         return cls(x, trainings, theta, factor, alpha, amplitude)
 
-    @property
-    def noise(self) -> float:
-        """The standard deviation between trainings of one configuration, in units of y."""
-        _, noise, trial_effect = _read(self.theta, self.x.shape[1])
-        return math.sqrt((noise + trial_effect) * self.amplitude)
-
     def predict(
         self, x: np.ndarray, trainings: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,6 @@ VARIATION = Variation(local=0.7, random=0.2)
 CANDIDATES = 32  # of evolution for each child
 STARTS, ROUNDS = 4, 5  # of the local search from the best of them
 STEPS = 32  # candidates of a round
-XI = 1.0  # see `surrogate`
 
 
 class GuidedSampler(OffspringSampler):
@@ -43,7 +42,7 @@ class GuidedSampler(OffspringSampler):
 
     def learn(self, trials: Sequence[Trial]) -> None:
         """Fits the model to the trials."""
-        self.model = self.fantasy = self.surrogate.learn(trials, XI)
+        self.model = self.fantasy = self.surrogate.learn(trials)
 
     def rank_for_promotion(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
         """By what the model expects of each."""

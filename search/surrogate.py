@@ -3,9 +3,7 @@
 A Gaussian process for the objective and one for each measured constraint learn from all rungs;
 epochs are a column like the others. The acquisition value is the expected improvement times the
 probability of being feasible (Gardner et al. 2014, "Bayesian Optimization with Inequality
-Constraints"), or that probability alone while nothing is feasible. An improvement counts from xi
-on (Brochu et al. 2010, "A Tutorial on Bayesian Optimization"), here in standard deviations of the
-noise, by which two trainings of one configuration differ, too.
+Constraints"), or that probability alone while nothing is feasible.
 
 The rungs of one training share its random effect (`gaussian`). Promotion predicts the end of this
 very training, with its effect.
@@ -43,7 +41,6 @@ class Model:
     spread: np.ndarray
     processes: tuple[gaussian.Process, ...]
     best: float | None  # what a feasible configuration, fully trained, is expected to have
-    xi: float  # least improvement that counts, in standard deviations of the noise
 
     def predict(
         self, x: np.ndarray, trainings: np.ndarray | None = None
@@ -72,8 +69,7 @@ class Model:
         feasible = log_ndtr(-mean[:, 1:] / deviation[:, 1:]).sum(axis=1)
         if self.best is None:
             return feasible
-        wanted = self.best - self.xi * self.processes[0].noise * self.spread[0]
-        z = (wanted - mean[:, 0]) / deviation[:, 0]
+        z = (self.best - mean[:, 0]) / deviation[:, 0]
         return feasible + np.log(deviation[:, 0]) + log_improvement(z)
 
     def fantasize(self, config: Config) -> "Model":
@@ -95,7 +91,7 @@ class Model:
             np.vstack([self.x, self.surrogate.inputs_of(new)]),
             np.append(self.trainings, numbers(new)),
             np.vstack([self.y, (self.surrogate.outcomes(new) - self.middle) / self.spread]),
-            *(self.middle, self.spread, self.best, self.xi),
+            *(self.middle, self.spread, self.best),
         )
         values = model.acquisition([trial.config for trial in rung], numbers(rung))
         # Rounded: equal values must not be ordered by the last bits of a product.
@@ -123,7 +119,7 @@ class Surrogate:
         self.parameters: list[np.ndarray] = []
         self._known = 0  # trials behind the parameters
 
-    def learn(self, trials: Sequence[Trial], xi: float = 0.0) -> Model | None:
+    def learn(self, trials: Sequence[Trial]) -> Model | None:
         """A model, or None while there is too little to learn from."""
         usable = [trial for trial in trials if self.usable(trial)]
         if len(usable) < LEAST:
@@ -138,7 +134,7 @@ class Surrogate:
             self._known = count
         usable = usable[-MOST:]
         x, (y, middle, spread) = self.inputs_of(usable), _normal(self.outcomes(usable))
-        model = self.model(x, numbers(usable), y, middle, spread, None, xi)
+        model = self.model(x, numbers(usable), y, middle, spread, None)
         full = [t for t in usable if t.epochs == self.epochs and self.ranking.feasible(t)]
         if not full:
             return model
@@ -153,12 +149,11 @@ class Surrogate:
         middle: np.ndarray,
         spread: np.ndarray,
         best: float | None,
-        xi: float,
     ) -> Model:
         """After these inputs and outcomes, with the parameters of now."""
         pairs = zip(y.T, self.parameters, strict=True)
         processes = tuple(gaussian.Process.of(x, one, trainings, theta) for one, theta in pairs)
-        return Model(self, x, trainings, y, middle, spread, processes, best, xi)
+        return Model(self, x, trainings, y, middle, spread, processes, best)
 
     def usable(self, trial: Trial) -> bool:
         """Whether the trial has an objective and a value for each constraint."""

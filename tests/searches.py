@@ -22,12 +22,7 @@ SMALL = {"workers": "0", "pop_size": 4, "num_children": 3, "epochs": 12, "max_ge
 # Epochs of each job of a small search, in the fixed order in which a limit cuts them.
 CHARGES = [12] * 4 + 2 * ([3] * 4 + [6] * 3 + [12] * 3 + [3] * 2 + [6] + [6])
 GUIDED = {"sampler": "guided", "pop_size": 4, "max_generations": 10}
-# Parts of the guided search: what switches each off.
-PARTS = {
-    "candidates": {"CANDIDATES": 1, "STEPS": 0},
-    "promotion": {},
-    "xi": {"XI": 0.0},
-}
+PARTS = ("candidates", "promotion")  # of the guided search
 ROOT = Path(__file__).resolve().parent.parent
 each_method = pytest.mark.parametrize(("sampler", "hyperband"), METHODS)
 
@@ -40,8 +35,9 @@ by_preset = pytest.mark.parametrize(
 
 def without(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Switches a part of the guided search off."""
-    for name, value in PARTS[part].items():
-        monkeypatch.setattr(guided, name, value)
+    if part == "candidates":
+        monkeypatch.setattr(guided, "CANDIDATES", 1)
+        monkeypatch.setattr(guided, "STEPS", 0)
     if part == "promotion":
         measured = OffspringSampler.rank_for_promotion
         monkeypatch.setattr(guided.GuidedSampler, "rank_for_promotion", measured)
