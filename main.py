@@ -32,6 +32,7 @@ from engine.cli.settings import SHORTHANDS, Settings, resolve
 from engine.cli.stopping import not_swallowed
 from engine.storage.spaces import space_file
 from engine.watching import console
+from engine.watching.progress import training_bar
 from evaluation import comparison, results, thresholds
 from evaluation.candidates import (
     Candidate,
@@ -228,11 +229,12 @@ def evaluate(
     with out_of_memory_as_memory_error():
         guess = wording.in_words(target.estimate_seconds(config, epochs))
         log.info("%s: training for %s, about %s", where, wording.counted(epochs, "epoch"), guess)
-        for fold in range(len(target.folds)):
-            trainer = target.trainer(config, seed, fold)
-            scores.append(target.fit(trainer, fold, epochs))
-            parts.append(target.measure(scores[-1], fold))
-            log.debug("fold %d: %s", fold, parts[-1])
+        with training_bar(target, len(target.folds), epochs):
+            for fold in range(len(target.folds)):
+                trainer = target.trainer(config, seed, fold)
+                scores.append(target.fit(trainer, fold, epochs))
+                parts.append(target.measure(scores[-1], fold))
+                log.debug("fold %d: %s", fold, parts[-1])
     return parts, np.concatenate(scores), trainer
 
 

@@ -10,7 +10,7 @@ It is one target of many: `engine.contract.Target` says what `optimizer.search` 
 
 import hashlib
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ class ImageTarget(Placed):
         self._normalizations = [_normalization(pixels[train]) for train, _ in self.folds]
         self.fingerprint = self._fingerprint(pixels)
         self._pace: cost.Pace | None = None
+        self.on_epoch: Callable[[int, int], None] = _ignored
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What a worker process gets: the images, to put on its own device."""
@@ -164,6 +165,7 @@ class ImageTarget(Placed):
         with flushed_denormals():
             while trainer.epochs < epochs:
                 trainer.train_epoch(images, labels)
+                self.on_epoch(fold, trainer.epochs)
             return trainer.scores(self.images[held_out], images)
 
     def network(self, trainer: Trainer, fold: int) -> torch.nn.Module:
@@ -237,6 +239,10 @@ def training_options(settings: Any) -> dict[str, Any]:
         "dtype": settings.dtype,
         "threads": settings.threads,
     }
+
+
+def _ignored(fold: int, epoch: int) -> None:
+    """Nobody watches."""
 
 
 def _make(arguments: Sequence[Any], options: Mapping[str, Any]) -> ImageTarget:

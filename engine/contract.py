@@ -18,6 +18,8 @@ class Target(Protocol):
     take_device(): called in each worker before its first training; what fails there is tried
     again, in another process, and is no result.
     release_memory(): called after each training.
+    on_epoch: an attribute; set to a function that training may call with (fold, epoch) after each
+    epoch, for display. Folds count from 0, epochs from 1.
     """
 
     def static_metrics(self, config: dict[str, Any]) -> Mapping[str, float]:

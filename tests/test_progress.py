@@ -1,5 +1,6 @@
 """What a search shows while it runs, and that those who watch it cannot hurt it."""
 
+import io
 import logging
 import os
 import pty
@@ -9,15 +10,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from engine.callbacks import Callback
 from engine.cli.settings import resolve
+from engine.watching import progress
 from engine.watching.progress import Progress
 from engine.workers.planning import epoch_limit
+from engine.workers.pool import Doing
 from optimizer import search
 from search.hyperband import hyperband_brackets
+from search.trial import Job
 from tests.stub_target import StubTarget
 from tests.stubs import lines, make_trial, small_space
 
@@ -202,10 +208,38 @@ def test_an_interrupt_gives_the_terminal_back(tmp_path):
     assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")
 
 
+def shown(monkeypatch):
+    """A console that writes into a string, as the terminal of `progress`."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    monkeypatch.setattr(progress, "_terminal", lambda: console)
+    return console
+
+
+def test_the_display_has_a_bar_for_each_training(monkeypatch):
+    console = shown(monkeypatch)
+    display = progress.progress(resolve({**TINY, "folds": 3}))
+    job = Job(12, 1, 0, 0, 24, 12, {})
+    guessing = [{}, {}]
+    display.workers_known({0: Doing((job, 7)), 1: Doing((job, 8), 1, 9), 2: Doing((guessing,))})
+    console.print(display.frame())
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+    assert re.search(r"worker 0 +\S+ +trial 12, to 24 epochs *│", plain), plain
+    assert re.search(r"worker 1 .* trial 12, to 24 epochs: fold 2 of 3, epoch 9 *│", plain), plain
+    assert "worker 2" not in plain
+
+
+def test_a_training_in_this_process_has_a_bar(monkeypatch):
+    console, trained = shown(monkeypatch), SimpleNamespace()
+    with progress.training_bar(trained, 3, 4):
+        trained.on_epoch(1, 2)
+    assert "training" in console.file.getvalue() and "50%" in console.file.getvalue()
+    monkeypatch.setattr(progress, "_terminal", lambda: None)
+    with progress.training_bar(untouched := SimpleNamespace(), 3, 4):
+        assert not vars(untouched)
+
+
 def test_the_display_is_cheap():
     """Its share of the time of a core, apart from what it takes to load."""
-    from rich.console import Console
-
     from engine.watching.progress import REFRESH, Display
 
     with open(os.devnull, "w") as nowhere:

@@ -186,6 +186,13 @@ def test_held_out_images_have_no_part_in_training():
     assert weights[0] == weights[1]
 
 
+def test_each_epoch_is_told_to_whoever_watches():
+    target, told = make_target(), []
+    target.on_epoch = lambda fold, epoch: told.append((fold, epoch))
+    target.evaluate(CONFIG, 4, 4)
+    assert told == [(fold, epoch) for fold in range(2) for epoch in range(1, 5)]
+
+
 def test_images_of_one_colour_can_be_standardised():
     images = images_of()
     images.pixels[...] = 200

@@ -23,7 +23,8 @@ from engine.workers.dispatch import Dispatcher
 from engine.workers.executor import number_of_workers, open_executor
 from engine.workers.machine import usable_cores, usable_memory
 from engine.workers.planning import plan, sampler
-from engine.workers.pool import RETRIES, ProcessPool, WorkerFailed
+from engine.workers.pool import RETRIES, Doing, ProcessPool
+from engine.workers.process import WorkerFailed
 from optimizer import search
 from search.evolution import Variation
 from search.generation import halvings
@@ -195,6 +196,39 @@ def test_a_device_that_stays_busy_is_no_result_of_a_training(tmp_path, monkeypat
         with pytest.raises(WorkerFailed) as failed:
             pool.submit(executor.guess_seconds, []).result()
     assert str(failed.value) == "a worker cannot begin, 4 times: CUDA error: all devices are busy"
+
+
+class Slow(StubTarget):
+    """Trains two folds of one epoch; can be pickled."""
+
+    on_epoch = None
+
+    def __init__(self):
+        super().__init__(static_metrics=dict)
+
+    def __reduce__(self):
+        return Slow, ()
+
+    def evaluate(self, *arguments):
+        for fold in range(2):
+            self.on_epoch(fold, 1)
+            time.sleep(0.7)
+        return super().evaluate(*arguments)
+
+
+def test_what_each_worker_does_is_known_meanwhile():
+    job, seen = Job(3, 0, 0, 0, 1, 1, {"x": 1}), []
+    with ProcessPool(Slow(), 1, 1e9, 10**12) as pool:
+        future = pool.submit(executor.evaluate, job, 1, None, None)
+        while not future.done():
+            seen += pool.doing.copy().values()
+            time.sleep(0.05)
+        assert future.result()["status"] == "ok"
+        while pool.doing:
+            time.sleep(0.05)
+    arguments = job, 1, None, None
+    doing = [Doing(arguments, fold, epoch) for fold, epoch in ((0, 0), (0, 1), (1, 1))]
+    assert list(dict.fromkeys(map(str, seen))) == [str(one) for one in doing]
 
 
 class Odd(StubTarget):

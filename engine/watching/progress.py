@@ -1,12 +1,13 @@
 """Progress of a search: a line a rung and, on a terminal, a display that is kept up to date."""
 
+import contextlib
 import datetime
 import logging
 import math
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from engine.callbacks import Callback
@@ -14,9 +15,10 @@ from engine.cli.settings import Settings
 from engine.cli.stopping import Clock
 from engine.storage.journal import used_seconds
 from engine.wording import counted, in_words, number_words, verdicts
+from engine.workers.pool import Doing
 from search.generation import total_cost_epochs
 from search.hyperband import Bracket, Child
-from search.trial import Trial
+from search.trial import Job, Trial
 
 log = logging.getLogger("nas")
 REFRESH = 1  # times a second; a frame takes 3 ms
@@ -25,13 +27,33 @@ LAST_EVENTS = 4
 
 def progress(settings: Settings) -> "Progress":
     """The display if standard output is a terminal that can move its cursor, else lines only."""
-    if sys.stdout.isatty():
-        from rich.console import Console
+    console = _terminal()
+    return Progress(settings) if console is None else Display(settings, console)
 
-        console = Console()
-        if not console.is_dumb_terminal:
-            return Display(settings, console)
-    return Progress(settings)
+
+@contextlib.contextmanager
+def training_bar(target: Any, folds: int, epochs: int) -> Iterator[None]:
+    """Shows on a terminal how far a training in this process is."""
+    console = _terminal()
+    if console is None:
+        yield
+        return
+    from rich.progress import Progress as Bar
+
+    with Bar(console=console, transient=True) as bar:
+        task = bar.add_task("training", total=folds * epochs)
+        target.on_epoch = lambda fold, epoch: bar.update(task, completed=fold * epochs + epoch)
+        yield
+
+
+def _terminal() -> Any:
+    """A console if standard output is a terminal that can move its cursor, else None."""
+    if not sys.stdout.isatty():
+        return None
+    from rich.console import Console
+
+    console = Console()
+    return None if console.is_dumb_terminal else console
 
 
 class Progress(Callback):
@@ -181,6 +203,7 @@ class Display(Progress):
         self._live: Any = None
         self._lock = threading.RLock()  # between the search and the thread that draws
         self._events: deque[str] = deque(maxlen=LAST_EVENTS)
+        self._doing: dict[int, Doing] = {}
 
     def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
         """See Callback."""
@@ -203,6 +226,10 @@ class Display(Progress):
         """See Callback."""
         with self._lock:
             super().generation_begins(generation, brackets, children)
+
+    def workers_known(self, doing: dict[int, Doing]) -> None:
+        """See Callback."""
+        self._doing = doing
 
     def recorded(self, trial: Trial) -> None:
         """See Callback."""
@@ -238,9 +265,27 @@ class Display(Progress):
             for name, words in self.facts().items():
                 grid.add_row(name, Text(words))
             grid.add_row("done", ProgressBar(total=1.0, completed=self.share(), width=40))
+            for number, one in sorted(self._doing.copy().items()):
+                if one.arguments and isinstance(job := one.arguments[0], Job):
+                    grid.add_row(f"worker {number}", self.training(job, one))
             for number, event in enumerate(self._events):
                 grid.add_row("" if number else "last", Text(event, style="dim"))
             return Panel(grid, title=f"generation {self.generation}", title_align="left")
+
+    def training(self, job: Job, doing: Doing) -> Any:
+        """A bar of what a worker trains, and where it is in words."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        folds = self.settings.folds
+        words = f"trial {job.trial}, to {counted(job.epochs, 'epoch')}"
+        if doing.epoch:
+            words += f": fold {doing.fold + 1} of {folds}, epoch {doing.epoch}"
+        row = Table.grid(padding=(0, 2))
+        done = doing.fold * job.epochs + doing.epoch
+        row.add_row(ProgressBar(folds * job.epochs, done, width=20), Text(words))
+        return row
 
     def rungs_words(self, bracket: Bracket) -> str:
         """How many children of how many have ended, rung by rung."""

@@ -18,7 +18,7 @@ from engine.cli.stopping import Clock, Stop, StopSignals
 from engine.storage.journal import Journal, used_seconds
 from engine.storage.run import RunFolder
 from engine.workers.executor import evaluate, memory_bound
-from engine.workers.pool import WorkerFailed
+from engine.workers.process import WorkerFailed
 from search.trial import Job, Trial, evaluation_seed
 from utils import InputError, nearest
 

@@ -10,7 +10,6 @@ what they have started dies with them: each leads a process group of its own.
 import contextlib
 import math
 import multiprocessing
-import os
 import pickle
 import queue
 import signal
@@ -19,10 +18,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, NamedTuple
 
-from engine.workers.machine import peak_memory, reset_peak_memory, resident_memory
+from engine.workers.machine import resident_memory
+from engine.workers.process import NotReady, Report, WorkerFailed, kill_group, work
 from utils import InputError
 
 RETRIES = 3  # of a call whose worker was lost
@@ -32,12 +31,12 @@ RESTART_SECONDS = 1.0  # before another attempt to start one
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
-class WorkerFailed(RuntimeError):
-    """A worker could not even take over the target, or its device: no call can be done."""
+class Doing(NamedTuple):
+    """What a worker does: its call's arguments, and the fold and epoch that it has reported."""
 
-
-class _NotReady(Exception):
-    """A worker could not begin, such as one whose GPU is busy: another attempt may."""
+    arguments: tuple[Any, ...]
+    fold: int = 0
+    epoch: int = 0
 
 
 class _Ended(Exception):
@@ -59,6 +58,7 @@ class ProcessPool(Executor):
     workers: how many processes; they start with the first calls.
     timeout: seconds that a call may take. max_bytes: resident memory that a process may have.
     worker_env: environment variables of the workers, dealt out in turn (a GPU each).
+    doing: by the numbers of the workers that have a call, for display.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class ProcessPool(Executor):
             raise InputError(
                 f"the target cannot go to worker processes ({error}); workers 0 trains here"
             ) from None
+        self.doing: dict[int, Doing] = {}
         self._calls: queue.SimpleQueue = queue.SimpleQueue()
         self._starting = threading.Lock()  # multiprocessing starts one process at a time
         self._closed = threading.Event()
@@ -114,10 +115,12 @@ class ProcessPool(Executor):
             if self._closed.is_set() or not future.set_running_or_notify_cancel():
                 future.cancel()
                 continue
+            self.doing[number] = Doing(call[1])
             try:
                 future.set_result(self._outcome(child, call))
             except BaseException as error:  # told to whoever waits, not to a thread's void
                 future.set_exception(error)
+            del self.doing[number]
         child.kill()
 
     def _outcome(self, child: "_Child", call: Any) -> dict[str, Any]:
@@ -135,7 +138,7 @@ class ProcessPool(Executor):
                 if _must_restart(outcome, child.env):
                     child.kill()
                 break
-            except _NotReady as error:
+            except NotReady as error:
                 child.kill()
                 if attempt > RETRIES:
                     said = f"a worker cannot begin, {attempt} times: {error}"
@@ -156,8 +159,14 @@ class ProcessPool(Executor):
         return outcome
 
     def _wait(self, child: "_Child", timeout: float) -> Any:
-        """The process's next message; _Ended if there will be none."""
+        """The process's next message but for reports; _Ended if there will be none."""
         deadline = time.monotonic() + timeout
+        while isinstance(message := self._message(child, deadline, timeout), Report):
+            self.doing[child.number] = self.doing[child.number]._replace(**message._asdict())
+        return message
+
+    def _message(self, child: "_Child", deadline: float, timeout: float) -> Any:
+        """Its next message, unless the call ends before."""
         while not child.has_message():
             # Processes that it has started may hold its end of the connection open.
             if not child.alive() and not child.has_message():
@@ -193,7 +202,7 @@ class _Child:
         self.kill()
         self.connection, theirs = _CONTEXT.Pipe()
         arguments = theirs, dict(self.env), multiprocessing.get_start_method(allow_none=True)
-        process = _CONTEXT.Process(target=_work, args=arguments, daemon=True)
+        process = _CONTEXT.Process(target=work, args=arguments, daemon=True)
         try:
             process.start()
         except OSError as error:  # too many processes or open files
@@ -221,7 +230,7 @@ class _Child:
             message = self.connection.recv()
         except (EOFError, OSError):
             raise _Ended(self.death()) from None
-        if isinstance(message, WorkerFailed | _NotReady):
+        if isinstance(message, WorkerFailed | NotReady):
             raise message
         return message
 
@@ -236,7 +245,7 @@ class _Child:
     def kill(self) -> None:
         """Ends the process if it has not ended, and all that it has started."""
         if self.process is not None:
-            _kill_group(self.process.pid)
+            kill_group(self.process.pid)
             self.process.kill()
             self.process.join()
             with contextlib.suppress(ValueError):  # another thread's start has reaped it just now
@@ -254,51 +263,3 @@ def _must_restart(outcome: Mapping[str, Any], env: Mapping[str, str]) -> bool:
     if outcome["status"] == "out_of_memory":
         return "refused" not in outcome["meta"]
     return bool(env) and outcome["status"] == "failed"
-
-
-def _work(connection: Connection, env: Mapping[str, str], start_method: str | None) -> None:
-    """The life of a worker process: takes over the target, then one call after another."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
-    os.setpgid(0, 0)
-    # A training may use processes of its own, as loaders of images do. Python forbids that to
-    # daemons, whose children would outlive them; these do not: see `_kill_group`.
-    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-    multiprocessing.set_start_method(start_method, force=True)  # the driver's, not that of a pool
-    os.environ.update(env)  # before the target, and with it CUDA, is there
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError, OSError):  # the driver is gone, or has no more calls
-        pickled = connection.recv()
-        try:
-            target = pickle.loads(pickled)
-        except Exception as error:
-            connection.send(WorkerFailed(f"a worker cannot begin: {error!r}"))
-            return
-        try:
-            if hasattr(target, "take_device"):
-                target.take_device()
-        except Exception as error:
-            connection.send(_NotReady(str(error).partition("\n")[0]))
-            return
-        connection.send("ready")
-        while True:
-            function, arguments, named = connection.recv()
-            reset_peak_memory()
-            outcome = function(target, *arguments, **named)
-            peak = peak_memory()
-            outcome["meta"]["peak_mb"] = None if peak is None else round(peak / 1e6)
-            connection.send(outcome)
-
-
-def _die_with_parent() -> None:
-    """Also in the middle of a call, and also if the parent was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-    _kill_group(os.getpid())
-    os._exit(1)
-
-
-def _kill_group(leader: int) -> None:
-    """Ends a worker and all that it has started, unless that has made a group of its own."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)
