@@ -33,6 +33,7 @@ from vision import metrics
 from vision.data import Images, stratified_folds
 
 TRAINING_VERSION = 5  # of what a training computes, to the last bit
+LONG_FOLD = 10.0  # seconds of training that a kill may cost: after more a fold is kept at once
 METRICS = ("top3", "top1", "precision", "recall", "loss")
 
 
@@ -98,7 +99,8 @@ class ImageTarget(Placed):
         """Means over the folds of top3, top1, precision, recall (macro) and loss after `epochs`.
 
         `epochs` counts from the beginning. `state` is a file: read if it holds this very training
-        (else training starts anew, to the same result), written before return. Also returned:
+        (else training starts anew, to the same result), written before return, and after each fold
+        that took long: what is ended in between goes on there. Also returned:
         `folds`, the same metrics per fold with the `curve` over `curve_epochs`; and `meta`,
         what differs between identical runs. If a logit is not finite, all metrics are NaN.
         """
@@ -108,10 +110,13 @@ class ImageTarget(Placed):
         with out_of_memory_as_memory_error():
             for fold in range(len(self.folds)):
                 started = time.perf_counter()
-                before = None if saved is None else saved[fold]
+                before = saved[fold] if fold < len(saved) else None
                 keep = state is not None
                 states.append(self._fold(config, seed, fold, epochs, before, keep))
                 seconds.append(round(time.perf_counter() - started, 3))
+                if state is not None and seconds[-1] > LONG_FOLD and fold + 1 < len(self.folds):
+                    so_far = [*states, *saved[fold + 1 :]]
+                    write_state(Path(state), {"key": key, "epochs": epochs, "folds": so_far})
         meta: dict[str, Any] = {"fold_seconds": seconds}
         if state is not None:
             problem = write_state(Path(state), {"key": key, "epochs": epochs, "folds": states})

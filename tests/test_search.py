@@ -3,6 +3,7 @@
 import json
 import logging
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_every_job_gets_the_seed_of_its_configuration(space, tmp_path):
         assert seed == evaluation_seed(123, config)
 
 
-def test_states_serve_brackets_with_several_rungs_and_are_gone_in_the_end(space, tmp_path):
+def test_states_wait_between_rungs_only_and_are_gone_in_the_end(space, tmp_path):
     left = []
 
     def count_states(*_):
@@ -109,9 +110,9 @@ def test_states_serve_brackets_with_several_rungs_and_are_gone_in_the_end(space,
         result.trials, target.calls, target.begun, strict=True
     ):
         assert (trial.config, trial.epochs) == (config, epochs)
-        assert (state is not None) == (trial.bracket > 0)
+        assert Path(state).name == f"trial_{trial.trial:06d}.pt"
         assert begun == (trial.epochs - trial.cost_epochs if trial.bracket else 0)
-    assert 0 < max(left) <= 4
+    assert 0 < max(left) <= 4 and max(left[: small().pop_size]) == 0
 
 
 def test_without_a_folder_nothing_is_written(space, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import target as target_module
 from target import ImageTarget, cross_validation
 from tests.trainings import (
     CLASSES,
@@ -267,13 +268,40 @@ def test_a_state_with_points_of_another_curve_gives_the_same_metrics(tmp_path):
 
 
 def test_read_state_says_none_for_what_is_of_no_use(tmp_path):
-    assert read_state(None, "key", 3) is None
-    assert read_state(tmp_path / "missing.pt", "key", 3) is None
+    assert read_state(None, "key", 3) == []
+    assert read_state(tmp_path / "missing.pt", "key", 3) == []
     torch.save({"key": "key", "epochs": 3, "folds": [1]}, tmp_path / "a.pt")
     assert read_state(tmp_path / "a.pt", "key", 3) == [1]
     assert read_state(str(tmp_path / "a.pt"), "key", 12) == [1]
-    assert read_state(tmp_path / "a.pt", "key", 2) is None
-    assert read_state(tmp_path / "a.pt", "other", 3) is None
+    assert read_state(tmp_path / "a.pt", "key", 2) == []
+    assert read_state(tmp_path / "a.pt", "other", 3) == []
+
+
+@pytest.mark.parametrize("begun", [None, 3])
+def test_a_long_fold_survives_a_kill_within_the_next_one(tmp_path, monkeypatch, begun):
+    """From the beginning, or from the rung before; the same result to the last bit."""
+    monkeypatch.setattr(target_module, "LONG_FOLD", 0.0)
+    path, trained, whole = tmp_path / "a.pt", [], make_target().evaluate(CONFIG, 6, 4)
+    if begun:
+        make_target().evaluate(CONFIG, begun, 4, path)
+
+    def killed(fold, epoch):
+        if (fold, epoch) == (1, 5):
+            raise KeyboardInterrupt
+
+    target = make_target()
+    target.on_epoch = killed
+    with pytest.raises(KeyboardInterrupt):
+        target.evaluate(CONFIG, 6, 4, path)
+    target.on_epoch = lambda *where: trained.append(where)
+    assert bits(target.evaluate(CONFIG, 6, 4, path)) == bits(whole)
+    assert trained == [(1, epoch) for epoch in range((begun or 0) + 1, 7)]
+    monkeypatch.setattr(target_module, "LONG_FOLD", 1e9)
+    path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        target.on_epoch = killed
+        target.evaluate(CONFIG, 6, 4, path)
+    assert not path.exists(), "a short fold is not worth a file"
 
 
 def test_a_write_that_fails_leaves_the_old_state(tmp_path, monkeypatch, saved):

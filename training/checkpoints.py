@@ -8,15 +8,18 @@ import torch
 from utils import replacing
 
 
-def read_state(path: str | Path | None, key: str, epochs: int) -> list[dict[str, Any]] | None:
-    """The saved folds, or None if the file holds no usable state of the training `key`."""
+def read_state(path: str | Path | None, key: str, epochs: int) -> list[dict[str, Any]]:
+    """The saved folds of the training `key`, from the first on; none if there is no usable state.
+
+    epochs: no fold may be trained further.
+    """
     if path is None or not Path(path).exists():
-        return None
+        return []
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        return saved["folds"] if saved["key"] == key and saved["epochs"] <= epochs else None
+        return saved["folds"] if saved["key"] == key and saved["epochs"] <= epochs else []
     except Exception:  # torch.load documents no closed list of what a damaged file can raise
-        return None
+        return []
 
 
 def write_state(path: Path, state: dict[str, Any]) -> str | None:

@@ -146,8 +146,7 @@ class Dispatcher:
 
     def _submit(self, job: Job) -> Future:
         seed = evaluation_seed(self.settings.seed, job.config, job.repeat)
-        # Only what may go on to a next rung needs a state.
-        state = str(self.folder.state_path(job.trial)) if self.folder and job.bracket else None
+        state = str(self.folder.state_path(job.trial)) if self.folder else None
         return self.pool.submit(evaluate, job, seed, state, memory_bound(self.settings))
 
     def _wait(self) -> None:
@@ -184,6 +183,8 @@ class Dispatcher:
             self.callbacks.notify(Callback.recorded, trial)
             if self.folder and job.bracket:
                 self.folder.cap_states(job.trial, int(self.settings.max_checkpoint_gb * 1e9))
+            elif self.folder:
+                self.folder.delete_states([job.trial])  # there is no next rung
             bracket.fresh = True
             self._finish(bracket, kept)
 
@@ -223,7 +224,7 @@ class Dispatcher:
         if bracket.fresh:
             self.callbacks.notify(Callback.rung_complete, rung, going_on)
             bracket.fresh = False
-        if self.folder and rung[0].bracket:  # others have no states
+        if self.folder and rung[0].bracket:  # others have no states any more
             self.folder.delete_states(one.trial for one in rung if one.trial not in going_on)
 
 
