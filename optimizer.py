@@ -126,7 +126,7 @@ def search_in(
         cost = planning.cost_by(target)
         dispatcher = Dispatcher(workers, settings, journal, folder, signals, cost, handler)
         handler.notify(Callback.begin, journal.trials, planning.epoch_limit(settings))
-        handler.notify(Callback.workers_known, getattr(workers, "doing", {}))
+        handler.notify(Callback.workers_ready, getattr(workers, "activity", {}))
         try:
             stop = evolve(sampler, settings, dispatcher, history)
         except Stop as early:

@@ -21,8 +21,8 @@ class Callback:
     def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
         """A search begins, or goes on from these trials; it ends by so many epochs, if known."""
 
-    def workers_known(self, doing: dict[int, Any]) -> None:
-        """What each worker does, kept up to date, if that is known: see `workers.pool.Doing`."""
+    def workers_ready(self, activity: dict[int, Any]) -> None:
+        """What each worker does, kept up to date: see `workers.pool.Activity`; none if not known."""
 
     def generation_begins(
         self, generation: int, brackets: Sequence[Bracket], children: Sequence[Child] = ()

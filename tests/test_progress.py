@@ -20,7 +20,7 @@ from engine.cli.settings import resolve
 from engine.watching import progress
 from engine.watching.progress import Progress
 from engine.workers.planning import epoch_limit
-from engine.workers.pool import Doing
+from engine.workers.pool import Activity
 from optimizer import search
 from search.hyperband import hyperband_brackets
 from search.trial import Job
@@ -220,7 +220,9 @@ def test_the_display_has_a_bar_for_each_training(monkeypatch):
     display = progress.progress(resolve({**TINY, "folds": 3}))
     job = Job(12, 1, 0, 0, 24, 12, {})
     guessing = [{}, {}]
-    display.workers_known({0: Doing((job, 7)), 1: Doing((job, 8), 1, 9), 2: Doing((guessing,))})
+    display.workers_ready(
+        {0: Activity((job, 7)), 1: Activity((job, 8), 1, 9), 2: Activity((guessing,))}
+    )
     console.print(display.frame())
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
     assert re.search(r"worker 0 +\S+ +trial 12, to 24 epochs *│", plain), plain

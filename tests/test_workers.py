@@ -23,7 +23,7 @@ from engine.workers.dispatch import Dispatcher
 from engine.workers.executor import number_of_workers, open_executor
 from engine.workers.machine import usable_cores, usable_memory
 from engine.workers.planning import plan, sampler
-from engine.workers.pool import RETRIES, Doing, ProcessPool
+from engine.workers.pool import RETRIES, Activity, ProcessPool
 from engine.workers.process import WorkerFailed
 from optimizer import search
 from search.evolution import Variation
@@ -221,14 +221,14 @@ def test_what_each_worker_does_is_known_meanwhile():
     with ProcessPool(Slow(), 1, 1e9, 10**12) as pool:
         future = pool.submit(executor.evaluate, job, 1, None, None)
         while not future.done():
-            seen += pool.doing.copy().values()
+            seen += pool.activity.copy().values()
             time.sleep(0.05)
         assert future.result()["status"] == "ok"
-        while pool.doing:
+        while pool.activity:
             time.sleep(0.05)
     arguments = job, 1, None, None
-    doing = [Doing(arguments, fold, epoch) for fold, epoch in ((0, 0), (0, 1), (1, 1))]
-    assert list(dict.fromkeys(map(str, seen))) == [str(one) for one in doing]
+    activity = [Activity(arguments, fold, epoch) for fold, epoch in ((0, 0), (0, 1), (1, 1))]
+    assert list(dict.fromkeys(map(str, seen))) == [str(one) for one in activity]
 
 
 class Odd(StubTarget):

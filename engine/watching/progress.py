@@ -15,7 +15,7 @@ from engine.cli.settings import Settings
 from engine.cli.stopping import Clock
 from engine.storage.journal import used_seconds
 from engine.wording import counted, in_words, number_words, verdicts
-from engine.workers.pool import Doing
+from engine.workers.pool import Activity
 from search.generation import total_cost_epochs
 from search.hyperband import Bracket, Child
 from search.trial import Job, Trial
@@ -203,7 +203,7 @@ class Display(Progress):
         self._live: Any = None
         self._lock = threading.RLock()  # between the search and the thread that draws
         self._events: deque[str] = deque(maxlen=LAST_EVENTS)
-        self._doing: dict[int, Doing] = {}
+        self._activity: dict[int, Activity] = {}
 
     def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
         """See Callback."""
@@ -227,9 +227,9 @@ class Display(Progress):
         with self._lock:
             super().generation_begins(generation, brackets, children)
 
-    def workers_known(self, doing: dict[int, Doing]) -> None:
+    def workers_ready(self, activity: dict[int, Activity]) -> None:
         """See Callback."""
-        self._doing = doing
+        self._activity = activity
 
     def recorded(self, trial: Trial) -> None:
         """See Callback."""
@@ -265,14 +265,14 @@ class Display(Progress):
             for name, words in self.facts().items():
                 grid.add_row(name, Text(words))
             grid.add_row("done", ProgressBar(total=1.0, completed=self.share(), width=40))
-            for number, one in sorted(self._doing.copy().items()):
+            for number, one in sorted(self._activity.copy().items()):
                 if one.arguments and isinstance(job := one.arguments[0], Job):
                     grid.add_row(f"worker {number}", self.training(job, one))
             for number, event in enumerate(self._events):
                 grid.add_row("" if number else "last", Text(event, style="dim"))
             return Panel(grid, title=f"generation {self.generation}", title_align="left")
 
-    def training(self, job: Job, doing: Doing) -> Any:
+    def training(self, job: Job, activity: Activity) -> Any:
         """A bar of what a worker trains, and where it is in words."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -280,10 +280,10 @@ class Display(Progress):
 
         folds = self.settings.folds
         words = f"trial {job.trial}, to {counted(job.epochs, 'epoch')}"
-        if doing.epoch:
-            words += f": fold {doing.fold + 1} of {folds}, epoch {doing.epoch}"
+        if activity.epoch:
+            words += f": fold {activity.fold + 1} of {folds}, epoch {activity.epoch}"
         row = Table.grid(padding=(0, 2))
-        done = doing.fold * job.epochs + doing.epoch
+        done = activity.fold * job.epochs + activity.epoch
         row.add_row(ProgressBar(folds * job.epochs, done, width=20), Text(words))
         return row
 

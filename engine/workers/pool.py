@@ -31,7 +31,7 @@ RESTART_SECONDS = 1.0  # before another attempt to start one
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
-class Doing(NamedTuple):
+class Activity(NamedTuple):
     """What a worker does: its call's arguments, and the fold and epoch that it has reported."""
 
     arguments: tuple[Any, ...]
@@ -58,7 +58,7 @@ class ProcessPool(Executor):
     workers: how many processes; they start with the first calls.
     timeout: seconds that a call may take. max_bytes: resident memory that a process may have.
     worker_env: environment variables of the workers, dealt out in turn (a GPU each).
-    doing: by the numbers of the workers that have a call, for display.
+    activity: by the numbers of the workers that have a call, for display.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ProcessPool(Executor):
             raise InputError(
                 f"the target cannot go to worker processes ({error}); workers 0 trains here"
             ) from None
-        self.doing: dict[int, Doing] = {}
+        self.activity: dict[int, Activity] = {}
         self._calls: queue.SimpleQueue = queue.SimpleQueue()
         self._starting = threading.Lock()  # multiprocessing starts one process at a time
         self._closed = threading.Event()
@@ -115,12 +115,12 @@ class ProcessPool(Executor):
             if self._closed.is_set() or not future.set_running_or_notify_cancel():
                 future.cancel()
                 continue
-            self.doing[number] = Doing(call[1])
+            self.activity[number] = Activity(call[1])
             try:
                 future.set_result(self._outcome(child, call))
             except BaseException as error:  # told to whoever waits, not to a thread's void
                 future.set_exception(error)
-            del self.doing[number]
+            del self.activity[number]
         child.kill()
 
     def _outcome(self, child: "_Child", call: Any) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class ProcessPool(Executor):
         """The process's next message but for reports; _Ended if there will be none."""
         deadline = time.monotonic() + timeout
         while isinstance(message := self._message(child, deadline, timeout), Report):
-            self.doing[child.number] = self.doing[child.number]._replace(**message._asdict())
+            self.activity[child.number] = self.activity[child.number]._replace(**message._asdict())
         return message
 
     def _message(self, child: "_Child", deadline: float, timeout: float) -> Any:
