@@ -22,7 +22,7 @@ class Callback:
         """A search begins, or goes on from these trials; it ends by so many epochs, if known."""
 
     def workers_ready(self, activity: dict[int, Any]) -> None:
-        """What each worker does, kept up to date: see `workers.pool.Activity`; none if not known."""
+        """What each worker does, kept up to date, if known: see `workers.pool.Activity`."""
 
     def generation_begins(
         self, generation: int, brackets: Sequence[Bracket], children: Sequence[Child] = ()
