@@ -348,6 +348,8 @@ def test_no_time_at_all_is_told(tmp_path, folder, capsys):
     assert search(tmp_path / "runs", "--dataset", folder, "--max_time", 0) == 0
     out = capsys.readouterr().out
     assert "The search ended (time limit)" in out and "nothing was written" in out
+    run = tmp_path / "runs" / "tiny"
+    assert f"Go on:   python optimizer.py --resume {run} --max_time SECONDS   # more" in out
     assert not (tmp_path / "runs" / "opt_cfg.json").exists()
 
 
@@ -380,7 +382,7 @@ def wait_for(condition, process, seconds=300):
         time.sleep(0.01)
 
 
-def test_ctrl_c_ends_a_search_in_order_and_a_resume_completes_it(finished, tmp_path):
+def test_ctrl_c_ends_a_search_in_order_and_a_resume_completes_it(finished, tmp_path, capsys):
     after, reason = 2, "interrupted"
     runs, run = tmp_path / "runs", tmp_path / "runs" / "tiny"
     process = command(
@@ -392,6 +394,7 @@ def test_ctrl_c_ends_a_search_in_order_and_a_resume_completes_it(finished, tmp_p
     code, out, err = finish(process)
     assert (code, err) == (130, "")
     assert f"The search ended ({reason})" in out and "Next:" in out
+    assert out.endswith(f"Go on:   python optimizer.py --resume {run}\n")
     stopped, whole = decided(run), decided(finished["run"])
     assert after <= len(stopped) < JOBS and stopped == whole[: len(stopped)]
     configs = [line["config"] for line in stopped]
@@ -401,6 +404,7 @@ def test_ctrl_c_ends_a_search_in_order_and_a_resume_completes_it(finished, tmp_p
 
     assert optimizer.main(["--resume", "tiny", "--runs_dir", str(runs)]) == 0
     assert decided(run) == whole
+    assert "Go on:" not in capsys.readouterr().out
     assert read(run / "opt_cfg.json") == read(finished["run"] / "opt_cfg.json")
     sessions = read(run / "run.json")["sessions"]
     assert [session["reason"] for session in sessions] == [reason, "generation limit"]

@@ -119,6 +119,13 @@ def summary(
     return "\n".join([*lines, *(f"NOTE:    {note}" for note in notes)])
 
 
+def how_to_go_on(reason: str, run_path: Path, peer: str | None) -> str:
+    """The command by which a search that was cut short goes on. peer: see `RunFolder.create`."""
+    program = f"-m baselines {peer}" if peer else "optimizer.py"
+    more = " --max_time SECONDS   # more than before" if reason == "time limit" else ""
+    return f"Go on:   python {program} --resume {run_path}{more}"
+
+
 def beside_baseline(result: Any, ranking: Ranking) -> list[str]:
     """How the winner of a search stands to its baseline, if there is one."""
     best, baseline = result.best, result.baseline
