@@ -106,7 +106,7 @@ class ImageTarget(Placed):
         """
         key = canonical_json([TRAINING_VERSION, seed, dict(config), self.how, self.fingerprint])
         saved = read_state(state, key, epochs)
-        states, seconds = [], []
+        states, seconds, problem = [], [], None
         with out_of_memory_as_memory_error():
             for fold in range(len(self.folds)):
                 started = time.perf_counter()
@@ -114,14 +114,14 @@ class ImageTarget(Placed):
                 keep = state is not None
                 states.append(self._fold(config, seed, fold, epochs, before, keep))
                 seconds.append(round(time.perf_counter() - started, 3))
-                if state is not None and seconds[-1] > LONG_FOLD and fold + 1 < len(self.folds):
+                last = fold + 1 == len(self.folds)
+                if state is not None and (last or seconds[-1] > LONG_FOLD):
                     so_far = [*states, *saved[fold + 1 :]]
-                    write_state(Path(state), {"key": key, "epochs": epochs, "folds": so_far})
+                    whole = {"key": key, "epochs": epochs, "folds": so_far}
+                    problem = write_state(Path(state), whole)
         meta: dict[str, Any] = {"fold_seconds": seconds}
-        if state is not None:
-            problem = write_state(Path(state), {"key": key, "epochs": epochs, "folds": states})
-            if problem is not None:
-                meta["state"] = problem
+        if problem is not None:
+            meta["state"] = problem
         curves = [one["curve"] for one in states]
         names = [name for name in curves[0][-1] if name != "epochs"]
         folds = [

@@ -47,6 +47,12 @@ def in_words(seconds: float) -> str:
     return counted(round(seconds), "second")
 
 
+def resume_words(run: Any, peer: str | None) -> str:
+    """What to give Python so that a run goes on. peer: see `RunFolder.create`."""
+    program = f"-m baselines {peer}" if peer else "optimizer.py"
+    return f"{program} --resume {run}"
+
+
 def counted(count: int, noun: str) -> str:
     """1 epoch, 2 epochs, 12,000 epochs."""
     return f"{count:,} {noun}{'s' * (count != 1)}"

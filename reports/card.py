@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t
 
-from engine.wording import chance, counted
+from engine.wording import chance, counted, resume_words
 from evaluation import thresholds
 from evaluation.evidence import told
 from evaluation.metrics import STATIC
@@ -155,10 +155,8 @@ def _commands(run: Run) -> list[tuple[str, str]]:
     """How to measure, ship and go on with a search on images."""
     own, link = (folder / "opt_cfg.json" for folder in (run.path, run.path.parent))
     config = link if link.resolve() == own.resolve() else own
-    peer = run.record.get("method")
-    search = f"-m baselines {peer}" if peer else "optimizer.py"
     return [
         ("evaluate", f"main.py -c {config} -t True"),
         ("export", f"main.py -c {config} -t True --export shipped --quantise"),
-        ("resume", f"{search} --resume {run.path}"),
+        ("resume", resume_words(run.path, run.record.get("method"))),
     ]

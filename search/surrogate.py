@@ -91,7 +91,9 @@ class Model:
             np.vstack([self.x, self.surrogate.inputs_of(new)]),
             np.append(self.trainings, numbers(new)),
             np.vstack([self.y, (self.surrogate.outcomes(new) - self.middle) / self.spread]),
-            *(self.middle, self.spread, self.best),
+            self.middle,
+            self.spread,
+            self.best,
         )
         values = model.acquisition([trial.config for trial in rung], numbers(rung))
         # Rounded: equal values must not be ordered by the last bits of a product.

@@ -154,7 +154,7 @@ def test_a_killed_worker_costs_another_attempt_and_nothing_else(space, flowers, 
         while not future.done():
             workers = processes_of(os.getpid())
             working = [w for w in workers if w.cpu_times().user > 3 + killed]
-            if working and killed < 2:
+            if working and killed < RETRIES:
                 working[0].kill()
                 killed += 1
             time.sleep(0.05)

@@ -13,7 +13,7 @@ from engine.callbacks import Callback
 from engine.cli.command import go_on_without_output
 from engine.cli.settings import Settings
 from engine.storage.journal import used_seconds
-from engine.wording import chance, counted, in_words, number_words, verdicts
+from engine.wording import chance, counted, in_words, number_words, resume_words, verdicts
 from engine.workers.executor import guess_seconds
 from engine.workers.planning import plan
 from search.constraints import Ranking
@@ -121,9 +121,8 @@ def summary(
 
 def how_to_go_on(reason: str, run_path: Path, peer: str | None) -> str:
     """The command by which a search that was cut short goes on. peer: see `RunFolder.create`."""
-    program = f"-m baselines {peer}" if peer else "optimizer.py"
     more = " --max_time SECONDS   # more than before" if reason == "time limit" else ""
-    return f"Go on:   python {program} --resume {run_path}{more}"
+    return f"Go on:   python {resume_words(run_path, peer)}{more}"
 
 
 def beside_baseline(result: Any, ranking: Ranking) -> list[str]:
