@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import baselines
 from benchmarks.compare_tables import BUDGETS, duels, figure, regret_path, tables
-from benchmarks.problems import CLAIM, PROBLEMS, TUNE, by_name, lcbench
+from benchmarks.problems import CLAIM, PROBLEMS, TUNE, by_name, literature
 from engine.cli.command import command
 from engine.cli.stopping import RESUMABLE
 from search.generation import total_cost_epochs
@@ -34,7 +34,7 @@ from utils import InputError, nearest
 DATA = Path(__file__).resolve().parent / "data" / "compare.jsonl"
 PACKAGES = ("DEHB", "smac", "optuna", "ConfigSpace", "numpy", "scipy", "scikit-learn")
 HALVES = {"tune": list(TUNE), "claim": list(CLAIM)}
-HALVES |= {"lcbench-tune": lcbench.TUNE, "lcbench-claim": lcbench.CLAIM}
+HALVES |= {"literature-tune": literature.TUNE, "literature-claim": literature.CLAIM}
 
 
 class Unit(NamedTuple):
@@ -80,7 +80,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--problems",
         nargs="+",
         default=[*TUNE, *CLAIM],
-        help="names, or a half: tune, claim, lcbench-tune, lcbench-claim [tune claim]",
+        help="names, or a half: tune, claim, literature-tune, literature-claim [tune claim]",
     )
     parser.add_argument(
         "--methods", nargs="+", default=baselines.METHODS, help=", ".join(baselines.METHODS)

@@ -13,13 +13,13 @@ Each is made of formulas:
     deceptive   C  plateaus, and a wide basin beside the best one
     network     C  all at once, as in the search of networks
 
-`lcbench` adds ten problems of the literature, whose optimum is the best that is known.
+`literature` adds 23 problems of the literature, whose optimum is the best that is known.
 
 T: whatever is tuned, is tuned on these (`TUNE`). C: claims are made on these (`CLAIM`), on which
 nothing may be tuned. The halves were fixed before anything was tuned.
 """
 
-from benchmarks.problems import lcbench
+from benchmarks.problems import literature
 from benchmarks.problems.base import Problem
 from benchmarks.problems.claim import Deceptive, Late, Many, Network, Valley
 from benchmarks.problems.tune import Crossing, Nested, Noisy, Sliver, Widths
@@ -31,7 +31,7 @@ TUNE: dict[str, type[Problem]] = {
 CLAIM: dict[str, type[Problem]] = {
     kind.name: kind for kind in (Valley, Late, Many, Deceptive, Network)
 }
-PROBLEMS: dict[str, type[Problem]] = {**TUNE, **CLAIM, **lcbench.PROBLEMS}
+PROBLEMS: dict[str, type[Problem]] = {**TUNE, **CLAIM, **literature.PROBLEMS}
 
 
 def by_name(name: str) -> Problem:
