@@ -36,6 +36,9 @@ PEERS: dict[str, tuple[str, str, str | None]] = {
     "smac-hyperband": ("smac_peer", "hyperband", "smac"),
     "smac-multifidelity": ("smac_peer", "multi_fidelity", "smac"),
     "optuna-tpe": ("optuna_peer", "tpe", "optuna"),
+    "optuna-tpe-flat": ("optuna_peer", "tpe_flat", "optuna"),
+    "optuna-gp": ("optuna_peer", "gp", "optuna"),
+    "ctpe": ("optuna_peer", "ctpe", "optuna"),
     "optuna-nsga2": ("optuna_peer", "nsga2", "optuna"),
     "optuna-tpe-hyperband": ("optuna_peer", "tpe_hyperband", "optuna"),
 }

@@ -1,14 +1,26 @@
-"""Optuna: TPE and NSGA-II with constraints, and TPE with the Hyperband pruner.
+"""Optuna: TPE, NSGA-II and a Gaussian process with constraints, TPE with the pruner; c-TPE.
 
-All at the package's defaults. Constraints are told as such (`Trial.set_constraint`, which took the
-place of `constraints_func` in version 5): violations as shares of the bound. What breaks a limit
-known before training is told with that violation alone, and with `Recorder.penalty` for a value.
-The pruner knows no constraints: at the epochs of its rungs it is told `Recorder.loss`. A trial
-that it does not prune goes on, so that only epochs really trained are charged. What a
-clause of the space forbids is told as failed.
+All at the package's defaults. Constraints are told as such (`Trial.set_constraint`): violations as
+shares of the bound. The pruner knows no constraints: at the epochs of its rungs it is told
+`Recorder.loss`. A trial that it does not prune goes on, so that only epochs really trained are
+charged. What a clause of the space forbids is told as failed.
+
+TPE and NSGA-II are told what breaks a limit known before training with that violation alone, and
+with `Recorder.penalty` for a value. The process and c-TPE want all constraints of a trial: their
+proposal is drawn again, and after `REDRAWS` a random one within these limits takes its place.
+
+`flat` methods are asked for all hyperparameters of a conditional space, and what is inactive is
+ignored: a Gaussian process and c-TPE model no other spaces.
+
+c-TPE (Watanabe and Hutter 2023) is OptunaHub's: OPTUNAHUB_DIR is a clone of
+github.com/optuna/optunahub-registry.
 """
 
+import importlib
+import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -16,10 +28,12 @@ from ConfigSpace import CategoricalHyperparameter, Constant, OrdinalHyperparamet
 from ConfigSpace.types import NotSet
 
 from baselines.recorder import Recorder
+from search.fitting import fit
 from search.space import Space
-from utils import derive_seed
+from utils import InputError, derive_rng, derive_seed
 
 FACTOR = 3  # HyperbandPruner's default reduction_factor
+REDRAWS = 20
 
 
 def tpe(recorder: Recorder) -> None:
@@ -27,9 +41,35 @@ def tpe(recorder: Recorder) -> None:
     _optimize(recorder, optuna.samplers.TPESampler(seed=_seed(recorder)))
 
 
+def tpe_flat(recorder: Recorder) -> None:
+    """As `tpe`, in the flat space."""
+    _optimize(recorder, optuna.samplers.TPESampler(seed=_seed(recorder)), flat=True)
+
+
 def nsga2(recorder: Recorder) -> None:
     """Until the budget is spent; every training is a full one."""
     _optimize(recorder, optuna.samplers.NSGAIISampler(seed=_seed(recorder)))
+
+
+def gp(recorder: Recorder) -> None:
+    """Until the budget is spent; every training is a full one."""
+    sampler = optuna.samplers.GPSampler(seed=_seed(recorder))
+    _optimize(recorder, sampler, flat=True, redraw=True)
+
+
+def ctpe(recorder: Recorder) -> None:
+    """Until the budget is spent; every training is a full one. InputError without OptunaHub."""
+    folder = Path(os.environ.get("OPTUNAHUB_DIR", "optunahub-registry")) / "package" / "samplers"
+    if not (folder / "ctpe").is_dir():
+        raise InputError(
+            f"there is no {folder / 'ctpe'}; allowed is an OPTUNAHUB_DIR with a clone of "
+            "https://github.com/optuna/optunahub-registry"
+        )
+    sys.path.insert(0, str(folder))
+    sampler = importlib.import_module("ctpe").cTPESampler(
+        seed=_seed(recorder), constraints_func=lambda trial: trial.user_attrs["residuals"]
+    )
+    _optimize(recorder, sampler, flat=True, redraw=True)
 
 
 def tpe_hyperband(recorder: Recorder) -> None:
@@ -43,7 +83,9 @@ def _seed(recorder: Recorder) -> int:
     return derive_seed(recorder.settings.seed, "optuna") % 2**32
 
 
-def _optimize(recorder: Recorder, sampler: Any, pruner: Any = None) -> None:
+def _optimize(
+    recorder: Recorder, sampler: Any, pruner: Any = None, flat: bool = False, redraw: bool = False
+) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # The pruner draws a trial's bracket from the study's name.
     name = f"study {recorder.settings.seed}"
@@ -52,34 +94,54 @@ def _optimize(recorder: Recorder, sampler: Any, pruner: Any = None) -> None:
     levels = [recorder.settings.epochs]
     if isinstance(pruner, optuna.pruners.HyperbandPruner):
         levels = list(_levels(recorder.settings.min_epochs, recorder.settings.epochs))
+    rejected = 0  # in a row
     while True:
         trial = study.ask()
-        _tell(recorder, study, trial, levels)
+        config = suggest(recorder.space, trial, flat)
+        if recorder.forbidden(config):
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            continue
+        violation = recorder.static_violation(config)
+        rejected = rejected + 1 if violation > 0 else 0
+        if violation <= 0:
+            _train(recorder, study, trial, config, levels)
+        elif redraw:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            if rejected % REDRAWS == 0:
+                study.enqueue_trial(_random(recorder, len(study.trials)))
+        else:
+            trial.set_constraint("known before training", violation)
+            study.tell(trial, recorder.penalty(violation))
 
 
-def _tell(recorder: Recorder, study: Any, trial: Any, levels: list[int]) -> None:
+def _random(recorder: Recorder, number: int) -> dict[str, Any]:
+    """A configuration of the space, as Optuna names its values."""
+    rng, space = derive_rng(recorder.settings.seed, "optuna", number), recorder.space
+    config = fit(space, space.sample(rng), recorder.known.violation, rng)
+    ordinal = {n for n in config if isinstance(space.configspace[n], OrdinalHyperparameter)}
+    return {
+        n: space.configspace[n].sequence.index(v) if n in ordinal else v for n, v in config.items()
+    }
+
+
+def _train(
+    recorder: Recorder, study: Any, trial: Any, config: dict[str, Any], levels: list[int]
+) -> None:
     """Trains what Optuna proposes up to the last level, or until it is pruned."""
-    space = recorder.space
-    config = suggest(space, trial)
-    if recorder.forbidden(config):
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        return
-    violation = recorder.static_violation(config)
-    if violation > 0:
-        trial.set_constraint("known before training", violation)
-        study.tell(trial, recorder.penalty(violation))
-        return
     for epochs in levels:
         done = recorder.train(config, epochs)
         trial.report(recorder.loss(done), epochs)
         pruned = epochs < levels[-1] and trial.should_prune()
         if pruned or done.status != "ok":
             break
-    for limit in recorder.ranking.constraints if done.status == "ok" else ():
-        trial.set_constraint(str(limit), limit.relative_residual(done.metrics))
     if done.status != "ok":
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    elif pruned:
+        return
+    residuals = [limit.relative_residual(done.metrics) for limit in recorder.ranking.constraints]
+    for limit, residual in zip(recorder.ranking.constraints, residuals, strict=True):
+        trial.set_constraint(str(limit), residual)
+    trial.set_user_attr("residuals", residuals)
+    if pruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     else:
         objective = recorder.ranking.key(done)[2]
@@ -94,14 +156,16 @@ def _levels(low: int, high: int) -> Iterator[int]:
     yield high
 
 
-def suggest(space: Space, trial: Any) -> dict[str, Any]:
-    """Asks for each active hyperparameter, in the order of the space."""
+def suggest(space: Space, trial: Any, flat: bool = False) -> dict[str, Any]:
+    """Asks for each active hyperparameter, in the order of the space; for all if `flat`."""
     config: dict[str, Any] = {}
     for name in space.names:
         values = {other: config.get(other, NotSet) for other in space.names}
         conditions = space.configspace.parent_conditions_of[name]
-        if all(condition.satisfied_by_value(values) for condition in conditions):
-            config[name] = _suggest_one(space.configspace[name], trial)
+        active = all(condition.satisfied_by_value(values) for condition in conditions)
+        if active or flat:
+            value = _suggest_one(space.configspace[name], trial)
+            config |= {name: value} if active else {}
     return config
 
 
