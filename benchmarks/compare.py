@@ -1,7 +1,7 @@
-"""Methods side by side on problems with known optimum, at equal epochs.
+"""Methods side by side on problems of the literature, at equal epochs.
 
     python -m benchmarks.compare --seeds 3
-    python -m benchmarks.compare --problems sliver late --methods random dehb --seeds 20 --jobs 2
+    python -m benchmarks.compare --problems tune --methods random dehb --seeds 20 --jobs 2
 
 A unit is a method on a problem with a seed, within the epochs of 100 full trainings. Each finished
 unit is a line of benchmarks/data/compare.jsonl and is not done again. Then the table of all units
@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 
 import baselines
 from benchmarks.compare_tables import BUDGETS, duels, figure, regret_path, tables
-from benchmarks.problems import CLAIM, PROBLEMS, TUNE, by_name, literature
+from benchmarks.problems import PROBLEMS, by_name
+from benchmarks.problems.literature import CLAIM, TUNE
 from engine.cli.command import command
 from engine.cli.stopping import RESUMABLE
 from search.generation import total_cost_epochs
@@ -33,8 +34,7 @@ from utils import InputError, nearest
 
 DATA = Path(__file__).resolve().parent / "data" / "compare.jsonl"
 PACKAGES = ("DEHB", "smac", "optuna", "ConfigSpace", "numpy", "scipy", "scikit-learn")
-HALVES = {"tune": list(TUNE), "claim": list(CLAIM)}
-HALVES |= {"literature-tune": literature.TUNE, "literature-claim": literature.CLAIM}
+HALVES = {"tune": TUNE, "claim": CLAIM}
 
 
 class Unit(NamedTuple):
@@ -79,8 +79,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--problems",
         nargs="+",
-        default=[*TUNE, *CLAIM],
-        help="names, or a half: tune, claim, literature-tune, literature-claim [tune claim]",
+        default=["claim"],
+        help="names, or a half: tune, claim [claim]",
     )
     parser.add_argument(
         "--methods", nargs="+", default=baselines.METHODS, help=", ".join(baselines.METHODS)

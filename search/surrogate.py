@@ -5,8 +5,8 @@ epochs are a column like the others. The acquisition value is the expected impro
 probability of being feasible (Gardner et al. 2014, "Bayesian Optimization with Inequality
 Constraints"), or that probability alone while nothing is feasible.
 
-The rungs of one training share its random effect (`gaussian`). Promotion predicts the end of this
-very training, with its effect.
+The rungs of one training share its random effect (`gaussian`). Promotion goes by the predicted end
+of this very training, with its effect: by the mean, for a rung exploits what the draw explored.
 """
 
 import math
@@ -22,7 +22,7 @@ from search.features import Features
 from search.space import Config
 from search.trial import Trial
 
-MODEL_VERSION = 6  # of what is decided with a model; a run that goes on needs the same
+MODEL_VERSION = 7  # of what is decided with a model; a run that goes on needs the same
 LEAST = 8  # trials before there is a model
 MOST = 500  # the latest ones count
 MOST_FOR_PARAMETERS = 256
@@ -56,16 +56,11 @@ class Model:
             np.column_stack(deviation) * self.spread,
         )
 
-    def acquisition(
-        self, configs: Sequence[Config], trainings: np.ndarray | None = None
-    ) -> np.ndarray:
-        """log(expected improvement x probability of feasibility) of a full training: (n,).
-
-        trainings: the numbers of those that have begun.
-        """
+    def acquisition(self, configs: Sequence[Config]) -> np.ndarray:
+        """log(expected improvement x probability of feasibility) of a full training: (n,)."""
         from scipy.special import log_ndtr
 
-        mean, deviation = self.predict(self.surrogate.inputs(configs), trainings)
+        mean, deviation = self.predict(self.surrogate.inputs(configs))
         feasible = log_ndtr(-mean[:, 1:] / deviation[:, 1:]).sum(axis=1)
         if self.best is None:
             return feasible
@@ -82,7 +77,7 @@ class Model:
         return replace(self, processes=processes, best=best)
 
     def rank_for_promotion(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
-        """The trials of a rung by acquisition value, best first.
+        """The trials of a rung by their predicted end, in the order of the search: best first.
 
         bracket: all trials of their bracket so far; the model is conditioned on them, too.
         """
@@ -95,11 +90,17 @@ class Model:
             self.spread,
             self.best,
         )
-        values = model.acquisition([trial.config for trial in rung], numbers(rung))
+        inputs = self.surrogate.inputs([trial.config for trial in rung])
+        mean, _ = model.predict(inputs, numbers(rung))
+        violation = np.maximum(mean[:, 1:], 0).sum(axis=1)
+        predicted = np.where(violation > 0, violation, mean[:, 0])
         # Rounded: equal values must not be ordered by the last bits of a product.
-        rounded = {one.trial: float(f"{v:.6g}") for one, v in zip(rung, values, strict=True)}
+        order = {
+            one.trial: (missed > 0, float(f"{value:.6g}"))
+            for one, missed, value in zip(rung, violation, predicted, strict=True)
+        }
         key = self.surrogate.ranking.key
-        return sorted(rung, key=lambda trial: (-rounded[trial.trial], key(trial)))
+        return sorted(rung, key=lambda trial: (order[trial.trial], key(trial)))
 
 
 class Surrogate:

@@ -1,4 +1,4 @@
-"""The half on which schedules and operators may be tuned."""
+"""Problems made of formulas, each with one trait that makes a search hard: for tests."""
 
 import math
 
@@ -126,99 +126,6 @@ class Crossing(Problem):
         }
 
 
-class Noisy(Problem):
-    """Seeds differ as much as good configurations do (standard deviation 0.03 of the error)."""
-
-    name = "noisy"
-    objective = "minimize error"
-    constraints = ("latency <= 12", "recall >= 0.7")
-    noise = 0.03
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.centre = fixed_points("noisy", count=4, low=0.3, high=0.7)
-        # recall falls by 0.4 of the sum of the first two, which the error wants at their centres
-        self.excess = 0.35
-        self.recall = 0.7 + 0.4 * (sum(self.centre[:2]) - self.excess)
-        terms = 2 * [(1.0, 0.8)]
-        near = nearest_point(self.excess, self.centre[:2], *terms)
-        self.optimum = 0.1 + least_cost(self.excess, *terms)
-        values = [*near, *self.centre[2:]]
-        self.best = {f"x{i}": value for i, value in enumerate(values)}
-        self.best |= {"members": 6, "grade": 4}
-
-    def configspace(self) -> ConfigurationSpace:
-        """Four numbers, an ensemble's size, and a grade."""
-        grades = OrdinalHyperparameter("grade", [1, 2, 4, 8, 16])
-        return made_of(*floats("x", 4), Integer("members", (1, 32), log=True), grades)
-
-    def static_metrics(self, config: Config) -> dict[str, float]:
-        """Members are computed one after the other."""
-        return {"latency": 0.5 * config["members"] * config["grade"]}
-
-    def metrics(self, config: Config, epochs: int) -> dict[str, float]:
-        """See Problem."""
-        x = [config[f"x{i}"] for i in range(4)]
-        error = 0.1 + 0.8 * sum((a - c) ** 2 for a, c in zip(x, self.centre, strict=True))
-        error += 0.04 * abs(math.log2(config["members"] / 6))
-        error += 0.05 * abs(math.log2(config["grade"] / 4))
-        recall = self.recall - 0.4 * (x[0] + x[1]) - 0.03 * abs(math.log2(config["grade"] / 4))
-        recall -= 0.8 * max(0.0, abs(x[2] - self.centre[2]) - 0.1)
-        done = share(epochs, self.epochs, 2 + 4 * x[3])
-        return {"error": 1 - (1 - min(error, 1.0)) * done, "recall": recall * done}
-
-
-class Widths(Problem):
-    """Cost differs a hundredfold and more, and a limit on parameters binds.
-
-    Wide networks learn and become feasible late. The best architecture fills the limit.
-    """
-
-    name = "widths"
-    constraints = ("num_params <= 8.5e4", "precision >= 0.5")
-    optimum = 0.93 - 0.15 * 0.3**2
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.best = {"depth": 3, "width_0": 48, "width_1": 64, "width_2": 96, "kernel": 3}
-        self.best |= {"rate": 10 ** (-5 + 4 * 0.5), "dropout": 0.15}
-
-    def configspace(self) -> ConfigurationSpace:
-        """A network of one to four layers."""
-        depth = Integer("depth", (1, 4))
-        widths = [Integer(f"width_{i}", (8, 512), log=True) for i in range(4)]
-        kernel = OrdinalHyperparameter("kernel", [3, 5, 7])
-        rate, dropout = Float("rate", (1e-5, 1e-1), log=True), Float("dropout", (0.0, 0.5))
-        space = made_of(depth, *widths, kernel, rate, dropout)
-        space.add(*(GreaterThanCondition(widths[i], depth, i) for i in range(1, 4)))
-        return space
-
-    def static_metrics(self, config: Config) -> dict[str, float]:
-        """Weights and multiply-adds of the layers, on 16x16 images halved after each."""
-        size, macs, before = 0, 0, 3
-        for i in range(config["depth"]):
-            width = config[f"width_{i}"]
-            weights = config["kernel"] ** 2 * before * width
-            size, macs, before = size + weights, macs + weights * (16 >> i) ** 2, width
-        return {"num_params": size, "macs": macs}
-
-    def metrics(self, config: Config, epochs: int) -> dict[str, float]:
-        """See Problem."""
-        rate, dropout = self.unit(config, "rate"), self.unit(config, "dropout")
-        depth, ideal = config["depth"], (48, 64, 96)
-        misfit = 0.06 * abs(depth - 3) + 0.02 * self.unit(config, "kernel")
-        for i in range(min(depth, 3)):
-            misfit += 0.03 * abs(math.log2(config[f"width_{i}"] / ideal[i]))
-        misfit += 0.4 * (rate - 0.5 - 0.05 * math.log2(config["width_0"] / 48)) ** 2
-        large = min(1.0, math.log10(self.static_metrics(config)["macs"] / 5e4) / 3)
-        final = 0.93 - misfit - 0.15 * (dropout - 0.6) ** 2
-        precision = 0.62 - 0.5 * misfit - 0.4 * dropout
-        return {
-            "top3": final * share(epochs, self.epochs, 9 - 7 * large),
-            "precision": precision * (epochs / self.epochs) ** (0.3 + 1.2 * large),
-        }
-
-
 class Nested(Problem):
     """Mixed and conditional, three levels deep, with a forbidden clause.
 
@@ -293,3 +200,86 @@ class Nested(Problem):
         else:
             error += 0.15 * (config["momentum"] - 0.9) ** 2
         return error, widths[0] + 0.5 * sum(widths[1:]), 3.0
+
+
+class Late(Problem):
+    """Feasibility comes late, and early violations mislead.
+
+    What will be feasible at the end starts with the lowest precision. The bound is far from the
+    free optimum.
+    """
+
+    name = "late"
+    constraints = ("precision >= 0.5",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        terms = (-0.5, 0.3), (0.2, 0.5), (0.2, 0.3)
+        centre = [0.1, 0.5, 0.3]
+        self.optimum = 0.93 - least_cost(0.46, *terms)
+        augment, rate, dropout = nearest_point(0.46, centre, *terms)
+        self.best = {"augment": augment, "rate": 10 ** (-5 + 4 * rate), "dropout": dropout}
+        self.best |= {"decay": 1e-4, "momentum": 0.8, "batch": 64, "optimizer": "sgd"}
+
+    def configspace(self) -> ConfigurationSpace:
+        """Settings of a training."""
+        return made_of(
+            Float("augment", (0.0, 1.0)),
+            Float("rate", (1e-5, 1e-1), log=True),
+            Float("dropout", (0.0, 1.0)),
+            Float("decay", (1e-6, 1e-2), log=True),
+            Float("momentum", (0.0, 1.0)),
+            Integer("batch", (4, 512), log=True),
+            Categorical("optimizer", ["adam", "adamw", "sgd"]),
+        )
+
+    def metrics(self, config: Config, epochs: int) -> dict[str, float]:
+        """See Problem."""
+        augment, rate, dropout = config["augment"], self.unit(config, "rate"), config["dropout"]
+        final = 0.93 - 0.3 * (augment - 0.1) ** 2 - 0.5 * (rate - 0.5) ** 2
+        final -= 0.3 * (dropout - 0.3) ** 2 + 0.4 * (self.unit(config, "decay") - 0.5) ** 2
+        final -= 0.2 * (config["momentum"] - 0.8) ** 2
+        final -= 0.02 * abs(math.log2(config["batch"] / 64))
+        final -= {"adam": 0.03, "adamw": 0.01, "sgd": 0.0}[config["optimizer"]]
+        precision = 0.15 + 0.5 * augment - 0.2 * rate - 0.2 * dropout
+        return {
+            "top3": final * share(epochs, self.epochs, 8 - 6 * augment),
+            "precision": max(precision, 0.0) * (epochs / self.epochs) ** (0.3 * 8**augment),
+        }
+
+
+class Deceptive(Problem):
+    """Plateaus and a trap: a wide basin leads away from the narrow one that holds the optimum.
+
+    The objective has steps of 0.02; the violation is the same nearly everywhere, so that it
+    shows no way either. 6 % of random configurations are feasible.
+    """
+
+    name = "deceptive"
+    epochs, min_epochs = 27, 1
+    constraints = ("precision >= 0.5",)
+    optimum = 0.96
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.centre = fixed_points("deceptive", count=3, low=0.15, high=0.35)
+        self.best = {f"x{i}": value for i, value in enumerate(self.centre)}
+        self.best |= {"gate": 0.5, "mode": 4, "kind": "b"}
+
+    def configspace(self) -> ConfigurationSpace:
+        """Four numbers, a mode and a kind."""
+        mode = OrdinalHyperparameter("mode", [1, 2, 3, 4, 5])
+        return made_of(
+            *floats("x", 3), Float("gate", (0.0, 1.0)), mode, Categorical("kind", ["a", "b", "c"])
+        )
+
+    def metrics(self, config: Config, epochs: int) -> dict[str, float]:
+        """See Problem."""
+        away = [abs(config[f"x{i}"] - c) for i, c in enumerate(self.centre)]
+        trap = 0.8 - 0.4 * sum((config[f"x{i}"] - 0.85) ** 2 for i in range(3))
+        basin = 0.98 - 1.5 * max(away)
+        final = max(trap, basin) - 0.04 * (config["kind"] != "b")
+        final = min(0.02 * math.floor(final / 0.02 + 1e-9), 0.96)
+        open_gate = config["mode"] == 4 and abs(config["gate"] - 0.5) <= 0.15
+        done = share(epochs, self.epochs, 4 if trap < basin else 8)
+        return {"top3": final * done, "precision": (0.6 if open_gate else 0.2) * done}
