@@ -1,0 +1,86 @@
+"""How well a rung's survivors are chosen: by the model's prediction, or as measured.
+
+    python -m benchmarks.promotion --problems claim --seeds 3
+
+Whenever `guided` promotes at a rung, both orders of its trials are taken. For the half that goes
+on by each, the table has the mean rank by the true end of the training (0 the best of the rung, 1
+the worst, 0.5 chance), over all rungs of all seeds. Feasible ends rank before infeasible ones.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from unittest import mock
+
+import numpy as np
+
+import baselines
+from benchmarks.problems import by_name
+from benchmarks.problems.base import Problem
+from benchmarks.problems.literature import CLAIM, TUNE
+from engine.cli.command import command
+from search.guided import GuidedSampler
+from search.offspring import OffspringSampler
+from search.trial import Trial
+
+HALVES = {"tune": TUNE, "claim": CLAIM}
+TRAININGS = 100  # full ones' worth of epochs for each search
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--problems", nargs="+", default=["claim"], help="names, tune, claim")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to one less [%(default)s]")
+    given = parser.parse_args(argv)
+    names = [name for word in given.problems for name in HALVES.get(word, [word])]
+    return command("promotion.py", lambda: run(names, given.seeds))
+
+
+def run(names: Sequence[str], seeds: int) -> None:
+    """Prints a line for each problem with more than one rung."""
+    print("| problem | rungs | predicted | measured |\n| --- | --- | --- | --- |", flush=True)
+    for name in names:
+        problem = by_name(name)
+        if problem.epochs > problem.min_epochs:
+            ranks = np.array([row for seed in range(seeds) for row in promoted(problem, seed)])
+            predicted, measured = ranks.mean(axis=0)
+            print(f"| {name} | {len(ranks)} | {predicted:.3f} | {measured:.3f} |", flush=True)
+
+
+def promoted(problem: Problem, seed: int) -> list[tuple[float, float]]:
+    """The mean final rank of the promoted at each rung of a search: (predicted, measured)."""
+    rows = []
+    predict = GuidedSampler.rank_for_promotion
+
+    def watched(
+        self: GuidedSampler, rung: Sequence[Trial], bracket: Sequence[Trial]
+    ) -> list[Trial]:
+        by_model = predict(self, rung, bracket)
+        if self.model and len(rung) > 1:
+            measured = OffspringSampler.rank_for_promotion(self, rung, bracket)
+            rows.append((mean_rank(by_model, problem), mean_rank(measured, problem)))
+        return by_model
+
+    with mock.patch.object(GuidedSampler, "rank_for_promotion", watched):
+        baselines.run("guided", problem, seed, TRAININGS * problem.epochs)
+    return rows
+
+
+def mean_rank(ordered: Sequence[Trial], problem: Problem) -> float:
+    """Of the first half, by the true end of each; 0 to 1."""
+
+    def end(trial: Trial) -> tuple[float, float]:
+        final = problem.metrics(trial.config, problem.epochs)
+        value = -problem.ranking.sign * final[problem.ranking.metric]
+        return problem.violation(trial.config), value
+
+    truly = {trial.trial: place for place, trial in enumerate(sorted(ordered, key=end))}
+    first = ordered[: max(1, len(ordered) // 2)]
+    return float(np.mean([truly[trial.trial] for trial in first]) / (len(ordered) - 1))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
