@@ -46,6 +46,7 @@ def offspring(space, population, seed, *options):
     return Variation(2, *options).offspring(space, population, by_id, rng(seed))
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 2**32), st.integers(1, 12), st.integers(1, 8))
 def test_a_tournament_is_won_by_the_best_of_those_drawn(seed, size, members):
     population = [make_trial(i) for i in range(members)]
@@ -54,24 +55,17 @@ def test_a_tournament_is_won_by_the_best_of_those_drawn(seed, size, members):
     assert winner.trial <= max(0, members - size)
 
 
-def test_a_tournament_of_all_is_won_by_the_best():
-    population = [make_trial(i) for i in range(5)]
-    assert tournament(population, by_id, 5, rng()).trial == 0
-    assert tournament(population, by_id, 100, rng()).trial == 0
-
-
-def test_a_tournament_of_two_never_takes_the_worst_and_prefers_the_better():
+def test_a_tournament_of_two_prefers_the_better_and_one_of_one_is_a_draw():
     population = [make_trial(i) for i in range(4)]
-    wins = [tournament(population, by_id, 2, rng(seed)).trial for seed in range(300)]
-    counts = [wins.count(i) for i in range(4)]
-    assert counts[3] == 0
-    assert 110 < counts[0] < 190 and counts[0] > counts[1] > counts[2] > 0
 
+    def counts(size):
+        wins = [tournament(population, by_id, size, rng(seed)).trial for seed in range(300)]
+        return [wins.count(i) for i in range(4)]
 
-def test_a_tournament_of_one_is_a_draw():
-    population = [make_trial(i) for i in range(4)]
-    wins = [tournament(population, by_id, 1, rng(seed)).trial for seed in range(300)]
-    assert all(wins.count(i) > 40 for i in range(4))
+    of_two = counts(2)
+    assert of_two[3] == 0
+    assert 110 < of_two[0] < 190 and of_two[0] > of_two[1] > of_two[2] > 0
+    assert all(count > 40 for count in counts(1))
 
 
 def test_without_a_population_a_child_is_a_sample(space):
@@ -82,37 +76,24 @@ def test_without_a_population_a_child_is_a_sample(space):
 
 def test_the_mutation_rate_chooses_the_operator(space):
     population = make_population(space)
-    for rate, operators in (
-        (0.0, {"recombine"}),
-        (1.0, {"mutate"}),
-        (0.5, {"mutate", "recombine"}),
-    ):
-        drawn = [offspring(space, population, i, rate) for i in range(30)]
-        assert {operator for *_, operator in drawn} == operators
-        for _, parents, operator in drawn:
-            assert len(parents) == (1 if operator == "mutate" else 2)
-            assert all(0 <= parent < 6 for parent in parents)
+    for rate, least, most in ((0.0, 0, 0), (0.5, 30, 70), (1.0, 100, 100)):
+        drawn = [offspring(space, population, i, rate) for i in range(100)]
+        mutants = [parents for _, parents, operator in drawn if operator == "mutate"]
+        pairs = [parents for _, parents, operator in drawn if operator == "recombine"]
+        assert least <= len(mutants) <= most and len(mutants) + len(pairs) == 100
+        assert all(len(parents) == 1 and 0 <= parents[0] < 6 for parents in mutants)
+        assert all(len(parents) == 2 for parents in pairs)
+        if pairs:  # partners are drawn apart
+            assert 0.3 < sum(first != second for first, second in pairs) / len(pairs) < 1
 
 
 def test_samples_and_near_steps_take_their_shares(space):
     population = make_population(space)
-    drawn = [offspring(space, population, i, 0.5, 0.7, 0.2)[2] for i in range(300)]
+    drawn = [offspring(space, population, i, 0.5, 0.7, 0.2)[2] for i in range(150)]
     counts = {operator: drawn.count(operator) for operator in set(drawn)}
     assert counts.keys() == {"sample", "recombine", "perturb", "mutate"}
-    assert 35 < counts["sample"] < 85 and 85 < counts["recombine"] < 155
-    assert counts["perturb"] > counts["mutate"] > 10
-
-
-def test_partners_are_drawn_apart(space):
-    population = make_population(space)
-    pairs = [offspring(space, population, i, 0.0)[1] for i in range(60)]
-    assert 20 < sum(first != second for first, second in pairs) < 60
-
-
-def test_half_of_the_children_are_mutants(space):
-    population = make_population(space)
-    drawn = [offspring(space, population, i)[2] for i in range(200)]
-    assert 70 < drawn.count("mutate") < 130
+    assert 15 < counts["sample"] < 45 and 40 < counts["recombine"] < 80
+    assert counts["perturb"] > counts["mutate"] > 5
 
 
 def test_a_mutant_has_its_parents_values(space):
@@ -122,6 +103,7 @@ def test_a_mutant_has_its_parents_values(space):
     assert sum(config[name] != origin[name] for name in config.keys() & origin.keys()) <= 1
 
 
+@settings(max_examples=30)
 @given(
     st.lists(st.floats(0, 1), max_size=8), st.lists(st.floats(0, 1), max_size=8), st.integers(1, 9)
 )
@@ -147,50 +129,23 @@ def test_tries_are_bounded_when_nothing_is_new():
     assert left == ({"x": 5}, (), "sample"), "the last one of a small space is found"
 
 
-def test_unreachable_limits_end_with_the_nearest_of_all_proposals():
-    space, tries = small_space(100), []
-
-    def propose_one(generator):
-        tries.append(space.sample(generator))
-        return tries[-1], (), "sample"
-
-    violation = lambda config: config["x"] + (50 if config["x"] % 2 else 0)  # noqa: E731
-    with pytest.raises(LimitsUnreachable) as caught:
-        draw_child(space, propose_one, violation, set(), rng())
-    assert len(tries) <= 2 * evolution.TRIES
-    assert violation(caught.value.nearest) == min(map(violation, [*tries, {"x": 2}]))
-
-
 def test_nearest_is_the_one_that_violates_least_and_not_the_last(monkeypatch):
     """Repairs end in hollows of very different depths."""
     monkeypatch.setattr(evolution, "fit", lambda space, config, violation, rng: config)
-    space, met = Space(ConfigurationSpace({"x": (1, 1000)})), []
+    space, met, tries = Space(ConfigurationSpace({"x": (1, 1000)})), [], []
+
+    def propose_one(generator):
+        tries.append(1)
+        return space.sample(generator), (), "sample"
 
     def violation(config):
         met.append(1 + config["x"] * 7919 % 1000)
         return met[-1]
 
     with pytest.raises(LimitsUnreachable) as caught:
-        draw_child(space, lambda g: (space.sample(g), (), "sample"), violation, set(), rng())
+        draw_child(space, propose_one, violation, set(), rng())
+    assert len(tries) <= 2 * evolution.TRIES
     assert violation(caught.value.nearest) == min(met)
-
-
-def test_a_child_already_seen_is_drawn_again():
-    config, *_ = draw_child(
-        small_space(2),
-        lambda generator: (small_space(2).sample(generator), (), "sample"),
-        lambda _: 0.0,
-        {'{"x":1}'},
-        rng(),
-    )
-    assert config == {"x": 2}
-
-
-def test_limits_that_chance_does_not_meet_are_met_by_repair(space):
-    sampler = make_sampler(space, ["num_params <= 1000"])
-    children = sampler.draw([], 2)
-    assert len(children) == 2
-    assert all(num_params(child.config) <= 1000 for child in children)
 
 
 @settings(max_examples=5)
@@ -219,8 +174,7 @@ def test_children_derive_from_seed_and_trial_id_alone(space):
     population = make_population(space)
     in_parts = make_sampler(space)
     parts = in_parts.draw(population, 2) + in_parts.draw(population, 4)
-    assert parts == make_sampler(space).draw(population, 6)
-    assert make_sampler(space).draw(population[::-1], 6) != first
+    assert parts == make_sampler(space).draw(population, 6) != first
 
 
 def test_a_limit_on_what_only_training_tells_does_not_hinder_children(space):
@@ -240,7 +194,9 @@ def test_a_small_space_is_drawn_to_its_end_and_no_further():
     assert sampler.draw(population, 10) == []
 
 
-def test_limits_out_of_reach_are_told_with_the_smallest_there_is(space):
+def test_limits_out_of_reach_are_told_with_the_smallest_there_is(space, monkeypatch):
+    monkeypatch.setattr(evolution, "TRIES", 10)
+    monkeypatch.setattr(evolution, "UNREPAIRED_TRIES", 2)
     with pytest.raises(InputError, match="num_params <= 600;.* num_params 601$"):
         make_sampler(space, ["num_params <= 600"]).draw([], 1)
     assert len(make_sampler(space, ["num_params <= 601"]).draw([], 1)) == 1
@@ -250,7 +206,7 @@ def test_limits_that_were_met_once_are_not_out_of_reach():
     """One value in 200 is within the limit, and no step of a repair tells where."""
     space = Space(ConfigurationSpace({"x": (1, 200)}))
     drawn = []
-    for seed in range(6):
+    for seed in range(4):
         sampler = make_sampler(space, ["off <= 0"], seed, lambda c: {"off": c["x"] != 37})
         try:
             drawn.append(sampler.draw([], 1))

@@ -16,7 +16,7 @@ from ConfigSpace import (
     Integer,
 )
 from ConfigSpace.forbidden import ForbiddenOrConjunction
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.features import Features
@@ -27,6 +27,7 @@ from tests.stubs import rich_space
 RICH = rich_space()
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 2**32))
 def test_there_and_back_is_the_same_value(seed):
     config = RICH.sample(np.random.default_rng(seed))
@@ -43,10 +44,10 @@ def test_there_and_back_is_the_same_value(seed):
 @pytest.mark.parametrize(
     "one",
     [
-        Float("x", (1e-7, 0.3), log=True),
         Float("x", (-2.0, 5.0)),
-        Integer("x", (3, 1000), log=True),
+        Float("x", (1e-7, 0.3), log=True),
         Integer("x", (-4, 4)),
+        Integer("x", (3, 1000), log=True),
     ],
     ids=str,
 )
@@ -77,10 +78,10 @@ def forbidding() -> Space:
     """Forbidden clauses of several kinds, one of them about what may be inactive."""
     space = ConfigurationSpace()
     kind, colour = Categorical("kind", ["a", "b"]), Categorical("colour", ["red", "green", "blue"])
-    low, high = Integer("low", (0, 9)), Integer("high", (0, 9))
+    low, high = Integer("low", (0, 5)), Integer("high", (0, 5))
     space.add(kind, colour, low, high, EqualsCondition(low, kind, "a"))
     space.add(ForbiddenGreaterThanRelation(low, high))
-    either = ForbiddenEqualsClause(low, 0), ForbiddenEqualsClause(high, 9)
+    either = ForbiddenEqualsClause(low, 0), ForbiddenEqualsClause(high, 5)
     space.add(ForbiddenOrConjunction(*either))
     both = ForbiddenEqualsClause(kind, "b"), ForbiddenInClause(colour, ["red", "blue"])
     space.add(ForbiddenAndConjunction(*both))
@@ -90,13 +91,13 @@ def forbidding() -> Space:
 def test_steps_keep_forbidden_clauses_and_reach_all_that_is_legal():
     space, rng = forbidding(), np.random.default_rng(0)
     config, reached = space.sample(rng), set()
-    for _ in range(20000):
+    for _ in range(4000):
         config = space.perturb(config, rng)
         reached.add(tuple(config.get(name) for name in ("kind", "colour", "low", "high")))
     with_low = {
         ("a", colour, low, high)
-        for colour, low, high in itertools.product(("red", "green", "blue"), range(10), range(10))
-        if 0 < low <= high < 9
+        for colour, low, high in itertools.product(("red", "green", "blue"), range(6), range(6))
+        if 0 < low <= high < 5
     }
-    without = {("b", "green", None, high) for high in range(9)}
+    without = {("b", "green", None, high) for high in range(5)}
     assert reached == with_low | without
