@@ -56,7 +56,6 @@ def nothing_known(_):
 )
 def test_choices_that_are_no_json_survive_the_journal(tmp_path, one, preset):
     space = made_of(one, Float("x", (0.0, 1.0)))
-
     last = 5 if preset else 2  # the model decides from the third generation on
 
     def until(generations):

@@ -6,17 +6,15 @@ from ConfigSpace import ConfigurationSpace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search import evolution, guided
+from search import evolution
 from search.constraints import Ranking
-from search.evolution import LimitsUnreachable, Variation, draw_child, survivors, tournament
-from search.generation import halvings, incumbent
-from search.guided import GuidedSampler
-from search.hyperband import hyperband_brackets
+from search.evolution import LimitsUnreachable, Variation, draw_child, tournament
+from search.generation import incumbent
 from search.offspring import OffspringSampler
 from search.space import Space
 from search.trial import canonical
 from tests.stub_target import num_params
-from tests.stubs import make_trial, rich_space, small_space
+from tests.stubs import make_trial, small_space
 from utils import InputError
 
 RANKING = Ranking.parse("maximize top3", ["num_params <= 1e9", "precision >= 0.2"])
@@ -96,25 +94,6 @@ def test_samples_and_near_steps_take_their_shares(space):
     assert counts["perturb"] > counts["mutate"] > 5
 
 
-def test_a_mutant_has_its_parents_values(space):
-    population = make_population(space)
-    config, (parent,), _ = offspring(space, population, 3, 1.0)
-    origin = population[parent].config
-    assert sum(config[name] != origin[name] for name in config.keys() & origin.keys()) <= 1
-
-
-@settings(max_examples=30)
-@given(
-    st.lists(st.floats(0, 1), max_size=8), st.lists(st.floats(0, 1), max_size=8), st.integers(1, 9)
-)
-def test_survivors_are_the_best_of_parents_and_children(parents, children, size):
-    ranking = Ranking.parse("maximize top3")
-    everyone = [make_trial(i, metrics={"top3": v}) for i, v in enumerate(parents + children)]
-    alive = survivors(everyone[: len(parents)], everyone[len(parents) :], ranking.key, size)
-    assert alive == sorted(everyone, key=ranking.key)[:size]
-    assert len(alive) == min(size, len(everyone))
-
-
 def test_tries_are_bounded_when_nothing_is_new():
     tries = []
 
@@ -177,12 +156,6 @@ def test_children_derive_from_seed_and_trial_id_alone(space):
     assert parts == make_sampler(space).draw(population, 6) != first
 
 
-def test_a_limit_on_what_only_training_tells_does_not_hinder_children(space):
-    sampler = make_sampler(space, ["precision >= 2", "num_params <= 1e6"])
-    assert [limit.metric for limit in sampler.known.limits] == ["num_params"]
-    assert len(sampler.draw([], 3)) == 3
-
-
 def test_a_small_space_is_drawn_to_its_end_and_no_further():
     sampler = make_sampler(
         small_space(6), ["size <= 4"], static_metrics=lambda config: {"size": config["x"]}
@@ -216,27 +189,6 @@ def test_limits_that_were_met_once_are_not_out_of_reach():
     assert drawn
 
 
-def test_children_of_a_rich_space_are_legal():
-    space = rich_space()
-    sampler = make_sampler(
-        space, ["width <= 100"], static_metrics=lambda config: {"width": config["width"]}
-    )
-    children = sampler.draw([], 8)
-    population = [make_trial(child.trial, config=child.config) for child in children]
-    for child in children + sampler.draw(population, 8):
-        assert space.adopt(child.config) == (child.config, [])
-        assert child.config["width"] <= 100
-
-
-def test_children_are_handed_to_the_brackets_in_order(space):
-    sampler = make_sampler(space)
-    children, rank = sampler.draw([], 43), sampler.rank_for_promotion
-    going = halvings(hyperband_brackets(50, 3, 2), children, 1, rank)
-    first_rungs = [next(bracket) for bracket in going]
-    assert [job.trial for jobs in first_rungs for job in jobs] == list(range(43))
-    assert [len(jobs) for jobs in first_rungs] == [16, 10, 7, 5, 5]
-
-
 def test_the_incumbent_is_the_best_of_those_trained_longest():
     ranking = Ranking.parse("maximize top3", ["precision >= 0.5"])
     short = make_trial(0, epochs=3, metrics={"top3": 0.9, "precision": 0.9})
@@ -249,20 +201,3 @@ def test_the_incumbent_is_the_best_of_those_trained_longest():
     assert incumbent([short, failed], ranking) is short
     assert incumbent([short, infeasible], ranking) is infeasible
     assert incumbent([short, infeasible, long, failed, diverged], ranking) is long
-
-
-def test_the_model_scores_all_candidates(space):
-    scored = []
-
-    class Counting:
-        def acquisition(self, configs):
-            scored.extend(map(canonical, configs))
-            return np.arange(len(configs), dtype=float)
-
-        def fantasize(self, config):
-            return self
-
-    sampler = GuidedSampler(space, RANKING, lambda config: {}, 1, 50)
-    sampler.fantasy = Counting()
-    sampler.draw([], 1)
-    assert len(scored) == guided.CANDIDATES + guided.ROUNDS * guided.STEPS

@@ -39,8 +39,6 @@ def test_the_table_of_the_design():
         (1, [(5, 25), (2, 50)]),
         (0, [(5, 50)]),
     ]
-    assert sum(bracket.rungs[0].size for bracket in brackets) == 43
-    assert sum(bracket.rungs[-1].size for bracket in brackets) == 10
     assert total_epochs(brackets) == 861
     assert all(rung.run == rung.size for bracket in brackets for rung in bracket.rungs)
 
@@ -63,14 +61,10 @@ def test_exact_powers_lose_no_bracket(eta, power):
     assert len(hyperband_brackets(eta**power - 1, 1, eta)) == power
 
 
-def test_equal_budgets_and_an_eta_beyond_the_budget_make_one_rung():
-    assert table(hyperband_brackets(1, 1, 2)) == {0: [(1, 1)]}
-    assert table(hyperband_brackets(50, 3, 200)) == {0: [(1, 50)]}
-
-
 def test_three_to_two_hundred():
     assert budget_levels(200, 3, 2) == [3, 6, 12, 25, 50, 100, 200]
     assert budget_levels(200, 3, 3) == [7, 22, 66, 200]
+    assert budget_levels(50, 3, 200) == [50]
 
 
 @settings(max_examples=50)
@@ -91,10 +85,9 @@ def test_laws_of_brackets(budget):
             assert after.size * eta <= before.size or after.size == 1
 
 
+SMALL_BUDGETS = BUDGETS.filter(lambda budget: budget[0] <= 200)
 BRACKETS = st.one_of(
-    BUDGETS.filter(lambda budget: budget[0] <= 200).map(
-        lambda budget: hyperband_brackets(*budget)
-    ),
+    SMALL_BUDGETS.map(lambda budget: hyperband_brackets(*budget)),
     st.tuples(st.integers(1, 20), st.integers(1, 20)).map(lambda pair: [plain_bracket(*pair)]),
     st.just([]),
 )
@@ -149,24 +142,22 @@ def test_shrink_fills_the_brackets_in_order(brackets, data):
 
 
 def children_of(count: int, first: int = 0) -> list[Child]:
-    return [Child(first + i, {"x": i}, (i,), "mutate") for i in range(count)]
+    return [Child(first + i, {"x": i}) for i in range(count)]
 
 
 def drive(bracket: Bracket, children: list[Child], outcome=lambda job: "ok", key=None):
     """All rungs' jobs, when the highest trial id is the best unless `key` says otherwise."""
     key = key or (lambda trial: -trial.trial)
     going = successive_halving(bracket, children, 3, lambda rung, _: sorted(rung, key=key))
-    rungs = []
-    try:
-        jobs = next(going)
-        while True:
-            rungs.append(jobs)
-            trials = [
-                make_trial(job.trial, epochs=job.epochs, status=outcome(job)) for job in jobs
-            ]
+    rungs, jobs = [], next(going, None)
+    while jobs is not None:
+        rungs.append(jobs)
+        trials = [make_trial(job.trial, epochs=job.epochs, status=outcome(job)) for job in jobs]
+        try:
             jobs = going.send(trials)
-    except StopIteration:
-        return rungs
+        except StopIteration:
+            jobs = None
+    return rungs
 
 
 def ids(rungs) -> list[list[int]]:
@@ -177,15 +168,6 @@ def test_halving_promotes_the_best():
     bracket, order = hyperband_brackets(50, 3, 2)[2], [3, 6, 1, 0, 2, 4, 5]
     rungs = drive(bracket, children_of(7), key=lambda trial: order.index(trial.trial))
     assert ids(rungs) == [[0, 1, 2, 3, 4, 5, 6], [1, 3, 6], [3]]
-
-
-def test_jobs_carry_their_child_and_what_they_cost():
-    rungs = drive(hyperband_brackets(50, 3, 2)[0], children_of(16))
-    costs = [(jobs[0].epochs, jobs[0].cost_epochs) for jobs in rungs]
-    assert costs == [(3, 3), (6, 3), (12, 6), (25, 13), (50, 25)]
-    last = rungs[-1][0]
-    assert (last.trial, last.generation, last.bracket, last.rung) == (15, 3, 4, 4)
-    assert (last.config, last.parents, last.operator) == ({"x": 15}, (15,), "mutate")
 
 
 def test_a_child_that_failed_is_out_and_the_next_best_takes_its_place():

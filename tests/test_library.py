@@ -10,7 +10,6 @@ from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 
 from engine.cli.settings import Settings, own_settings, resolve
 from engine.contract import as_target
-from engine.workers import pool
 from optimizer import search
 from search.space import Space
 from search.trial import canonical
@@ -27,9 +26,9 @@ def settings(**given) -> Settings:
     return resolve({**SMALL, **given})
 
 
-def space() -> Space:
+def space(least=1e-4) -> Space:
     made = ConfigurationSpace()
-    made.add(Float("lr", (1e-4, 1.0), log=True), Integer("width", (1, 64)))
+    made.add(Float("lr", (least, 1.0), log=True), Integer("width", (1, 64)))
     made.add(Categorical("shape", [[3, 3], [5, 5]]))
     return Space(made)
 
@@ -61,9 +60,8 @@ def test_a_plain_function_is_a_target():
 def test_a_problem_of_ones_own_has_no_limits_but_its_own():
     assert own_settings("minimize loss", workers="0").constraints == ()
     mine = own_settings("minimize loss", ["size <= 9"], sampler="guided")
-    assert mine == resolve(
-        {"objective": "minimize loss", "constraints": ["size <= 9"], "sampler": "guided"}
-    )
+    assert (mine.objective, mine.sampler) == ("minimize loss", "guided")
+    assert mine.constraints == ("size <= 9",)
 
 
 def test_what_is_no_target_is_refused():
@@ -74,9 +72,6 @@ def test_what_is_no_target_is_refused():
         search(space(), Former(), settings())
     with pytest.raises(InputError, match="3 is no target"):
         search(space(), 3, settings())
-
-
-# ------------------------------------------------------------------------- what a target may do
 
 
 class Careless(Own):
@@ -189,32 +184,12 @@ def test_a_metric_that_no_trial_has_is_told_early(tmp_path, size, most):
     assert len(on_disk(tmp_path / "run")) == most
 
 
-# ------------------------------------------------------------------------- what a caller is told
-
-
-class Unpicklable(Own):
-    """Cannot be taken over by a worker."""
-
-    def __setstate__(self, state):
-        raise RuntimeError("no licence here")
-
-    def __getstate__(self):
-        return {"some": 1}
-
-
-def test_why_workers_failed_is_in_the_result_and_a_warning(caplog, monkeypatch):
-    monkeypatch.setattr(pool, "RESTART_SECONDS", 0.0)
-    result = search(space(), Unpicklable(), settings(workers="1"))
-    assert (result.best, result.reason) == (None, "failures")
-    assert "no licence here" in result.detail
-    warned = [one.message for one in caplog.records if one.levelno >= logging.WARNING]
-    assert any("no licence here" in message for message in warned)
-
-
-def test_the_usual_end_is_in_words_too_but_no_warning(caplog):
+def test_the_usual_end_is_no_warning_and_one_worker_does_the_brackets_in_series(caplog):
     result = search(space(), Own(), settings())
     assert result.detail == result.reason == "generation limit"
     assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
+    places = [(one.generation, -one.bracket, one.rung) for one in result.trials]
+    assert places == sorted(places) and len({one.bracket for one in result.trials}) == 3
 
 
 def test_a_space_of_configspace_is_taken_as_it_is(tmp_path):
@@ -222,9 +197,6 @@ def test_a_space_of_configspace_is_taken_as_it_is(tmp_path):
     whole = search(space(), Own(), given)
     result = search(space().configspace, Own(), given, tmp_path / "run")
     assert bare(result.trials) == bare(whole.trials)
-
-
-# ------------------------------------------------------------------------------------- signals
 
 
 class Signalled(Own):
@@ -271,52 +243,22 @@ def test_sigterm_reaches_the_handler_of_the_caller_after_the_end(tmp_path):
     assert met == [(signal.SIGTERM, "terminated")] and result.reason == "terminated"
 
 
-# --------------------------------------------------------------------- a run folder that goes on
-
-
-def narrower() -> Space:
-    made = ConfigurationSpace()
-    made.add(Float("lr", (1e-3, 1.0), log=True), Integer("width", (1, 64)))
-    made.add(Categorical("shape", [[3, 3], [5, 5]]))
-    return Space(made)
-
-
 def test_a_run_goes_on_in_its_own_space_and_with_its_own_settings_only(tmp_path):
-    search(space(), Own(), settings(max_generations=0), tmp_path / "run")
-    before = (tmp_path / "run" / "trials.jsonl").read_bytes()
-    with pytest.raises(InputError, match="another search space: hyperparameter 'lr'"):
-        search(narrower(), Own(), settings(), tmp_path / "run")
-    with pytest.raises(InputError, match="seed is 123 in this run and cannot become 5"):
-        search(space(), Own(), settings(seed=5), tmp_path / "run")
-    assert (tmp_path / "run" / "trials.jsonl").read_bytes() == before
-    own = Space.load(tmp_path / "run" / "space.json")
-    whole = search(space(), Own(), settings())
-    result = search(own, Own(), settings(), tmp_path / "run")
-    assert bare(result.trials) == bare(whole.trials)
-
-
-def test_a_copy_of_the_space_that_was_changed_is_refused(tmp_path):
-    search(space(), Own(), settings(max_generations=0), tmp_path / "run")
-    narrower().configspace.to_json(tmp_path / "run" / "space.json")
-    changed = Space.load(tmp_path / "run" / "space.json")
-    with pytest.raises(InputError, match="space.json"):
-        search(changed, Own(), settings(), tmp_path / "run")
-
-
-def test_a_line_of_the_journal_counts_for_its_own_configuration_only(tmp_path):
-    """Also in a run of before its space was recorded."""
-    folder = tmp_path / "run"
+    folder, narrower = tmp_path / "run", space(least=1e-3)
     search(space(), Own(), settings(max_generations=0), folder)
+    before = (folder / "trials.jsonl").read_bytes()
+    with pytest.raises(InputError, match="another search space: hyperparameter 'lr'"):
+        search(narrower, Own(), settings(), folder)
+    with pytest.raises(InputError, match="seed is 123 in this run and cannot become 5"):
+        search(space(), Own(), settings(seed=5), folder)
+    assert (folder / "trials.jsonl").read_bytes() == before
+    whole = search(space(), Own(), settings())
+    result = search(Space.load(folder / "space.json"), Own(), settings(), folder)
+    assert bare(result.trials) == bare(whole.trials)
+    narrower.configspace.to_json(folder / "space.json")
+    with pytest.raises(InputError, match="has been changed"):
+        search(Space.load(folder / "space.json"), Own(), settings(), folder)
     (folder / "run.json").unlink()
-    (folder / "space.json").unlink()
-    with pytest.raises(InputError, match="trial 0 is"):
-        search(narrower(), Own(), settings(), folder)
-
-
-# ------------------------------------------------------------------------------- in what order
-
-
-def test_one_worker_does_the_brackets_in_series():
-    result = search(space(), Own(), settings())
-    places = [(one.generation, -one.bracket, one.rung) for one in result.trials]
-    assert places == sorted(places) and len({one.bracket for one in result.trials}) == 3
+    (folder / "space.json").unlink()  # a run of before its space was recorded
+    with pytest.raises(InputError, match="in its journal trial 0 is"):
+        search(narrower, Own(), settings(), folder)

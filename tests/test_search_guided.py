@@ -76,15 +76,6 @@ def test_the_guided_search_goes_on_where_it_was_stopped(space, tmp_path, hyperba
     assert_resumed(space, settings, tmp_path / "run", after, saved)
 
 
-def test_the_guided_search_goes_on_with_a_larger_limit(space, tmp_path):
-    search(space, StubTarget(), small(**GUIDED, max_total_epochs=60), tmp_path / "run")
-    settings = small(**GUIDED, max_total_epochs=130)
-    longer = search(space, StubTarget(), settings, tmp_path / "run")
-    at_once = search(space, StubTarget(), settings)
-    assert spent(at_once.trials) <= 130
-    assert_same(tmp_path / "run", longer.trials, at_once.trials)
-
-
 def test_the_guided_search_on_a_rich_space_with_failures(tmp_path):
     """What failed or diverged is None in a journal and NaN in memory; the model sees the same."""
 

@@ -79,7 +79,9 @@ def test_the_bound_of_a_shorthand_and_of_others_is_kept_to_the_last_digit(bound)
     assert kept == Constraint.parse(other) and new.bound == bound
 
 
-@pytest.mark.parametrize("value", [None, True, "2e7", math.nan, 10**400], ids=lambda v: repr(v)[:9])
+@pytest.mark.parametrize(
+    "value", [None, True, "2e7", math.nan, 10**400], ids=lambda v: repr(v)[:9]
+)
 @pytest.mark.parametrize("name", SHORTHANDS)
 def test_a_shorthand_that_is_no_number_is_refused(name, value):
     assert name in refusal({name: value})
