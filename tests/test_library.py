@@ -96,19 +96,11 @@ class Careless(Own):
         return config.pop("lr")
 
 
-class Careful(Careless):
-    """As Careless, on copies of its own."""
-
-    def evaluate(self, config, epochs, seed, state=None):
-        known = {**config, "shape": list(config["shape"])}
-        return super().evaluate(known, epochs, seed, state)
-
-
 @pytest.mark.parametrize(("preset", "last"), [({}, 1), (GUIDED, 5)], ids=["published", "guided"])
 def test_a_target_may_change_what_it_is_given(tmp_path, preset, last):
     given = {**preset, "constraints": ["size <= 50"], "max_memory_gb": 1.0}
     given["max_generations"] = last
-    whole = search(space(), Careful(), settings(**given))
+    whole = search(space(), Own(), settings(**given))
     result = search(space(), Careless(), settings(**given), tmp_path / "run")
     assert lines(result.trials) == lines(whole.trials) == lines(on_disk(tmp_path / "run"))
     assert all(set(trial.config) == {"lr", "width", "shape"} for trial in result.trials)

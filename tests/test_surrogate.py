@@ -5,8 +5,6 @@ import math
 import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace, Float
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.optimize import check_grad
 from scipy.stats import norm
 from sklearn.gaussian_process.kernels import Matern
@@ -17,7 +15,6 @@ from search.features import Features
 from search.guided import GuidedSampler
 from search.space import Space
 from search.surrogate import LEAST, Surrogate, log_improvement
-from search.trial import canonical
 from tests.stubs import make_trial, rich_space
 
 RICH = rich_space()
@@ -41,15 +38,6 @@ def each_its_own(x):
     return np.arange(len(x))
 
 
-@settings(max_examples=30)
-@given(st.integers(0, 2**32))
-def test_features_are_in_the_unit_cube_and_tell_configurations_apart(seed):
-    configs = [RICH.sample(rng(seed)), RICH.sample(rng(seed + 1))]
-    rows = Features(RICH).encode(configs)
-    assert rows.shape == (2, 3 + 2 + 5) and rows.min() >= 0 and rows.max() <= 1
-    assert (rows[0] == rows[1]).all() == (canonical(configs[0]) == canonical(configs[1]))
-
-
 def test_features_by_hand():
     config = {"z_kind": "y", "m_depth": 9, "a_step": 2, "a_rate": 0.01, "width": 1}
     config |= {"switch": True, "fixed": "as it is"}
@@ -61,7 +49,7 @@ def test_features_by_hand():
     assert known["a_rate"] == [pytest.approx(0.5)]
     assert "fixed" not in known, "a constant tells nothing"
     row = Features(RICH).encode([config])[0]
-    assert list(row) == [x for values in known.values() for x in values]
+    assert len(row) == 3 + 2 + 5 and list(row) == [x for values in known.values() for x in values]
 
 
 def test_the_gradient_is_that_of_the_likelihood():
@@ -186,6 +174,7 @@ def test_a_child_is_near_the_best_that_the_model_knows_of():
         for _ in range(5):
             sampler.fantasy = model if guided else None
             drawn.append(sampler.draw(trials[:4], 1)[0].config)
+            assert sampler.fantasy is None or sampler.fantasy is not model, "it goes elsewhere"
         short[guided] = most - np.median(model.acquisition(drawn))
     assert short[True] < 0.05 < 0.5 < short[False]
 
