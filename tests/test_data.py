@@ -22,14 +22,7 @@ from tests.flower_folders import (
 )
 from utils import InputError
 from vision import data, folders
-from vision.data import (
-    check_folds,
-    noted,
-    open_data,
-    open_test,
-    open_train,
-    stratified_folds,
-)
+from vision.data import check_folds, noted, open_data, open_test, open_train, stratified_folds
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
 
@@ -52,6 +45,8 @@ def test_train_and_test_folders_are_taken_as_they_are(tmp_path, cache):
     assert test.labels.tolist() == [0, 1, 2] and test_fingerprint != fingerprint
     record = json.loads(json.dumps(source.to_dict()))  # what run.json keeps is plain
     assert record["layout"] == "train_test" and record["class_names"] == ["1", "2", "10"]
+    with pytest.raises(InputError, match="divided already .* use --split 1"):
+        open_data(data_dir=root, split=2, cache_dir=cache)
 
 
 def test_seventeen_numbered_classes_are_flowers17(tmp_path, cache):

@@ -78,9 +78,6 @@ def test_latency_is_measured_and_says_on_what():
     assert f"onnxruntime {onnxruntime.__version__}" in session.in_words(found)
 
 
-# ---------------------------------------------------------------------------------- safetensors
-
-
 RESULT = {
     "config": NETWORKS["plain"][0],
     "dataset": {"name": "noise", "image_size": 8, "class_names": ["a", "b", "c"]},

@@ -7,12 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vision.metrics import (
-    cross_entropy,
-    macro_precision,
-    macro_recall,
-    top_k_accuracy,
-)
+from vision.metrics import cross_entropy, macro_precision, macro_recall, top_k_accuracy
 
 oracle = pytest.importorskip("sklearn.metrics", reason="scikit-learn is the oracle of the metrics")
 

@@ -91,9 +91,6 @@ def test_what_the_training_refuses_is_refused(tmp_path):
         assert str(ours.value) == str(theirs.value)
 
 
-# ----------------------------------------------------------------------------------- the command
-
-
 @pytest.fixture
 def model(tmp_path):
     config, size, classes = NETWORKS["plain"]
@@ -130,7 +127,8 @@ def test_a_folder_in_natural_order_as_a_table(model, photos, capsys):
     assert all(line.count("class ") == 4 for line in lines)
 
 
-def test_json_and_csv_say_what_the_network_says(model, photos, capsys):
+def test_json_and_csv_say_what_the_network_says(model, photos, capsys, monkeypatch):
+    monkeypatch.setattr(predict, "BATCH", 2)  # of three images
     assert run(model, photos, "--json", "--top", 2) == 0
     answers = json.loads(capsys.readouterr().out)
     assert run(model, "--csv", "--top", 2, photos) == 0
@@ -177,13 +175,6 @@ def test_bad_files_are_told_and_skipped(model, photos, capsys):
     assert [line.split(",")[0] for line in out.splitlines()[1:]] == [str(photos / "a.jpg")]
     first, second = err.splitlines()
     assert "notes.txt" in first and "gone.png" in second and "skipped" in first
-
-
-def test_more_images_than_a_batch(model, photos, capsys, monkeypatch):
-    monkeypatch.setattr(predict, "BATCH", 2)
-    assert run(model, photos, photos / "a.jpg", "--json") == 0
-    answers = json.loads(capsys.readouterr().out)
-    assert len(answers) == 4 and answers[0] == answers[3]
 
 
 def test_mistakes_are_one_sentence(tmp_path, model, photos, capsys, monkeypatch):

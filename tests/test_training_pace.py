@@ -65,13 +65,3 @@ def test_it_runs_and_prints_the_ratios(monkeypatch, capsys, folder, no_flowers):
     assert training.main(words) == 0
     cells = capsys.readouterr().out.splitlines()[-1].split("|")
     assert cells[1].strip() == "small" and all(float(cell.split()[0]) > 0 for cell in cells[2:-1])
-
-
-def test_files_are_the_images_of_the_fold(small, tmp_path):
-    training.write_files(small, tmp_path)
-    written = {part: set() for part in ("train", "held_out")}
-    for path in tmp_path.rglob("*.jpg"):
-        number = int(path.stem)
-        assert path.parent.name == f"{number % 3:03}"
-        written[path.parent.parent.name].add(number)
-    assert written == {"train": set(range(20)), "held_out": set(range(20, 30))}
