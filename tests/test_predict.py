@@ -131,7 +131,7 @@ def test_json_and_csv_say_what_the_network_says(model, photos, capsys, monkeypat
     monkeypatch.setattr(predict, "BATCH", 2)  # of three images
     assert run(model, photos, "--json", "--top", 2) == 0
     answers = json.loads(capsys.readouterr().out)
-    assert run(model, "--csv", "--top", 2, photos) == 0
+    assert len(answers) == 3 and run(model, "--csv", "--top", 2, photos) == 0
     rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
     assert rows[0] == ["file", "answer", "class_1", "probability_1", "class_2", "probability_2"]
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
