@@ -102,8 +102,6 @@ def test_half_written_states_are_swept_up(tmp_path):
 
 # -------------------------------------------------------------------------------- whatever bytes
 
-few = settings(max_examples=50)
-
 
 @pytest.fixture(scope="module")
 def fuzz_folder(tmp_path_factory):
@@ -151,33 +149,26 @@ def loads_or_says(load):
         assert 10 < len(str(error)) < 2000 and "\n" not in str(error)
 
 
-@few
-@given(damaged(GOOD))
-def test_configurations_load_or_are_refused(space, fuzz_folder, content):
-    (fuzz_folder / "a.json").write_bytes(content)
-    loads_or_says(lambda: read_candidates([fuzz_folder / "a.json"], [1], space))
-
-
-@few
-@given(damaged(PRESET))
-def test_presets_load_or_are_refused(fuzz_folder, content):
-    (fuzz_folder / "a.json").write_bytes(content)
-    loads_or_says(lambda: resolve(read_preset(str(fuzz_folder / "a.json"))))
-
-
 RECORD = {"v": 1, "settings": PRESET, "data": {"kind": "synthetic", "root": None}, "winner": None}
 
 
-@few
-@given(damaged(RECORD))
-def test_records_of_runs_load_or_are_refused(fuzz_folder, content):
-    (fuzz_folder / "run.json").write_bytes(content)
-    (fuzz_folder / "b.json").write_text(json.dumps(GOOD))
+@given(damaged(GOOD), damaged(PRESET), damaged(RECORD))
+@settings(max_examples=50)
+def test_files_in_json_load_or_are_refused(space, fuzz_folder, config, preset, record):
+    """A configuration, a preset, and the record of a run."""
+    path = fuzz_folder / "a.json"
+    path.write_bytes(config)
+    loads_or_says(lambda: read_candidates([path], [1], space))
+    path.write_bytes(preset)
+    loads_or_says(lambda: resolve(read_preset(str(path))))
+    (fuzz_folder / "run.json").write_bytes(record)
+    path.write_text(json.dumps(GOOD))
     loads_or_says(lambda: resumed(read_record(fuzz_folder / "run.json"), {}))
-    loads_or_says(lambda: search_behind(fuzz_folder / "b.json"))
+    loads_or_says(lambda: search_behind(path))
 
 
 @given(damaged(json.loads(make_trial(3).to_line())), st.booleans())
+@settings(max_examples=50)
 def test_journals_load_or_are_refused(fuzz_folder, line, ended):
     path = fuzz_folder / "trials.jsonl"
     path.write_bytes(make_trial(1).to_line().encode() + b"\n" + line + (b"\n" if ended else b""))

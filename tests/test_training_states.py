@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import target as target_module
-from target import ImageTarget, cross_validation
+from target import cross_validation
 from tests.trainings import (
     CLASSES,
     CONFIG,
@@ -62,11 +62,6 @@ def test_measuring_on_the_way_changes_nothing():
     every = make_target(curve_epochs=range(1, 7), **how).evaluate(MODERN, 6, 4)
     once = make_target(curve_epochs=(), **how).evaluate(MODERN, 6, 4)
     assert bits(without_curve(every)) == bits(without_curve(once))
-
-
-def test_steps_of_any_length_come_to_the_same(tmp_path, at_once):
-    result, _ = in_steps(tmp_path / "a.pt", steps=(1, 5, 11, 12))
-    assert bits(without_curve(result)) == bits(without_curve(at_once[0]))
 
 
 def test_what_is_not_restored_is_noticed(tmp_path, monkeypatch):
@@ -192,17 +187,6 @@ def test_the_state_of_another_training_is_not_used(tmp_path, after_three):
     ):
         target.evaluate(config, 1, seed, path)
         check_retrained(path, after_three)
-
-
-def test_the_state_of_another_division_of_the_same_images_is_not_used(tmp_path):
-    images, path, order = images_of(), tmp_path / "a.pt", np.random.default_rng(0).permutation(40)
-
-    def divided(at):
-        return ImageTarget(images.pixels, images.labels, CLASSES, [(order[:at], order[at:])])
-
-    divided(20).evaluate(CONFIG, 1, 4, path)
-    found, fresh = divided(30).evaluate(CONFIG, 2, 4, path), divided(30).evaluate(CONFIG, 2, 4)
-    assert bits(found) == bits(fresh)
 
 
 def test_a_state_with_points_of_another_curve_gives_the_same_metrics(tmp_path):
