@@ -58,11 +58,12 @@ def run(name, *arguments):
 
 def train_with_pools():
     job = Job(3, 0, 0, 0, 1, 1, {"x": 1})
-    with StopSignals():  # whose handlers the forked processes must not have
+    # The forked processes must not have these handlers.
+    with StopSignals() as signals, signals.interruptible():
         print(evaluate(Pooled(), job, 1, None, None)["metrics"])
 
 
-def test_a_training_may_use_a_pool_of_processes_and_a_worker_says_where_it_is(capsys):
+def test_a_training_may_use_a_pool_of_processes_and_a_worker_says_where_it_is():
     here = run("train_with_pools")
     arguments, seen = (Job(3, 0, 0, 0, 1, 1, {"x": 1}), 1, None, None), []
     with ProcessPool(Pooled(), 1, 60, 10**12) as pool:
@@ -73,7 +74,7 @@ def test_a_training_may_use_a_pool_of_processes_and_a_worker_says_where_it_is(ca
         outcome = future.result()
         while pool.activity:
             time.sleep(0.05)
-    assert here.stdout == f"{outcome['metrics']}\n", here.stderr
+    assert (here.stdout, here.stderr) == (f"{outcome['metrics']}\n", "")
     assert outcome["status"] == "ok"
     activity = [Activity(arguments, fold, epoch) for fold, epoch in ((0, 0), (0, 1), (1, 1))]
     assert list(dict.fromkeys(map(str, seen))) == [str(one) for one in activity]

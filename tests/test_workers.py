@@ -1,5 +1,6 @@
 """Worker processes: the same search by any number of them, and faults that end no search."""
 
+import itertools
 import os
 import sys
 import threading
@@ -52,11 +53,7 @@ def test_any_number_of_workers_makes_the_same_search(space, tmp_path):
 
 @pytest.mark.parametrize("changes", [{"epochs": 50, "max_generations": 3}, GUIDED])
 def test_the_limit_of_epochs_cuts_the_same_jobs(space, changes):
-    """Also of the guided search, whose model decides in it (tests/test_search_guided.py).
-
-    The brackets run side by side: a worker that waits at the barrier of one is given the next
-    one's job.
-    """
+    """Also of the guided search, whose model decides in it (tests/test_search_guided.py)."""
     given = {**STUB, **changes, "max_total_epochs": 250 if changes == GUIDED else 700}
     alone = search(space, StubTarget(), resolve({**given, "workers": "0"}))
     many = search(space, Misbehaving({}), resolve({**given, "workers": "3"}))
@@ -65,6 +62,10 @@ def test_the_limit_of_epochs_cuts_the_same_jobs(space, changes):
     assert alone.best.config == many.best.config
     assert {trial.meta["worker"] for trial in many.trials} == {0, 1, 2}
     assert {trial.meta["attempts"] for trial in many.trials} == {1}
+    if changes != GUIDED:  # which has one bracket at a time
+        # A worker that waits at the barrier of one bracket is given the next one's job.
+        order = [(trial.generation, trial.bracket) for trial in many.trials]
+        assert len(list(itertools.groupby(order))) > len(set(order))
 
 
 # ---------------------------------------------------------------------------------------- faults
