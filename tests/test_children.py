@@ -1,9 +1,9 @@
-"""Worker processes: what they say, a killed one, and that all they have started ends with them.
+"""Worker processes: what they say, the same search though one is killed, and how they end.
 
-Workers import this file: it imports neither the search nor torch.
+All that a worker has started ends with it. Workers import this file: it imports neither the search
+nor torch.
 """
 
-import math
 import multiprocessing
 import os
 import signal
@@ -81,8 +81,8 @@ def test_a_training_may_use_a_pool_of_processes_and_a_worker_says_where_it_is():
 
 
 def killed_once(target, job, seed, state, limit):
-    """An evaluation whose worker is killed in the midst of its second fold, the first time."""
-    note = Path(state).with_suffix(".killed")
+    """An evaluation whose worker is killed in the midst of its second fold: once in a search."""
+    note = Path(state).parent / "killed"
 
     def on_epoch(fold, epoch):
         if fold == 1 and not note.exists():
@@ -93,18 +93,28 @@ def killed_once(target, job, seed, state, limit):
     return evaluate(target, job, seed, state, limit)
 
 
-def test_a_killed_worker_costs_another_attempt_and_nothing_else(tmp_path):
-    """In a real training that goes on from a state."""
-    from tests.trainings import CONFIG, make_target
+def test_any_number_of_workers_makes_the_same_search_also_if_one_is_killed(
+    space, tmp_path, monkeypatch
+):
+    """A real training: a killed worker costs another attempt and nothing else."""
+    from engine.cli.settings import resolve
+    from optimizer import search
+    from tests.stubs import lines, on_disk
+    from tests.trainings import images_of, make_target
 
-    job, state = Job(0, 0, 1, 1, 4, 2, CONFIG), str(tmp_path / "state")
-    make_target().evaluate(CONFIG, 2, 4, state)
-    with ProcessPool(make_target(), 1, math.inf, 10**12) as pool:
-        outcome = pool.submit(killed_once, job, 4, state, None).result()
-    undisturbed = evaluate(make_target(), job, 4, None, None)
-    assert outcome["meta"]["attempts"] == 2
-    for name in ("status", "metrics", "folds"):
-        assert outcome[name] == undisturbed[name]
+    # 2 + 2 of the population and in full, 2 -> 1 in the bracket: seven trainings.
+    given = {"pop_size": 2, "epochs": 2, "min_epochs": 1, "seed": 5, "max_generations": 1}
+    given["constraints"] = ["num_params <= 3e4", "macs <= 1.5e5", "precision >= 0.01"]
+    found = []
+    for workers in ("0", "2"):
+        target = make_target(images_of(size=16), curve_epochs=(1, 2))
+        result = search(space, target, resolve({**given, "workers": workers}), tmp_path / workers)
+        assert result.reason == "generation limit"
+        assert not (tmp_path / workers / "checkpoints").exists()
+        found.append((lines(on_disk(tmp_path / workers)), result.best.config))
+        monkeypatch.setattr("engine.workers.dispatch.evaluate", killed_once)
+    assert found[0] == found[1] and len(found[0][0]) == 7
+    assert {trial.meta["attempts"] for trial in result.trials} == {1, 2}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

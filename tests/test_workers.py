@@ -24,31 +24,16 @@ from optimizer import search
 from search.trial import Job, canonical
 from tests.searches import GUIDED
 from tests.stub_target import Busy, Misbehaving, StubTarget, num_params
-from tests.stubs import assert_same, lines, on_disk
-from tests.trainings import CONFIG, images_of, make_target
+from tests.stubs import assert_same, lines
+from tests.trainings import CONFIG, make_target
 from utils import InputError
 
 STUB = {"pop_size": 4, "epochs": 12, "max_generations": 1}
-# 2 + 2 of the population and in full, 2 -> 1 in the bracket: seven trainings.
-REAL = {"pop_size": 2, "epochs": 2, "min_epochs": 1, "seed": 5, "max_generations": 1}
-REAL |= {"constraints": ["num_params <= 3e4", "macs <= 1.5e5", "precision >= 0.01"]}
 GIGABYTE = 10**9
 SECONDS = 8  # that a training may take in the tests of faults
 
 
 # ------------------------------------------------------------------- the same with any number
-
-
-def test_any_number_of_workers_makes_the_same_search(space, tmp_path):
-    found = []
-    for workers in ("0", "2"):
-        folder = tmp_path / workers
-        target = make_target(images_of(size=16), curve_epochs=(1, 2))
-        result = search(space, target, resolve({**REAL, "workers": workers}), folder)
-        assert result.reason == "generation limit"
-        assert not (folder / "checkpoints").exists()
-        found.append((lines(on_disk(folder)), result.best.config))
-    assert found[0] == found[1] and len(found[0][0]) == 7
 
 
 @pytest.mark.parametrize("changes", [{"epochs": 50, "max_generations": 3}, GUIDED])
