@@ -221,8 +221,10 @@ def test_a_run_of_a_peer_goes_on_by_replay(method, tmp_path):
     the same journal as at once, and only what was missing is trained.
     """
     needs(method)
-    problem, before = by_name("network"), 5 * by_name("network").epochs
-    after = before * (2 if method in ("one-epoch-first", "optuna-tpe", "dehb") else 1)
+    problem = by_name("network")
+    before, after = 5 * problem.epochs, 5 * problem.epochs
+    if method in ("one-epoch-first", "optuna-tpe", "dehb"):
+        after = 7 * problem.epochs
     baselines.run(method, problem, 3, before, tmp_path)
     path = tmp_path / "trials.jsonl"
     lines = path.read_text().splitlines(keepends=True)

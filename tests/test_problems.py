@@ -36,7 +36,7 @@ def best_of(problem):
 
 def around(problem, config, rng):
     """Neighbours of a configuration: small steps in some hyperparameters, a new value in one."""
-    for _ in range(150):
+    for _ in range(80):
         values = dict(config)
         for name in values:
             one = problem.space.configspace[name]

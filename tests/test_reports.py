@@ -163,7 +163,7 @@ def test_without_anything_within_the_limits_there_is_no_progress_to_draw():
     assert charts.trade_off(experiment, "num_params").to_dict()["layer"]
 
 
-@hypothesis_settings(max_examples=40)
+@hypothesis_settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=15), st.booleans())
 def test_a_pareto_front_is_what_nothing_beats(pairs, maximize):
     made = [trial(i, b, metrics={"size": a, "top3": b}) for i, (a, b) in enumerate(pairs)]
@@ -243,11 +243,11 @@ def test_what_a_bracket_saved():
 def test_importance_finds_the_hyperparameter_that_decides():
     rng = np.random.default_rng(1)
     configs = [{"a": float(a), "b": int(b), "word": "xy"[b % 2]} for a, b in
-               zip(rng.random(60), rng.integers(0, 9, 60), strict=True)]  # fmt: skip
+               zip(rng.random(48), rng.integers(0, 9, 48), strict=True)]  # fmt: skip
     trials = [trial(i, c["a"] ** 2, 0.5 + 0.01 * c["b"], config=c) for i, c in enumerate(configs)]
     run = run_of(*trials)
     found = importance([run, run_of(*trials, name="the same seed", hyperband=False)])
-    assert found["trials"] == 60 and found["names"] == ["a", "b", "word"]
+    assert found["trials"] == 48 and found["names"] == ["a", "b", "word"]
     assert np.argmax(found["objective"]["values"]) == 0 and found["objective"]["r2"] > 0.9
     assert np.argmax(found["precision"]["values"]) == 1
     drawn = charts_networks.importance_bars(found["objective"], found["names"], "top3").to_dict()

@@ -75,7 +75,7 @@ def test_counts_of_each_class_by_hand():
     assert len(lines) == 6 and "0.500" in lines[-1] and lines[1].split()[0] == "fir"
 
 
-def sure_outcomes(seed=0, images=400):
+def sure_outcomes(seed=0, images=200):
     """Of a network that is right more often the surer it is; 2 folds."""
     scores, labels = drawn(seed, seeds=1, images=images, skill=2.0)
     return outcomes_of(scores, labels, np.arange(images) % 2), scores[0], labels
@@ -104,10 +104,7 @@ def test_the_threshold_is_the_smallest_at_which_the_limit_holds_on_the_folds():
 
 def test_the_test_split_is_measured_and_decides_nothing():
     on_folds, *_ = sure_outcomes()
-    found = [
-        thresholds.find(LIMIT, on_folds, sure_outcomes(seed, images=200)[0], NAMES)
-        for seed in (1, 2)
-    ]
+    found = [thresholds.find(LIMIT, on_folds, sure_outcomes(seed)[0], NAMES) for seed in (1, 2)]
     assert found[0]["threshold"] == found[1]["threshold"]
     one, other = (each["at_threshold"]["test"] for each in found)
     assert one["coverage"] != other["coverage"]
@@ -119,7 +116,7 @@ def test_the_test_split_is_measured_and_decides_nothing():
 
 
 def test_without_a_threshold_precision_is_that_of_the_search():
-    outcomes, scores, labels = sure_outcomes(images=200)
+    outcomes, scores, labels = sure_outcomes()
     wanted = macro_precision(scores.argmax(axis=1), labels, 5)
     assert thresholds.precision(outcomes) == pytest.approx(wanted)
     easy = thresholds.find(Constraint("precision", ">=", 0.2), outcomes, None, NAMES)
