@@ -12,16 +12,7 @@ import pytest
 import baselines
 from baselines.recorder import FREE_PROPOSALS, Recorder
 from benchmarks import compare
-from benchmarks.compare_tables import (
-    average_ranks,
-    cell,
-    duels,
-    quartiles,
-    ranks,
-    regret_at,
-    regret_path,
-    tables,
-)
+from benchmarks.compare_tables import duels, regret_path, tables
 from benchmarks.problems import by_name
 from benchmarks.problems.tune import Nested
 from engine.cli.stopping import Stop
@@ -93,31 +84,24 @@ def test_the_regret_of_the_incumbent_by_hand():
     assert regret_path(trials[:1], problem) == []
 
 
-def test_the_regret_at_a_budget():
-    unit = line(path=[[500, None], [600, 0.3], [1250, 0.1]])
-    assert [regret_at(unit, budget) for budget in (9, 10, 12, 24, 25, 100)] == [
-        *(math.inf, math.inf, 0.3, 0.3, 0.1, 0.1)
-    ]
-
-
-def test_ranks_share_ties_and_put_infeasible_last():
-    assert ranks({"a": 0.2, "b": 0.1, "c": 0.2, "d": 0.5}) == {"a": 2.5, "b": 1, "c": 2.5, "d": 4}
-    inf = math.inf
-    assert ranks({"a": inf, "b": 0.1, "c": inf, "d": 0.5}) == {"a": 4, "b": 1, "c": 4, "d": 2}
-    assert ranks({"a": inf}) == {"a": 1}
-
-
-def test_average_ranks_take_only_what_all_methods_did():
+def test_the_tables_by_hand():
+    """Regrets at a budget, their quartiles, and ranks where all methods are done: ties share them,
+    what is not feasible is last.
+    """
     lines = [
-        line(method="a", path=[[50, 0.1]]),
-        line(method="b", path=[[50, 0.2]]),
-        line(method="a", seed=1, path=[]),
-        line(method="b", seed=1, path=[[50, 0.2]]),
-        line(method="a", seed=2, path=[[50, 0.1]]),  # b is missing
+        line(method="a", path=[[450, None], [600, 0.3], [1250, 0.1]]),
+        line(method="a", seed=1),
+        line(method="a", seed=2, path=[[50, 0.1]]),  # the others are missing
+        *(line(method=name, path=[[500, 0.2]]) for name in "bc"),
+        *(line(method=name, seed=1, path=[[500, 0.4]]) for name in "bc"),
     ]
-    assert average_ranks(lines, 10) == ({"a": 1.5, "b": 1.5}, 2)
-    text = tables(lines)
-    assert "| a (3) | 0.100 [0.100, -] |" in text and "(2 problems x seeds)" in text
+    rows = tables(lines).splitlines()
+    later = " 0.100 [0.100, -] |" * 3
+    assert f"| a (3) | - [-, -] |{later}" in rows
+    assert "| b (2) |" + " 0.300 [0.250, 0.350] |" * 4 in rows
+    assert "average rank of 3 (2 problems x seeds)" in rows[-5]
+    assert "| a | 3.00 |" + " 2.00 |" * 3 in rows[-3:]
+    assert "| c | 1.50 |" + " 2.00 |" * 3 in rows[-3:]
 
 
 def test_duels_by_median_regret():
@@ -134,13 +118,6 @@ def test_duels_by_median_regret():
     assert rows[2:] == ["| b |" + " 2 (1) of 2 |" * 4, "| c |" + " 0 (0) of 1 |" * 4]
     none = duels([line(method="a"), line(method="b")], "a").splitlines()
     assert none[2:] == ["| b |" + " 0 (0) of 1 |" * 4]
-
-
-def test_quartiles_with_infinite_regrets():
-    assert quartiles([3.0, 1.0, 2.0, 4.0]) == (1.75, 2.5, 3.25)
-    assert quartiles([1.0, math.inf, math.inf]) == (math.inf, math.inf, math.inf)
-    assert quartiles([math.inf, 1.0, 2.0, 3.0, 4.0]) == (2.0, 3.0, 4.0)
-    assert cell([1.0, 2.0, math.inf]) == "2.000 [1.500, -]"
 
 
 def test_training_goes_on_and_only_the_difference_is_charged_within_the_budget():

@@ -101,16 +101,6 @@ def test_all_configurations_are_in_the_study(run, study):
     assert states == {TrialState.FAIL, TrialState.COMPLETE, TrialState.PRUNED}
 
 
-def test_the_best_trials_meet_the_limits(run, study):
-    ranking = Settings(constraints=LIMITS).ranking()
-    lines = last_lines(run)
-    good = [line for line in lines.values() if line.epochs == 8 and ranking.feasible(line)]
-    best = [lines[frozen.user_attrs["trial"]] for frozen in study.best_trials]
-    assert min(good, key=ranking.key) in best and all(line in good for line in best)
-    complete = [frozen for frozen in study.trials if frozen.state == TrialState.COMPLETE]
-    assert len(good) < len(complete), "limits that decide nothing test nothing"
-
-
 def test_distributions_are_those_of_the_space_or_of_the_values_where_it_is_gone(
     run, study, tmp_path
 ):

@@ -187,12 +187,6 @@ def test_only_what_was_trained_in_full_within_the_limits_is_on_the_front():
     assert [one.trial for one in outcomes.front(nothing_met, "num_params")] == [2]
 
 
-def test_what_is_known_before_training_is_what_no_fold_has():
-    folds = ({"top3": 0.5, "precision": 0.5},) * 2
-    run = run_of(trial(0, 0.5, folds=folds), constraints=["num_params <= 9"])
-    assert run.static == ["num_params"]
-
-
 def test_failures_and_the_share_of_time_in_training():
     run = run_of(
         trial(0, 0.5, meta={"seconds": 1.0, "worker": 0, "elapsed": 2.0}),

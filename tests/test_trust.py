@@ -21,7 +21,8 @@ NAMES = ("ash", "elm", "oak", "fir", "yew")
     "sense, bound, met, side, decided",
     [
         (">=", 0.70, True, "at least", True),
-        (">=", 0.82, False, "at most", False),
+        (">=", 0.78, True, "at least", False),
+        (">=", 0.90, False, "at most", True),
         ("<=", 0.82, True, "at most", False),
         ("<=", 0.70, False, "at least", True),
     ],
