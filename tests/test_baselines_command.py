@@ -58,7 +58,8 @@ def test_sets_have_the_same_order_in_each_process(monkeypatch):
 
 @pytest.mark.slow  # tests/test_compare.py cuts a journal
 def test_a_killed_run_goes_on_to_the_same_journal(tmp_path):
-    words = ["one-epoch-first", *TINY, "--runs_dir", str(tmp_path), "--run_name"]
+    words = ["one-epoch-first", *TINY, "--max_total_epochs", "16"]  # long enough to be killed
+    words += ["--runs_dir", str(tmp_path), "--run_name"]
     assert main([*words, "whole"]) == 0
     words = [sys.executable, "-m", "baselines", *words, "killed"]
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)

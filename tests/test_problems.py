@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.problems import CLAIM, TUNE, by_name
 from search.constraints import Constraint
-from utils import derive_rng
+from utils import InputError, derive_rng
 
 SAMPLES = 250
 each_problem = pytest.mark.parametrize("name", [*TUNE, *CLAIM])
@@ -145,3 +145,9 @@ def test_the_trap_of_deceptive_is_wide(drawn):
     good = [c for c, value in zip(configs, finals, strict=True) if value > 0.7]
     near = [max(abs(c[f"x{i}"] - problem.centre[i]) for i in range(3)) < 0.25 for c in good]
     assert 0 < sum(near) < len(good) / 3, "most of the good ones are in the trap"
+
+
+def test_the_halves_are_apart_and_an_unknown_problem_is_told():
+    assert len(TUNE) == len(CLAIM) == 5 and not TUNE.keys() & CLAIM.keys()
+    with pytest.raises(InputError, match="did you mean sliver"):
+        by_name("silver")
