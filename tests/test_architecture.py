@@ -10,18 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = (
-    "search",
-    "engine",
-    "evaluation",
-    "vision",
-    "training",
-    "deploy",
-    "reports",
-    "baselines",
-    "benchmarks",
-    "examples",
-)
+FOLDERS = ("search", "engine", "evaluation", "vision", "training", "deploy", "reports")
+FOLDERS += ("baselines", "benchmarks", "examples")
 PATHS = sorted([*ROOT.glob("*.py"), *(p for f in FOLDERS for p in (ROOT / f).rglob("*.py"))])
 MODULES = {str(path.relative_to(ROOT)): path for path in PATHS}
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
@@ -57,22 +47,33 @@ MAY_IMPORT = {
 MAY_IMPORT_TORCH = ("target.py", "training/", "benchmarks/")
 
 
+@functools.cache
+def nodes(tree):
+    return list(ast.walk(tree))
+
+
 def functions(tree):
     kinds = ast.FunctionDef | ast.AsyncFunctionDef
-    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    return [node for node in nodes(tree) if isinstance(node, kinds)]
 
 
-def imports(tree):
-    """Dotted names of all that is imported anywhere in a module, also inside functions."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def calls(tree):
+    return [node for node in nodes(tree) if isinstance(node, ast.Call)]
 
 
 @functools.cache
+def imports(tree):
+    """Dotted names of all that is imported anywhere in a module, also inside functions."""
+    found = []
+    for node in nodes(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
 def packages(tree):
     return {name.partition(".")[0] for name in imports(tree)}
 
@@ -86,50 +87,40 @@ def dotted(node):
     return ""
 
 
-@functools.cache
-def calls(tree):
-    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+def called(tree):
+    return {dotted(call.func) for call in calls(tree)}
 
 
-def by_name(prefix):
-    return {name: tree for name, tree in TREES.items() if name.startswith(prefix)}
+def by_name(*prefixes):
+    return {name: tree for name, tree in TREES.items() if name.startswith(prefixes)}
 
 
-def test_all_parts_of_the_house_are_read():
+def except_for(*prefixes):
+    return {name: tree for name, tree in TREES.items() if not name.startswith(prefixes)}
+
+
+def test_imports_point_one_way():
     assert {"search", "engine", "vision", "cnn", "target", "utils", "optimizer", "main"} <= OURS
     assert {"deploy", "predict"} <= OURS
-    for name in MODULES:
-        assert any(name.startswith(prefix) for prefix in MAY_IMPORT), f"no rule for {name}"
+    for name, tree in TREES.items():
+        rules = [rule for prefix, rule in MAY_IMPORT.items() if name.startswith(prefix)]
+        assert rules, f"no rule for {name}"
+        if rules[0] is not None:
+            allowed = tuple(f"{path}." for path in rules[0])
+            ours = {path for path in imports(tree) if path.partition(".")[0] in OURS}
+            wrong = sorted(path for path in ours if not f"{path}.".startswith(allowed))
+            assert not wrong, f"{name} imports {', '.join(wrong)}"
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_imports_point_one_way(name):
-    allowed = next(MAY_IMPORT[prefix] for prefix in MAY_IMPORT if name.startswith(prefix))
-    if allowed is not None:
-        ours = {path for path in imports(TREES[name]) if path.partition(".")[0] in OURS}
-        wrong = [
-            path for path in ours if not f"{path}.".startswith(tuple(f"{p}." for p in allowed))
-        ]
-        assert not wrong, f"{name} imports {', '.join(sorted(wrong))}"
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_torch_is_imported_where_networks_are(name):
-    if not name.startswith(MAY_IMPORT_TORCH):
-        found = packages(TREES[name]) & {"torch", "torchvision", "safetensors"}
-        assert not found, f"{name} imports {found}"
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_what_only_an_export_needs_is_imported_by_it(name):
+def test_torch_and_onnx_are_imported_where_they_are_needed():
     """ONNX may be absent: it is imported inside functions only."""
-    tree = TREES[name]
-    if not name.startswith(("deploy/", "predict.py", "benchmarks/problems/")):
+    for name, tree in except_for(*MAY_IMPORT_TORCH).items():
+        assert not packages(tree) & {"torch", "torchvision", "safetensors"}, name
+    for name, tree in except_for("deploy/", "predict.py", "benchmarks/problems/").items():
         assert not packages(tree) & {"onnx", "onnxruntime"}, name
-    top = ast.Module(
-        [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], []
-    )
-    assert not packages(top) & {"onnx", "onnxruntime"}, name
+    for name, tree in TREES.items():
+        top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert not packages(ast.Module(top, [])) & {"onnx", "onnxruntime"}, name
 
 
 def test_prediction_needs_three_packages():
@@ -138,54 +129,44 @@ def test_prediction_needs_three_packages():
     assert foreign == {"onnxruntime", "numpy", "PIL"}
 
 
-def test_engine_and_search_know_no_network_even_by_string():
-    for name, tree in {**by_name("engine/"), **by_name("search/")}.items():
-        dynamic = {"importlib.import_module", "__import__", "exec", "eval"}
-        assert not dynamic & {dotted(call.func) for call in calls(tree)}, name
-
-
-def test_nobody_imports_main():
-    for path in [*MODULES.values(), *(ROOT / "tests").glob("*.py")]:
-        if not path.name.startswith(("command_line", "test_com", "test_main")):
-            assert "main" not in packages(ast.parse(path.read_text())), path
-
-
-def test_only_commands_and_what_uses_them_import_the_optimizer():
+def test_nobody_imports_the_commands_but_commands_and_what_uses_them():
     for name, tree in TREES.items():
-        if not name.startswith(("baselines/", "benchmarks/", "examples/")):
-            assert "optimizer" not in packages(tree), name
+        assert "main" not in packages(tree), name
+    for name, tree in except_for("baselines/", "benchmarks/", "examples/").items():
+        assert "optimizer" not in packages(tree), name
+    for path in (ROOT / "tests").glob("*.py"):
+        if not path.name.startswith(("command_line", "test_com", "test_main")):
+            assert not re.search(r"^ *(from|import) main\b", path.read_text(), re.M), path
 
 
 def test_only_main_opens_the_test_split():
-    for name, tree in TREES.items():
-        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    for name, tree in except_for("vision/").items():
+        names = {node.id for node in nodes(tree) if isinstance(node, ast.Name)}
+        names |= {node.attr for node in nodes(tree) if isinstance(node, ast.Attribute)}
         names |= {name.rpartition(".")[2] for name in imports(tree)}
-        if not name.startswith("vision/"):
-            assert ("open_test" in names) == (name == "main.py"), name
-            if name != "main.py":  # nor by another way
-                assert not {"train_test", "_open", "list_files"} & names or name == "target.py"
+        assert ("open_test" in names) == (name == "main.py"), name
+        if name not in ("main.py", "target.py"):  # nor by another way
+            assert not {"train_test", "_open", "list_files"} & names, name
 
 
-@pytest.mark.parametrize("name", by_name("search/"))
-def test_deciding_has_no_clock_no_output_and_writes_nothing(name):
-    tree = TREES[name]
-    foreign = packages(tree) & SIDE_EFFECTS
-    assert foreign <= ({"pathlib"} if name == "search/space.py" else set()), foreign
-    used = {dotted(call.func) for call in calls(tree)}
-    assert not used & {"print", "open", "input", "exec", "eval"}
-    written = {"write_text", "write_bytes", "open", "mkdir", "touch", "unlink", "rename"}
-    assert not {name.rpartition(".")[2] for name in used} & written
-    names = {name.rpartition(".")[2] for name in imports(tree)}
-    assert not names & {"write_json", "write_text", "read_json"}, "files are for engine/"
+def test_deciding_has_no_clock_no_output_and_writes_nothing():
+    written = {"write_text", "write_bytes", "open", "mkdir", "touch", "unlink", "rename", "print"}
+    for name, tree in by_name("search/").items():
+        foreign = packages(tree) & SIDE_EFFECTS
+        assert foreign <= ({"pathlib"} if name == "search/space.py" else set()), foreign
+        assert not {path.rpartition(".")[2] for path in called(tree)} & {*written, "input"}, name
+        names = {path.rpartition(".")[2] for path in imports(tree)}
+        assert not names & {"write_json", "write_text", "read_json"}, "files are for engine/"
 
 
-def test_printing_is_for_the_commands():
-    for prefix in ("engine/", "vision/", "training/", "cnn.py", "target.py", "utils.py"):
-        for name, tree in by_name(prefix).items():
-            if name == "engine/cli/command.py":  # the end of every command
-                continue
-            assert "print" not in {dotted(call.func) for call in calls(tree)}, name
+def test_printing_is_for_the_commands_and_networks_are_not_reached_by_string():
+    parts = ("engine/", "vision/", "training/", "cnn.py", "target.py", "utils.py")
+    for name, tree in by_name(*parts).items():
+        # That file is the end of every command.
+        assert "print" not in called(tree) or name == "engine/cli/command.py", name
+    dynamic = {"importlib.import_module", "__import__", "exec", "eval"}
+    for name, tree in by_name("engine/", "search/").items():
+        assert not dynamic & called(tree), name
 
 
 ALLOWED_RANDOM = {"default_rng", "Generator", "RandomState", "SeedSequence", "PCG64"}
@@ -195,109 +176,79 @@ DRAWS |= {"bernoulli_", "multinomial", "random_", "exponential_", "log_normal_",
 DRAWS |= {"rand_like", "randn_like", "randint_like", "geometric_"}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_no_global_random_stream(name):
-    tree = TREES[name]
-    assert not packages(tree) & {"random", "secrets"}, "use utils.derive_rng"
-    for node in ast.walk(tree):
-        parts = dotted(node).split(".") if isinstance(node, ast.Attribute) else []
-        if parts[:2] in (["np", "random"], ["numpy", "random"]) and len(parts) > 2:
-            assert parts[2] in ALLOWED_RANDOM, f"{name}:{node.lineno}: {'.'.join(parts)}"
-        forbidden = (["torch", "manual_seed"], ["torch", "seed"], ["torch", "random"])
-        assert parts[:2] not in forbidden, f"{name}:{node.lineno}"
-        assert parts[:3] != ["torch", "cuda", "manual_seed"], f"{name}:{node.lineno}"
-    for imported in imports(tree):
-        assert not imported.startswith("numpy.random."), f"{name} imports {imported}"
-    for call in calls(tree):
-        path = dotted(call.func)
-        if path == "np.random.default_rng" or path == "np.random.RandomState":
-            assert call.args, f"{name}:{call.lineno}: a generator without a seed"
-        if packages(tree) & {"torch"} and path.rpartition(".")[2] in DRAWS and "." in path:
-            given = {keyword.arg for keyword in call.keywords}
-            assert "generator" in given, f"{name}:{call.lineno}: {path} without a generator"
+def test_no_global_random_stream():
+    for name, tree in TREES.items():
+        assert not packages(tree) & {"random", "secrets"}, "use utils.derive_rng"
+        assert not [path for path in imports(tree) if path.startswith("numpy.random.")], name
+        for node in nodes(tree):
+            place = f"{name}:{getattr(node, 'lineno', 0)}"
+            parts = dotted(node).split(".") if isinstance(node, ast.Attribute) else []
+            if parts[:2] in (["np", "random"], ["numpy", "random"]) and len(parts) > 2:
+                assert parts[2] in ALLOWED_RANDOM, place
+            forbidden = (["torch", "manual_seed"], ["torch", "seed"], ["torch", "random"])
+            assert parts[:2] not in forbidden, place
+            assert parts[:3] != ["torch", "cuda", "manual_seed"], place
+
+
+def test_every_generator_has_a_seed_and_every_draw_of_torch_a_generator():
+    for name, tree in TREES.items():
+        draws = DRAWS if "torch" in packages(tree) else set()
+        for call in calls(tree):
+            path = dotted(call.func)
+            if path in ("np.random.default_rng", "np.random.RandomState"):
+                assert call.args, f"{name}:{call.lineno}: a generator without a seed"
+            if path.rpartition(".")[2] in draws and "." in path:
+                given = {keyword.arg for keyword in call.keywords}
+                assert "generator" in given, f"{name}:{call.lineno}: {path} without a generator"
 
 
 def test_the_dropout_of_torch_is_not_used():
     for name, tree in TREES.items():
-        names = {dotted(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-        assert not {n for n in names if re.search(r"nn\.(functional\.)?[Dd]ropout", n)}, name
+        names = [dotted(node) for node in nodes(tree) if isinstance(node, ast.Attribute)]
+        assert not [n for n in names if re.search(r"nn\.(functional\.)?[Dd]ropout", n)], name
 
 
 def test_the_clock_has_no_part_in_decisions():
-    allowed = (
-        "engine/",
-        "training/cost.py",
-        "target.py",
-        "deploy/session.py",
-        "benchmarks/",
-        "baselines/",
-        "reports/",
-    )
+    timed = ("engine/", "training/cost.py", "target.py", "deploy/session.py", "benchmarks/")
+    for name, tree in except_for(*timed, "baselines/", "reports/").items():
+        assert not packages(tree) & {"time", "datetime"}, name
+
+
+def test_modules_and_functions_are_short():
+    for name, path in MODULES.items():
+        lines = path.read_text(encoding="utf-8").count("\n")
+        assert lines <= MAX_MODULE, f"{name} has {lines} lines: it is two things"
+        for function in functions(TREES[name]):
+            length = function.end_lineno - function.lineno + 1
+            assert length <= MAX_FUNCTION, f"{name}: {function.name} has {length} lines"
+
+
+def test_public_things_have_docstrings():
     for name, tree in TREES.items():
-        if not name.startswith(allowed):
-            assert not packages(tree) & {"time", "datetime"}, name
+        assert ast.get_docstring(tree), f"{name} has no docstring"
+        for node in tree.body:
+            named = isinstance(node, ast.FunctionDef | ast.ClassDef)
+            if named and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{name}: {node.name} has no docstring"
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_sizes(name):
-    lines = MODULES[name].read_text(encoding="utf-8").count("\n")
-    assert lines <= MAX_MODULE, f"{name} has {lines} lines: it is two things"
-    for function in functions(TREES[name]):
-        length = function.end_lineno - function.lineno + 1
-        assert length <= MAX_FUNCTION, f"{name}: {function.name} has {length} lines"
+def test_nothing_happens_at_import_time():
+    """An example is a script, which says where the packages are before it imports them."""
+    kinds = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef | ast.Assign
+    kinds |= ast.AnnAssign | ast.AugAssign
+    for name, tree in except_for("examples/").items():
+        for node in tree.body:
+            main = isinstance(node, ast.If) and "__main__" in ast.dump(node.test)
+            plain = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            assert main or plain or isinstance(node, kinds), f"{name}:{node.lineno}"
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_public_things_have_docstrings(name):
-    tree = TREES[name]
-    assert ast.get_docstring(tree), f"{name} has no docstring"
-    public = [
-        node
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
-    ]
-    for node in public:
-        assert ast.get_docstring(node), f"{name}: {node.name} has no docstring"
-        for method in node.body if isinstance(node, ast.ClassDef) else []:
-            if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
-                inherited = method.name == "forward" or is_property(method)
-                assert inherited or ast.get_docstring(method), f"{name}: {node.name}.{method.name}"
-
-
-def is_property(method):
-    return any(dotted(decorator) == "property" for decorator in method.decorator_list)
-
-
-# An example is a script, which says where the packages are before it imports them.
-@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("examples/")])
-def test_nothing_happens_at_import_time(name):
-    for node in TREES[name].body:
-        main = isinstance(node, ast.If) and "__main__" in ast.dump(node.test)
-        plain = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        kinds = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef | ast.Assign
-        kinds |= ast.AnnAssign | ast.AugAssign
-        assert main or plain or isinstance(node, kinds), f"{name}:{node.lineno}"
-
-
-def test_no_mutable_defaults_and_no_bare_except():
-    for name, tree in TREES.items():
-        for function in functions(tree):
-            defaults = [*function.args.defaults, *function.args.kw_defaults]
-            mutable = ast.List | ast.Dict | ast.Set
-            assert not any(isinstance(value, mutable) for value in defaults), function.name
-        for node in ast.walk(tree):
-            assert not (isinstance(node, ast.ExceptHandler) and node.type is None), name
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_files_that_are_named_exist(name):
-    text = MODULES[name].read_text(encoding="utf-8")
-    for path in re.findall(
-        r"\b(?:tests|search|engine|evaluation|vision|training|deploy|reports|configs|docs)/[\w/]+"
-        r"\.(?:py|json|md)\b",
-        text,
-    ):
-        assert (ROOT / path).exists(), f"{name} names {path}, which is not there"
+def test_files_that_are_named_exist():
+    folders = "tests|search|engine|evaluation|vision|training|deploy|reports|configs|docs"
+    named = re.compile(rf"\b(?:{folders})/[\w/]+\.(?:py|json|md)\b")
+    for name, path in MODULES.items():
+        for file in named.findall(path.read_text(encoding="utf-8")):
+            assert (ROOT / file).exists(), f"{name} names {file}, which is not there"
 
 
 def test_the_arguments_are_right_before_torch_is_loaded():
@@ -309,22 +260,14 @@ def test_the_arguments_are_right_before_torch_is_loaded():
     assert ended.stderr == "optimizer.py: --seed: 'x' is not a whole number\n"
 
 
-def tracked():
+def test_the_repository_stands_alone_and_no_merge_was_left_half_done():
+    """Nothing but .ci/run may know of the images that lie beside the repository."""
     listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listing.returncode:
         pytest.skip("not in a git repository")
-    return [name for name in listing.stdout.splitlines() if (ROOT / name).is_file()]
-
-
-def test_the_repository_stands_alone():
-    """Nothing but .ci/run may know of the images that lie beside the repository."""
-    word = "shared/" + "micro"
-    for name in tracked():
-        assert name == ".ci/run" or word.encode() not in (ROOT / name).read_bytes(), name
-
-
-def test_no_merge_was_left_half_done():
-    marks = [side * 7 + b" " for side in (b"<", b">")]
-    for name in tracked():
-        lines = (ROOT / name).read_bytes().splitlines()
-        assert not any(line.startswith(mark) for line in lines for mark in marks), name
+    word = ("shared/" + "micro").encode()
+    marks = (b"<" * 7 + b" ", b">" * 7 + b" ")
+    for name in listing.stdout.splitlines():
+        content = (ROOT / name).read_bytes() if (ROOT / name).is_file() else b""
+        assert name == ".ci/run" or word not in content, name
+        assert not any(line.startswith(marks) for line in content.splitlines()), name

@@ -6,7 +6,7 @@ import torch
 
 from training.augmentation import DRAWS, Augmentation
 
-SIDE, COUNT = 8, 400
+SIDE, COUNT = 8, 200
 FILL = torch.tensor([0.2, 0.5, 0.8])
 
 
@@ -41,18 +41,21 @@ def test_half_of_the_images_are_mirrored_and_the_others_are_as_they_were(images)
     mirrored = [torch.equal(a, b.flip(1)) for a, b in zip(x, images, strict=True)]
     same = [torch.equal(a, b) for a, b in zip(x, images, strict=True)]
     assert all(a != b for a, b in zip(mirrored, same, strict=True))
-    assert 0.4 < np.mean(mirrored) < 0.6
+    assert 0.35 < np.mean(mirrored) < 0.65
 
 
 def test_shifts_are_whole_pixels_with_a_reflected_border(images):
     x, _ = batch(images, shift=0.25)
     padded = torch.nn.functional.pad(images.permute(0, 3, 1, 2), (2,) * 4, mode="reflect")
-    found = set()
-    for one, wide in zip(x, padded.permute(0, 2, 3, 1), strict=True):
-        places = [(r, c) for r in range(5) for c in range(5)]
-        found |= {p for p in places if torch.equal(one, wide[p[0] : p[0] + 8, p[1] : p[1] + 8])}
-        assert any(torch.equal(one, wide[r : r + 8, c : c + 8]) for r, c in places)
-    assert found == {(r, c) for r in range(5) for c in range(5)}
+    padded = padded.permute(0, 2, 3, 1)
+    shifted = torch.zeros(COUNT, dtype=torch.bool)
+    for row in range(5):
+        for column in range(5):
+            window = padded[:, row : row + SIDE, column : column + SIDE]
+            same = (x == window).flatten(1).all(dim=1)
+            assert same.any(), f"no image is shifted by {row - 2} and {column - 2}"
+            shifted |= same
+    assert shifted.all()
 
 
 def test_cutout_fills_a_square_with_the_mean_colour(images):
@@ -102,8 +105,3 @@ def test_what_is_switched_on_does_not_change_the_number_of_draws(images):
     given = generator()
     torch.rand((DRAWS, 7), generator=given)
     assert all(torch.equal(state, given.get_state()) for state in states)
-
-
-def test_a_configuration_says_what_is_on():
-    assert Augmentation.of({"flip": True, "batch_size": 3}) == Augmentation(flip=True)
-    assert Augmentation.of({}) == Augmentation()

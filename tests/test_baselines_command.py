@@ -17,7 +17,7 @@ from utils import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ["--dataset", "synthetic", "--image_size", "8", "--epochs", "2", "--min_epochs", "1"]
-TINY += ["--folds", "2", "--device", "cpu", "--seed", "7", "--max_total_epochs", "16"]
+TINY += ["--folds", "2", "--device", "cpu", "--seed", "7", "--max_total_epochs", "8"]
 TINY += ["--workers", "0"]
 TINY += ["--constraints", "num_params <= 2e4", "macs <= 1e5", "precision >= 0.05"]
 
@@ -35,7 +35,7 @@ def test_a_peer_searches_and_its_run_folder_is_ours(tmp_path, capsys):
     folder = tmp_path / "whole"
     run = read_run(folder)
     assert run.method == "one-epoch-first" and run.status == "epoch limit"
-    assert sum(trial.cost_epochs for trial in run.trials) <= 16
+    assert sum(trial.cost_epochs for trial in run.trials) <= 8
     assert run.best and run.best.config == read_json(folder / "opt_cfg.json")
     assert run.record["data"]["kind"] == "synthetic" and run.record["winner"]["layers"]
     assert not (folder / "checkpoints").exists(), "no state is left"
@@ -58,7 +58,8 @@ def test_sets_have_the_same_order_in_each_process(monkeypatch):
 
 @pytest.mark.slow  # tests/test_compare.py cuts a journal
 def test_a_killed_run_goes_on_to_the_same_journal(tmp_path):
-    words = ["one-epoch-first", *TINY, "--runs_dir", str(tmp_path), "--run_name"]
+    words = ["one-epoch-first", *TINY, "--max_total_epochs", "16"]  # long enough to be killed
+    words += ["--runs_dir", str(tmp_path), "--run_name"]
     assert main([*words, "whole"]) == 0
     words = [sys.executable, "-m", "baselines", *words, "killed"]
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -76,18 +77,12 @@ def test_a_killed_run_goes_on_to_the_same_journal(tmp_path):
     [
         (["one-epoch-frist"], "did you mean one-epoch-first?"),
         (["random"], "METHOD cannot be 'random'"),
-        ([], "METHOD"),
         (["one-epoch-first", *TINY, "--objective", "minimize loss"], "allowed is one of top3"),
-        (["one-epoch-first", "--epoch", "3"], "did you mean --epochs?"),
+        (["dehb"], "requirements-peers.txt"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(words, told, tmp_path, capsys):
+def test_mistakes_are_told_in_a_sentence(words, told, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(baselines, "installed", lambda package: False)
     assert main([*words, "--runs_dir", str(tmp_path)]) == 2
     assert told in capsys.readouterr().err
     assert not list(tmp_path.iterdir()), "nothing is left behind"
-
-
-def test_a_peer_that_is_not_installed_is_told(monkeypatch, capsys):
-    monkeypatch.setattr(baselines, "installed", lambda package: False)
-    assert main(["dehb"]) == 2
-    assert "requirements-peers.txt" in capsys.readouterr().err

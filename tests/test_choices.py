@@ -12,7 +12,7 @@ from ConfigSpace import (
     Float,
     OrdinalHyperparameter,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.cli.settings import resolve
@@ -46,22 +46,26 @@ def nothing_known(_):
 
 
 @pytest.mark.parametrize(
-    "one",
-    [Categorical("k", KERNELS), OrdinalHyperparameter("k", KERNELS), Constant("k", (3, 3))],
-    ids=lambda one: type(one).__name__,
+    ("one", "preset"),
+    [
+        (Categorical("k", KERNELS), GUIDED),
+        (OrdinalHyperparameter("k", KERNELS), {}),
+        (Constant("k", (3, 3)), {}),
+    ],
+    ids=lambda value: type(value).__name__,
 )
-@pytest.mark.parametrize("preset", [{}, GUIDED], ids=["published", "guided"])
 def test_choices_that_are_no_json_survive_the_journal(tmp_path, one, preset):
     space = made_of(one, Float("x", (0.0, 1.0)))
+    last = 5 if preset else 2  # the model decides from the third generation on
 
-    def settings(generations):
+    def until(generations):
         return resolve({**preset, **NOTHING, "max_generations": generations})
 
-    whole = search(space, StubTarget(static_metrics=nothing_known), settings(3))
+    whole = search(space, StubTarget(static_metrics=nothing_known), until(last))
     first = StubTarget(static_metrics=nothing_known)
-    search(space, first, settings(1), tmp_path / "run")
+    search(space, first, until(1), tmp_path / "run")
     second = StubTarget(static_metrics=nothing_known)
-    result = search(space, second, settings(3), tmp_path / "run")
+    result = search(space, second, until(last), tmp_path / "run")
     assert bare(result.trials) == bare(whole.trials) and result.reason == whole.reason
     assert typed(result.best.config) == typed(whole.best.config)
     seen = [typed(config) for config, *_ in [*first.calls, *second.calls]]
@@ -71,6 +75,7 @@ def test_choices_that_are_no_json_survive_the_journal(tmp_path, one, preset):
     assert {(type(c["k"]), str(c["k"])) for c, *_ in first.calls + second.calls} <= declared
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 2**32))
 def test_each_value_has_one_type_whatever_makes_the_child(seed):
     rng = np.random.default_rng(seed)
@@ -106,7 +111,7 @@ def test_what_a_user_writes_is_the_choice_that_equals_it():
     assert typed(adopted) == [("c", int, 1), ("k", tuple, (5, 5))] and not warnings
 
 
-@pytest.mark.parametrize("value", [print, {1, 2}, float("inf"), (1, object())])
+@pytest.mark.parametrize("value", [{1, 2}, float("inf"), (1, object())])
 def test_what_no_journal_can_hold_is_refused_by_name(value):
     with pytest.raises(InputError, match="hyperparameter 'k' has the choice .*; allowed are"):
         made_of(Categorical("k", [value, "b"]))

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.constraints import Constraint, Ranking, total_violation
@@ -18,15 +18,10 @@ NUMBERS = st.floats(-1e6, 1e6) | st.integers(-(10**6), 10**6)
     ("text", "metric", "sense", "bound"),
     [
         ("num_params <= 2e7", "num_params", "<=", 2e7),
-        ("precision >= 0.39", "precision", ">=", 0.39),
         ("  loss<=-1 ", "loss", "<=", -1.0),
-        ("_m2>=0", "_m2", ">=", 0.0),
-        ("val/acc >= 0.5", "val/acc", ">=", 0.5),
-        ("f1-score>=.3", "f1-score", ">=", 0.3),
-        ("mAP@0.5 <= 1", "mAP@0.5", "<=", 1.0),
         ("recall@k=5 >= 0.2", "recall@k=5", ">=", 0.2),
         (" macro F1 (%)  <= 7", "macro F1 (%)", "<=", 7.0),
-        ("x<=2", "x", "<=", 2.0),
+        ("x>=.3", "x", ">=", 0.3),
     ],
 )
 def test_parse_reads_metric_sense_and_bound(text, metric, sense, bound):
@@ -37,17 +32,12 @@ def test_parse_reads_metric_sense_and_bound(text, metric, sense, bound):
     "text",
     [
         "",
-        "num_params",
         "num_params < 3",
-        "num_params == 3",
         "num_params <= ",
-        "num_params <= many",
         "num_params <= nan",
-        "num_params <= inf",
         "num_params <= 1e400",
         "3 <= num_params",
         "a <= b <= 3",
-        "precision >>= 3",
         "<= 3",
         "num_params <= 3 or 4",
         "num_params <= 3\nx",
@@ -59,31 +49,22 @@ def test_parse_refuses_other_forms_and_names_them(text):
     assert repr(text) in str(caught.value) and "\n" not in str(caught.value)
 
 
+@settings(max_examples=50)
 @given(st.sampled_from(["<=", ">="]), st.floats(allow_nan=False, allow_infinity=False))
 def test_a_constraint_in_words_is_read_back_to_the_same(sense, bound):
     constraint = Constraint("num_params", sense, bound)
     assert Constraint.parse(str(constraint)) == constraint
-
-
-def test_a_constraint_prints_as_people_write_it():
     assert str(Constraint.parse("num_params <= 2e7")) == "num_params <= 20000000"
-    assert str(Constraint.parse("precision >= .39")) == "precision >= 0.39"
 
 
-@given(NUMBERS, NUMBERS)
-def test_violation_is_the_miss_as_a_share_of_the_bound(value, bound):
-    at_most = Constraint("m", "<=", float(bound)).violation({"m": value})
-    at_least = Constraint("m", ">=", float(bound)).violation({"m": value})
-    scale = abs(bound) or 1.0
-    assert at_most == max(0.0, value - bound) / scale
-    assert at_least == max(0.0, bound - value) / scale
-    assert (at_most > 0) + (at_least > 0) == (value != bound)
-
-
-def test_a_bound_that_is_met_exactly_is_met():
+def test_violations_are_shares_of_the_bound_and_add_up():
+    limits = [Constraint.parse(text) for text in ("a <= 10", "b >= 4", "c <= 1")]
+    assert total_violation(limits, {"a": 15, "b": 3, "c": 0}) == 0.5 + 0.25
+    assert total_violation([], {}) == 0
     assert Constraint.parse("m <= 0.1").violation({"m": 0.1}) == 0
     assert Constraint.parse("m >= 0.1").violation({"m": 0.1}) == 0
     assert Constraint.parse("m >= 0").violation({"m": -0.5}) == 0.5
+    assert Constraint.parse("m <= -2").violation({"m": -1}) == 0.5
 
 
 @pytest.mark.parametrize("metrics", [{}, {"m": None}, {"m": math.nan}, {"m": math.inf}])
@@ -92,27 +73,20 @@ def test_a_metric_that_is_not_there_violates_without_bound(metrics):
         assert Constraint.parse(text).violation(metrics) == math.inf
 
 
-def test_violations_add_up():
-    limits = [Constraint.parse(text) for text in ("a <= 10", "b >= 4", "c <= 1")]
-    assert total_violation(limits, {"a": 15, "b": 3, "c": 0}) == 0.5 + 0.25
-    assert total_violation([], {}) == 0
-
-
-@pytest.mark.parametrize(
-    "objective",
-    ["", "top3", "maximise top3", "maximize", "minimize ", "maximize  ", "Maximize m"],
-)
+@pytest.mark.parametrize("objective", ["", "top3", "maximise top3", "minimize ", "Maximize m"])
 def test_an_objective_of_another_form_is_refused(objective):
     with pytest.raises(InputError, match="maximize METRIC"):
         Ranking.parse(objective)
 
 
-@pytest.mark.parametrize("name", ["val/acc", "f1-score", "mAP@0.5", "macro recall", "Güte"])
-def test_an_objective_may_have_any_name(name):
+@pytest.mark.parametrize("name", ["val/acc", "mAP@0.5", "macro recall", "Güte"])
+def test_an_objective_may_have_any_name_and_either_sense(name):
     ranking = Ranking.parse(f"minimize {name}", [f"{name} <= 3"])
     assert (ranking.metric, ranking.constraints[0].metric) == (name, name)
-    best, worst = (make_trial(i, metrics={name: value}) for i, value in ((1, 0.1), (0, 0.2)))
-    assert sorted([worst, best], key=ranking.key) == [best, worst]
+    trials = [make_trial(i, metrics={name: value}) for i, value in enumerate((0.5, -1.0, 2.0))]
+    assert [trial.trial for trial in sorted(trials, key=ranking.key)] == [1, 0, 2]
+    ranking = Ranking.parse(f"maximize {name}")
+    assert [trial.trial for trial in sorted(trials, key=ranking.key)] == [2, 0, 1]
 
 
 def test_feasible_before_infeasible_before_failed():
@@ -135,17 +109,6 @@ def test_feasible_before_infeasible_before_failed():
     assert [trial.trial for trial in ranked if ranking.feasible(trial)] == [0, 1]
 
 
-def test_ties_break_by_trial_id():
-    ranking = Ranking.parse("maximize top3")
-    assert min([make_trial(3), make_trial(1), make_trial(2)], key=ranking.key).trial == 1
-
-
-def test_minimize_prefers_less():
-    trials = [make_trial(i, metrics={"loss": loss}) for i, loss in enumerate([2.0, 0.5, -1.0])]
-    for objective, best in (("minimize loss", 2), ("maximize loss", 0)):
-        assert min(trials, key=Ranking.parse(objective).key).trial == best
-
-
 METRIC = st.sampled_from([0.0, 0.25, 0.5, 1.0, None, math.nan, math.inf, -math.inf]) | NUMBERS
 TRIALS = st.lists(
     st.fixed_dictionaries(
@@ -158,10 +121,7 @@ TRIALS = st.lists(
 ).map(lambda rows: [make_trial(i, **row) for i, row in enumerate(rows)])
 
 
-def is_finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
-
-
+@settings(max_examples=50)
 @given(TRIALS, st.randoms(use_true_random=False), st.sampled_from(["maximize", "minimize"]))
 def test_any_order_of_arrival_gives_the_same_order(trials, shuffler: random.Random, sense):
     ranking = Ranking.parse(f"{sense} top3", ["num_params <= 0.5"])
@@ -173,14 +133,9 @@ def test_any_order_of_arrival_gives_the_same_order(trials, shuffler: random.Rand
     assert not any(math.isnan(part) for trial in trials for part in ranking.key(trial))
     feasible = [ranking.feasible(trial) for trial in ranked]
     assert feasible == sorted(feasible, reverse=True)
-    usable = [trial.status == "ok" and is_finite(trial.metrics.get("top3")) for trial in ranked]
-    assert usable == sorted(usable, reverse=True)
 
 
 def test_static_constraints_are_those_on_known_metrics():
     ranking = Ranking.parse("maximize top3", ["num_params <= 1", "precision >= 1", "macs <= 2"])
-    assert [limit.metric for limit in ranking.static({"macs": 1, "num_params": 2})] == [
-        "num_params",
-        "macs",
-    ]
-    assert ranking.static([]) == ()
+    known = [limit.metric for limit in ranking.static({"macs": 1, "num_params": 2})]
+    assert known == ["num_params", "macs"] and ranking.static([]) == ()

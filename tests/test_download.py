@@ -14,6 +14,7 @@ from tests.flower_folders import make_published, make_train_test
 from utils import InputError
 from vision import download
 from vision.data import open_data, open_train
+from vision.download import ARCHIVE
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
 
@@ -25,7 +26,7 @@ def home(tmp_path, monkeypatch):
     published = make_published(tmp_path / "made")
     www.mkdir()
     shutil.copy(published / "datasplits.mat", www)
-    with tarfile.open(www / "17flowers.tgz", "w:gz") as archive:
+    with tarfile.open(www / ARCHIVE, "w:gz") as archive:
         archive.add(published / "jpg", "jpg")
     files = {name: (www / name).read_bytes() for name in download.MD5}
     asked, broken = [], {}
@@ -66,48 +67,44 @@ def test_download_once(tmp_path, cache, home, capsys):
     assert len(open_train(source)[0].names) == 17 * 3
     assert "17flowers.tgz: 100%" in capsys.readouterr().err
     assert open_data("flowers17", cache_dir=cache) == source
-    assert home["asked"] == ["datasplits.mat", "17flowers.tgz"]
+    assert home["asked"] == ["datasplits.mat", ARCHIVE]
     assert sorted(os.listdir(source.root)) == ["datasplits.mat", "jpg"]
     assert sorted(os.listdir(tmp_path / "data")) == ["cache", "flowers17"]
 
 
-@pytest.mark.parametrize("failure, sentence", [
-    ("404", "404"), ("truncated", "broke off after"), ("md5", "not 0000 as published"),
-    ("archive", "cannot be unpacked"), ("outside", "cannot be unpacked"), ("no jpg", "no folder"),
-])  # fmt: skip
-def test_failed_download_leaves_nothing_behind(tmp_path, cache, home, failure, sentence):
-    name = "17flowers.tgz"
-    home["broken"][name] = failure
-    if failure == "md5":
-        home["md5"][name] = "0000"
-    elif failure == "archive":
-        home["files"][name] = b"not an archive"
-    elif failure in ("outside", "no jpg"):
-        content = io.BytesIO()
-        with tarfile.open(fileobj=content, mode="w:gz") as archive:
-            archive.addfile(tarfile.TarInfo("../outside" if failure == "outside" else "file"))
-        home["files"][name] = content.getvalue()
-    if failure not in ("md5", "404"):
-        home["md5"][name] = hashlib.md5(home["files"][name]).hexdigest()
-    with pytest.raises(InputError, match=sentence) as error:
-        open_data("flowers17", cache_dir=cache)
-    for way in ("--data_dir", "FLOWERS17_DIR", "network", "--dataset synthetic"):
-        assert way in str(error.value)
-    assert os.listdir(tmp_path / "data") == []
+def archive_of(name):
+    """An archive with one empty file."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    return content.getvalue()
 
 
-def test_download_can_be_repeated_after_a_failure(cache, home):
-    home["broken"]["17flowers.tgz"] = "404"
-    with pytest.raises(InputError):
-        open_data("flowers17", cache_dir=cache)
-    home["broken"].clear()
+def test_failed_download_leaves_nothing_behind_and_can_be_repeated(tmp_path, cache, home):
+    whole = home["files"][ARCHIVE]
+    for failure, content, sentence in (
+        ("404", whole, "404"),
+        ("truncated", whole, "broke off after"),
+        ("md5", whole, "not 0000 as published"),
+        ("", b"not an archive", "cannot be unpacked"),
+        ("", archive_of("../outside"), "cannot be unpacked"),
+        ("", archive_of("file"), "no folder"),
+    ):
+        home["broken"][ARCHIVE], home["files"][ARCHIVE] = failure, content
+        home["md5"][ARCHIVE] = "0000" if failure == "md5" else hashlib.md5(content).hexdigest()
+        with pytest.raises(InputError, match=sentence) as error:
+            open_data("flowers17", cache_dir=cache)
+        for way in ("--data_dir", "FLOWERS17_DIR", "--dataset synthetic"):
+            assert way in str(error.value)
+        assert os.listdir(tmp_path / "data") == []
+    home["files"][ARCHIVE], home["md5"][ARCHIVE] = whole, hashlib.md5(whole).hexdigest()
     assert open_data("flowers17", cache_dir=cache).kind == "flowers17"
 
 
-def test_folders_named_by_the_user_come_before_the_download(tmp_path, cache, home, monkeypatch):
+def test_folders_named_by_the_user_come_before_the_download(tmp_path, cache, monkeypatch):
+    """No home is there to be asked: `no_flowers`."""
     own = make_train_test(tmp_path / "own")
     other = make_train_test(tmp_path / "other")
     monkeypatch.setenv("FLOWERS17_DIR", str(other))
     assert open_data(cache_dir=cache).root == str(other)
     assert open_data(data_dir=own, cache_dir=cache).root == str(own)
-    assert home["asked"] == []

@@ -46,37 +46,36 @@ def settings(**changes):
     return Settings(**usual | changes)
 
 
-@pytest.mark.parametrize("sampler", ["evolution", "guided"])
-@pytest.mark.parametrize("limit", [(), ("size <= 4",)], ids=["free", "limited"])
-def test_every_configuration_is_tried_and_trained_to_the_end(tmp_path, sampler, limit):
-    space, target = categories(6, 2), Additive()
-    result = search(space, target, settings(sampler=sampler, constraints=limit), tmp_path / "run")
+@pytest.mark.parametrize(("sampler", "most"), [("evolution", 5), ("guided", 3)])
+def test_every_configuration_within_the_limits_is_trained_to_the_end(tmp_path, sampler, most):
+    space, target = categories(5, 2), Additive()
+    given = settings(sampler=sampler, constraints=(f"size <= {most}",))
+    result = search(space, target, given, tmp_path / "run")
     assert result.reason == "space exhausted"
-    tried = {canonical(trial.config) for trial in result.trials}
-    within = list(configurations(space))
-    if limit:
-        within = [one for one in within if target.static_metrics(one)["size"] <= 4]
-    assert tried == {canonical(one) for one in within} and len(within) == (57 if limit else 64)
+    within = [one for one in configurations(space) if target.static_metrics(one)["size"] <= most]
+    assert len(within) == (32 if most == 5 else 26)
+    assert {canonical(trial.config) for trial in result.trials} == set(map(canonical, within))
     full = {trial.trial for trial in result.trials if trial.epochs == 4}
     assert full == {trial.trial for trial in result.trials}, "what was dropped early went on"
-    assert result.best.metrics["score"] == (4 if limit else 6)
-    again = search(space, target, settings(sampler=sampler, constraints=limit), tmp_path / "run")
+    assert result.best.metrics["score"] == most
+    again = search(space, target, given, tmp_path / "run")
     assert_same(tmp_path / "run", again.trials, result.trials)
-
-
-def test_operators_that_find_nothing_new_do_not_end_a_search_in_a_large_space():
-    """A population that has converged breeds what was drawn before: samples take over."""
-    result = search(categories(6, 5), Additive(), settings(max_generations=40, hyperband=False))
-    assert result.reason == "generation limit"
-    assert len({trial.trial for trial in result.trials}) == 10 + 40 * 10
 
 
 def test_the_budget_bounds_what_goes_on():
     whole = search(categories(5, 2), Additive(), settings())
     limit = sum(trial.cost_epochs for trial in whole.trials) - 7
     result = search(categories(5, 2), Additive(), settings(max_total_epochs=limit))
-    assert sum(trial.cost_epochs for trial in result.trials) <= limit
-    assert limit - sum(trial.cost_epochs for trial in result.trials) < 4
+    assert limit - 4 < sum(trial.cost_epochs for trial in result.trials) <= limit
+
+
+def test_operators_that_find_nothing_new_do_not_end_a_search_in_a_large_space():
+    """A population that has converged breeds what was drawn before: samples take over."""
+    space = categories(6, 5)
+    result = search(space, Additive(), settings(max_generations=12, hyperband=False, pop_size=3))
+    assert result.reason == "generation limit"
+    assert len({trial.trial for trial in result.trials}) == len(result.trials) > 100
+    assert "sample" in {trial.operator for trial in result.trials if trial.generation > 6}
 
 
 def test_an_enumeration_has_each_legal_configuration_once():
@@ -90,7 +89,7 @@ def test_an_enumeration_has_each_legal_configuration_once():
     found = [canonical(one) for one in configurations(Space(space))]
     assert len(found) == len(set(found)) == 2 + 3 * 4
     rng = np.random.default_rng(0)
-    assert {canonical(Space(space).sample(rng)) for _ in range(500)} == set(found)
+    assert {canonical(Space(space).sample(rng)) for _ in range(200)} == set(found)
 
 
 def test_what_has_no_end_is_not_enumerated():

@@ -17,21 +17,13 @@ from tests.networks import NETWORKS, make_model, make_network, noise
 from training.saved import logits_of, save_network
 from utils import InputError
 
-BATCHES = (1, 3)
 
-
-@pytest.fixture(scope="module", params=NETWORKS)
-def made(request):
-    """(configuration, image size, classes), the network, its model, its model in int8."""
-    sizes = NETWORKS[request.param]
-    network, model = make_model(*sizes)
-    return sizes, network, model, quantise(model, noise(20, sizes[1], seed=1))
-
-
-def test_onnx_runtime_gives_the_logits_of_pytorch(made):
-    (_, size, classes), network, model, _ = made
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_graph_has_the_logits_of_pytorch_and_the_memory_of_the_closed_form(name):
+    config, size, classes = NETWORKS[name]
+    network, model = make_model(config, size, classes)
     running = session.open_session(model)
-    for count in BATCHES:
+    for count in (1, 3):
         pixels = noise(count, size)
         logits, probabilities = running.run(["logits", "probabilities"], {"pixels": pixels})
         expected = logits_of(network, pixels)
@@ -39,32 +31,25 @@ def test_onnx_runtime_gives_the_logits_of_pytorch(made):
         assert np.abs(logits - expected).max() < 1e-5 * max(1, np.abs(expected).max())
         softmax = torch.softmax(torch.from_numpy(expected), dim=1).numpy()
         assert np.allclose(probabilities, softmax, atol=1e-5)
-
-
-def test_the_closed_form_is_what_the_graph_has(made):
-    sizes, _, model, int8 = made
-    known = static_metrics(*sizes)
+    int8 = quantise(model, noise(20, size, seed=1))
+    known = static_metrics(config, size, classes)
     assert memory.flash_kb(model) == known["flash_float_kb"]
     assert memory.flash_kb(int8) == known["flash_kb"]
     assert memory.ram_kb(model) == memory.ram_kb(int8) == known["ram_kb"]
+    check_int8(model, int8, noise(20, size))
 
 
-def test_int8_is_near_and_stores_bytes(made):
-    (_, size, _), _, model, int8 = made
-    pixels = noise(20, size)
+def check_int8(model, int8, pixels):
+    """It is near, and stores bytes, with a scale for each output channel."""
     exact, near = session.logits_of(model, pixels), session.logits_of(int8, pixels)
     assert 0 < np.abs(near - exact).max() < 0.2 * np.abs(exact).max()
-    kinds = {one.name: one.data_type for one in int8.graph.initializer}
-    weights = [name for name in kinds if name.endswith("weight_quantized")]
-    assert weights and all(kinds[name] == onnx.TensorProto.INT8 for name in weights)
-    for node in int8.graph.node:  # a scale for each output channel
+    stored = {one.name: one for one in int8.graph.initializer}
+    weights = [name for name in stored if name.endswith("weight_quantized")]
+    assert weights
+    assert all(stored[name].data_type == onnx.TensorProto.INT8 for name in weights)
+    for node in int8.graph.node:
         if node.input and node.input[0] in weights:
-            values, scales = (
-                onnx.numpy_helper.to_array(one)
-                for name in node.input[:2]
-                for one in int8.graph.initializer
-                if one.name == name
-            )
+            values, scales = (onnx.numpy_helper.to_array(stored[n]) for n in node.input[:2])
             assert len(scales) == values.shape[0]
 
 
@@ -91,9 +76,6 @@ def test_latency_is_measured_and_says_on_what():
     found = session.latency(model, noise(1, size))
     assert 0 < found["median_ms"] <= found["p95_ms"] and found["threads"] == 1
     assert f"onnxruntime {onnxruntime.__version__}" in session.in_words(found)
-
-
-# ---------------------------------------------------------------------------------- safetensors
 
 
 RESULT = {

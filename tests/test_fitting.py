@@ -24,7 +24,8 @@ from search.trial import canonical
 from utils import derive_rng
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLES = 800
+SAMPLES = 200
+DECIDES = ("n_conv_layers", "n_fc_layers", "n_stages", "block", "kind", "convs_per_stage")
 
 
 def toy():
@@ -80,39 +81,33 @@ def case(request):
 
 
 def test_structures_are_as_frequent_as_without_limits(case):
-    """Total variation between fitted and unlimited samples, over what can meet the limits."""
+    """Total variation between proposals and the children made of them."""
     space, violation = case
-    rng = np.random.default_rng(0)
-    free = [space.sample(rng) for _ in range(SAMPLES)]
-    kept = []
+    proposed, kept = [], []
     for number in range(SAMPLES):
-        drawn = draw_child(
-            space, lambda r: (space.sample(r), (), "sample"), violation, (), derive_rng(number)
-        )
-        kept.append(drawn[0])
-        assert violation(drawn[0]) <= 0
-    for name in ("n_conv_layers", "n_fc_layers", "n_stages", "block", "kind", "convs_per_stage"):
-        if name in space.names:
-            before, after = (Counter(config[name] for config in part) for part in (free, kept))
-            assert set(after) == set(before), "each can meet these limits"
-            assert sum(abs(before[v] - after[v]) for v in before) / 2 < 0.1 * SAMPLES, name
+        drawn = []
 
+        def propose(rng, drawn=drawn):
+            drawn.append(space.sample(rng))
+            return drawn[-1], (), "sample"
 
-def test_thrown_away_they_would_not_be(case):
-    """The negative control: rejection changes the distribution in the space as published."""
-    space, violation = case
-    if space is PUBLISHED:
-        rng = np.random.default_rng(0)
-        free = [space.sample(rng) for _ in range(SAMPLES)]
-        kept = [config for config in free if violation(config) <= 0]
-        shares = [np.mean([one["n_conv_layers"] == 1 for one in part]) for part in (free, kept)]
+        kept.append(draw_child(space, propose, violation, (), derive_rng(number))[0])
+        proposed.append(drawn[0])
+    assert all(violation(config) <= 0 for config in kept)
+    for name in set(DECIDES) & set(space.names):
+        before, after = (Counter(config[name] for config in part) for part in (proposed, kept))
+        assert set(after) == set(before), "each can meet these limits"
+        assert sum(abs(before[v] - after[v]) for v in before) / 2 < 0.1 * SAMPLES, name
+    if space is PUBLISHED:  # the negative control: to throw away what breaks a limit would
+        met = [config for config in proposed if violation(config) <= 0]
+        shares = [np.mean([c["n_conv_layers"] == 1 for c in part]) for part in (proposed, met)]
         assert shares[1] - shares[0] > 0.2
 
 
 def test_fitting_keeps_structure_and_what_changes_nothing(case):
     space, violation = case
     rng = np.random.default_rng(1)
-    for _ in range(300):
+    for _ in range(50):
         config = space.sample(rng)
         fitted = fit(space, config, violation, np.random.default_rng(2))
         assert list(fitted) == list(config)
@@ -130,40 +125,25 @@ def test_it_goes_no_further_than_needed():
     space, metrics, _ = CASES["toy, from above"]
     limit = Constraint.parse("size <= 200")
     rng, sizes = np.random.default_rng(3), []
-    for _ in range(200):
+    for _ in range(100):
         config = space.sample(rng)
         if limit.violation(metrics(config)) > 0:
             fitted = fit(space, config, lambda c: limit.violation(metrics(c)), rng)
             sizes.append(metrics(fitted)["size"])
-    assert len(sizes) > 50 and max(sizes) <= 200 and np.median(sizes) > 150
+    assert len(sizes) > 25 and max(sizes) <= 200 and np.median(sizes) > 150
 
 
-def test_hardly_anything_changes_under_the_published_limit():
-    limit, metrics = Constraint.parse("num_params <= 2e7"), network_metrics(16)
-    rng, same = np.random.default_rng(4), 0
-    for _ in range(500):
-        config = PUBLISHED.sample(rng)
-        before = rng.bit_generator.state
-        fitted = fit(PUBLISHED, config, lambda c: limit.violation(metrics(c)), rng)
-        if fitted == config:
-            same += 1
-            assert rng.bit_generator.state == before  # nothing is drawn, so later draws stay, too
-    assert same > 480
-
-
-def test_what_cannot_be_fitted_is_returned_as_it_was():
-    space, metrics, _ = CASES["toy, from above"]
-    config = space.sample(np.random.default_rng(5))
-    impossible = Constraint.parse("size <= 0.5")
-    rng = np.random.default_rng(6)
-    assert fit(space, config, lambda c: impossible.violation(metrics(c)), rng) == config
+def test_what_is_within_the_limit_and_what_cannot_be_fitted_stay_as_they_were():
+    space, rng = CASES["toy, from above"][0], np.random.default_rng(4)
+    config, before = space.sample(rng), rng.bit_generator.state
+    assert fit(space, config, lambda _: 0.0, rng) == config
+    assert rng.bit_generator.state == before, "nothing is drawn, so later draws stay, too"
+    assert fit(space, config, lambda c: toy_metrics(c)["size"], rng) == config
 
 
 def test_a_forbidden_result_is_not_taken():
-    inner = ConfigurationSpace()
-    width = Integer("width", (1, 100))
-    inner.add(width)
-    inner.add(*(ForbiddenEqualsClause(width, value) for value in range(1, 50)))
+    inner, width = ConfigurationSpace(), Integer("width", (1, 100))
+    inner.add(width, *(ForbiddenEqualsClause(width, value) for value in range(1, 50)))
     space, config = Space(inner), {"width": 80}
     fitted = fit(space, config, lambda c: max(0, c["width"] - 30), np.random.default_rng(7))
     assert fitted == config

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.hyperband import (
@@ -39,8 +39,6 @@ def test_the_table_of_the_design():
         (1, [(5, 25), (2, 50)]),
         (0, [(5, 50)]),
     ]
-    assert sum(bracket.rungs[0].size for bracket in brackets) == 43
-    assert sum(bracket.rungs[-1].size for bracket in brackets) == 10
     assert total_epochs(brackets) == 861
     assert all(rung.run == rung.size for bracket in brackets for rung in bracket.rungs)
 
@@ -56,29 +54,20 @@ def test_the_table_of_the_paper():
     }
 
 
-@pytest.mark.parametrize(("eta", "power"), [*itertools.product([2, 3, 5, 10], [1, 3, 5, 9])])
+@pytest.mark.parametrize(("eta", "power"), [(2, 9), (3, 5), (10, 3)])
 def test_exact_powers_lose_no_bracket(eta, power):
-    assert [bracket.s for bracket in hyperband_brackets(eta**power, 1, eta)] == list(
-        range(power, -1, -1)
-    )
+    brackets = hyperband_brackets(eta**power, 1, eta)
+    assert [bracket.s for bracket in brackets] == list(range(power, -1, -1))
     assert len(hyperband_brackets(eta**power - 1, 1, eta)) == power
-
-
-def test_equal_budgets_make_one_rung():
-    for epochs in (1, 3, 50):
-        assert table(hyperband_brackets(epochs, epochs, 2)) == {0: [(1, epochs)]}
-
-
-def test_an_eta_beyond_the_budget_makes_one_rung():
-    assert table(hyperband_brackets(50, 3, 200)) == {0: [(1, 50)]}
 
 
 def test_three_to_two_hundred():
     assert budget_levels(200, 3, 2) == [3, 6, 12, 25, 50, 100, 200]
     assert budget_levels(200, 3, 3) == [7, 22, 66, 200]
-    assert budget_levels(50, 3, 2) == [3, 6, 12, 25, 50]
+    assert budget_levels(50, 3, 200) == [50]
 
 
+@settings(max_examples=50)
 @given(BUDGETS)
 def test_laws_of_brackets(budget):
     epochs, min_epochs, eta = budget
@@ -96,10 +85,9 @@ def test_laws_of_brackets(budget):
             assert after.size * eta <= before.size or after.size == 1
 
 
+SMALL_BUDGETS = BUDGETS.filter(lambda budget: budget[0] <= 200)
 BRACKETS = st.one_of(
-    BUDGETS.filter(lambda budget: budget[0] <= 200).map(
-        lambda budget: hyperband_brackets(*budget)
-    ),
+    SMALL_BUDGETS.map(lambda budget: hyperband_brackets(*budget)),
     st.tuples(st.integers(1, 20), st.integers(1, 20)).map(lambda pair: [plain_bracket(*pair)]),
     st.just([]),
 )
@@ -117,6 +105,7 @@ def charges(brackets: list[Bracket]) -> list[tuple[int, int, int]]:
     return jobs
 
 
+@settings(max_examples=50)
 @given(BRACKETS, st.data())
 def test_the_cut_is_where_the_epochs_end(brackets, data):
     jobs = charges(brackets)
@@ -134,6 +123,7 @@ def test_the_cut_is_where_the_epochs_end(brackets, data):
             assert rung.size == brackets[place].rungs[level].size
 
 
+@settings(max_examples=50)
 @given(BRACKETS, st.data())
 def test_shrink_fills_the_brackets_in_order(brackets, data):
     total = sum(bracket.rungs[0].size for bracket in brackets)
@@ -152,24 +142,22 @@ def test_shrink_fills_the_brackets_in_order(brackets, data):
 
 
 def children_of(count: int, first: int = 0) -> list[Child]:
-    return [Child(first + i, {"x": i}, (i,), "mutate") for i in range(count)]
+    return [Child(first + i, {"x": i}) for i in range(count)]
 
 
 def drive(bracket: Bracket, children: list[Child], outcome=lambda job: "ok", key=None):
     """All rungs' jobs, when the highest trial id is the best unless `key` says otherwise."""
     key = key or (lambda trial: -trial.trial)
     going = successive_halving(bracket, children, 3, lambda rung, _: sorted(rung, key=key))
-    rungs = []
-    try:
-        jobs = next(going)
-        while True:
-            rungs.append(jobs)
-            trials = [
-                make_trial(job.trial, epochs=job.epochs, status=outcome(job)) for job in jobs
-            ]
+    rungs, jobs = [], next(going, None)
+    while jobs is not None:
+        rungs.append(jobs)
+        trials = [make_trial(job.trial, epochs=job.epochs, status=outcome(job)) for job in jobs]
+        try:
             jobs = going.send(trials)
-    except StopIteration:
-        return rungs
+        except StopIteration:
+            jobs = None
+    return rungs
 
 
 def ids(rungs) -> list[list[int]]:
@@ -177,27 +165,9 @@ def ids(rungs) -> list[list[int]]:
 
 
 def test_halving_promotes_the_best():
-    rungs = drive(hyperband_brackets(50, 3, 2)[2], children_of(7, first=10))
-    assert ids(rungs) == [[10, 11, 12, 13, 14, 15, 16], [14, 15, 16], [16]]
-    order = [3, 6, 1, 0, 2, 4, 5]
-    rungs = drive(
-        hyperband_brackets(50, 3, 2)[2], children_of(7), key=lambda trial: order.index(trial.trial)
-    )
+    bracket, order = hyperband_brackets(50, 3, 2)[2], [3, 6, 1, 0, 2, 4, 5]
+    rungs = drive(bracket, children_of(7), key=lambda trial: order.index(trial.trial))
     assert ids(rungs) == [[0, 1, 2, 3, 4, 5, 6], [1, 3, 6], [3]]
-
-
-def test_jobs_carry_their_child_and_what_they_cost():
-    rungs = drive(hyperband_brackets(50, 3, 2)[0], children_of(16))
-    assert [(jobs[0].epochs, jobs[0].cost_epochs) for jobs in rungs] == [
-        (3, 3),
-        (6, 3),
-        (12, 6),
-        (25, 13),
-        (50, 25),
-    ]
-    last = rungs[-1][0]
-    assert (last.trial, last.generation, last.bracket, last.rung) == (15, 3, 4, 4)
-    assert (last.config, last.parents, last.operator) == ({"x": 15}, (15,), "mutate")
 
 
 def test_a_child_that_failed_is_out_and_the_next_best_takes_its_place():
@@ -206,11 +176,7 @@ def test_a_child_that_failed_is_out_and_the_next_best_takes_its_place():
     assert ids(rungs) == [[0, 1, 2, 3, 4], [2, 3]]
     rungs = drive(bracket, children_of(5), lambda job: "diverged" if job.trial else "ok")
     assert ids(rungs) == [[0, 1, 2, 3, 4], [0]]
-
-
-def test_a_bracket_ends_when_all_have_failed():
-    rungs = drive(hyperband_brackets(50, 3, 2)[0], children_of(16), lambda job: "failed")
-    assert ids(rungs) == [list(range(16))]
+    assert ids(drive(bracket, children_of(5), lambda job: "failed")) == [[0, 1, 2, 3, 4]]
 
 
 def test_a_rung_that_is_cut_runs_the_first_by_trial_id():
@@ -220,6 +186,7 @@ def test_a_rung_that_is_cut_runs_the_first_by_trial_id():
     assert ids(drive(Bracket(1, (Rung(4, 5, 0), Rung(2, 10, 0))), children_of(4))) == []
 
 
+@settings(max_examples=50)
 @given(BRACKETS, st.integers(0, 5000), st.integers())
 def test_charged_epochs_add_up_and_keep_the_limit(brackets, left, seed):
     sizes = [bracket.rungs[0].size for bracket in brackets]

@@ -2,13 +2,14 @@
 
 import logging
 import os
+import pickle
 import signal
 
 import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 
 from engine.cli.settings import Settings, own_settings, resolve
-from engine.workers import pool
+from engine.contract import as_target
 from optimizer import search
 from search.space import Space
 from search.trial import canonical
@@ -19,16 +20,15 @@ from utils import InputError, derive_seed, read_json
 pytestmark = pytest.mark.usefixtures("few_candidates")
 SMALL = {"workers": "0", "pop_size": 4, "num_children": 3, "epochs": 4, "min_epochs": 1}
 SMALL |= {"objective": "minimize loss", "constraints": [], "max_generations": 2}
-by_preset = pytest.mark.parametrize("preset", [{}, GUIDED], ids=["published", "guided"])
 
 
 def settings(**given) -> Settings:
     return resolve({**SMALL, **given})
 
 
-def space() -> Space:
+def space(least=1e-4) -> Space:
     made = ConfigurationSpace()
-    made.add(Float("lr", (1e-4, 1.0), log=True), Integer("width", (1, 64)))
+    made.add(Float("lr", (least, 1.0), log=True), Integer("width", (1, 64)))
     made.add(Categorical("shape", [[3, 3], [5, 5]]))
     return Space(made)
 
@@ -50,31 +50,28 @@ def loss_of(config, epochs, seed):
 
 def test_a_plain_function_is_a_target():
     by_function = search(space(), loss_of, settings())
-    in_processes = search(space(), loss_of, settings(workers="2"))
     by_object = search(space(), Own(), settings(constraints=["size <= 64"]))
-    best = [result.best.config for result in (by_function, in_processes, by_object)]
-    assert best[0] == best[1] == best[2]
+    assert by_function.best.config == by_object.best.config
+    in_a_worker = pickle.loads(pickle.dumps(as_target(loss_of)))
+    config = by_function.best.config
+    assert in_a_worker.evaluate(config, 4, 0)["loss"] == by_function.best.metrics["loss"]
 
 
 def test_a_problem_of_ones_own_has_no_limits_but_its_own():
     assert own_settings("minimize loss", workers="0").constraints == ()
     mine = own_settings("minimize loss", ["size <= 9"], sampler="guided")
-    assert mine == resolve(
-        {"objective": "minimize loss", "constraints": ["size <= 9"], "sampler": "guided"}
-    )
+    assert (mine.objective, mine.sampler) == ("minimize loss", "guided")
+    assert mine.constraints == ("size <= 9",)
 
 
 def test_what_is_no_target_is_refused():
     class Former:
         cheap = evaluate = loss_of
 
-    with pytest.raises(InputError, match=r"no method `static_metrics.*`cheap` is called so now"):
+    with pytest.raises(InputError, match="`cheap` is called so now"):
         search(space(), Former(), settings())
-    with pytest.raises(InputError, match="3 is no target; allowed is a function or an object"):
+    with pytest.raises(InputError, match="3 is no target"):
         search(space(), 3, settings())
-
-
-# ------------------------------------------------------------------------- what a target may do
 
 
 class Careless(Own):
@@ -99,18 +96,11 @@ class Careless(Own):
         return config.pop("lr")
 
 
-class Careful(Careless):
-    """As Careless, on copies of its own."""
-
-    def evaluate(self, config, epochs, seed, state=None):
-        known = {**config, "shape": list(config["shape"])}
-        return super().evaluate(known, epochs, seed, state)
-
-
-@by_preset
-def test_a_target_may_change_what_it_is_given(tmp_path, preset):
-    given = {**preset, "constraints": ["size <= 50"], "max_memory_gb": 1.0, "max_generations": 5}
-    whole = search(space(), Careful(), settings(**given))
+@pytest.mark.parametrize(("preset", "last"), [({}, 1), (GUIDED, 5)], ids=["published", "guided"])
+def test_a_target_may_change_what_it_is_given(tmp_path, preset, last):
+    given = {**preset, "constraints": ["size <= 50"], "max_memory_gb": 1.0}
+    given["max_generations"] = last
+    whole = search(space(), Own(), settings(**given))
     result = search(space(), Careless(), settings(**given), tmp_path / "run")
     assert lines(result.trials) == lines(whole.trials) == lines(on_disk(tmp_path / "run"))
     assert all(set(trial.config) == {"lr", "width", "shape"} for trial in result.trials)
@@ -127,17 +117,15 @@ class Picky(Own):
         return super().static_metrics(config)
 
 
-@by_preset
-@pytest.mark.parametrize("limits", [[], ["size <= 40"]])
+@pytest.mark.parametrize(("preset", "limits"), [({}, []), (GUIDED, ["size <= 40"])])
 def test_a_configuration_for_which_static_metrics_raises_is_infeasible(preset, limits, caplog):
     result = search(space(), Picky(), settings(**preset, constraints=limits))
     assert result.reason == "generation limit" and result.feasible
     assert all(trial.config["width"] % 2 == 1 for trial in result.trials)
     assert not limits or max(trial.config["width"] for trial in result.trials) <= 40
-    told = [
-        record.message for record in caplog.records if "`static_metrics` raises" in record.message
-    ]
-    assert len(told) == 1 and "ValueError: width" in told[0] and "is even" in told[0]
+    messages = [record.message for record in caplog.records]
+    told = [message for message in messages if "`static_metrics` raises" in message]
+    assert len(told) == 1 and "is even" in told[0]
 
 
 def test_static_metrics_that_always_raises_is_told_with_its_reason():
@@ -145,7 +133,7 @@ def test_static_metrics_that_always_raises_is_told_with_its_reason():
         def static_metrics(self, config):
             raise KeyError("depth")
 
-    with pytest.raises(InputError, match="raises for all .* tried: KeyError: 'depth', for"):
+    with pytest.raises(InputError, match="KeyError: 'depth'"):
         search(space(), Broken(), settings())
 
 
@@ -169,10 +157,7 @@ def test_a_trial_without_the_metric_that_decides_has_failed():
     for trial in result.trials:
         assert trial.status == ("failed" if trial in failed else "ok")
         assert trial in failed or trial.error is None
-    assert (
-        "on 'recall': the target measures no such thing, but loss, size, recal" in failed[0].error
-    )
-    assert "did you mean recal?" in failed[0].error
+    assert "'recall'" in failed[0].error and "did you mean recal?" in failed[0].error
 
 
 class Forgetful(Own):
@@ -186,46 +171,24 @@ class Forgetful(Own):
 @pytest.mark.parametrize(("size", "most"), [(2, 2), (50, 5)])
 def test_a_metric_that_no_trial_has_is_told_early(tmp_path, size, most):
     given = settings(objective="maximize accuracy", pop_size=size, max_generations=0)
-    with pytest.raises(InputError, match="on 'accuracy': .* no such thing, but loss, size"):
+    with pytest.raises(InputError, match="'accuracy'.* loss, size"):
         search(space(), Own(), given, tmp_path / "run")
     assert len(on_disk(tmp_path / "run")) == most
 
 
-# ------------------------------------------------------------------------- what a caller is told
-
-
-class Unpicklable(Own):
-    """Cannot be taken over by a worker."""
-
-    def __setstate__(self, state):
-        raise RuntimeError("no licence here")
-
-    def __getstate__(self):
-        return {"some": 1}
-
-
-def test_why_workers_failed_is_in_the_result_and_a_warning(caplog, monkeypatch):
-    monkeypatch.setattr(pool, "RESTART_SECONDS", 0.0)
-    result = search(space(), Unpicklable(), settings(workers="1"))
-    assert (result.best, result.reason) == (None, "failures")
-    assert "no licence here" in result.detail
-    warned = [one.message for one in caplog.records if one.levelno >= logging.WARNING]
-    assert any("no licence here" in message for message in warned)
-
-
-def test_the_usual_end_is_in_words_too_but_no_warning(caplog):
+def test_the_usual_end_is_no_warning_and_one_worker_does_the_brackets_in_series(caplog):
     result = search(space(), Own(), settings())
     assert result.detail == result.reason == "generation limit"
     assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
+    places = [(one.generation, -one.bracket, one.rung) for one in result.trials]
+    assert places == sorted(places) and len({one.bracket for one in result.trials}) == 3
 
 
 def test_a_space_of_configspace_is_taken_as_it_is(tmp_path):
-    whole = search(space(), Own(), settings())
-    result = search(space().configspace, Own(), settings(), tmp_path / "run")
+    given = settings(max_generations=0)
+    whole = search(space(), Own(), given)
+    result = search(space().configspace, Own(), given, tmp_path / "run")
     assert bare(result.trials) == bare(whole.trials)
-
-
-# ------------------------------------------------------------------------------------- signals
 
 
 class Signalled(Own):
@@ -272,57 +235,22 @@ def test_sigterm_reaches_the_handler_of_the_caller_after_the_end(tmp_path):
     assert met == [(signal.SIGTERM, "terminated")] and result.reason == "terminated"
 
 
-# --------------------------------------------------------------------- a run folder that goes on
-
-
-def narrower() -> Space:
-    made = ConfigurationSpace()
-    made.add(Float("lr", (1e-3, 1.0), log=True), Integer("width", (1, 64)))
-    made.add(Categorical("shape", [[3, 3], [5, 5]]))
-    return Space(made)
-
-
-def test_a_run_goes_on_in_its_own_space_only(tmp_path):
-    search(space(), Own(), settings(max_generations=0), tmp_path / "run")
-    before = (tmp_path / "run" / "trials.jsonl").read_bytes()
-    with pytest.raises(InputError, match="began with another search space: hyperparameter 'lr'"):
-        search(narrower(), Own(), settings(), tmp_path / "run")
-    assert (tmp_path / "run" / "trials.jsonl").read_bytes() == before
-    own = Space.load(tmp_path / "run" / "space.json")
-    whole = search(space(), Own(), settings())
-    result = search(own, Own(), settings(), tmp_path / "run")
-    assert bare(result.trials) == bare(whole.trials)
-
-
-def test_a_copy_of_the_space_that_was_changed_is_refused(tmp_path):
-    search(space(), Own(), settings(max_generations=0), tmp_path / "run")
-    narrower().configspace.to_json(tmp_path / "run" / "space.json")
-    changed = Space.load(tmp_path / "run" / "space.json")
-    with pytest.raises(InputError, match="space.json, is gone or has been changed"):
-        search(changed, Own(), settings(), tmp_path / "run")
-
-
-def test_a_run_goes_on_with_its_own_settings_only(tmp_path):
-    search(space(), Own(), settings(max_generations=0), tmp_path / "run")
-    with pytest.raises(InputError, match="seed is 123 in this run and cannot become 5"):
-        search(space(), Own(), settings(seed=5), tmp_path / "run")
-
-
-def test_a_line_of_the_journal_counts_for_its_own_configuration_only(tmp_path):
-    """Also in a run of before its space was recorded."""
-    folder = tmp_path / "run"
+def test_a_run_goes_on_in_its_own_space_and_with_its_own_settings_only(tmp_path):
+    folder, narrower = tmp_path / "run", space(least=1e-3)
     search(space(), Own(), settings(max_generations=0), folder)
+    before = (folder / "trials.jsonl").read_bytes()
+    with pytest.raises(InputError, match="another search space: hyperparameter 'lr'"):
+        search(narrower, Own(), settings(), folder)
+    with pytest.raises(InputError, match="seed is 123 in this run and cannot become 5"):
+        search(space(), Own(), settings(seed=5), folder)
+    assert (folder / "trials.jsonl").read_bytes() == before
+    whole = search(space(), Own(), settings())
+    result = search(Space.load(folder / "space.json"), Own(), settings(), folder)
+    assert bare(result.trials) == bare(whole.trials)
+    narrower.configspace.to_json(folder / "space.json")
+    with pytest.raises(InputError, match="has been changed"):
+        search(Space.load(folder / "space.json"), Own(), settings(), folder)
     (folder / "run.json").unlink()
-    (folder / "space.json").unlink()
-    with pytest.raises(InputError, match="in its journal trial 0 is .* and now it would be"):
-        search(narrower(), Own(), settings(), folder)
-
-
-# ------------------------------------------------------------------------------- in what order
-
-
-@by_preset
-def test_one_worker_does_the_brackets_in_series(preset):
-    result = search(space(), Own(), settings(**preset))
-    places = [(one.generation, -one.bracket, one.rung) for one in result.trials]
-    assert places == sorted(places) and len({one.bracket for one in result.trials}) == 3
+    (folder / "space.json").unlink()  # a run of before its space was recorded
+    with pytest.raises(InputError, match="in its journal trial 0 is"):
+        search(narrower, Own(), settings(), folder)

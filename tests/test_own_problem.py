@@ -1,7 +1,7 @@
 """The search on any space and any target: kinds of hyperparameters, sizes, budgets, directions."""
 
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -22,13 +22,13 @@ from search.hyperband import budget_levels
 from search.space import Space
 from search.trial import canonical
 from tests.stubs import bare, on_disk, rich_space
-from utils import InputError, derive_seed
+from utils import derive_seed
 
 ROOT = Path(__file__).resolve().parent.parent
-METHODS = [(sampler, hb) for sampler in ("evolution", "random") for hb in (True, False)]
-each_method = pytest.mark.parametrize(("sampler", "hyperband"), METHODS)
-# The two that differ in both; where a property holds of a space or a limit, not of a method.
-two_methods = pytest.mark.parametrize(("sampler", "hyperband"), [METHODS[0], METHODS[3]])
+# The two that differ in both.
+two_methods = pytest.mark.parametrize(
+    ("sampler", "hyperband"), [("evolution", True), ("random", False)]
+)
 
 
 class Any:
@@ -65,14 +65,12 @@ def made_of(*hyperparameters) -> Space:
 
 def sixty() -> Space:
     kinds = [
-        lambda i: Float(f"h{i}", (-1.0, 1.0)),
-        lambda i: Float(f"h{i}", (1e-6, 1.0), log=True),
-        lambda i: Integer(f"h{i}", (-5, 5)),
-        lambda i: Integer(f"h{i}", (1, 4096), log=True),
-        lambda i: Categorical(f"h{i}", ["a", "b", "c"]),
-        lambda i: OrdinalHyperparameter(f"h{i}", [1, 2, 4]),
+        lambda name: Float(name, (-1.0, 1.0)),
+        lambda name: Integer(name, (1, 4096), log=True),
+        lambda name: Categorical(name, ["a", "b", "c"]),
+        lambda name: OrdinalHyperparameter(name, [1, 2, 4]),
     ]
-    return made_of(*(kinds[i % len(kinds)](i) for i in range(60)))
+    return made_of(*(kinds[i % len(kinds)](f"h{i}") for i in range(60)))
 
 
 def assert_legal(space: Space, trials) -> None:
@@ -82,7 +80,7 @@ def assert_legal(space: Space, trials) -> None:
         assert all(type(value) in (int, float, str, bool) for value in trial.config.values())
 
 
-@each_method
+@two_methods
 def test_every_kind_of_hyperparameter(sampler, hyperband):
     space = rich_space()
     given = {"sampler": sampler, "hyperband": hyperband, "constraints": ["size <= 0.5"]}
@@ -95,21 +93,17 @@ def test_every_kind_of_hyperparameter(sampler, hyperband):
     assert ("x", True) in kinds and ("x", False) not in kinds
 
 
-@each_method
-def test_sixty_hyperparameters(sampler, hyperband):
+def test_sixty_hyperparameters():
     space = sixty()
-    given = {"sampler": sampler, "hyperband": hyperband, "pop_size": 4, "max_generations": 1}
-    result = search(space, Any(), settings(**given, epochs=4))
+    result = search(space, Any(), settings(pop_size=4, max_generations=1, epochs=4))
     assert result.reason == "generation limit"
     assert_legal(space, result.trials)
     assert all(len(trial.config) == 60 for trial in result.trials)
 
 
-@two_methods
 @pytest.mark.parametrize(
     ("one", "count"),
     [
-        (Float("x", (0.0, 1.0)), None),
         (Float("x", (1e-5, 1.0), log=True), None),
         (Integer("x", (1, 1000000), log=True), None),
         (Integer("x", (-2, 1)), 4),
@@ -119,10 +113,9 @@ def test_sixty_hyperparameters(sampler, hyperband):
     ],
     ids=lambda value: type(value).__name__ if hasattr(value, "name") else str(value),
 )
-def test_one_hyperparameter(one, count, sampler, hyperband):
-    given = {"sampler": sampler, "hyperband": hyperband, "constraints": ["recall >= 0"]}
+def test_one_hyperparameter(one, count):
     space = made_of(one)
-    result = search(space, Any(), settings(**given))
+    result = search(space, Any(), settings(constraints=["recall >= 0"]))
     found = {canonical(trial.config) for trial in result.trials}
     assert_legal(space, result.trials)
     if count is None:
@@ -132,10 +125,8 @@ def test_one_hyperparameter(one, count, sampler, hyperband):
         assert result.best is not None and result.best.epochs == 8
 
 
-@each_method
-@pytest.mark.parametrize(
-    ("low", "full", "eta"), [(1, 1, 2), (3, 200, 2), (1, 243, 3), (200, 200, 3), (1, 2, 2)]
-)
+@two_methods
+@pytest.mark.parametrize(("low", "full", "eta"), [(1, 1, 2), (3, 200, 2), (1, 27, 3)])
 def test_budgets_of_any_size(low, full, eta, sampler, hyperband):
     given = {"sampler": sampler, "hyperband": hyperband, "eta": eta, "pop_size": 4}
     given |= {"min_epochs": low, "epochs": full, "max_total_epochs": 30 * full}
@@ -147,15 +138,17 @@ def test_budgets_of_any_size(low, full, eta, sampler, hyperband):
     assert result.best is not None and result.best.epochs == full
 
 
-@two_methods
-@pytest.mark.parametrize("objective", ["maximize score", "minimize loss", "maximize loss"])
-@pytest.mark.parametrize("knows_size", [True, False])
-@pytest.mark.parametrize("limits", [("size <= 0.4", "recall >= 0.7"), ("size >= 0.6",)])
-def test_objective_and_limits_in_either_direction(
-    objective, knows_size, limits, sampler, hyperband
-):
-    given = {"sampler": sampler, "hyperband": hyperband, "objective": objective}
-    options = settings(**given, constraints=list(limits))
+@pytest.mark.parametrize(
+    ("objective", "knows_size", "limits"),
+    [
+        ("maximize score", True, ("size <= 0.4", "recall >= 0.7")),
+        ("minimize loss", False, ("size <= 0.4", "recall >= 0.7")),
+        ("maximize loss", True, ("size >= 0.6",)),
+        ("maximize score", False, ("size >= 0.6",)),
+    ],
+)
+def test_objective_and_limits_in_either_direction(objective, knows_size, limits):
+    options = settings(objective=objective, constraints=list(limits))
     result = search(rich_space(), Any(knows_size), options)
     sense, metric = objective.split()
     full = [trial for trial in result.trials if trial.epochs == 8]
@@ -177,28 +170,21 @@ def test_objective_and_limits_in_either_direction(
     assert bool(broken) == (not knows_size)
 
 
-def test_a_limit_that_the_whole_space_breaks():
-    with pytest.raises(InputError, match="size <= -1"):
-        search(rich_space(), Any(), settings(constraints=["size <= -1"]))
-    result = search(rich_space(), Any(knows_size=False), settings(constraints=["size <= -1"]))
-    assert result.reason == "generation limit" and not result.feasible
-    smallest = min(trial.metrics["size"] for trial in result.trials if trial.epochs == 8)
-    assert result.best.metrics["size"] == smallest
-
-
 def test_a_run_folder_and_workers_for_a_foreign_target(tmp_path):
     whole = search(rich_space(), Any(), settings())
     half = search(rich_space(), Any(), settings(max_generations=1), tmp_path / "run")
     assert len(half.trials) < len(whole.trials)
-    result = search(rich_space(), Any(), settings(workers="2"), tmp_path / "run")
-    assert result.reason == "generation limit"
+    result = search(rich_space(), Any(), settings(workers="1"), tmp_path / "run")
     assert bare(result.trials) == bare(whole.trials) == bare(on_disk(tmp_path / "run"))
 
 
-def test_the_example_runs_and_finds_a_spring_within_its_limits():
-    command = [sys.executable, str(ROOT / "examples" / "own_problem.py")]
-    done = subprocess.run(command, cwd="/", capture_output=True, text=True)
-    assert done.returncode == 0 and not done.stderr, done.stderr
-    assert "feasible: True" in done.stdout
-    weight = float(re.search(r"'weight': ([0-9.]+)", done.stdout)[1])
-    assert weight < 9  # 30,000 random draws come to 9.5
+def test_the_example_runs_and_finds_a_spring_within_its_limits(
+    monkeypatch, capsys, few_candidates
+):
+    elsewhere = [folder for folder in sys.path if Path(folder or ".").resolve() != ROOT]
+    monkeypatch.setattr(sys, "path", elsewhere)
+    runpy.run_path(str(ROOT / "examples" / "own_problem.py"), run_name="__main__")
+    assert str(ROOT) in sys.path, "it may be started from anywhere"
+    out = capsys.readouterr().out
+    assert "feasible: True" in out
+    assert float(re.search(r"'weight': ([0-9.]+)", out)[1]) < 9  # 30,000 random draws: 9.5

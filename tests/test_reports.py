@@ -1,20 +1,21 @@
 """The numbers of reports against hand-computed ones, and laws that they keep."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from scipy.stats import sem, t
 
 import optimizer
 from engine.cli.settings import resolve
 from engine.storage.run import RunFolder
 from reports import card, charts, charts_networks, halving, outcomes, progress
 from reports.grouping import group
-from reports.importance import column_of, encode, importance
+from reports.importance import encode, importance
 from reports.reading import Run, learning_curve, read_run, read_runs
 from tests.stub_target import StubTarget
 from tests.stubs import make_trial
@@ -71,9 +72,6 @@ def trial(number, top3, precision=0.5, epochs=4, elapsed=0.0, **changes):
     return make_trial(number, **{**values, "meta": {"elapsed": elapsed}, **changes})
 
 
-# Reading
-
-
 def snapshot(folder):
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*.*")}
 
@@ -93,36 +91,28 @@ def test_a_run_is_read_while_it_is_written(space, tmp_path):
     assert len(run.trials) == 5
 
 
-def test_old_runs_are_read():
+def test_runs_of_other_versions_are_read(tmp_path):
     run = read_run(VERSION_1)
     assert run.method == "evolution + Hyperband" and run.status == "generation limit"
     assert len(run.trials) == 7 and len(run.lasts) == 6 and len(run.full) == 5
     assert run.best.trial == run.record["winner"]["trial"] == 4
-
-
-def test_settings_of_another_version_are_no_obstacle(tmp_path):
     record = json.loads((VERSION_1 / "run.json").read_text())
     record["settings"]["of_the_future"] = 1
     del record["settings"]["scheduler"]
     write_json(tmp_path / "run.json", record)
-    run = read_run(tmp_path)  # nor is a journal that is not there yet
+    run = read_run(tmp_path)  # nor is a journal that is not there yet an obstacle
     assert run.trials == [] and run.best is None and run.settings.seed == 5
 
 
-def test_a_wrong_name_is_told_with_the_nearest(tmp_path):
+def test_a_wrong_name_is_told_with_the_nearest_and_a_damaged_line_too(tmp_path):
     (tmp_path / "apples").mkdir()
     (tmp_path / "apples" / "run.json").write_bytes((VERSION_1 / "run.json").read_bytes())
-    assert read_run("apples", tmp_path).name == "apples"
-    with pytest.raises(InputError, match="no run aples.*did you mean apples"):
-        read_run("aples", tmp_path)
     assert len(read_runs(["apples", tmp_path / "apples"], tmp_path)) == 1
-
-
-def test_a_damaged_line_is_told(tmp_path):
-    (tmp_path / "run.json").write_bytes((VERSION_1 / "run.json").read_bytes())
-    (tmp_path / "trials.jsonl").write_text('{"v": 1}\n')
+    with pytest.raises(InputError, match="did you mean apples"):
+        read_run("aples", tmp_path)
+    (tmp_path / "apples" / "trials.jsonl").write_text('{"v": 1}\n')
     with pytest.raises(InputError, match="line 1 is damaged"):
-        read_run(tmp_path)
+        read_run("apples", tmp_path)
 
 
 def test_runs_are_grouped_by_question_method_and_variant():
@@ -140,9 +130,6 @@ def test_runs_are_grouped_by_question_method_and_variant():
         "random search": ["d"],
     }
     assert (first.title, second.title) == ("precision >= 0.3", "precision >= 0.4")
-
-
-# Progress
 
 
 def test_the_best_is_a_step_function_of_feasible_full_trainings():
@@ -176,9 +163,7 @@ def test_without_anything_within_the_limits_there_is_no_progress_to_draw():
     assert charts.trade_off(experiment, "num_params").to_dict()["layer"]
 
 
-# Outcomes
-
-
+@hypothesis_settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=15), st.booleans())
 def test_a_pareto_front_is_what_nothing_beats(pairs, maximize):
     made = [trial(i, b, metrics={"size": a, "top3": b}) for i, (a, b) in enumerate(pairs)]
@@ -202,12 +187,6 @@ def test_only_what_was_trained_in_full_within_the_limits_is_on_the_front():
     assert [one.trial for one in outcomes.front(nothing_met, "num_params")] == [2]
 
 
-def test_what_is_known_before_training_is_what_no_fold_has():
-    folds = ({"top3": 0.5, "precision": 0.5},) * 2
-    run = run_of(trial(0, 0.5, folds=folds), constraints=["num_params <= 9"])
-    assert run.static == ["num_params"]
-
-
 def test_failures_and_the_share_of_time_in_training():
     run = run_of(
         trial(0, 0.5, meta={"seconds": 1.0, "worker": 0, "elapsed": 2.0}),
@@ -217,9 +196,6 @@ def test_failures_and_the_share_of_time_in_training():
     )
     assert outcomes.failures([run]) == [("timeout", "over # s", 2)]
     assert outcomes.share_busy(run) == 0.5
-
-
-# Hyperband in hindsight
 
 
 def curved(number, values, **changes):
@@ -235,13 +211,9 @@ def curved(number, values, **changes):
     return trial(number, values[-1], folds=folds, **changes)
 
 
-def test_a_learning_curve_is_the_mean_over_the_folds():
-    found = learning_curve(curved(0, (0.1, 0.2, 0.4)))
-    assert {at: round(point["top3"], 9) for at, point in found.items()} == {1: 0.1, 2: 0.2, 4: 0.4}
-    assert learning_curve(trial(0, 0.5)) == {}
-
-
 def test_rungs_are_judged_by_what_no_rung_has_chosen():
+    means = learning_curve(curved(0, (0.1, 0.2, 0.4)))
+    assert [means[at]["top3"] for at in LEVELS] == pytest.approx([0.1, 0.2, 0.4])
     free = [curved(i, (0.5 - 0.01 * i, 0.1 + 0.01 * i, 0.1 * i)) for i in range(8)]
     chosen = [curved(8 + i, (0.1 * i, 0.9, 0.9), bracket=1) for i in range(5)]
     found = halving.rank_correlations(run_of(*free, *chosen))
@@ -262,17 +234,14 @@ def test_what_a_bracket_saved():
     assert halving.savings([run, run]) == [(2, 8, 16, 32)]
 
 
-# Hyperparameters and winners
-
-
 def test_importance_finds_the_hyperparameter_that_decides():
     rng = np.random.default_rng(1)
     configs = [{"a": float(a), "b": int(b), "word": "xy"[b % 2]} for a, b in
-               zip(rng.random(90), rng.integers(0, 9, 90), strict=True)]  # fmt: skip
+               zip(rng.random(48), rng.integers(0, 9, 48), strict=True)]  # fmt: skip
     trials = [trial(i, c["a"] ** 2, 0.5 + 0.01 * c["b"], config=c) for i, c in enumerate(configs)]
     run = run_of(*trials)
     found = importance([run, run_of(*trials, name="the same seed", hyperband=False)])
-    assert found["trials"] == 90 and found["names"] == ["a", "b", "word"]
+    assert found["trials"] == 48 and found["names"] == ["a", "b", "word"]
     assert np.argmax(found["objective"]["values"]) == 0 and found["objective"]["r2"] > 0.9
     assert np.argmax(found["precision"]["values"]) == 1
     drawn = charts_networks.importance_bars(found["objective"], found["names"], "top3").to_dict()
@@ -283,23 +252,11 @@ def test_importance_finds_the_hyperparameter_that_decides():
 
 def test_a_column_is_of_numbers_or_of_words_and_what_is_not_active_lies_below():
     configs = [{"a": 5, "b": "x", "c": None}, {"a": "log2", "b": True}, {"b": [3, 3], "d": 1e99}]
-    assert column_of(configs, "a") == ["5", "log2", None]
-    assert column_of(configs, "b") == ["x", "True", "[3, 3]"]
-    assert column_of(configs, "c") == ["None", None, None]
-    assert column_of([{"a": 1}, {"a": 2.5}, {}], "a") == [1, 2.5, None]
     table = encode(configs, list("abcd"))
-    assert table.shape == (3, 4) and table[:, 1].tolist() == [2, 0, 1]
+    assert table.shape == (3, 4) and np.abs(table).max() < 2e38, "trees are in single precision"
+    assert table[:, 1].tolist() == [2, 0, 1]
     assert table[0, 2] > table[1, 2] == table[2, 2], "None as a choice is not: not active"
     assert encode([{"a": 5}, {}, {"a": 7}], ["a"])[1, 0] < 5
-
-
-def test_intervals_are_those_of_scipy():
-    from scipy.stats import sem, t
-
-    values = [0.5, 0.6, 0.62]
-    mean, bounds = card.interval(values)
-    assert bounds == pytest.approx(t.interval(0.95, 2, mean, sem(values)))
-    assert card.interval([0.5]) == (0.5, None)
 
 
 def test_a_winner_knows_its_baseline_chance_and_limits():
@@ -313,4 +270,6 @@ def test_a_winner_knows_its_baseline_chance_and_limits():
     assert told["verdicts"][0][1] == "num_params ≤ 1100: 1,001"
     assert "trial 1 of 2 (mutate of 0)" in told["origin"] and "nearest" in told["origin"]
     assert [what for what, _ in told["commands"]] == ["evaluate", "export", "resume"]
-    assert math.isclose(card.on_folds(best)["top3"][0], 0.6)
+    mean, bounds = card.interval([0.5, 0.6, 0.62])
+    assert bounds == pytest.approx(t.interval(0.95, 2, mean, sem([0.5, 0.6, 0.62])))
+    assert card.interval([0.5]) == (0.5, None)

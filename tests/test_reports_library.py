@@ -60,7 +60,7 @@ def test_a_folder_of_the_library_says_how_it_was_made(mixed):
     assert again.settings.max_generations == 2 and len(again.record["sessions"]) == 2
 
 
-def test_a_report_on_any_choices(mixed, tmp_path, capsys):
+def test_a_report_and_exports_of_any_choices(mixed, tmp_path, capsys):
     assert main([str(mixed), "--output", str(tmp_path / "report")]) == 0, capsys.readouterr().err
     page = (tmp_path / "report" / "report.html").read_text()
     best = json.loads((mixed / "opt_cfg.json").read_text())
@@ -70,9 +70,8 @@ def test_a_report_on_any_choices(mixed, tmp_path, capsys):
     score = read_run(mixed).best.metrics["score"]
     assert f"<b>{score:.3f}</b>score" in page, "also without folds"
     assert "main.py" not in page, "there are no images to measure on"
+    assert "different configurations were trained in full, and it takes 40" in page
 
-
-def test_an_export_of_any_choices(mixed, tmp_path):
     assert main([str(mixed), "--export", "csv", "--output", str(tmp_path / "a.csv")]) == 0
     rows = list(csv.DictReader((tmp_path / "a.csv").open()))
     assert {row["config.fixed"] for row in rows} == {"[3, 3]"}
@@ -83,3 +82,5 @@ def test_an_export_of_any_choices(mixed, tmp_path):
 def test_a_search_that_found_nothing_has_a_report(tmp_path):
     search(small_space(), Scored(), resolve({**SMALL, "max_time": 0}), tmp_path / "run")
     assert main([str(tmp_path / "run"), "--output", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "No training has ended yet." in page

@@ -7,10 +7,10 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
-import numpy as np
 import pytest
 
 from engine.storage.run import RunFolder
+from reports import importance
 from reports.__main__ import main
 from reports.reading import read_run
 from tests.test_reports import ROOT, VERSION_1, snapshot, stub_run
@@ -23,24 +23,23 @@ CHROMEDRIVER = shutil.which("chromedriver")
 
 @pytest.fixture(scope="module")
 def runs(space, tmp_path_factory):
-    """Two methods with two seeds; one resumed inexactly, one that is being written, a test result,
-    a name of a class that is markup, and a table of layers.
+    """Two methods, one with two seeds; one resumed inexactly, one that is being written, a test
+    result, a name of a class that is markup, and a table of layers.
     """
     folder = tmp_path_factory.mktemp("runs")
     note = {"note": "stubs, <i>not</i> photographs"}
     made = [
-        stub_run(space, folder, f"{sampler}{seed}", note, sampler=sampler, seed=seed, pop_size=12)
-        for sampler in ("evolution", "random")
-        for seed in (1, 2)
+        stub_run(space, folder, f"{sampler}{seed}", note, sampler=sampler, seed=seed)
+        for sampler, seed in (("evolution", 1), ("random", 1), ("random", 2))
     ]
     record = json.loads((made[0] / "run.json").read_text())
     layer = {"name": "conv_0", "output": [16, 8, 8], "parameters": 448, "macs": 27648}
     record["winner"]["layers"] = [layer, {**layer, "name": "classifier", "output": [2]}]
     write_json(made[0] / "run.json", {**record, "inexact": ["today: device was a and is b now"]})
     write_result(made[0], read_run(made[0]).best.config)
-    killed = json.loads((made[3] / "run.json").read_text())
-    write_json(made[3] / "run.json", {**killed, "sessions": [{"end": None, "reason": None}]})
-    journal = made[3] / "trials.jsonl"
+    killed = json.loads((made[2] / "run.json").read_text())
+    write_json(made[2] / "run.json", {**killed, "sessions": [{"end": None, "reason": None}]})
+    journal = made[2] / "trials.jsonl"
     journal.write_text(journal.read_text()[:-300])
     return made
 
@@ -49,55 +48,43 @@ def runs(space, tmp_path_factory):
 def report(runs, tmp_path_factory):
     """The folder of their report."""
     output = tmp_path_factory.mktemp("output") / "report"
-    busy = RunFolder(runs[3])
+    busy = RunFolder(runs[2])
     before = [snapshot(run) for run in runs]
     try:
-        assert main([*map(str, runs), "--output", str(output)]) == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(importance, "MIN_TRIALS", 20)
+            patch.setattr(importance, "TREES", 4)
+            assert main([*map(str, runs), "--output", str(output)]) == 0
         assert [snapshot(run) for run in runs] == before
     finally:
         busy.close()
     return output
 
 
-def test_the_command_as_a_user_runs_it(tmp_path, monkeypatch):
-    """Without an argument it is about the newest run. The same run gives the same bytes."""
+def test_the_same_run_gives_the_same_bytes_in_each_process(tmp_path, monkeypatch):
+    """The command as a user runs it; without an argument it is about the newest run."""
     shutil.copytree(VERSION_1, tmp_path / "runs" / "old")
-    (tmp_path / "runs" / "young").mkdir()
-    shutil.copy(VERSION_1 / "run.json", tmp_path / "runs" / "young")
+    monkeypatch.chdir(tmp_path)
     words = [sys.executable, "-m", "reports"]
-    given = {
-        "cwd": tmp_path,
-        "capture_output": True,
-        "text": True,
-        "env": {"PYTHONPATH": str(ROOT)},
-    }
+    given = {"capture_output": True, "text": True, "env": {"PYTHONPATH": str(ROOT)}}
     done = subprocess.run(words, **given)
     assert (done.returncode, done.stdout) == (0, "report: report/report.html\n"), done.stderr
     text = (tmp_path / "report" / "report.html").read_text()
     assert "evolution + Hyperband, seed 5: trial 4" in text
-    assert "5 different configurations were trained in full, and it takes 40" in text
-    monkeypatch.chdir(tmp_path)
     assert main(["old", "--output", "again"]) == 0
     files = [path for path in (tmp_path / "report").rglob("*.*") if path.is_file()]
     assert len(files) > 5
     for path in files:
         again = tmp_path / "again" / path.relative_to(tmp_path / "report")
         assert again.read_bytes() == path.read_bytes(), path.name
-    done = subprocess.run([*words, "nothing"], **given)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("reports: there is no run nothing")
-    assert done.stderr.count("\n") == 1 and "Trace" not in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "report", "runs"]
-    assert main([str(tmp_path / "runs" / "young"), "--output", str(tmp_path / "out")]) == 0
-    assert "No training has ended yet." in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_all_sections_and_what_must_be_said_are_there(report):
     page = (report / "report.html").read_text()
-    places = [page.index(f"<h2>{title}</h2>") for title in (
-        *("Accuracy against size", "Progress", "Brackets", "Hyperparameters"),
-        *("Mistakes on the test split", "How it was made"),
-    )]  # fmt: skip
+    titles = ["Accuracy against size", "Progress", "Brackets", "Hyperparameters"]
+    titles += ["Mistakes on the test split", "How it was made"]
+    places = [page.index(f"<h2>{title}</h2>") for title in titles]
     assert places == sorted(places) and page.index('class="card"') < places[0]
     for words in (
         *("The other winners", "was resumed inexactly, today: device", "not ended", "conv_0"),
@@ -125,7 +112,7 @@ def test_every_chart_is_a_figure_file_of_either_kind(report):
 # In a browser
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def browser():
     if not (CHROMIUM and CHROMEDRIVER):
         pytest.skip("needs chromium and chromedriver (Debian: apt install chromium-driver)")
@@ -141,7 +128,7 @@ def browser():
     driver.quit()
 
 
-def visit(browser, report, width, mode="light"):
+def visit(browser, report, width, mode):
     """Opens the report with all that is folded, as wide as a phone or a screen."""
     from selenium.webdriver.support.ui import WebDriverWait
 
@@ -162,9 +149,8 @@ def visit(browser, report, width, mode="light"):
     )
 
 
-@pytest.mark.parametrize("width, mode", [(390, "dark"), (1280, "light")])
-def test_in_a_browser_all_is_drawn_and_nothing_is_asked_for(browser, report, width, mode):
-    visit(browser, report, width, mode)
+def assert_all_is_drawn(browser, width, mode):
+    """Charts fit into the page, in colours that its mode asks for, and nothing was complained."""
     charts = browser.execute_script(
         "return [...document.querySelectorAll('.chart svg')].map(svg => {"
         " const box = svg.getBoundingClientRect();"
@@ -182,22 +168,27 @@ def test_in_a_browser_all_is_drawn_and_nothing_is_asked_for(browser, report, wid
     light = [sum(map(int, re.findall(r"\d+", colour)[:3])) > 380 for colour in colours]
     assert light == [mode == "dark", mode == "dark", mode == "light"]
     assert browser.get_log("browser") == []
+
+
+def assert_nothing_was_asked_for(browser, page):
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = {
         event["params"]["request"]["url"]
         for event in events
         if event["method"] == "Network.requestWillBeSent"
     }
-    page = (report / "report.html").resolve().as_uri()
     assert page in asked  # the log does record requests
     assert all(url == page or url.startswith("data:") for url in asked)
 
 
-def test_a_point_tells_its_configuration_and_the_axis_can_be_chosen(browser, report):
+def test_in_a_browser_all_is_drawn_and_nothing_is_asked_for(browser, report):
+    """On a phone and on a screen; a point tells its configuration, an axis can be chosen."""
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
 
-    visit(browser, report, 1280)
+    for width, mode in [(390, "dark"), (1280, "light")]:
+        visit(browser, report, width, mode)
+        assert_all_is_drawn(browser, width, mode)
     dots = browser.find_elements(By.CSS_SELECTOR, "#top3-num-params .mark-symbol.role-mark path")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", dots[-1])
     ActionChains(browser).move_to_element(dots[-1]).perform()
@@ -208,4 +199,5 @@ def test_a_point_tells_its_configuration_and_the_axis_can_be_chosen(browser, rep
     browser.execute_script(
         "arguments[0].click()", chart.find_element(By.CSS_SELECTOR, "input[value=trials]")
     )
-    assert np.any(["trials used" in one.text for one in chart.find_elements(By.TAG_NAME, "text")])
+    assert any("trials used" in one.text for one in chart.find_elements(By.TAG_NAME, "text"))
+    assert_nothing_was_asked_for(browser, (report / "report.html").resolve().as_uri())

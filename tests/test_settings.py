@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as limited
 from hypothesis import strategies as st
 
 from engine.cli.settings import (
@@ -51,78 +52,52 @@ def test_the_defaults_are_those_of_the_published_run():
 
 
 def test_later_layers_win():
-    preset, given_by_hand = {"pop_size": 8, "epochs": 12}, {"epochs": 20}
-    settings = resolve(preset, given_by_hand)
-    assert (settings.pop_size, settings.epochs, settings.seed) == (8, 20, 123)
-
-
-def test_layers_are_not_changed():
-    preset = {"constraints": ["num_params <= 3"], "constraint_max_model_size": 5}
+    preset = {"pop_size": 8, "epochs": 12, "constraints": ["num_params <= 3"]}
     before = json.dumps(preset)
-    resolve(preset, {"constraint_max_model_size": 7})
+    settings = resolve(preset, {"epochs": 20, "constraint_max_model_size": 7})
+    assert (settings.pop_size, settings.epochs, settings.seed) == (8, 20, 123)
     assert json.dumps(preset) == before
 
 
-def test_a_shorthand_replaces_the_constraint_on_its_metric():
+def test_a_shorthand_replaces_the_constraint_on_its_metric_or_adds_one():
     settings = resolve({"constraint_max_model_size": 1000})
     assert settings.constraints == ("num_params <= 1000", "precision >= 0.39")
     settings = resolve({"constraint_min_precision": 0.5})
     assert settings.constraints == ("num_params <= 20000000", "precision >= 0.5")
-
-
-def test_a_shorthand_adds_a_constraint_where_there_is_none():
     settings = resolve({"constraints": ["macs <= 5"]}, {"constraint_min_precision": 0.5})
     assert settings.constraints == ("macs <= 5", "precision >= 0.5")
     settings = resolve({"constraints": ["num_params >= 5"], "constraint_max_model_size": 9})
     assert settings.constraints == ("num_params >= 5", "num_params <= 9")
+    assert resolve({"constraint_max_model_size": 9}, {"constraints": []}).constraints == ()
 
 
-def test_constraints_of_a_later_layer_replace_earlier_shorthands():
-    settings = resolve({"constraint_max_model_size": 9}, {"constraints": []})
-    assert settings.constraints == ()
-
-
-@pytest.mark.parametrize("bound", [2e7, 20000000, 1234567890123456, 0.1234567890123456, -1])
-def test_the_bound_of_a_shorthand_is_kept_to_the_last_digit(bound):
-    settings = resolve({"constraint_max_model_size": bound})
-    assert settings.ranking().constraints[0].bound == bound
-
-
-def test_a_shorthand_leaves_the_other_bounds_as_they_are():
-    text = "precision >= 0.1234567890123456"
-    settings = resolve({"constraints": [text]}, {"constraint_max_model_size": 5})
-    assert settings.ranking().constraints[0] == Constraint.parse(text)
+@pytest.mark.parametrize("bound", [2e7, 1234567890123456, 0.1234567890123456, -1])
+def test_the_bound_of_a_shorthand_and_of_others_is_kept_to_the_last_digit(bound):
+    other = "precision >= 0.1234567890123456"
+    settings = resolve({"constraints": [other]}, {"constraint_max_model_size": bound})
+    kept, new = settings.ranking().constraints
+    assert kept == Constraint.parse(other) and new.bound == bound
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, "2e7", [2e7], math.nan, math.inf, 10**400], ids=lambda v: repr(v)[:9]
+    "value", [None, True, "2e7", math.nan, 10**400], ids=lambda v: repr(v)[:9]
 )
 @pytest.mark.parametrize("name", SHORTHANDS)
 def test_a_shorthand_that_is_no_number_is_refused(name, value):
     assert name in refusal({name: value})
 
 
-@pytest.mark.parametrize("constraints", [5, "num_params <= 3", None, [5], [["num_params <= 3"]]])
+@pytest.mark.parametrize("constraints", [5, "num_params <= 3", None, [5]])
 def test_constraints_of_a_wrong_type_are_refused_with_and_without_shorthands(constraints):
     for more in ({}, {"constraint_max_model_size": 5}):
         assert "constraints cannot be" in refusal({"constraints": constraints, **more})
 
 
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("popsize", "pop_size"),
-        ("hyperbnad", "hyperband"),
-        ("constraint_max_modelsize", "constraint_max_model_size"),
-        ("pop-size", "pop_size"),
-    ],
-)
-def test_an_unknown_name_is_refused_with_the_nearest(name, meant):
-    assert refusal({name: 3}) == f"{name!r} is no setting; did you mean {meant}?"
-
-
-def test_an_unknown_name_like_none_is_refused_without_one():
+def test_unknown_names_and_formulas_of_another_form_are_refused():
+    assert refusal({"popsize": 3}) == "'popsize' is no setting; did you mean pop_size?"
     assert refusal({"zzzzzz": 3}) == "'zzzzzz' is no setting"
+    assert "'top3'" in refusal({"objective": "top3"})
+    assert "'num_params < 5'" in refusal({"constraints": ["num_params < 5"]})
 
 
 @pytest.mark.parametrize(
@@ -136,25 +111,14 @@ def test_an_unknown_name_like_none_is_refused_without_one():
         ("seed", None, "None"),
         ("seed", 10**400, "a whole number from 0"),
         ("hyperband", 1, "True or False"),
-        ("hyperband", "True", "True or False"),
-        ("sampler", "evolutoin", "evolution or random or guided; did you mean evolution?"),
-        ("pop_size", 0, "the nearest is 1"),
+        ("sampler", "evolutoin", "did you mean evolution?"),
         ("mutation_rate", 1.5, "from 0 to 1"),
         ("mutation_rate", math.nan, "nan"),
         ("max_time", math.inf, "inf"),
-        ("max_time", -1, "0 or more"),
         ("max_time", 10**400, "0 or more"),
         ("max_total_epochs", 0, "1 or more"),
-        ("max_generations", -1, "0 or more"),
         ("eta", 1, "the nearest is 2"),
-        ("folds", 1, "the nearest is 2"),
-        ("epochs", 0, "the nearest is 1"),
-        ("image_size", 4, "the nearest is 8"),
-        ("split", 4, "from 1 to 3"),
-        ("device", "gpu", "auto or cpu or cuda"),
         ("run_name", 7, "text"),
-        ("runs_dir", None, "text"),
-        ("verbosity", "info", "INFO or DEBUG"),
     ],
     ids=lambda value: repr(value)[:12],
 )
@@ -164,13 +128,10 @@ def test_a_value_of_a_wrong_type_or_out_of_range_is_refused(name, value, words):
     assert words in message
 
 
-def test_whole_numbers_may_be_written_as_floats_and_the_other_way_round():
+def test_whole_numbers_may_be_floats_floats_whole_and_limits_null():
     settings = resolve({"pop_size": 8.0, "max_time": 60, "max_total_epochs": 1e6, "seed": 1e3})
     assert (settings.pop_size, settings.max_total_epochs, settings.seed) == (8, 10**6, 1000)
     assert type(settings.pop_size) is int and type(settings.max_time) is float
-
-
-def test_null_is_taken_where_nothing_is_the_default():
     settings = resolve({"max_total_epochs": 5, "run_name": "x"}, {"max_total_epochs": None})
     assert settings.max_total_epochs is None and settings.run_name == "x"
 
@@ -180,27 +141,16 @@ def test_min_epochs_beyond_epochs_is_refused_with_hyperband_only():
     assert resolve({"epochs": 5, "min_epochs": 9, "hyperband": False}).epochs == 5
 
 
-@pytest.mark.parametrize("objective", ["top3", "maximise top3", "minimize", ""])
-def test_an_objective_of_another_form_is_refused(objective):
-    assert repr(objective) in refusal({"objective": objective})
-
-
-def test_a_constraint_of_another_form_is_refused():
-    assert "'num_params < 5'" in refusal({"constraints": ["num_params < 5"]})
-
-
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=2),
     max_leaves=4,
 ) | st.sampled_from([10**400, -(10**400), 1e308, "maximize x", ["x <= 1"]])
+NAMES = st.sampled_from([*FIELDS, *SHORTHANDS]) | st.text(max_size=4)
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from([*FIELDS, *SHORTHANDS]) | st.text(max_size=4), VALUES, max_size=3
-    )
-)
+@limited(max_examples=60)
+@given(st.dictionaries(NAMES, VALUES, max_size=3))
 def test_any_layer_gives_settings_or_one_sentence(layer):
     try:
         settings = resolve(layer)
@@ -211,28 +161,16 @@ def test_any_layer_gives_settings_or_one_sentence(layer):
         assert again == settings
 
 
-def test_every_setting_is_documented():
-    for item in FIELDS.values():
-        assert len(item.metadata["help"]) > 5
-
-
-def test_there_are_presets():
-    assert "quick" in [path.stem for path in PRESETS]
-
-
-@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_every_preset_loads(path):
-    preset = read_preset(str(path))
-    # The published algorithm is the default, spelled out.
-    assert (resolve(preset) == Settings()) == (path.stem == "paper")
+def test_every_preset_loads_and_paper_is_the_default_spelled_out():
+    known = {path.stem: resolve(read_preset(str(path))) for path in PRESETS}
+    assert {"quick", "modern", "guided", "paper"} <= known.keys()
+    assert [name for name, settings in known.items() if settings == Settings()] == ["paper"]
 
 
 def test_with_few_classes_the_objective_is_top_1_unless_another_is_given():
     for classes, objective in ((2, "maximize top1"), (9, "maximize top1"), (10, "maximize top3")):
         assert with_objective(Settings(), classes).objective == objective
-    given = resolve({"objective": "maximize top3"})
-    assert with_objective(given, 3).objective == "maximize top3"
-    assert Settings().ranking().metric == "top3"
+    assert with_objective(resolve({"objective": "maximize top3"}), 3).objective == "maximize top3"
 
 
 def test_the_quick_preset_is_the_modern_one_with_less_to_spend():
@@ -253,21 +191,30 @@ def test_the_guided_sampler_has_defaults_of_its_own():
 def test_settings_of_earlier_versions_are_refused_by_name_and_read_from_their_runs():
     with pytest.raises(InputError, match="proposals 32 is gone: allowed is 'sampler' guided"):
         resolve({"proposals": 32})
-    recorded = {
-        "seed": 3,
-        "sampler": "evolution",
-        **{name: usual for name, (usual, _) in REMOVED.items()},
-    }
+    removed = {name: usual for name, (usual, _) in REMOVED.items()}
+    recorded = {"seed": 3, "sampler": "evolution", **removed}
     assert of_record(recorded) == {"seed": 3, "sampler": "evolution"}
     guided = {**recorded, "proposals": 192, "margin": 1}
     assert of_record(guided) == {"seed": 3, "sampler": "guided"}
+    with pytest.raises(InputError, match="'arithmetic' is called 'dtype' now"):
+        resolve({"arithmetic": "tf32"})
+    assert of_record({"arithmetic": "tf32"}) == {"dtype": "tf32"}
 
 
-@pytest.mark.parametrize("content", ["[]", "3", "null", '"x"'])
-def test_a_preset_that_is_no_object_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"[]", "is not a JSON object"),
+        (b"{", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+    ],
+    ids=["list", "torn", "bytes", "deep"],
+)
+def test_a_preset_of_another_form_is_refused(tmp_path, content, reason):
     path = tmp_path / "preset.json"
-    path.write_text(content)
-    with pytest.raises(InputError, match="preset.json is not a JSON object"):
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"preset.json {reason}"):
         read_preset(str(path))
 
 
@@ -277,17 +224,11 @@ def test_a_preset_that_is_missing_is_refused_with_the_nearest(tmp_path):
         read_preset(str(tmp_path / "quikc.json"))
     with pytest.raises(InputError, match="nor a folder"):
         read_preset(str(tmp_path / "presets" / "quick.json"))
+    with pytest.raises(InputError, match="cannot be read"):
+        read_preset(str(tmp_path))
 
 
-@pytest.mark.parametrize("content", [b"{", b"", b"\xff", b"[" * 100_000])
-def test_a_preset_that_is_no_json_is_refused(tmp_path, content):
-    path = tmp_path / "preset.json"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="preset.json is not JSON"):
-        read_preset(str(path))
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16-le"])
 def test_files_of_other_systems_are_read(tmp_path, encoding):
     """Editors of Windows begin UTF-8 with a byte order mark; its shell writes UTF-16."""
     (tmp_path / "preset.json").write_text('{"seed": 7, "run_name": "näher"}', encoding=encoding)
@@ -298,28 +239,12 @@ def test_files_of_other_systems_are_read(tmp_path, encoding):
     assert Space.load(tmp_path / "space.json").configspace == ours.configspace
 
 
-def test_a_folder_is_no_preset(tmp_path):
-    with pytest.raises(InputError, match="cannot be read"):
-        read_preset(str(tmp_path))
-
-
 def test_a_resumed_run_keeps_its_settings_but_for_limits():
     record = {"settings": dataclasses.asdict(resolve({"seed": 5, "max_time": 60}))}
     record = json.loads(json.dumps(record))
     settings = resumed(record, {"max_time": 120, "max_generations": 3})
     assert (settings.seed, settings.max_time, settings.max_generations) == (5, 120, 3)
-    assert resumed(record, {"seed": 5}).seed == 5
+    assert resumed(record, {"seed": 5, "constraint_max_model_size": 2e7}).seed == 5
     for name, value in (("seed", 6), ("constraint_max_model_size", 10), ("pop_size", 7)):
         with pytest.raises(InputError, match="^--resume: .*" + ".*".join(MAY_DIFFER)):
             resumed(record, {name: value})
-
-
-def test_a_resumed_run_takes_the_same_constraint_by_its_shorthand():
-    record = {"settings": dataclasses.asdict(Settings())}
-    assert resumed(record, {"constraint_max_model_size": 2e7}).ranking() == Settings().ranking()
-
-
-def test_a_setting_with_a_new_name_is_refused_by_it_and_read_from_old_runs():
-    with pytest.raises(InputError, match="'arithmetic' is called 'dtype' now"):
-        resolve({"arithmetic": "tf32"})
-    assert of_record({"arithmetic": "tf32"}) == {"dtype": "tf32"}

@@ -42,80 +42,46 @@ def assert_legal(space: Space, config: dict) -> None:
 
 
 @both_spaces
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(seed=SEEDS)
-def test_samples_are_legal(name, seed):
-    assert_legal(SPACES[name], SPACES[name].sample(rng(seed)))
-
-
-@both_spaces
-@settings(max_examples=60)
-@given(seed=SEEDS)
-def test_mutants_are_legal_and_change_one_hyperparameter(name, seed):
+def test_samples_mutants_steps_and_recombinations_are_legal(name, seed):
     space = SPACES[name]
-    parent = space.sample(rng(seed))
-    child = space.mutate(parent, rng(seed + 1))
-    assert_legal(space, child)
-    assert len([key for key in parent.keys() & child.keys() if parent[key] != child[key]]) <= 1
-
-
-@both_spaces
-@settings(max_examples=60)
-@given(seed=SEEDS)
-def test_recombined_values_come_from_a_parent_unless_neither_has_them(name, seed):
-    space = SPACES[name]
-    first, second = space.sample(rng(seed)), space.sample(rng(seed + 1))
-    child = space.recombine(first, second, rng(seed + 2))
-    assert_legal(space, child)
+    parent, other = space.sample(rng(seed)), space.sample(rng(seed + 1))
+    mutant, near = space.mutate(parent, rng(seed + 2)), space.perturb(parent, rng(seed + 3))
+    child = space.recombine(parent, other, rng(seed + 4))
+    for config in (parent, mutant, near, child):
+        assert_legal(space, config)
+        assert space.adopt(json.loads(json.dumps(config))) == (config, [])
+    assert sum(parent[key] != mutant[key] for key in parent.keys() & mutant.keys()) <= 1
     for key, value in child.items():
-        inherited = [parent[key] for parent in (first, second) if key in parent]
-        assert not inherited or value in inherited
+        inherited = [config[key] for config in (parent, other) if key in config]
+        assert not inherited or value in inherited, "a value is a parent's unless neither has one"
 
 
 def test_recombination_takes_from_both_parents(space):
     first, second = space.sample(rng(1)), space.sample(rng(2))
     children = [space.recombine(first, second, rng(seed)) for seed in range(40)]
-    shares = [np.mean([child[key] == first[key] for child in children]) for key in ("batch_size",)]
-    assert 0.2 < shares[0] < 0.8
+    share = np.mean([child["batch_size"] == first["batch_size"] for child in children])
+    assert 0.2 < share < 0.8
     assert any(child not in (first, second) for child in children)
-
-
-def test_recombining_a_configuration_with_itself_gives_it_back():
-    for space in SPACES.values():
-        parent = space.sample(rng(5))
-        assert space.recombine(parent, parent, rng(6)) == parent
+    assert space.recombine(first, first, rng(6)) == first
 
 
 def test_mutation_reaches_every_hyperparameter(space):
     parent = space.default()
-    children = [space.mutate(parent, rng(seed)) for seed in range(300)]
+    children = [space.mutate(parent, rng(seed)) for seed in range(200)]
     changed = {key for child in children for key in child if child[key] != parent.get(key)}
     assert changed >= set(parent)
 
 
-@both_spaces
-@settings(max_examples=50)
-@given(seed=SEEDS, data=st.data())
-def test_complete_draws_what_is_missing_and_keeps_the_rest(name, seed, data):
-    space = SPACES[name]
-    config = space.sample(rng(seed))
-    kept = data.draw(st.sets(st.sampled_from(sorted(config))))
-    values = {key: config[key] for key in kept}
-    completed = space.complete(values, rng(seed + 1))
-    if completed is None:
-        assert name == "rich"
-        return
-    assert_legal(space, completed)
-    assert all(completed[key] == values[key] for key in kept & completed.keys())
-
-
-def test_complete_tells_that_a_clause_forbids_the_values():
-    assert SPACES["rich"].complete({"z_kind": "x", "switch": False}, rng(0)) is None
-
-
-def test_complete_leaves_out_what_hangs_on_an_inactive_parent():
+def test_complete_keeps_what_is_active_draws_what_is_missing_and_tells_of_forbidden_values():
+    values = {"z_kind": "y", "switch": True, "width": 7}
+    completed = SPACES["rich"].complete(values, rng(0))
+    assert_legal(SPACES["rich"], completed)
+    assert "m_depth" in completed and all(completed[key] == values[key] for key in values)
     values = {"z_kind": "z", "switch": True, "m_depth": 9, "a_step": 4, "a_ratio": 0.5}
     assert set(SPACES["rich"].complete(values, rng(0))) == {"z_kind", "switch", "width", "fixed"}
+    assert SPACES["rich"].complete({"z_kind": "x", "switch": False}, rng(0)) is None
 
 
 def draw_all(space: Space, seed: int) -> list:
@@ -130,74 +96,46 @@ def draw_all(space: Space, seed: int) -> list:
 
 
 @both_spaces
-def test_draws_depend_on_their_generator_alone(name):
+def test_draws_depend_on_their_generator_alone_and_leave_the_global_streams(name):
     space = SPACES[name]
     np.random.seed(1)
     random.seed(1)
     before = draw_all(space, 3)
-    np.random.seed(2)
-    random.seed(2)
+    drawn = np.random.random(), random.random()
+    np.random.seed(1)
+    random.seed(1)
+    assert (np.random.random(), random.random()) == drawn
     for other in SPACES.values():
         other.sample(rng(99))
     assert draw_all(space, 3) == before
 
 
-@both_spaces
-def test_draws_leave_the_global_streams_alone(name):
-    np.random.seed(1)
-    random.seed(1)
-    expected = np.random.random(), random.random()
-    np.random.seed(1)
-    random.seed(1)
-    draw_all(SPACES[name], 4)
-    assert (np.random.random(), random.random()) == expected
-
-
-def test_other_generators_give_other_draws():
-    for space in SPACES.values():
-        assert len({json.dumps(space.sample(rng(seed))) for seed in range(20)}) > 10
-
-
-@settings(max_examples=15)
-@given(seed=SEEDS, bound=st.integers(700, 10**6))
+@settings(max_examples=8)
+@given(seed=SEEDS, bound=st.integers(601, 10**6))
 def test_repair_reaches_a_limit_that_can_be_reached(seed, bound):
+    """The smallest network has one layer of each kind, wherever the walk begins."""
     space = SPACES["flowers"]
     config = space.sample(rng(seed))
+    before = dict(config)
     violation = lambda config: max(0.0, num_params(config) - bound) / bound  # noqa: E731
     repaired = space.repair(config, violation, rng(seed))
+    assert config == before
     assert_legal(space, repaired)
     assert num_params(repaired) <= bound
     if violation(config) == 0:
         assert repaired == config
+    assert num_params(space.repair(config, num_params, rng(seed))) == 601
 
 
-@both_spaces
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seed=SEEDS)
-def test_repair_ends_legally_where_nothing_helps(name, seed):
-    space = SPACES[name]
+def test_repair_ends_legally_where_nothing_helps(seed):
+    space = SPACES["rich"]
     config = space.sample(rng(seed))
     assert space.repair(config, lambda _: 1.0, rng(seed)) == config
-    shrinking = space.repair(config, lambda child: 1 + child.get("width", 0), rng(seed))
+    shrinking = space.repair(config, lambda child: 1 + child["width"], rng(seed))
     assert_legal(space, shrinking)
-    if name == "rich":
-        assert shrinking["width"] == 1
-
-
-def test_repair_leaves_its_argument_alone(space):
-    config = space.default()
-    space.repair(config, num_params, rng(0))
-    assert config == space.default()
-
-
-@settings(max_examples=5)
-@given(seed=SEEDS)
-def test_repair_switches_conditional_layers(seed):
-    """The smallest network has one layer of each kind, wherever the walk begins."""
-    space = SPACES["flowers"]
-    smallest = space.repair(space.sample(rng(seed)), num_params, rng(seed))
-    assert num_params(smallest) == 601
-    assert "n_channels_conv_1" not in smallest
+    assert shrinking["width"] == 1
 
 
 def test_the_default_configuration_is_that_of_the_space(space):
@@ -207,83 +145,42 @@ def test_the_default_configuration_is_that_of_the_space(space):
     assert space.default() == pytest.approx(config, rel=1e-8)
 
 
-@both_spaces
-@settings(max_examples=30)
-@given(seed=SEEDS)
-def test_adopt_takes_any_sample_as_it_is(name, seed):
-    config = SPACES[name].sample(rng(seed))
-    assert SPACES[name].adopt(json.loads(json.dumps(config))) == (config, [])
-
-
 def test_adopt_drops_what_is_inactive_and_says_so(space):
     config = space.default()
-    adopted, warnings = space.adopt({**config, "n_channels_fc_2": 273})
-    assert adopted == config
-    assert len(warnings) == 1 and "n_channels_fc_2 = 273" in warnings[0]
-    adopted, warnings = space.adopt({**config, "n_channels_fc_2": None})
-    assert adopted == config
-    assert len(warnings) == 1 and "n_channels_fc_2" in warnings[0]
+    for value in (273, None):
+        adopted, (warning,) = space.adopt({**config, "n_channels_fc_2": value})
+        assert adopted == config and f"n_channels_fc_2 = {value}" in warning
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "allowed"),
-    [
-        ("n_channels_conv_0", 2000, "16 to 1024"),
-        ("n_channels_fc_0", 3, "4 to 512"),
-        ("kernel_size", 9, "3 or 5 or 7"),
-        ("learning_rate_init", 1.0, "1e-05 to 0.1"),
-        ("batch_size", 301, "4 to 300"),
-    ],
-)
-def test_adopt_keeps_what_is_outside_the_space_and_says_so(space, name, value, allowed):
-    adopted, warnings = space.adopt({**space.default(), name: value})
-    assert adopted[name] == value
-    assert len(warnings) == 1
-    assert f"{name} = {value}" in warnings[0] and allowed in warnings[0]
+def test_adopt_keeps_what_is_outside_the_space_or_forbidden_and_says_so(space):
+    wrong = (("n_channels_conv_0", 2000, "16 to 1024"), ("kernel_size", 9, "3 or 5 or 7"))
+    for name, value, allowed in wrong:
+        adopted, (warning,) = space.adopt({**space.default(), name: value})
+        assert adopted[name] == value
+        assert f"{name} = {value}" in warning and allowed in warning
+    forbidden = {**SPACES["rich"].default(), "switch": False}
+    adopted, (warning,) = SPACES["rich"].adopt(forbidden)
+    assert adopted == forbidden and "outside the space" in warning
+    assert len(SPACES["rich"].adopt({**forbidden, "a_ratio": 0.5})[1]) == 2, "one is inactive"
 
 
-def test_adopt_tells_of_forbidden_values():
-    config = {**SPACES["rich"].default(), "switch": False}
-    adopted, warnings = SPACES["rich"].adopt(config)
-    assert adopted == config
-    assert len(warnings) == 1 and "outside the space" in warnings[0]
-
-
-def test_adopt_tells_of_forbidden_values_beside_inactive_ones():
-    config = {**SPACES["rich"].default(), "switch": False, "a_ratio": 0.5}
-    _, warnings = SPACES["rich"].adopt(config)
-    assert len(warnings) == 2
-
-
-def test_adopt_makes_whole_floats_whole_and_keeps_types(space):
-    adopted, warnings = space.adopt(
-        {**space.default(), "batch_size": 32.0, "learning_rate_init": 0.01, "dropout_rate": 0.5}
-    )
-    assert not warnings
-    assert type(adopted["batch_size"]) is int and adopted["batch_size"] == 32
-
-
-def test_adopt_casts_a_whole_number_to_float():
-    space = ConfigurationSpace({"rate": (0.0, 2.0)})
-    adopted, _ = Space(space).adopt({"rate": 1})
+def test_adopt_makes_whole_floats_whole_and_whole_numbers_floats(space):
+    adopted, warnings = space.adopt({**space.default(), "batch_size": 32.0})
+    assert type(adopted["batch_size"]) is int and adopted["batch_size"] == 32 and not warnings
+    adopted, _ = Space(ConfigurationSpace({"rate": (0.0, 2.0)})).adopt({"rate": 1})
     assert type(adopted["rate"]) is float
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"n_fc_layers": 3}, ["'n_channels_fc_2'", "from 4 to 512"]),  # active and missing
         ({"kernel_siez": 3}, ["'kernel_siez'", "did you mean kernel_size?"]),
-        ({"weight decay": 3}, ["'weight decay'"]),
         ({"kernel_size": None}, ["'kernel_size'", "3 or 5 or 7"]),
         ({"batch_size": 4.5}, ["'batch_size'", "4.5", "whole number from 4 to 300"]),
         ({"batch_size": True}, ["'batch_size'", "True"]),
-        ({"batch_size": "64"}, ["'batch_size'", "'64'"]),
         ({"use_BN": 1}, ["'use_BN'", "True or False"]),
-        ({"use_BN": "True"}, ["'use_BN'", "'True'"]),
-        ({"kernel_size": [3]}, ["'kernel_size'", "[3]"]),
         ({"learning_rate_init": float("nan")}, ["'learning_rate_init'", "nan"]),
-        ({"learning_rate_init": "fast"}, ["'learning_rate_init'", "'fast'"]),
-        ({"n_conv_layers": {}}, ["'n_conv_layers'", "{}"]),
         ({"batch_size": 10**400}, ["'batch_size'", "4 to 300"]),
     ],
 )
@@ -294,12 +191,6 @@ def test_adopt_refuses_in_one_sentence(space, changes, words):
     assert "\n" not in str(caught.value)
 
 
-def test_adopt_names_an_active_hyperparameter_that_is_missing(space):
-    config = {**space.default(), "n_fc_layers": 3}
-    with pytest.raises(InputError, match="'n_channels_fc_2'.*from 4 to 512"):
-        space.adopt(config)
-
-
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
@@ -308,7 +199,7 @@ JSON_VALUES = st.recursive(
 
 
 @both_spaces
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(seed=SEEDS, data=st.data(), value=JSON_VALUES)
 def test_adopt_meets_any_value_with_a_configuration_or_one_sentence(name, seed, data, value):
     space = SPACES[name]
@@ -341,18 +232,15 @@ def test_a_space_that_forbids_every_other_child_leaves_the_parent():
     assert space.recombine({"x": 1}, {"x": 1}, rng(0)) == {"x": 1}
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"[1", b"\xff\xfe", b'{"name": 3}', b"7"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff\xfe", b'{"name": 3}'])
 def test_a_file_that_is_no_space_is_refused_in_one_sentence(tmp_path, content):
     path = tmp_path / "space.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match="space.json") as caught:
         Space.load(path)
     assert "\n" not in str(caught.value)
-
-
-def test_a_space_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="No such file"):
-        Space.load(tmp_path / "space.json")
+        Space.load(tmp_path / "gone.json")
 
 
 def test_a_space_survives_its_file(tmp_path):
@@ -360,17 +248,6 @@ def test_a_space_survives_its_file(tmp_path):
     rich_space().configspace.to_json(path)
     loaded = Space.load(path)
     assert draw_all(loaded, 3) == draw_all(SPACES["rich"], 3)
-
-
-@given(st.integers(0, 2**32))
-def test_a_step_is_legal_and_often_near(seed):
-    space, generator = rich_space(), rng(seed)
-    config = space.sample(generator)
-    for _ in range(5):
-        near = space.perturb(config, generator)
-        assert space.adopt(near) == (near, [])
-        assert {type(value) for value in near.values()} <= {int, float, bool, str}
-        config = near
 
 
 def test_steps_are_wide_and_fine_and_change_several_at_once(space):
@@ -381,13 +258,5 @@ def test_steps_are_wide_and_fine_and_change_several_at_once(space):
     moved = [child["n_channels_conv_0"] for child in children]
     factors = sorted(abs(math.log(m / config["n_channels_conv_0"])) for m in moved if m != 457)
     assert len(factors) > 20 and factors[len(factors) // 4] < 0.15 and factors[-1] > 0.7
-
-
-def test_whole_numbers_step_by_one_at_least_and_orders_to_a_neighbour(space):
-    config, generator = space.default(), rng(2)
-    for _ in range(200):
-        child = space.perturb(config, generator)
-        assert child["n_fc_layers"] in (1, 2, 3)
-        assert child["kernel_size"] in (3, 5, 7)
-    trials = {space.perturb(config, generator)["kernel_size"] for _ in range(200)}
-    assert trials == {3, 5, 7}
+    assert {child["kernel_size"] for child in children} == {3, 5, 7}
+    assert {child["n_fc_layers"] for child in children} == {1, 2, 3}

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import baselines
@@ -16,7 +16,7 @@ from engine.cli.settings import resolve
 from optimizer import search
 from search.space import Space
 from tests.stub_target import StubTarget
-from utils import InputError, read_json, write_json
+from utils import read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMITS = ["precision >= 0.4", "num_params <= 1e6"]  # a result of main.py has the second apart
@@ -24,24 +24,23 @@ PRESETS = {path.stem: read_json(path) for path in study.STUDIES.glob("*.json")}
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
-def test_presets_are_settings_of_searches(name):
+def test_presets_are_searches_seed_by_seed_and_winners_are_trained_again_with_fresh_seeds(name):
     preset = PRESETS[name]
     units = list(study.units(preset, Path("out")))
     assert len({unit.folder for unit in units}) == len(units)
+    assert [unit.seed for unit in units] == sorted(unit.seed for unit in units)
     for unit in units:
-        constraints = [
-            text.format(bound=0.5) for text in preset["limits"][unit.limits]["constraints"]
-        ]
-        given = {"constraints": constraints, "seed": unit.seed}
+        texts = preset["limits"][unit.limits]["constraints"]
+        given = {"constraints": [text.format(bound=0.5) for text in texts], "seed": unit.seed}
         settings = resolve(preset["settings"], *ours.layers(unit.method), given)
         assert {limit.metric for limit in settings.ranking().constraints} >= {"precision"}
+    fresh = study.fresh_seeds(preset)
+    assert len(set(fresh)) == len(fresh) == preset["evaluation"]["again"] > 1
+    assert not set(fresh) & {*preset["seeds"]}
+    assert study.fresh_seeds({**preset, "seeds": fresh[:1]})[0] == fresh[1]
 
 
-def test_all_methods_of_a_seed_come_before_the_next_seed():
-    seeds = [unit.seed for unit in study.units(PRESETS["paper"], Path("out"))]
-    assert seeds == sorted(seeds) and len(seeds) == 3 * 4
-
-
+@settings(max_examples=50)
 @given(st.floats(0.01, 0.5), st.lists(st.floats(0, 1), min_size=1, max_size=200))
 def test_the_bound_is_met_by_the_wanted_share_or_those_within_a_hundredth(share, values):
     bound = study_tables.bound_met_by(share, values)
@@ -50,42 +49,22 @@ def test_the_bound_is_met_by_the_wanted_share_or_those_within_a_hundredth(share,
     assert sum(value >= bound + 0.01 for value in values) < wanted or wanted == len(values)
 
 
-@pytest.fixture
-def finished(tmp_path):
-    """Run folders of two methods, as a study leaves them, with a test result."""
+def test_rows_say_what_the_journals_say(tmp_path):
+    """Of run folders of two methods, as a study leaves them, with results on test and again."""
     space = Space.load(ROOT / "configs" / "space.json")
-    preset = {
-        "seeds": [1],
-        "methods": ["ea", "random"],
-        "limits": {"macro": {}},
-    }
+    preset = {"seeds": [1], "methods": ["ea", "random"], "limits": {"macro": {}}}
     for unit in study.units(preset, tmp_path):
         given = {"pop_size": 4, "num_children": 4, "epochs": 4, "max_generations": 2}
         given |= {"seed": unit.seed, "workers": "0", "constraints": LIMITS}
-        settings = resolve({**given, **ours.METHODS[unit.method]})
-        search(space, StubTarget(), settings, unit.folder)
-        record = read_json(unit.folder / "run.json")
-        session = {"reason": "generation limit"}
-        write_json(
-            unit.folder / "run.json",
-            {
-                **record,
-                "settings": {**given, **ours.METHODS[unit.method]},
-                "sessions": [session],
-            },
-        )
+        chosen = resolve({**given, **ours.METHODS[unit.method]})
+        search(space, StubTarget(), chosen, unit.folder)
         write_json(unit.folder / "result_test.json", {"metrics": {"top3": 0.75, "precision": 0.5}})
         each = [{"metrics": {"top3": 0.6, "precision": value}} for value in (0.3, 0.4, 0.44)]
         again = {"metrics": {"top3": 0.6, "precision": 0.38}, "by_seed": each}
         write_json(unit.folder / "result_again.json", {**again, "num_params": 5, "macs": 7})
-    return preset, tmp_path
-
-
-def test_rows_say_what_the_journals_say(finished):
-    preset, out = finished
-    rows = study_tables.rows(study.units(preset, out), out / "default")
+    rows = study_tables.rows(study.units(preset, tmp_path), tmp_path / "default")
     assert [row["method"] for row in rows] == ["ea", "random"]
-    for row, unit in zip(rows, study.units(preset, out), strict=True):
+    for row, unit in zip(rows, study.units(preset, tmp_path), strict=True):
         trials = [json.loads(line) for line in (unit.folder / "trials.jsonl").open()]
         met = [trial for trial in trials if trial["metrics"]["precision"] >= 0.4]
         assert row["valid"] == len(met) / len(trials) and row["fully_trained"] == len(trials)
@@ -100,11 +79,8 @@ def test_rows_say_what_the_journals_say(finished):
     assert "| ea | 1 feasible of 1 |" in text and "precision >= 0.4" in text
 
 
-def test_only_what_has_used_its_budget_has_ended(finished):
-    preset, out = finished
-    unit = next(iter(study.units(preset, out)))
-    assert study.ended(unit.folder)
-    record = read_json(unit.folder / "run.json")
+def test_only_what_has_used_its_budget_has_ended(tmp_path):
+    assert not study.ended(tmp_path)
     for reason, limit, over in [
         (None, None, False),
         ("interrupted", None, False),
@@ -112,10 +88,9 @@ def test_only_what_has_used_its_budget_has_ended(finished):
         ("time limit", 100, False),
         ("epoch limit", 100, True),
     ]:
-        settings = {**record["settings"], "max_total_epochs": limit}
-        changed = {**record, "settings": settings, "sessions": [{"reason": reason}]}
-        write_json(unit.folder / "run.json", changed)
-        assert study.ended(unit.folder) == over
+        record = {"settings": {"max_total_epochs": limit}, "sessions": [{"reason": reason}]}
+        write_json(tmp_path / "run.json", record)
+        assert study.ended(tmp_path) == over
 
 
 def test_a_setting_of_the_method_wins_over_one_of_the_preset(tmp_path, monkeypatch):
@@ -126,30 +101,21 @@ def test_a_setting_of_the_method_wins_over_one_of_the_preset(tmp_path, monkeypat
     for unit in study.units(preset, tmp_path):
         assert not study.run_search(preset, unit, None), "nothing was trained"
         written[unit.method] = read_json(unit.folder.with_suffix(".json"))
-    for method, settings in written.items():
-        assert settings["pop_size"] == (12 if method == "guided" else 10)
-        assert (
-            settings["max_total_epochs"] == 800 and "precision >= 0.53" in settings["constraints"]
-        )
+    for method, chosen in written.items():
+        assert chosen["pop_size"] == (12 if method == "guided" else 10)
+        assert chosen["max_total_epochs"] == 800 and "precision >= 0.53" in chosen["constraints"]
     assert asked[0][:3] == ("-m", "baselines", "optuna-tpe") and asked[2][0] == "optimizer.py"
     before = PRESETS["small"]  # its searches of the same name are those of this study
     assert (before["settings"], before["seeds"]) == (preset["settings"], PRESETS["peers"]["seeds"])
 
 
-def test_a_peer_without_its_package_is_told_before_anything_begins(tmp_path, monkeypatch, capsys):
+def test_mistakes_are_told_before_anything_begins(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(baselines, "installed", lambda package: False)
     assert study.main(["--preset", "peers", "--output", str(tmp_path)]) == 2
     assert "optuna-tpe needs optuna" in capsys.readouterr().err
-    assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.parametrize("name", sorted(PRESETS))
-def test_winners_are_trained_again_with_seeds_and_folds_that_no_search_had(name):
-    fresh = study.fresh_seeds(PRESETS[name])
-    assert len(set(fresh)) == len(fresh) == PRESETS[name]["evaluation"]["again"] > 1
-    assert not set(fresh) & {*PRESETS[name]["seeds"]}
-    taken = {**PRESETS[name], "seeds": fresh[:1]}
-    assert study.fresh_seeds(taken)[0] == fresh[1]
+    assert study.main(["--preset", "smal", "--output", str(tmp_path)]) == 2
+    assert "did you mean small?" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_winners_are_trained_again_as_in_their_search(tmp_path, monkeypatch):
@@ -158,9 +124,8 @@ def test_winners_are_trained_again_as_in_their_search(tmp_path, monkeypatch):
     preset = {**PRESETS["peers"], "seeds": [0], "methods": ["guided"]}
     (unit,) = study.units(preset, tmp_path)
     unit.folder.mkdir(parents=True)
-    settings = {"epochs": 7, "optimizer": "adam", "device": "cpu", "dtype": "tf32"}
-    settings |= {"threads": 2}
-    write_json(unit.folder / "run.json", {"settings": settings})
+    chosen = {"epochs": 7, "optimizer": "adam", "device": "cpu", "dtype": "tf32", "threads": 2}
+    write_json(unit.folder / "run.json", {"settings": chosen})
     write_json(unit.folder / "opt_cfg.json", {"width": 1})
     study.evaluate(preset, tmp_path, 1)
     ends = [Path(words[-1]).name for words in asked]
@@ -194,13 +159,6 @@ def test_what_is_feasible_counts_but_limits_are_kept_or_not_by_all_winners():
     diverged = [*rows, {**row(2, True, None, 3), **rest}]
     text = study_tables.markdown(diverged)
     assert "| 0.700 | 0.700 | 58.3 (52.0) |" in text and "| - | - | 3 of 4 |" in text
-
-
-def test_an_unknown_preset_is_told(capsys):
-    assert study.main(["--preset", "smal"]) == 2
-    assert "did you mean small?" in capsys.readouterr().err
-    with pytest.raises(InputError):
-        study.chosen("nowhere.json")
 
 
 @pytest.mark.slow  # the fast siblings are above

@@ -5,22 +5,16 @@ import math
 import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace, Float
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.optimize import check_grad
 from scipy.stats import norm
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import Matern, WhiteKernel
+from sklearn.gaussian_process.kernels import Matern
 
 from search import gaussian
 from search.constraints import Ranking
 from search.features import Features
-from search.generation import halvings
 from search.guided import GuidedSampler
-from search.hyperband import Bracket, Child, Rung
 from search.space import Space
 from search.surrogate import LEAST, Surrogate, log_improvement
-from search.trial import Trial, canonical
 from tests.stubs import make_trial, rich_space
 
 RICH = rich_space()
@@ -44,17 +38,6 @@ def each_its_own(x):
     return np.arange(len(x))
 
 
-# ---------------------------------------------------------------------------------------- features
-
-
-@given(st.integers(0, 2**32))
-def test_features_are_in_the_unit_cube_and_tell_configurations_apart(seed):
-    configs = [RICH.sample(rng(seed)), RICH.sample(rng(seed + 1))]
-    rows = Features(RICH).encode(configs)
-    assert rows.shape == (2, 3 + 2 + 5) and rows.min() >= 0 and rows.max() <= 1
-    assert (rows[0] == rows[1]).all() == (canonical(configs[0]) == canonical(configs[1]))
-
-
 def test_features_by_hand():
     config = {"z_kind": "y", "m_depth": 9, "a_step": 2, "a_rate": 0.01, "width": 1}
     config |= {"switch": True, "fixed": "as it is"}
@@ -66,10 +49,7 @@ def test_features_by_hand():
     assert known["a_rate"] == [pytest.approx(0.5)]
     assert "fixed" not in known, "a constant tells nothing"
     row = Features(RICH).encode([config])[0]
-    assert list(row) == [x for values in known.values() for x in values]
-
-
-# ------------------------------------------------------------------------------ the process
+    assert len(row) == 3 + 2 + 5 and list(row) == [x for values in known.values() for x in values]
 
 
 def test_the_gradient_is_that_of_the_likelihood():
@@ -83,22 +63,7 @@ def test_the_gradient_is_that_of_the_likelihood():
     assert error < 1e-3
 
 
-def test_predictions_are_those_of_scikit_learn():
-    x, y = wave()
-    lengths, noise = np.exp(THETA[:3]), np.exp(THETA[3:]).sum()
-    kernel = Matern(lengths, "fixed", nu=2.5) + WhiteKernel(noise, "fixed")
-    oracle = GaussianProcessRegressor(kernel, alpha=gaussian.JITTER, optimizer=None).fit(x, y)
-    process = gaussian.Process.of(x, y, each_its_own(x), THETA)
-    at = rng(1).random((20, 3))
-    mean, deviation = process.predict(at)
-    expected, spread = oracle.predict(at, return_std=True)
-    assert mean == pytest.approx(expected, abs=1e-8)
-    without_noise = np.sqrt(spread**2 - noise)
-    assert deviation == pytest.approx(without_noise * math.sqrt(process.amplitude), abs=1e-5)
-
-
-def test_a_trial_effect_is_a_column_with_a_kernel_of_its_own():
-    """With a one for each training in columns of their own, it is a kernel of scikit-learn."""
+def test_predictions_are_those_of_scikit_learns_kernel_and_the_effects_of_trials():
     x, y = wave()
     trainings = np.repeat(np.arange(10), 4)
     process = gaussian.Process.of(x, y, trainings, THETA)
@@ -120,9 +85,9 @@ def test_a_trial_effect_is_a_column_with_a_kernel_of_its_own():
 
 
 def test_what_rungs_share_is_a_trial_effect_and_the_rest_is_noise():
-    x = np.repeat(rng().random((60, 1)), 3, axis=0)
-    trainings, draws = np.repeat(np.arange(60), 3), rng(1).normal(size=(2, 180))
-    lucky, noisy = np.repeat(draws[0, :60], 3), draws[1]
+    x = np.repeat(rng().random((40, 1)), 3, axis=0)
+    trainings, draws = np.repeat(np.arange(40), 3), rng(1).normal(size=(2, 120))
+    lucky, noisy = np.repeat(draws[0, :40], 3), draws[1]
     for a, b in ((0.3, 0.05), (0.05, 0.3)):
         y = np.sin(4 * x[:, 0]) + a * lucky + b * noisy
         y -= y.mean()
@@ -137,6 +102,7 @@ def test_what_rungs_share_is_a_trial_effect_and_the_rest_is_noise():
 def test_a_column_that_tells_nothing_gets_the_longest_scale():
     x, y = wave(60)
     theta = gaussian.fit(x, y, each_its_own(x))
+    assert len(theta) == 4, "no effect of trials where each has one row"
     assert theta[2] == max(theta[:3])
     mean, _ = gaussian.Process.of(x, y, each_its_own(x), theta).predict(x)
     assert np.abs(mean - y).max() < 0.05
@@ -153,9 +119,6 @@ def test_a_belief_leaves_the_mean_and_is_surer_there():
     whole = gaussian.Process.of(x, y, each_its_own(x), THETA)
     assert believed.factor == pytest.approx(whole.factor)
     assert believed.alpha == pytest.approx(whole.alpha, abs=1e-5)
-
-
-# ------------------------------------------------------------------------------ what is expected
 
 
 def measured(number, x, y, epochs=50, **changes):
@@ -183,12 +146,8 @@ def test_too_few_trials_teach_nothing():
 
 def test_acquisition_wants_feasible_and_better():
     model = surrogate().learn(grid())
-    feasible, poor, infeasible = (
-        {"x": 0.5, "y": 0.95},
-        {"x": 0.2, "y": 0.3},
-        {"x": 0.9, "y": 0.95},
-    )
-    worth = model.acquisition([feasible, poor, infeasible])
+    feasible, poor = {"x": 0.5, "y": 0.95}, {"x": 0.2, "y": 0.3}
+    worth = model.acquisition([feasible, poor, {"x": 0.9, "y": 0.95}])
     assert worth[0] == max(worth)
     assert model.best == pytest.approx(-0.6, abs=0.05)  # at (0.4, 0.8), least is best
 
@@ -206,15 +165,16 @@ def test_the_expected_improvement_as_a_logarithm():
 def test_a_child_is_near_the_best_that_the_model_knows_of():
     trials = grid()
     model = surrogate().learn(trials)
-    line = np.linspace(0, 1, 101)
+    line = np.linspace(0, 1, 51)
     most = model.acquisition([{"x": float(x), "y": float(y)} for x in line for y in line]).max()
     short = {}
     for guided in (True, False):
         sampler = GuidedSampler(LINE, RANKING, lambda config: {"num_params": 1}, 0, 50)
         drawn = []
-        for _ in range(10):
+        for _ in range(5):
             sampler.fantasy = model if guided else None
             drawn.append(sampler.draw(trials[:4], 1)[0].config)
+            assert sampler.fantasy is None or sampler.fantasy is not model, "it goes elsewhere"
         short[guided] = most - np.median(model.acquisition(drawn))
     assert short[True] < 0.05 < 0.5 < short[False]
 
@@ -245,17 +205,6 @@ def test_promotion_counts_the_effect_of_a_trial():
     assert [trial.trial for trial in model.rank_for_promotion(usual, usual)] == [31, 30]
 
 
-def test_where_no_training_has_two_rungs_there_is_no_trial_effect():
-    model = surrogate().learn(grid())
-    columns = model.x.shape[1]
-    assert [len(process.theta) for process in model.processes] == 2 * [columns + 1]
-    at = model.surrogate.inputs([{"x": 0.3, "y": 0.5}])
-    known = model.predict(at, model.trainings[:1])
-    assert [part.tolist() for part in known] == [part.tolist() for part in model.predict(at)]
-    twice = surrogate().learn([measured(0, 0.1, 0.2, 25), *grid()])
-    assert len(twice.processes[0].theta) == columns + 2
-
-
 def test_while_nothing_is_feasible_the_nearest_to_it_counts():
     trials = [trial for trial in grid() if trial.config["x"] > 0.6]
     trials += [measured(90 + i, 0.8, y) for i, y in enumerate((0.1, 0.4, 0.6))]
@@ -274,24 +223,21 @@ def test_a_fantasy_sends_the_next_child_elsewhere():
 
 
 def test_the_same_trials_teach_the_same_and_parameters_wait_for_growth():
-    trials, asked = grid((6, 25, 50)), [{"x": 0.3, "y": 0.9}]
+    trials, asked = grid((25, 50)), [{"x": 0.3, "y": 0.9}]
     one = surrogate()
-    for count in range(LEAST, len(trials)):  # as a search does, generation after generation
+    for count in range(LEAST, len(trials), 5):  # as a search does, generation after generation
         one.learn(trials[:count])
     at_once = surrogate().learn(trials)
     assert one.learn(trials).acquisition(asked) == at_once.acquisition(asked)
-    assert at_once.surrogate._known == 33
+    assert at_once.surrogate._known == 22
 
 
-def test_what_diverged_does_not_drown_the_rest():
+def test_neither_what_diverged_nor_what_never_differs_is_trouble():
     diverged = {"top3": -1e30, "precision": 0.6, "num_params": 1}
     model = surrogate().learn([*grid(), measured(50, 0.1, 0.1, metrics=diverged)])
     assert len(model.y) == len(grid()) + 1
     worth = model.acquisition([{"x": 0.5, "y": 0.95}, {"x": 0.2, "y": 0.3}])
     assert worth[0] > worth[1]
-
-
-def test_outcomes_that_never_differ_are_no_trouble():
     same = {"top3": 0.5, "precision": 0.6, "num_params": 1}
     trials = [measured(i, 0.1 * i, 0.5, metrics=same) for i in range(9)]
     assert np.isfinite(surrogate().learn(trials).acquisition([{"x": 0.2, "y": 0.2}])).all()
@@ -304,19 +250,14 @@ def crossing(number, x, epochs):
     return measured(number, x, 0.5, epochs, metrics=metrics)
 
 
-@pytest.mark.parametrize("learned", [True, False])
-def test_promotion_by_what_is_expected_where_early_ranks_mislead(learned):
+def test_promotion_by_what_is_expected_where_early_ranks_mislead():
     places = (0.05, 0.2, 0.4, 0.55, 0.8, 0.95)
     past = [crossing(i, x, level) for level in (25, 50) for i, x in enumerate(places)]
-    model = surrogate().learn(past) if learned else None
-    bracket = Bracket(1, (Rung(3, 25, 3), Rung(1, 50, 1)))
-    children = [Child(20 + i, {"x": x, "y": 0.5}) for i, x in enumerate((0.9, 0.1, 0.5))]
+    rung = [crossing(20 + i, x, 25) for i, x in enumerate((0.9, 0.1, 0.5))]
     sampler = GuidedSampler(LINE, RANKING, lambda config: {"num_params": 1}, 0, 50)
-    sampler.model = model
-    (course,) = halvings([bracket], children, 1, sampler.rank_for_promotion)
-    rung = next(course)
-    going_on = course.send([crossing(job.trial, job.config["x"], 25) for job in rung])
-    assert [job.config["x"] for job in going_on] == [0.1 if learned else 0.9]
+    before = sampler.rank_for_promotion(rung, rung)[0]
+    sampler.learn(past)
+    assert (before.trial, sampler.rank_for_promotion(rung, rung)[0].trial) == (20, 21)
 
 
 def test_promotion_leaves_out_what_failed_and_ties_break_by_the_key():
@@ -325,4 +266,3 @@ def test_promotion_leaves_out_what_failed_and_ties_break_by_the_key():
     failed = make_trial(4, status="failed", metrics={}, epochs=25, config={"x": 0.3, "y": 0.3})
     order = model.rank_for_promotion(rung, [*rung, failed])
     assert [trial.trial for trial in order] == [5, 6, 7]
-    assert all(isinstance(trial, Trial) for trial in order)

@@ -16,10 +16,7 @@ from ConfigSpace import (
     Integer,
 )
 from ConfigSpace.forbidden import ForbiddenOrConjunction
-from hypothesis import given
-from hypothesis import strategies as st
 
-from search.features import Features
 from search.space import Space
 from search.values import Scale
 from tests.stubs import rich_space
@@ -27,26 +24,13 @@ from tests.stubs import rich_space
 RICH = rich_space()
 
 
-@given(st.integers(0, 2**32))
-def test_there_and_back_is_the_same_value(seed):
-    config = RICH.sample(np.random.default_rng(seed))
-    for name, scale in RICH.scales.items():
-        if name in config:
-            position = scale.position(config[name])
-            assert 0 <= position <= 1
-            back = scale.value(position)
-            assert type(back) is type(config[name])
-            same = pytest.approx(config[name]) if isinstance(back, float) else config[name]
-            assert back == same
-
-
 @pytest.mark.parametrize(
     "one",
     [
-        Float("x", (1e-7, 0.3), log=True),
         Float("x", (-2.0, 5.0)),
-        Integer("x", (3, 1000), log=True),
+        Float("x", (1e-7, 0.3), log=True),
         Integer("x", (-4, 4)),
+        Integer("x", (3, 1000), log=True),
     ],
     ids=str,
 )
@@ -67,20 +51,14 @@ def test_choices_stand_in_a_row():
     assert not RICH.scales["z_kind"].ordered and "fixed" not in RICH.scales
 
 
-def test_lists_may_be_choices():
-    space = Space(ConfigurationSpace(space=[Categorical("x", [[1, 2], [3, 4]])]))
-    assert space.perturb({"x": [1, 2]}, np.random.default_rng(0)) == {"x": [3, 4]}
-    assert Features(space).encode([{"x": [3, 4]}]).tolist() == [[0.0, 1.0]]
-
-
 def forbidding() -> Space:
     """Forbidden clauses of several kinds, one of them about what may be inactive."""
     space = ConfigurationSpace()
     kind, colour = Categorical("kind", ["a", "b"]), Categorical("colour", ["red", "green", "blue"])
-    low, high = Integer("low", (0, 9)), Integer("high", (0, 9))
+    low, high = Integer("low", (0, 5)), Integer("high", (0, 5))
     space.add(kind, colour, low, high, EqualsCondition(low, kind, "a"))
     space.add(ForbiddenGreaterThanRelation(low, high))
-    either = ForbiddenEqualsClause(low, 0), ForbiddenEqualsClause(high, 9)
+    either = ForbiddenEqualsClause(low, 0), ForbiddenEqualsClause(high, 5)
     space.add(ForbiddenOrConjunction(*either))
     both = ForbiddenEqualsClause(kind, "b"), ForbiddenInClause(colour, ["red", "blue"])
     space.add(ForbiddenAndConjunction(*both))
@@ -90,13 +68,13 @@ def forbidding() -> Space:
 def test_steps_keep_forbidden_clauses_and_reach_all_that_is_legal():
     space, rng = forbidding(), np.random.default_rng(0)
     config, reached = space.sample(rng), set()
-    for _ in range(20000):
+    for _ in range(4000):
         config = space.perturb(config, rng)
         reached.add(tuple(config.get(name) for name in ("kind", "colour", "low", "high")))
     with_low = {
         ("a", colour, low, high)
-        for colour, low, high in itertools.product(("red", "green", "blue"), range(10), range(10))
-        if 0 < low <= high < 9
+        for colour, low, high in itertools.product(("red", "green", "blue"), range(6), range(6))
+        if 0 < low <= high < 5
     }
-    without = {("b", "green", None, high) for high in range(9)}
+    without = {("b", "green", None, high) for high in range(5)}
     assert reached == with_low | without
