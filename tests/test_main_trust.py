@@ -10,7 +10,7 @@ def test_main_finds_a_threshold_and_hands_it_to_the_network(
     no_flowers, folder, config, tmp_path, capsys
 ):
     model = tmp_path / "net.safetensors"
-    where = ["--dataset", folder, "-e", 20, "-p", 0.3, "--thresholds", "--crop", "pad"]
+    where = ["--dataset", folder, "-e", 8, "-p", 0.3, "--thresholds", "--crop", "pad"]
     assert evaluate("-c", config, "-t", *where, "-m", model, "--classes") == 0
     out, result = capsys.readouterr().out, read(config.parent / "result_test.json")
     assert "on the folds: answers" in out and "on the test split: answers" in out
