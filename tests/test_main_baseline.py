@@ -18,10 +18,9 @@ from search.fitting import fit
 from search.hyperband import total_epochs
 from search.space import Space
 from search.trial import Trial
-from tests.command_line import ROOT, make_folder, read
+from tests.command_line import ROOT, make_folder, read, told
 from tests.stub_target import StubTarget
 from utils import derive_rng
-from vision import data
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
 LIMITS = ["num_params <= 3e3", "macs <= 5e4", "precision >= 0.1"]
@@ -38,8 +37,7 @@ def run(home, folder, *more):
 def finished(tmp_path_factory):
     home = tmp_path_factory.mktemp("modern")
     folder = make_folder(home / "woods")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "DEFAULT_CACHE", home / "cache")
+    with told(home):
         assert run(home, folder, "--max_generations", 1) == 0
     return home
 

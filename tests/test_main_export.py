@@ -1,8 +1,6 @@
 """`main.py --export`: files, what they say, mistakes before any training."""
 
-import contextlib
 import importlib.util
-import io
 import json
 
 import numpy as np
@@ -14,9 +12,8 @@ import main
 import predict
 import training
 from evaluation.results import read_result
-from tests.command_line import SMALL, complaint, evaluate, make_folder, read, save
+from tests.command_line import SMALL, complaint, evaluate, make_folder, read, save, told
 from training.saved import logits_of
-from vision import data
 from vision.reading import read_image
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
@@ -30,10 +27,8 @@ def exported(tmp_path_factory):
     woods, out = make_folder(home / "woods"), home / "exported"
     config = save(home / "small.json", SMALL)
     flags = ["--dataset", woods, "--export", out, "--quantise", "--latency", *LIMITS]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "DEFAULT_CACHE", home / "cache")
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            assert evaluate("-c", config, "-t", "-e", 8, *flags) == 0
+    with told(home) as printed:
+        assert evaluate("-c", config, "-t", "-e", 8, *flags) == 0
     return out, home, woods, printed.getvalue()
 
 
@@ -100,16 +95,6 @@ def test_the_card(exported):
         "| flash_kb <= 4 |",
     ):
         assert words in text, words
-
-
-def test_threshold_and_crop_go_along(tmp_path, folder, config):
-    flags = ["--dataset", folder, "--crop", "stretch", "--thresholds", "-p", "0.9"]
-    assert evaluate("-c", config, "-t", "-e", 8, *flags, "--export", tmp_path / "out") == 0
-    network = predict.Network(str(tmp_path / "out" / "network.onnx"))
-    result = read(config.parent / "result_test.json")
-    assert network.crop == "stretch" and result["threshold"] is not None
-    assert network.threshold == result["threshold"]
-    assert f"{result['threshold']:g}: below it" in (tmp_path / "out" / "card.md").read_text()
 
 
 def test_a_network_alone_without_int8(tmp_path, folder, config):

@@ -1,7 +1,5 @@
 """`main.py` with several seeds, and comparisons of results."""
 
-import contextlib
-import io
 import shutil
 
 import numpy as np
@@ -16,8 +14,8 @@ from tests.command_line import (
     make_folder,
     read,
     save,
+    told,
 )
-from vision import data
 from vision.metrics import macro_precision, top_k_accuracy
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
@@ -38,10 +36,8 @@ def compared(tmp_path_factory):
     arguments = ["-t", "True", "--seeds", 7, 3, "-e", 3, "--dataset", home / "woods", "-p", 0.4]
     place = ["--output", home / "out", "--image_size", 8]
     words = ["-c", *files, *arguments, *place]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "DEFAULT_CACHE", home / "cache")
-        with contextlib.redirect_stdout(io.StringIO()) as out:
-            assert main.main([str(word) for word in words]) == 0
+    with told(home) as out:
+        assert main.main([str(word) for word in words]) == 0
     return home / "out", out.getvalue()
 
 

@@ -1,7 +1,5 @@
 """Tracking with W&B: the real client, read back with its own command line; servers that fail."""
 
-import contextlib
-import io
 import json
 import logging
 import os
@@ -23,6 +21,7 @@ from engine.storage.run import RunFolder
 from engine.watching.tracking import key_is_configured, tracking
 from optimizer import search
 from search.generation import incumbent
+from tests.command_line import told
 from tests.stub_target import StubTarget
 from tests.stubs import lines, on_disk, small_space
 from tests.watched_search import static_metrics, watch
@@ -51,9 +50,8 @@ def start(folder, given, **more):
 
 def track(folder, given, *callbacks):
     """Runs a search in this process; its exit code and what it said."""
-    said = io.StringIO()
     ours = mock.patch.dict(os.environ, environment(folder.parent), clear=True)
-    with ours, contextlib.redirect_stdout(said):
+    with ours, told(folder.parent) as said:
         code = watch(folder, given, *callbacks)
         sys.modules["wandb"].teardown()  # its process knows the environment of this run alone
     return code, said.getvalue()
@@ -101,10 +99,10 @@ def check_table(rows, trials, ranking, epochs=4):
 def check_generations(rows, folder, trials, ranking, epochs=4):
     """The values of each generation are those of the journal and of population.csv."""
     header, *lines_ = (folder / "population.csv").read_text().splitlines()
-    told = [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines_]
+    rows_of_file = [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines_]
     logged = [row for row in rows if "by_time/best_top3" in row]
-    assert [row["generation"] for row in logged] == list(range(len(told)))
-    for row, line in zip(logged, told, strict=True):
+    assert [row["generation"] for row in logged] == list(range(len(rows_of_file)))
+    for row, line in zip(logged, rows_of_file, strict=True):
         known = [trial for trial in trials if trial.generation <= row["generation"]]
         full = [trial for trial in known if trial.epochs == epochs]
         best = incumbent(known, ranking)
