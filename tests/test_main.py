@@ -60,6 +60,13 @@ def test_mistakes_in_a_configuration(folder, config, capsys, what):
     assert [path.name for path in config.parent.iterdir()] == ["small.json"]
 
 
+def test_help_names_flags_and_defaults(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(["--help"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0 and "--constraint_max_model_size" in out and "[50]" in out
+
+
 def test_a_configuration_that_is_a_folder_or_no_text(tmp_path, config, capsys):
     assert str(tmp_path) in complaint(capsys, main, ["-c", tmp_path])
     config.write_bytes(b"\x80\x81")
