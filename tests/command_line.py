@@ -1,16 +1,21 @@
 """What tests of the commands share: tiny budgets and images, reading what was written."""
 
+import contextlib
+import io
 import json
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import main
 import optimizer
+from vision import data
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMITS = ["num_params <= 3e4", "macs <= 1.5e5", "precision >= 0.01"]
@@ -47,6 +52,26 @@ def finish(process, seconds=300):
     finally:
         process.kill()
     return process.returncode, out, err
+
+
+@contextlib.contextmanager
+def told(home):
+    """Collects what is printed, for fixtures of a module: what each test has anew is set here.
+
+    The cache of images lies in `home`, which is the working folder; logging is as before after it.
+    """
+    log = logging.getLogger("nas")
+    level, propagate = log.level, log.propagate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "DEFAULT_CACHE", home / "cache")
+        patch.chdir(home)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            yield printed
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+    log.setLevel(level)
+    log.propagate = propagate
 
 
 def search(runs, *more, name="tiny"):

@@ -20,14 +20,16 @@ pytestmark = pytest.mark.usefixtures("no_flowers")
 
 # Words and values: tests/test_arguments.py, tests/test_settings.py; here, that nothing is left.
 WORDS = {
-    "unknown flag with =": (["--pop-szie=3"], "--pop_szie", "--pop_size"),
-    "endless seed": (["--seed", "9" * 400], "seed"),
+    "unknown flag": (["--pop-szie=3"], "--pop_szie", "--pop_size"),
     "infinite limit": (["-s", "1e999"], "1e999"),
     "rungs beyond the end": (["--epochs", "2", "--min_epochs", "5"], "min_epochs", "epochs"),
     "precision above 1": (["-p", "1.5"], "'precision >= 1.5'", "0 to 1", "the nearest is 1"),
     "precision below 0": (["-p", "-0.5"], "'precision >= -0.5'", "the nearest is 0"),
     "per cent": (["--constraints", "top3 >= 90"], "'top3 >= 90'", "share", "0.9"),
     "name outside": (["--run_name", "../a"], "'../a'"),
+    "no such preset": (["--config", "nowhere.json"], "nowhere.json"),
+    "preset and resume": (["--resume", "x", "--config", "y"], "--config", "--resume"),
+    "runs in a file": (["--runs_dir", __file__], __file__),
 }
 
 
@@ -37,19 +39,14 @@ def test_mistakes_on_the_command_line(tmp_path, capsys, what):
     check_complaint(capsys, tmp_path / "runs", arguments, *words)
 
 
-PRESETS = {
-    "unknown key": ({"pop_szie": 3}, "'pop_szie'", "pop_size"),
-    "huger": ('{"seed": ' + "9" * 5000 + "}", "preset.json"),
-    "not a number": ('{"max_time": NaN}', "NaN"),
-    "broken": ('{"pop_size": 3,', "preset.json", "line 1"),
-}
-
-
-@pytest.mark.parametrize("what", PRESETS)
-def test_mistakes_in_a_preset(tmp_path, capsys, what):
-    content, *words = PRESETS[what]
-    preset = save(tmp_path / "preset.json", content)
-    check_complaint(capsys, tmp_path / "runs", ["--config", preset], *words)
+def test_mistakes_in_a_preset(tmp_path, capsys):
+    for content, *words in (
+        ({"pop_szie": 3}, "'pop_szie'", "pop_size"),
+        ('{"seed": ' + "9" * 5000 + "}", "preset.json"),
+        ('{"pop_size": 3,', "preset.json", "line 1"),
+    ):
+        preset = save(tmp_path / "preset.json", content)
+        check_complaint(capsys, tmp_path / "runs", ["--config", preset], *words)
 
 
 def test_mistakes_about_data(tmp_path, capsys, folder):
@@ -69,67 +66,59 @@ def test_mistakes_about_data(tmp_path, capsys, folder):
 
 def test_limits_that_no_network_meets(tmp_path, folder, capsys):
     arguments = [*TINY, "--dataset", folder, "--constraint_max_model_size", 10]
-    check_complaint(
-        capsys, tmp_path / "runs", arguments, "num_params <= 10", "nearest", "num_params"
-    )
+    words = "num_params <= 10", "nearest", "num_params"
+    check_complaint(capsys, tmp_path / "runs", arguments, *words)
 
 
-def test_cuda_where_there_is_none(tmp_path, folder, config, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["--objective", "maximize recal"], "did you mean recall?"),
+        (["--constraints", "num_parms <= 3e4"], "did you mean num_params?"),
+    ],
+)
+def test_a_metric_that_is_not_measured_is_told_before_workers_start(
+    tmp_path, folder, capsys, monkeypatch, words, hint
+):
+    monkeypatch.setattr(optimizer, "open_executor", None)
+    arguments = [*TINY, "--dataset", folder, *words]
+    told = "there is no such metric, but top3, top1,"
+    check_complaint(capsys, tmp_path / "runs", arguments, told, hint)
+
+
+def test_a_gpu_that_is_not_there_or_of_no_use(tmp_path, folder, config, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    arguments = [*TINY, "--dataset", folder, "--device", "cuda"]
-    check_complaint(capsys, tmp_path / "runs", arguments, "--device cuda", "cpu")
-    assert "cpu" in complaint(
-        capsys, main, ["-c", config, "--dataset", folder, "--device", "cuda"]
-    )
-
-
-def test_main_names_a_gpu_that_is_of_no_use(folder, config, monkeypatch, capsys):
+    cuda = ["--dataset", folder, "--device", "cuda"]
+    check_complaint(capsys, tmp_path / "runs", [*TINY, *cuda], "--device cuda", "cpu")
+    assert "cpu" in complaint(capsys, main, ["-c", config, *cuda])
     monkeypatch.setattr("training.device.refusal", lambda: "Some GPU has no kernels here")
-    err = complaint(capsys, main, ["-c", config, "--dataset", folder, "--device", "cuda"])
+    err = complaint(capsys, main, ["-c", config, *cuda])
     assert "--device cuda: Some GPU has no kernels here; use --device cpu or auto" in err
 
 
-def test_a_space_that_is_none(tmp_path, folder, capsys):
-    for content in ("{", [1], {"a": 1}, {"name": "empty", "hyperparameters": []}):
+def test_a_space_that_is_none_or_of_no_networks(tmp_path, folder, capsys):
+    space = read(ROOT / "configs" / "space.json")
+    kept = [entry for entry in space["hyperparameters"] if entry["name"] != "kernel_size"]
+    for content, word in (
+        ("{", "space"),
+        ({"name": "empty", "hyperparameters": []}, "space"),
+        ({**space, "hyperparameters": kept}, "kernel_size"),
+    ):
         broken = save(tmp_path / "space.json", content)
         arguments = [*TINY, "--space", broken, "--dataset", folder]
-        check_complaint(capsys, tmp_path / "runs", arguments, "space")
+        check_complaint(capsys, tmp_path / "runs", arguments, word)
     arguments = ["--space", tmp_path / "missing.json", "--dataset", "synthetic"]
     check_complaint(capsys, tmp_path / "runs", arguments, "missing.json")
 
 
-def test_a_space_without_what_a_network_needs(tmp_path, folder, capsys):
-    space = read(ROOT / "configs" / "space.json")
-    kept = [entry for entry in space["hyperparameters"] if entry["name"] != "kernel_size"]
-    broken = save(tmp_path / "space.json", {**space, "hyperparameters": kept})
-    arguments = [*TINY, "--space", broken, "--dataset", folder]
-    check_complaint(capsys, tmp_path / "runs", arguments, "kernel_size")
-
-
 def test_runs_that_exist_and_runs_that_do_not(tmp_path, folder, capsys):
-    runs, some = tmp_path / "runs", tmp_path / "some"
-    check_complaint(capsys, runs, ["--resume", "nowhere"], "nowhere")
-    check_complaint(capsys, runs, ["--resume", "last"], "last")
+    some = tmp_path / "some"
+    check_complaint(capsys, tmp_path / "runs", ["--resume", "nowhere"], "nowhere")
+    check_complaint(capsys, tmp_path / "runs", ["--resume", "last"], "last")
     assert search(some, "--dataset", folder, "--max_time", 0) == 0
     before = sorted(path.name for path in some.iterdir())
-    taken = ["--runs_dir", some, "--run_name", "tiny"]
-    err = complaint(capsys, optimizer, taken)
+    err = complaint(capsys, optimizer, ["--runs_dir", some, "--run_name", "tiny"])
     assert "--resume tiny" in err and "--run_name" in err
-    assert "did you mean tiny" in complaint(
-        capsys, optimizer, ["--runs_dir", some, "--resume", "tini"]
-    )
+    err = complaint(capsys, optimizer, ["--runs_dir", some, "--resume", "tini"])
+    assert "did you mean tiny" in err
     assert sorted(path.name for path in some.iterdir()) == before
-
-
-def test_runs_cannot_be_in_a_file(tmp_path, capsys):
-    file = save(tmp_path / "file", "")
-    assert str(file) in complaint(capsys, optimizer, ["--runs_dir", file])
-
-
-@pytest.mark.parametrize("entry", [optimizer, main])
-def test_help_names_flags_and_defaults(entry, capsys):
-    with pytest.raises(SystemExit) as stop:
-        entry.main(["--help"])
-    out = capsys.readouterr().out
-    assert stop.value.code == 0 and "--constraint_max_model_size" in out and "[123]" in out
-    assert entry is main or "[50]" in out and "--sampler" in out

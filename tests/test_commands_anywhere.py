@@ -9,7 +9,7 @@ import optimizer
 from engine.cli.settings import Settings
 from engine.storage.run import RunFolder
 from evaluation.candidates import search_behind
-from tests.command_line import ROOT, TINY, complaint, decided, lines_of, read, search
+from tests.command_line import ROOT, complaint, decided, lines_of, read, search
 from tests.stubs import make_trial
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
@@ -23,46 +23,34 @@ def write_space(path, **changes) -> None:
     path.write_text(json.dumps({**SPACE, "hyperparameters": parts}))
 
 
-@pytest.fixture
-def begun(tmp_path, folder, monkeypatch):
-    """A run with a space of its own by a relative path; then the file is another one."""
+def test_a_run_goes_on_with_the_space_it_began_with_and_from_anywhere(
+    tmp_path, folder, monkeypatch, capsys
+):
+    """It was named by a relative path; then the file is another one, and then gone."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    write_space(tmp_path / "here" / "my.json", lower=100, upper=250, default_value=150)
+    file, runs = tmp_path / "here" / "my.json", tmp_path / "runs"
+    write_space(file, lower=100, upper=250, default_value=150)
     words = ["--dataset", folder, "--space", "my.json"]
-    assert search(tmp_path / "runs", *words, name="whole") == 0
-    assert search(tmp_path / "runs", *words, "--max_generations", 0) == 0
-    write_space(tmp_path / "here" / "my.json", lower=100, upper=120, default_value=110)
-    return tmp_path / "runs"
+    assert search(runs, *words, name="whole") == 0
+    assert max(one["config"]["batch_size"] for one in lines_of(runs / "whole")) > 120
+    assert search(runs, *words, "--max_generations", 0) == 0
+    before = (runs / "tiny" / "trials.jsonl").read_bytes()
 
-
-def resume(runs, *more):
-    words = ["--resume", "tiny", "--runs_dir", runs, "--max_generations", 1, *more]
-    return optimizer.main([*map(str, words)])
-
-
-def test_a_run_goes_on_with_the_space_it_began_with(begun, capsys):
-    assert resume(begun) == 0
-    assert "my.json has changed; the run goes on with its own space" in capsys.readouterr().out
-    assert decided(begun / "tiny") == decided(begun / "whole")
-    assert max(one["config"]["batch_size"] for one in lines_of(begun / "whole")) > 120
-
-
-def test_another_space_is_refused_by_what_differs(begun, capsys):
-    before = (begun / "tiny" / "trials.jsonl").read_bytes()
-    words = ["--resume", "tiny", "--runs_dir", begun, "--max_generations", 1]
-    err = complaint(capsys, optimizer, [*words, "--space", "my.json"])
+    write_space(file, lower=100, upper=120, default_value=110)
+    resume = ["--resume", "tiny", "--runs_dir", str(runs), "--max_generations", "1"]
+    err = complaint(capsys, optimizer, [*resume, "--space", "my.json"])
     assert "hyperparameter 'batch_size' was" in err and "250" in err and "120" in err
-    assert (begun / "tiny" / "trials.jsonl").read_bytes() == before
-    assert len(read(begun / "tiny" / "run.json")["sessions"]) == 1
+    assert (runs / "tiny" / "trials.jsonl").read_bytes() == before
+    assert len(read(runs / "tiny" / "run.json")["sessions"]) == 1
+    assert optimizer.main(resume) == 0
+    assert "my.json has changed; the run goes on with its own space" in capsys.readouterr().out
+    assert decided(runs / "tiny") == decided(runs / "whole")
 
-
-def test_a_run_goes_on_and_is_evaluated_from_anywhere(begun, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "here" / "my.json").unlink()
-    assert resume(begun) == 0
-    assert decided(begun / "tiny") == decided(begun / "whole")
-    assert main.main(["-c", str(begun / "opt_cfg.json"), "-t", "-e", "1"]) == 0
+    file.unlink()
+    assert optimizer.main(resume) == 0
+    assert main.main(["-c", str(runs / "opt_cfg.json"), "-t", "-e", "1"]) == 0
     out = capsys.readouterr().out
     assert "limits and data of " in out and "outside the space" not in out
 
@@ -88,22 +76,3 @@ def test_a_winner_without_its_search_is_told(folder, config, capsys):
     assert main.main(["-c", str(config), "-t", "-e", "1", "--dataset", str(folder)]) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
     assert len(told) == 1 and "no run.json of a search with this winner is beside it" in told[0]
-
-
-@pytest.mark.parametrize(
-    ("words", "hints"),
-    [
-        (["--objective", "maximize recal"], ["'recal'", "did you mean recall?"]),
-        (["--constraints", "num_parms <= 3e4"], ["'num_parms'", "did you mean num_params?"]),
-        (["--constraints", "precison >= 0.1"], ["did you mean precision?"]),
-    ],
-)
-def test_a_metric_that_is_not_measured_is_told_before_workers_start(
-    tmp_path, folder, capsys, monkeypatch, words, hints
-):
-    monkeypatch.setattr(optimizer, "open_executor", None)
-    where = ["--dataset", folder, "--runs_dir", tmp_path / "runs", "--run_name", "tiny"]
-    err = complaint(capsys, optimizer, [*TINY, *where, *words])
-    assert "there is no such metric, but top3, top1," in err
-    assert all(hint in err for hint in hints)
-    assert not (tmp_path / "runs" / "tiny").exists()

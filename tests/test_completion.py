@@ -12,6 +12,15 @@ import pytest
 import main
 import optimizer
 
+ASKED = """
+complete_line() {
+    COMP_WORDS=($2); COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 )); COMPREPLY=()
+    $1
+    echo "${COMPREPLY[*]}"
+}
+source optimizer.py.bash; source main.py.bash
+"""
+
 
 def printed(entry, shell):
     name = mock.patch.object(sys, "argv", [f"{entry.__name__}.py"])  # a parser's name for itself
@@ -22,42 +31,29 @@ def printed(entry, shell):
     return out.getvalue()
 
 
-@pytest.fixture(scope="module")
-def scripts(tmp_path_factory):
-    home = tmp_path_factory.mktemp("completion")
-    for entry in (optimizer, main):
-        (home / f"{entry.__name__}.py.bash").write_text(printed(entry, "bash"))
-    (home / "winner.json").write_text("{}")
-    return home
-
-
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("main.py --se", {"--seed", "--seeds"}),
-        ("python main.py --see", {"--seed", "--seeds"}),
-        ("python3 ./main.py -c winn", {"winner.json"}),
-        ("python main.py --seeds 1 2 --com", {"--compare"}),
-        ("python /somewhere/optimizer.py --sampler ra", {"random"}),
-        ("python optimizer.py --hyperband F", {"False"}),
-        ("python optimizer.py --constraint_mi", {"--constraint_min_precision"}),
-        ("python other.py --se", set()),
-    ],
-)
-def test_bash_completes(scripts, line, expected):
+def test_bash_completes(tmp_path):
     """Both scripts are loaded, as in a user's shell."""
-    function = "_complete_after_python" if line.startswith("python") else "_shtab_main_py"
-    asked = f"""
-        source optimizer.py.bash; source main.py.bash
-        COMP_WORDS=({line}); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 ))
-        {function}
-        printf '%s\\n' "${{COMPREPLY[@]}}"
-    """
+    expected = {
+        "main.py --se": {"--seed", "--seeds"},
+        "python3 ./main.py -c winn": {"winner.json"},
+        "python main.py --seeds 1 2 --com": {"--compare"},
+        "python /somewhere/optimizer.py --sampler ra": {"random"},
+        "python optimizer.py --hyperband F": {"False"},
+        "python other.py --se": set(),
+    }
+    for entry in (optimizer, main):
+        (tmp_path / f"{entry.__name__}.py.bash").write_text(printed(entry, "bash"))
+    (tmp_path / "winner.json").write_text("{}")
+    asked = ASKED
+    for line in expected:
+        function = "_complete_after_python" if line.startswith("python") else "_shtab_main_py"
+        asked += f"complete_line {function} '{line}'\n"
     result = subprocess.run(
-        ["bash", "-c", asked], cwd=scripts, capture_output=True, text=True, check=True
+        ["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert set(result.stdout.split()) == expected, result.stderr
+    answers = [set(line.split()) for line in result.stdout.splitlines()]
+    assert dict(zip(expected, answers, strict=True)) == expected, result.stderr
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh")

@@ -18,10 +18,9 @@ from search.fitting import fit
 from search.hyperband import total_epochs
 from search.space import Space
 from search.trial import Trial
-from tests.command_line import ROOT, make_folder, read
+from tests.command_line import ROOT, make_folder, read, told
 from tests.stub_target import StubTarget
 from utils import derive_rng
-from vision import data
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
 LIMITS = ["num_params <= 3e3", "macs <= 5e4", "precision >= 0.1"]
@@ -38,13 +37,12 @@ def run(home, folder, *more):
 def finished(tmp_path_factory):
     home = tmp_path_factory.mktemp("modern")
     folder = make_folder(home / "woods")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "DEFAULT_CACHE", home / "cache")
-        assert run(home, folder, "--max_generations", 2) == 0
+    with told(home):
+        assert run(home, folder, "--max_generations", 1) == 0
     return home
 
 
-def test_the_default_within_the_limits_is_trained_first_and_in_full(finished):
+def test_the_default_within_the_limits_is_trained_first_and_lies_beside_the_winner(finished):
     lines = [json.loads(x) for x in (finished / "runs" / "r" / "trials.jsonl").open()]
     first = [line for line in lines if line["trial"] == 0]
     assert [(line["operator"], line["epochs"]) for line in first] == [("default", 4)]
@@ -53,9 +51,6 @@ def test_the_default_within_the_limits_is_trained_first_and_in_full(finished):
     assert first[0]["config"].keys() == default.keys()
     assert first[0]["config"]["cutout"] == default["cutout"]
     assert first[0]["config"]["width_0"] < default["width_0"]
-
-
-def test_the_baseline_lies_beside_the_winner(finished):
     record = read(finished / "runs" / "r" / "run.json")
     for folder in (finished / "runs", finished / "runs" / "r"):
         assert read(folder / "baseline.json") == record["baseline"]["config"]

@@ -3,26 +3,30 @@
 from safetensors import safe_open
 
 import main
+import predict
 from tests.command_line import complaint, evaluate, read
 
 
 def test_main_finds_a_threshold_and_hands_it_to_the_network(
     no_flowers, folder, config, tmp_path, capsys
 ):
-    model = tmp_path / "net.safetensors"
-    where = ["--dataset", folder, "-e", 20, "-p", 0.3, "--thresholds", "--crop", "pad"]
-    assert evaluate("-c", config, "-t", *where, "-m", model, "--classes") == 0
+    model, exported = tmp_path / "net.safetensors", tmp_path / "exported"
+    where = ["--dataset", folder, "-e", 8, "-p", 0.3, "--thresholds", "--crop", "pad"]
+    more = ["-m", model, "--classes", "--export", exported]
+    assert evaluate("-c", config, "-t", *where, *more) == 0
     out, result = capsys.readouterr().out, read(config.parent / "result_test.json")
     assert "on the folds: answers" in out and "on the test split: answers" in out
-    assert "by class:" in out and [row["class"] for row in result["by_class"]] == [
-        *("alder", "birch", "cedar")
-    ]
+    assert "by class:" in out
+    assert [row["class"] for row in result["by_class"]] == ["alder", "birch", "cedar"]
     at = result["at_threshold"]
     assert (at["folds"]["images"], at["test"]["images"]) == (18, 9)
     with safe_open(model, "np") as file:
         facts = file.metadata()
     assert facts["crop"] == "pad" and facts["image_size"] == "8"
     assert float(facts["threshold"]) == result["threshold"]
+    network = predict.Network(str(exported / "network.onnx"))
+    assert (network.crop, network.threshold) == ("pad", result["threshold"])
+    assert f"{result['threshold']:g}: below it" in (exported / "card.md").read_text()
     # On the folds alone the same threshold is found, as they are the same trainings.
     assert evaluate("-c", config, *where) == 0
     alone = read(config.parent / "result_cv.json")

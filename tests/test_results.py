@@ -1,6 +1,6 @@
 """Which result files a report takes for which run, and what it makes of them."""
 
-import re
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -38,8 +38,9 @@ def write_result(folder, config, seeds=1, name="result_test.json", **changes):
 @pytest.fixture
 def runs(space, tmp_path):
     """Two searches with one winner: they differ in a budget that was not used up."""
+    small = {"pop_size": 3, "max_generations": 0}
     return [
-        read_run(stub_run(space, tmp_path / "runs", name, max_total_epochs=budget))
+        read_run(stub_run(space, tmp_path / "runs", name, max_total_epochs=budget, **small))
         for name, budget in (("a", 10_000), ("b", 20_000))
     ]
 
@@ -83,35 +84,31 @@ def test_what_does_not_fit_is_left_out_and_told(runs, tmp_path):
     ]
     found, left_out = read_results([run], named)
     assert files(found) == [[]]
-    told = "\n".join(left_out)
-    for reason in (
-        "is not JSON",
-        "not of the best configuration",
-        "on other images \\(others\\)",
-        "of none of these runs",
-        "on the folds",
-        "NaN",
-    ):
-        assert re.search(reason, told), (reason, told)
+    reasons = ("is not JSON", "not of the best configuration", "on other images (others)")
+    for reason in (*reasons, "of none of these runs", "on the folds", "NaN"):
+        assert any(reason in words for words in left_out), reason
     with pytest.raises(InputError, match="no result file"):
         read_results([run], [run.path / "run.json"])
 
 
-def test_the_first_result_counts_and_unlike_trainings_are_said(runs, tmp_path):
+def test_the_first_result_counts_and_unlike_trainings_are_said(runs, tmp_path, monkeypatch):
     for run, epochs in zip(runs, (4, 8), strict=True):
         write_result(run.path, run.best.config, epochs=epochs)
         write_result(run.path, run.best.config, name="other_result_test.json", seeds=2)
-    found, _ = read_results(runs)
+    found, left_out = read_results(runs)
+    assert left_out == []  # two equal winners
     assert [[one.content["epochs"] for one in of_run] for of_run in found] == [[4, 4], [8, 4]]
     assert "different epochs: no fair comparison" in unlike(found)[0]
     assert confusion(found[0][1]).tolist() == [[2, 2], [2, 2]], "over both seeds"
-    _, left_out = write([run.path for run in runs], tmp_path / "report")  # two equal winners
-    page = (tmp_path / "report" / "report.html").read_text()
-    assert left_out == [] and "different epochs: no fair comparison" in page
+    drawn = mock.Mock()
+    monkeypatch.setattr("reports.page.write", drawn)
+    write([run.path for run in runs], tmp_path / "report")
+    (told,) = drawn.call_args.kwargs["experiments"]
+    assert any("different epochs: no fair comparison" in note for note in told["notes"])
 
 
 def test_a_result_of_the_baseline_is_beside_that_of_the_winner(space, tmp_path):
-    run = read_run(stub_run(space, tmp_path / "runs", "c", default_first=True))
+    run = read_run(stub_run(space, tmp_path / "runs", "c", default_first=True, max_generations=1))
     assert run.best.trial != run.baseline.trial
     for name, one in (("opt_cfg", run.best), ("baseline", run.baseline)):
         found_by = identity(run.record)
@@ -135,12 +132,8 @@ def test_the_confusion_matrix_and_mistakes_or_why_there_are_none(runs, tmp_path)
     assert confusion(one).tolist() == [[1, 1], [1, 1]]
     first, second = mistakes(one)  # as sure as each other
     assert (first.name, first.true, first.answer, first.file) == ("b.jpg", "rose", "lily", image)
-    assert (second.name, second.true, second.answer, second.file) == (
-        "d.jpg",
-        "lily",
-        "rose",
-        None,
-    )
+    assert (second.name, second.true, second.answer) == ("d.jpg", "lily", "rose")
+    assert second.file is None
     assert first.confidence == pytest.approx(1 / (1 + np.exp(-1)))
     np.savez(predictions, scores=np.array(SCORES), labels=np.array([0, 7, 1, 1]))
     with pytest.raises(InputError, match="do not fit"):

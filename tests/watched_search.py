@@ -37,21 +37,21 @@ class Stopwatch(Callback):
         self.ended = time.monotonic()
 
 
-def main():
-    path, given = sys.argv[1], json.loads(sys.argv[2])
-    pause = given.pop("pause", 0.0)
+def watch(path, given, *others):
+    """Searches in that folder with these settings; the exit code of a command."""
     given = {"workers": "0", "pop_size": 4, "epochs": 4, "min_epochs": 1, **given}
+    pause = given.pop("pause", 0.0)
     settings = resolve({"constraint_max_model_size": 150_000, **given})
     target = StubTarget(act=lambda *_: time.sleep(pause), static_metrics=static_metrics)
     with contextlib.closing(RunFolder(path)) as folder:
         console.set_up_logging(settings.verbosity, folder.log_txt)
         folder.begin_session(settings, {"data": {}, "device": "cpu"}, must_match=False)
         watching = [stopwatch := Stopwatch(), progress(settings), *tracking(settings, folder)]
-        result = search(small_space(200), target, settings, folder, watching)
+        result = search(small_space(200), target, settings, folder, [*watching, *others])
         folder.save(waited=time.monotonic() - stopwatch.ended)
         folder.end_session(result.reason)
     return EXIT_CODES[result.reason]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(watch(sys.argv[1], json.loads(sys.argv[2])))
