@@ -118,10 +118,11 @@ def _random(recorder: Recorder, number: int) -> dict[str, Any]:
     """A configuration of the space, as Optuna names its values."""
     rng, space = derive_rng(recorder.settings.seed, "optuna", number), recorder.space
     config = fit(space, space.sample(rng), recorder.known.violation, rng)
-    ordinal = {n for n in config if isinstance(space.configspace[n], OrdinalHyperparameter)}
-    return {
-        n: space.configspace[n].sequence.index(v) if n in ordinal else v for n, v in config.items()
-    }
+    for name, value in config.items():
+        one = space.configspace[name]
+        if isinstance(one, OrdinalHyperparameter):
+            config[name] = one.sequence.index(value)
+    return config
 
 
 def _train(
