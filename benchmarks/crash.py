@@ -73,7 +73,7 @@ def crash(runs: Path, words: list[str], kills: int, rng: np.random.Generator) ->
             workers = workers_of(driver)
             pids |= {worker.pid for worker in workers}
             began = began or (journal.exists() and (runs / "crashed" / "run.json").exists())
-            if not killed_worker and workers and rng.random() < 0.01:  # once in a session
+            if not killed_worker and workers and rng.random() < 0.05:  # once in a session
                 workers[int(rng.integers(len(workers)))].kill()
                 counts["worker"] += 1
                 killed_worker = True
@@ -81,7 +81,7 @@ def crash(runs: Path, words: list[str], kills: int, rng: np.random.Generator) ->
                 driver.kill()
                 counts["driver"] += 1
                 break
-            time.sleep(0.02)
+            time.sleep(0.1)  # looking for workers is not free
         error = driver.communicate()[1].decode()
         if began and not journal.read_bytes().endswith(b"\n") and journal.stat().st_size:
             counts["unfinished journal"] += 1
