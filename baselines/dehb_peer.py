@@ -22,7 +22,8 @@ def dehb(recorder: Recorder) -> None:
     with tempfile.TemporaryDirectory() as output:
         optimizer = DEHB(
             cs=without_clauses(recorder.space.configspace),
-            min_fidelity=settings.min_epochs,
+            # Two levels at least; where there is one, both round to a full training.
+            min_fidelity=min(settings.min_epochs, settings.epochs / 3),
             max_fidelity=settings.epochs,
             n_workers=1,
             seed=derive_seed(settings.seed, "dehb") % 2**31,
