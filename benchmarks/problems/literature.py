@@ -1,8 +1,8 @@
 """Constrained problems of the literature, as `freeze` has written them to literature.json.
 
 Each has two constraints of our own, by the same quantile of all configurations: 10, 1 or 0.1 % are
-feasible, and the best without constraints is not. Whatever is tuned, is tuned on `TUNE`; claims are
-made on `CLAIM`. A hash divides the two.
+feasible, and the best without constraints is not. Tune on `TUNE`, claim on `CLAIM`; a hash divides
+the two.
 """
 
 import itertools
