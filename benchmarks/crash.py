@@ -24,7 +24,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 SEARCH = "--dataset synthetic --image_size 8 --folds 2 --pop_size 4 --epochs 4 --min_epochs 1"
-SEARCH += " --max_total_epochs 72 --seed 7 --workers 2"
+SEARCH += " --max_total_epochs 40 --seed 7 --workers 2"
 LIMITS = ["--constraints", "num_params <= 1e5", "macs <= 3e5", "precision >= 0.05"]
 
 
