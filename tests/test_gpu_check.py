@@ -18,8 +18,19 @@ SMALL = REHEARSAL._replace(workers=(1,), dtypes=("float32",))
 TINY = gpu_rates.Sizes(0.0, (1, 2), 64, ("small", "modern"))
 
 
+# These start workers again and again; test_workers.py proves the same of a worker on the CPU.
+SLOW = ("out of memory is a trial", "kill -9 frees memory")
+
+
 # The last test rehearses the other one.
-@pytest.mark.parametrize("name", [name for name in PROMISES if name != "one journal"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in PROMISES
+        if name != "one journal"
+    ],
+)
 def test_a_promise_holds_on_the_cpu(name):
     assert PROMISES[name](SMALL)
 
