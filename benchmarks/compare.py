@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import baselines
 from benchmarks.compare_tables import BUDGETS, duels, figure, regret_path, tables
 from benchmarks.problems import PROBLEMS, by_name
-from benchmarks.problems.literature import CLAIM, TUNE
+from benchmarks.problems.literature import named
 from engine.cli.command import command
 from engine.cli.stopping import RESUMABLE
 from search.generation import total_cost_epochs
@@ -34,7 +34,6 @@ from utils import InputError, nearest
 
 DATA = Path(__file__).resolve().parent / "data" / "compare.jsonl"
 PACKAGES = ("DEHB", "smac", "optuna", "ConfigSpace", "numpy", "scipy", "scikit-learn")
-HALVES = {"tune": TUNE, "claim": CLAIM}
 
 
 class Unit(NamedTuple):
@@ -97,7 +96,7 @@ def chosen(given: argparse.Namespace) -> list[Unit]:
     """The units asked for, seed by seed. InputError for an unknown name or a missing package."""
     if given.seeds < 1 or given.jobs < 1:
         raise InputError("--seeds and --jobs are whole numbers from 1")
-    problems = [name for word in given.problems for name in HALVES.get(word, [word])]
+    problems = named(given.problems)
     if given.against and given.against not in given.methods:
         hint = nearest(given.against, given.methods)
         raise InputError(f"--against {given.against!r} is none of --methods{hint}")

@@ -17,13 +17,12 @@ import numpy as np
 import baselines
 from benchmarks.problems import by_name
 from benchmarks.problems.base import Problem
-from benchmarks.problems.literature import CLAIM, TUNE
+from benchmarks.problems.literature import named
 from engine.cli.command import command
 from search.guided import GuidedSampler
 from search.offspring import OffspringSampler
 from search.trial import Trial
 
-HALVES = {"tune": TUNE, "claim": CLAIM}
 TRAININGS = 100  # full ones' worth of epochs for each search
 
 
@@ -35,8 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--problems", nargs="+", default=["claim"], help="names, tune, claim")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to one less [%(default)s]")
     given = parser.parse_args(argv)
-    names = [name for word in given.problems for name in HALVES.get(word, [word])]
-    return command("promotion.py", lambda: run(names, given.seeds))
+    return command("promotion.py", lambda: run(named(given.problems), given.seeds))
 
 
 def run(names: Sequence[str], seeds: int) -> None:
@@ -73,9 +71,7 @@ def mean_rank(ordered: Sequence[Trial], problem: Problem) -> float:
     """Of the first half, by the true end of each; 0 to 1."""
 
     def end(trial: Trial) -> tuple[float, float]:
-        final = problem.metrics(trial.config, problem.epochs)
-        value = -problem.ranking.sign * final[problem.ranking.metric]
-        return problem.violation(trial.config), value
+        return problem.violation(trial.config), -problem.value(trial.config)
 
     truly = {trial.trial: place for place, trial in enumerate(sorted(ordered, key=end))}
     first = ordered[: max(1, len(ordered) // 2)]

@@ -88,7 +88,6 @@ class Model:
             np.vstack([self.y, (self.surrogate.outcomes(new) - self.middle) / self.spread]),
             self.middle,
             self.spread,
-            self.best,
         )
         inputs = self.surrogate.inputs([trial.config for trial in rung])
         mean, _ = model.predict(inputs, numbers(rung))
@@ -137,7 +136,7 @@ class Surrogate:
             self._known = count
         usable = usable[-MOST:]
         x, (y, middle, spread) = self.inputs_of(usable), _normal(self.outcomes(usable))
-        model = self.model(x, numbers(usable), y, middle, spread, None)
+        model = self.model(x, numbers(usable), y, middle, spread)
         full = [t for t in usable if t.epochs == self.epochs and self.ranking.feasible(t)]
         if not full:
             return model
@@ -151,12 +150,11 @@ class Surrogate:
         y: np.ndarray,
         middle: np.ndarray,
         spread: np.ndarray,
-        best: float | None,
     ) -> Model:
         """After these inputs and outcomes, with the parameters of now."""
         pairs = zip(y.T, self.parameters, strict=True)
         processes = tuple(gaussian.Process.of(x, one, trainings, theta) for one, theta in pairs)
-        return Model(self, x, trainings, y, middle, spread, processes, best)
+        return Model(self, x, trainings, y, middle, spread, processes, None)
 
     def usable(self, trial: Trial) -> bool:
         """Whether the trial has an objective and a value for each constraint."""

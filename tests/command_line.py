@@ -55,23 +55,31 @@ def finish(process, seconds=300):
 
 
 @contextlib.contextmanager
+def logging_kept():
+    """The logger is as before after it."""
+    log = logging.getLogger("nas")
+    level, propagate, handlers = log.level, log.propagate, list(log.handlers)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.propagate = propagate
+        for handler in [handler for handler in log.handlers if handler not in handlers]:
+            log.removeHandler(handler)
+            handler.close()
+
+
+@contextlib.contextmanager
 def told(home):
     """Collects what is printed, for fixtures of a module: what each test has anew is set here.
 
     The cache of images lies in `home`, which is the working folder; logging is as before after it.
     """
-    log = logging.getLogger("nas")
-    level, propagate = log.level, log.propagate
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, logging_kept():
         patch.setattr(data, "DEFAULT_CACHE", home / "cache")
         patch.chdir(home)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             yield printed
-    for handler in list(log.handlers):
-        log.removeHandler(handler)
-        handler.close()
-    log.setLevel(level)
-    log.propagate = propagate
 
 
 def search(runs, *more, name="tiny"):

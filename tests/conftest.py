@@ -1,6 +1,5 @@
 """Hypothesis profile, shared fixtures, and the guard against files that tests leave behind."""
 
-import logging
 import os
 import tempfile
 from pathlib import Path
@@ -10,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from search import guided
 from search.space import Space
-from tests.command_line import SMALL, make_folder, save
+from tests.command_line import SMALL, logging_kept, make_folder, save
 from tests.trainings import CONFIG, make_target
 from vision import data, download
 
@@ -58,14 +57,8 @@ def few_candidates(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def logging_as_before():
-    log = logging.getLogger("nas")
-    level, propagate, handlers = log.level, log.propagate, list(log.handlers)
-    yield
-    log.setLevel(level)
-    log.propagate = propagate
-    for handler in [handler for handler in log.handlers if handler not in handlers]:
-        log.removeHandler(handler)
-        handler.close()
+    with logging_kept():
+        yield
 
 
 @pytest.fixture(scope="session")

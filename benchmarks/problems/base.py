@@ -66,6 +66,10 @@ class Problem:
         measured = {**self.metrics(config, self.epochs), **self.static_metrics(config)}
         return sum(limit.violation(measured) for limit in self.ranking.constraints)
 
+    def value(self, config: Config) -> float:
+        """The noiseless objective at full epochs, with the sign at which greater is better."""
+        return self.ranking.sign * self.metrics(config, self.epochs)[self.ranking.metric]
+
     def regret(self, config: Config) -> float:
         """How far the noiseless objective at full epochs is from the optimum.
 
@@ -73,8 +77,7 @@ class Problem:
         """
         if self.violation(config) > 0:
             return math.inf
-        value = self.metrics(config, self.epochs)[self.ranking.metric]
-        return self.ranking.sign * (self.optimum - value)
+        return self.ranking.sign * self.optimum - self.value(config)
 
     def unit(self, config: Config, name: str) -> float:
         """The value of a hyperparameter in [0, 1], on the scale of the space (log where log)."""

@@ -7,7 +7,6 @@ steps from the best of them. What literature.json has stays; given again, the co
 samples, and keeps an optimum that is better.
 """
 
-import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from benchmarks.problems.literature import FAMILIES, FROZEN, PROBLEMS
 from benchmarks.problems.tables import Table
 from benchmarks.problems.yahpo import Surrogate, tasks
 from search.constraints import Constraint
+from search.enumeration import configurations
 from utils import derive_rng, derive_seed, write_json
 
 SHARES = (0.1, 0.01, 0.001)
@@ -37,7 +37,9 @@ def freeze(kind: type[Problem], share: float) -> dict[str, Any] | None:
     kind.constraints = ()
     problem = kind()
     rng = derive_rng(problem.name)
-    configs = list(_all(problem) if isinstance(problem, Table) else _drawn(problem, rng))
+    configs = list(
+        configurations(problem.space) if isinstance(problem, Table) else _drawn(problem, rng)
+    )
     found = [problem.metrics(config, problem.epochs) for config in configs]
     kind.constraints = _constraints(kind.limited, found, share)
     problem = kind()
@@ -83,27 +85,18 @@ def _climbed(
     """The best value, greater is better, after steps from each of these, and where it is."""
     ends = []
     for config in starts:
-        value = _value(problem, config)
+        value = problem.value(config)
         for _ in range(STEPS):
             near = problem.space.perturb(config, rng)
-            other = _value(problem, near)
+            other = problem.value(near)
             if other > value and problem.violation(near) == 0:
                 value, config = other, near
         ends.append((value, config))
     return max(ends, key=lambda end: end[0])
 
 
-def _value(problem: Problem, config: Config) -> float:
-    return problem.ranking.sign * problem.metrics(config, problem.epochs)[problem.ranking.metric]
-
-
 def _drawn(problem: Problem, rng: np.random.Generator) -> Iterator[Config]:
     return (problem.space.sample(rng) for _ in range(SAMPLES))
-
-
-def _all(problem: Table) -> Iterator[Config]:
-    for choice in itertools.product(*problem.values.values()):
-        yield dict(zip(problem.values, choice, strict=True))
 
 
 def main() -> int:
@@ -125,18 +118,18 @@ def main() -> int:
     for name, kind in PROBLEMS.items():
         if issubclass(kind, Surrogate):
             family, task = name.split("-", 1)
-            frozen[family][task] |= better(kind(), frozen[family][task]["optimum"])
+            frozen[family][task] |= better(kind())
             write_json(FROZEN, frozen)
     return 0
 
 
-def better(problem: Problem, optimum: float) -> dict[str, Any]:
+def better(problem: Problem) -> dict[str, Any]:
     """The best that is known, after other samples and steps from them than those before."""
-    rng, sign = derive_rng(problem.name, optimum), problem.ranking.sign
+    rng, sign = derive_rng(problem.name, problem.optimum), problem.ranking.sign
     feasible = [one for one in _drawn(problem, rng) if problem.violation(one) == 0]
-    starts = sorted(feasible, key=lambda one: -_value(problem, one))[:STARTS]
+    starts = sorted(feasible, key=lambda one: -problem.value(one))[:STARTS]
     value, config = _climbed(problem, [*starts, problem.best], rng)
-    print(problem.name, "optimum", optimum, "->", sign * value, flush=True)
+    print(problem.name, "optimum", problem.optimum, "->", sign * value, flush=True)
     return {"optimum": sign * value, "best": config}
 
 

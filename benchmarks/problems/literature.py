@@ -7,6 +7,7 @@ the two.
 
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,9 @@ def _half(names: list[str], first: int) -> list[str]:
 
 PROBLEMS = _problems()
 TUNE, CLAIM = _half(list(PROBLEMS), 0), _half(list(PROBLEMS), 1)
+
+
+def named(words: Sequence[str]) -> list[str]:
+    """The names of problems, `tune` and `claim` for all of a half."""
+    halves = {"tune": TUNE, "claim": CLAIM}
+    return [name for word in words for name in halves.get(word, [word])]

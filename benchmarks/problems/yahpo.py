@@ -31,7 +31,6 @@ class Surrogate(Problem):
     """A data set of a scenario. The surrogate predicts the mean: there is no noise."""
 
     scenario: str
-    source = "https://github.com/slds-lmu/yahpo_data"
     task_name = "task_id"
     task: str
     categorical: tuple[str, ...] = ()  # the order of the surrogate's inputs
@@ -161,7 +160,7 @@ def surrogate(scenario: str) -> tuple[Any, dict[str, dict[str, int]]]:
     if not (folder / "model.onnx").is_file():
         raise InputError(
             f"there is no {folder / 'model.onnx'}; allowed is a THIRD_PARTY_DIR with "
-            f"yahpo/{scenario} of {Surrogate.source}"
+            f"yahpo/{scenario} of https://github.com/slds-lmu/yahpo_data"
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
