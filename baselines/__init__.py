@@ -39,6 +39,7 @@ PEERS: dict[str, tuple[str, str, str | None]] = {
     "optuna-tpe-flat": ("optuna_peer", "tpe_flat", "optuna"),
     "optuna-gp": ("optuna_peer", "gp", "optuna"),
     "ctpe": ("optuna_peer", "ctpe", "optuna"),
+    "ax": ("ax_peer", "ax", "ax-platform"),
     "optuna-nsga2": ("optuna_peer", "nsga2", "optuna"),
     "optuna-tpe-hyperband": ("optuna_peer", "tpe_hyperband", "optuna"),
 }

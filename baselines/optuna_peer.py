@@ -27,13 +27,11 @@ import optuna
 from ConfigSpace import CategoricalHyperparameter, Constant, OrdinalHyperparameter
 from ConfigSpace.types import NotSet
 
-from baselines.recorder import Recorder
-from search.fitting import fit
+from baselines.recorder import REDRAWS, Recorder
 from search.space import Space
-from utils import InputError, derive_rng, derive_seed
+from utils import InputError, derive_seed
 
 FACTOR = 3  # HyperbandPruner's default reduction_factor
-REDRAWS = 20
 
 
 def tpe(recorder: Recorder) -> None:
@@ -108,21 +106,21 @@ def _optimize(
         elif redraw:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             if rejected % REDRAWS == 0:
-                study.enqueue_trial(_random(recorder, len(study.trials)))
+                random = recorder.random(len(study.trials))
+                study.enqueue_trial(_as_told(recorder.space, random))
         else:
             trial.set_constraint("known before training", violation)
             study.tell(trial, recorder.penalty(violation))
 
 
-def _random(recorder: Recorder, number: int) -> dict[str, Any]:
-    """A configuration of the space, as Optuna names its values."""
-    rng, space = derive_rng(recorder.settings.seed, "optuna", number), recorder.space
-    config = fit(space, space.sample(rng), recorder.known.violation, rng)
+def _as_told(space: Space, config: dict[str, Any]) -> dict[str, Any]:
+    """The values as Optuna knows them: see `_suggest_one`."""
+    told = dict(config)
     for name, value in config.items():
         one = space.configspace[name]
         if isinstance(one, OrdinalHyperparameter):
-            config[name] = one.sequence.index(value)
-    return config
+            told[name] = one.sequence.index(value)
+    return told
 
 
 def _train(

@@ -23,12 +23,14 @@ from engine.cli.stopping import Clock, Stop, StopSignals
 from engine.storage.journal import Journal, used_seconds
 from engine.storage.run import RunFolder
 from engine.workers.executor import evaluate, memory_bound
+from search.fitting import fit
 from search.known import Known
-from search.space import Space
+from search.space import Config, Space
 from search.trial import Job, Trial, canonical, evaluation_seed
-from utils import InputError, without_nan
+from utils import InputError, derive_rng, without_nan
 
 log = logging.getLogger("nas")
+REDRAWS = 20  # of a method that cannot be told of limits known before training; then `random`
 FREE_PROPOSALS = 1000  # in a row that cost nothing, before a method counts as stuck
 
 
@@ -74,6 +76,11 @@ class Recorder:
         if violation > 0:
             self.count_free()
         return violation
+
+    def random(self, number: int) -> Config:
+        """A configuration within the limits known before training, if there are any near it."""
+        rng = derive_rng(self.settings.seed, "random", number)
+        return fit(self.space, self.space.sample(rng), self.known.violation, rng)
 
     def train(self, config: Mapping[str, Any], epochs: int) -> Trial:
         """The trial of the configuration at so many epochs in all.

@@ -1,0 +1,82 @@
+"""Ax: Bayesian optimization by BoTorch, with constraints on outcomes.
+
+At the package's defaults. Ax is asked for all hyperparameters, and what is inactive is ignored.
+Constraints are outcomes: violations as shares of the bound. A proposal that breaks a limit known
+before training is drawn again, and after `REDRAWS` a random one within these limits takes its
+place.
+"""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from ax.api.client import Client
+from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+
+from baselines.recorder import REDRAWS, Recorder
+from search.space import Config, Space
+from search.values import Scale
+from utils import derive_rng, derive_seed
+
+
+def ax(recorder: Recorder) -> None:
+    """Until the budget is spent; every training is a full one."""
+    logging.getLogger("ax").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    space, constraints = recorder.space, recorder.ranking.constraints
+    names = [f"residual_{i}" for i in range(len(constraints))]
+    client = Client(random_seed=derive_seed(recorder.settings.seed, "ax") % 2**31)
+    client.configure_experiment([_parameter(name, scale) for name, scale in space.scales.items()])
+    client.configure_optimization("-loss", [f"{name} <= 0" for name in names])
+    rejected = 0  # in a row
+    while True:
+        ((number, told),) = client.get_next_trials(1).items()
+        config = space.complete(_values(space, told), derive_rng("ax", number))
+        if config is None or recorder.static_violation(config) > 0:
+            if config is None:
+                recorder.count_free()
+            client.mark_trial_abandoned(number)
+            rejected += 1
+            if rejected % REDRAWS:
+                continue
+            config = recorder.random(number)
+            number = client.attach_trial({**told, **_told(space, config)})
+        rejected = 0
+        done = recorder.train(config, recorder.settings.epochs)
+        if done.status != "ok":
+            client.mark_trial_failed(number)
+            continue
+        residuals = [limit.relative_residual(done.metrics) for limit in constraints]
+        outcomes = dict(zip(names, residuals, strict=True))
+        client.complete_trial(number, {"loss": recorder.ranking.key(done)[2], **outcomes})
+
+
+def _parameter(name: str, scale: Scale) -> RangeParameterConfig | ChoiceParameterConfig:
+    """Categories and ordered choices are told by their places among the choices."""
+    if scale.choices and scale.ordered:
+        return RangeParameterConfig(name, (0, len(scale.choices) - 1), "int")
+    if scale.choices:
+        places = list(map(str, range(len(scale.choices))))
+        return ChoiceParameterConfig(name, places, "str", is_ordered=False)
+    kind = "int" if scale.whole else "float"
+    scaling = "log" if scale.log else "linear"
+    return RangeParameterConfig(name, (scale.least, scale.most), kind, scaling=scaling)
+
+
+def _told(space: Space, config: Config) -> dict[str, Any]:
+    """The active values as Ax knows them."""
+    told = {}
+    for name, scale in space.scales.items():
+        if name in config:
+            value = scale.choices.index(config[name]) if scale.choices else config[name]
+            told[name] = value if scale.ordered else str(value)
+    return told
+
+
+def _values(space: Space, told: Mapping[str, Any]) -> Config:
+    """What Ax's values stand for, of all hyperparameters that are no constants."""
+    return {
+        name: scale.choices[int(told[name])] if scale.choices else told[name]
+        for name, scale in space.scales.items()
+    }
