@@ -72,11 +72,13 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
         "-c", "--config", nargs="+", metavar="FILE", help="configurations (JSON) to evaluate"
     )
     parser.add_flag(
-        *("-t", "--test", "--use_teset_data"),
+        "-t",
+        "--test",
         help="train on all training images and measure on the test split, instead of the folds",
     )
     parser.add_argument(
-        *("-e", "--epochs"),
+        "-e",
+        "--epochs",
         nargs="+",
         type=to_int,
         help="epochs of training: one number, or one for each configuration [50]",

@@ -133,9 +133,9 @@ def test_an_evaluation_is_written_beside_its_configuration(folder, config, capsy
 
 
 def test_ways_to_ask_for_the_test_split_or_the_folds():
-    for flags in (["-t", "TRUE"], ["-t"], ["--use_teset_data", "true"], ["--test=1"]):
+    for flags in (["-t", "TRUE"], ["-t"], ["--test", "true"], ["--test=1"]):
         assert main.arguments(flags)["test"] is True
-    for flags in ([], ["-t", "False"], ["--use-teset-data", "no"]):
+    for flags in ([], ["-t", "False"], ["--test", "no"]):
         assert not main.arguments(flags).get("test")
 
 
