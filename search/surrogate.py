@@ -22,10 +22,11 @@ from search.features import Features
 from search.space import Config
 from search.trial import Trial
 
-MODEL_VERSION = 7  # of what is decided with a model; a run that goes on needs the same
+MODEL_VERSION = 8  # of what is decided with a model; a run that goes on needs the same
 LEAST = 8  # trials before there is a model
 MOST = 500  # the latest ones count
 MOST_FOR_PARAMETERS = 256
+SMALLEST = 1e-6  # of a metric, as a share of its upper bound
 OUTLYING = 2.0  # outcomes are cut off so many widths of the middle 90 % beside it
 
 
@@ -176,8 +177,19 @@ class Surrogate:
         return np.array(rows, float).reshape(len(trials), 1 + len(self.limits))
 
     def _outcome(self, metrics: Mapping[str, Any]) -> list[float]:
-        residuals = [limit.relative_residual(metrics) for limit in self.limits]
+        residuals = [model_residual(limit, metrics) for limit in self.limits]
         return [-self.ranking.sign * metrics[self.ranking.metric], *residuals]
+
+
+def model_residual(limit: Constraint, metrics: Mapping[str, Any]) -> float:
+    """How far a metric is beyond its bound, on a scale that suits a model: feasible when <= 0.
+
+    Upper bounds are on times, sizes, losses: these differ by factors, and grow with the epochs. So
+    it is the logarithm of metric / bound; for any other bound, the relative residual.
+    """
+    if limit.sense == "<=" and limit.bound > 0:
+        return math.log(max(metrics[limit.metric] / limit.bound, SMALLEST))
+    return limit.relative_residual(metrics)
 
 
 def numbers(trials: Sequence[Trial]) -> np.ndarray:

@@ -10,11 +10,11 @@ from scipy.stats import norm
 from sklearn.gaussian_process.kernels import Matern
 
 from search import gaussian
-from search.constraints import Ranking
+from search.constraints import Constraint, Ranking
 from search.features import Features
 from search.guided import GuidedSampler
 from search.space import Space
-from search.surrogate import LEAST, Surrogate, log_improvement
+from search.surrogate import LEAST, Surrogate, log_improvement, model_residual
 from tests.stubs import make_trial, rich_space
 
 RICH = rich_space()
@@ -50,6 +50,15 @@ def test_features_by_hand():
     assert "fixed" not in known, "a constant tells nothing"
     row = Features(RICH).encode([config])[0]
     assert len(row) == 3 + 2 + 5 and list(row) == [x for values in known.values() for x in values]
+
+
+def test_residuals_of_a_model_by_hand():
+    upper, lower = Constraint.parse("seconds <= 20"), Constraint.parse("precision >= 0.5")
+    assert model_residual(upper, {"seconds": 40}) == pytest.approx(math.log(2))
+    assert model_residual(upper, {"seconds": 20}) == 0 > model_residual(upper, {"seconds": 19.99})
+    assert model_residual(upper, {"seconds": -1}) == model_residual(upper, {"seconds": 0}) < -10
+    assert model_residual(lower, {"precision": 0.4}) == pytest.approx(0.2)
+    assert model_residual(Constraint.parse("loss <= 0"), {"loss": -3}) == -3
 
 
 def test_the_gradient_is_that_of_the_likelihood():

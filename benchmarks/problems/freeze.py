@@ -2,9 +2,9 @@
 
     THIRD_PARTY_DIR=DIR python -m benchmarks.problems.freeze
 
-The optimum is the best that is known: of all entries of a table; of samples of a surrogate and of
-steps from the best of them. What literature.json has stays; given again, the command draws other
-samples, and keeps an optimum that is better.
+The optimum is the best that is known: of all entries of a table; of a surrogate by evolution.
+What literature.json has stays; given again, the command evolves from other samples, and keeps an
+optimum that is better.
 """
 
 import json
@@ -24,7 +24,7 @@ from utils import derive_rng, derive_seed, write_json
 
 SHARES = (0.1, 0.01, 0.001)
 SAMPLES = 20_000  # configurations of a surrogate, which has too many to try all
-STARTS, STEPS = 40, 2_000  # steps from each of the best
+STARTS, SIZE, GENERATIONS = 6, 300, 60  # of evolution
 TASKS = {
     "hpobench": ["australian", "blood_transfusion", "car", "credit_g", "phoneme", "vehicle"],
     "hpolib": ["naval_propulsion", "parkinsons_telemonitoring", "slice_localization"],
@@ -48,10 +48,10 @@ def freeze(kind: type[Problem], share: float) -> dict[str, Any] | None:
     values = np.array([problem.ranking.sign * one[problem.ranking.metric] for one in found])
     if feasible[int(np.argmax(values))]:
         return None
-    best = sorted(np.flatnonzero(feasible), key=lambda i: -values[i])[:STARTS]
-    value, config = float(values[best[0]]), configs[best[0]]
+    best = max(np.flatnonzero(feasible), key=lambda i: values[i])
+    value, config = float(values[best]), configs[best]
     if isinstance(problem, Surrogate):
-        value, config = _climbed(problem, [configs[i] for i in best], rng)
+        value, config = evolved(problem, config, rng)
     return {
         "constraints": list(kind.constraints),
         "feasible": round(float(feasible.mean()), 5),
@@ -79,20 +79,31 @@ def _constraints(
     return str(Constraint.parse(first)), str(Constraint.parse(second))
 
 
-def _climbed(
-    problem: Problem, starts: list[Config], rng: np.random.Generator
-) -> tuple[float, Config]:
-    """The best value, greater is better, after steps from each of these, and where it is."""
-    ends = []
-    for config in starts:
-        value = problem.value(config)
-        for _ in range(STEPS):
-            near = problem.space.perturb(config, rng)
-            other = problem.value(near)
-            if other > value and problem.violation(near) == 0:
-                value, config = other, near
-        ends.append((value, config))
-    return max(ends, key=lambda end: end[0])
+def evolved(problem: Problem, known: Config, rng: np.random.Generator) -> tuple[float, Config]:
+    """The best feasible value found, greater is better, and where it is; at least that known."""
+    ends = [_key(problem, known), *(_evolution(problem, rng) for _ in range(STARTS))]
+    violation, value, config = min(ends, key=lambda end: end[:2])
+    assert violation == 0
+    return -value, config
+
+
+def _evolution(problem: Problem, rng: np.random.Generator) -> tuple[float, float, Config]:
+    """The best of all in the end. Children are small steps or crossovers of tournament winners."""
+    space = problem.space
+    population = [_key(problem, space.sample(rng)) for _ in range(10 * SIZE)]
+    for _ in range(GENERATIONS):
+        population = sorted(population, key=lambda one: one[:2])[:SIZE]
+        for _ in range(SIZE):
+            first, second = (population[min(rng.integers(SIZE, size=2))][2] for _ in range(2))
+            step = rng.random() < 0.6
+            child = space.perturb(first, rng) if step else space.recombine(first, second, rng)
+            population.append(_key(problem, child))
+    return min(population, key=lambda one: one[:2])
+
+
+def _key(problem: Problem, config: Config) -> tuple[float, float, Config]:
+    """(violation, value with the sign at which less is better, configuration)."""
+    return problem.violation(config), -problem.value(config), config
 
 
 def _drawn(problem: Problem, rng: np.random.Generator) -> Iterator[Config]:
@@ -100,7 +111,7 @@ def _drawn(problem: Problem, rng: np.random.Generator) -> Iterator[Config]:
 
 
 def main() -> int:
-    """Freezes what is missing, family by family, in the order of a hash; then climbs on."""
+    """Freezes what is missing, family by family, in the order of a hash; then evolves."""
     frozen = json.loads(FROZEN.read_text()) if FROZEN.is_file() else {}
     for family, (kind, count, kept) in FAMILIES.items():
         found = frozen.setdefault(family, {})
@@ -124,11 +135,9 @@ def main() -> int:
 
 
 def better(problem: Problem) -> dict[str, Any]:
-    """The best that is known, after other samples and steps from them than those before."""
+    """The best that is known, after evolution from other samples than those before."""
     rng, sign = derive_rng(problem.name, problem.optimum), problem.ranking.sign
-    feasible = [one for one in _drawn(problem, rng) if problem.violation(one) == 0]
-    starts = sorted(feasible, key=lambda one: -problem.value(one))[:STARTS]
-    value, config = _climbed(problem, [*starts, problem.best], rng)
+    value, config = evolved(problem, problem.best, rng)
     print(problem.name, "optimum", problem.optimum, "->", sign * value, flush=True)
     return {"optimum": sign * value, "best": config}
 
