@@ -48,7 +48,7 @@ from evaluation.requests import check_flags, chosen_seeds
 from evaluation.statistics import Outcomes
 from search.constraints import Constraint
 from search.space import Space
-from search.trial import evaluation_seed
+from search.trial import canonical, evaluation_seed
 from utils import InputError, write_json
 from vision.metrics import label_ranks, losses
 
@@ -148,13 +148,16 @@ def run(given: dict[str, Any]) -> None:
     if plan is not None:
         plan.make_folder(paths)
     done, int8 = list[comparison.Measured](), list[comparison.Measured]()
-    notes: list[str] = []
+    notes = list[str]()
+    trained: dict[tuple[str, int, int], Any] = {}  # at times the winner is the baseline
     for i, (candidate, origin, (file, files)) in enumerate(
         zip(candidates, origins, places, strict=True)
     ):
         parts, stored = [], []
         for seed, predictions in zip(seeds, files, strict=True):
-            by_fold, scores, trainer = evaluate(target, candidate, seed)
+            same = canonical(candidate.config), candidate.epochs, seed
+            trained[same] = trained.get(same) or evaluate(target, candidate, seed)
+            by_fold, scores, trainer = trained[same]
             parts.append(by_fold)
             stored.append(results.predictions_of(target, scores, names, seed))
             results.write_predictions(predictions, stored[-1])

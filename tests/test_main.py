@@ -155,6 +155,16 @@ def test_several_configurations_share_a_table(folder, config, capsys):
     assert second["config"]["kernel_size"] == 5 and first["config"] == SMALL
 
 
+def test_the_same_configuration_is_trained_once(folder, config, capsys):
+    twin = save(config.with_name("twin.json"), SMALL)
+    assert evaluate("-c", config, twin, "-t", "-e", 1, "--dataset", folder) == 0
+    assert capsys.readouterr().out.count("training for") == 1
+    first, second = (
+        read(config.parent / f"{name}_result_test.json") for name in ("small", "twin")
+    )
+    assert first["metrics"] == second["metrics"]
+
+
 def test_configurations_of_one_name_do_not_overwrite_each_other(tmp_path, folder, config):
     (tmp_path / "second").mkdir()
     other = save(tmp_path / "second" / config.name, {**SMALL, "kernel_size": 5})
