@@ -202,9 +202,10 @@ def test_the_display_has_a_bar_for_each_training(monkeypatch):
 
 
 def test_a_training_in_this_process_has_a_bar(monkeypatch):
-    console, trained = shown(monkeypatch), SimpleNamespace()
+    console, trained = shown(monkeypatch), SimpleNamespace(on_epoch=None)
     with progress.training_bar(trained, 3, 4):
         trained.on_epoch(1, 2)
+    assert trained.on_epoch is None, "the bar is closed"
     assert "training" in console.file.getvalue() and "50%" in console.file.getvalue()
     monkeypatch.setattr(progress, "_terminal", lambda: None)
     with progress.training_bar(untouched := SimpleNamespace(), 3, 4):

@@ -140,6 +140,9 @@ def test_a_class_that_is_never_answered_counts_0():
     assert hard["threshold"] is None and "no threshold" in next(thresholds.words(hard))
     high = thresholds.answered(outcomes, 0.5)
     assert thresholds.precision(high) == pytest.approx(np.mean([1, 0.5, 0, 4 / 7, 1]))
+    scores[labels == 2] = 9.0 * np.eye(5)[3]
+    silent = thresholds.find(LIMIT, all_right, outcomes_of(scores[None], labels), NAMES)
+    assert [*thresholds.words(silent)][-1] == f"    never answers {NAMES[2]}"
 
 
 def test_thresholds_need_a_lower_limit_on_precision():

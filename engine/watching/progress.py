@@ -42,8 +42,12 @@ def training_bar(target: Any, folds: int, epochs: int) -> Iterator[None]:
 
     with Bar(console=console, transient=True) as bar:
         task = bar.add_task("training", total=folds * epochs)
+        before = target.on_epoch
         target.on_epoch = lambda fold, epoch: bar.update(task, completed=fold * epochs + epoch)
-        yield
+        try:
+            yield
+        finally:
+            target.on_epoch = before
 
 
 def _terminal() -> Any:
