@@ -149,18 +149,12 @@ def run(given: dict[str, Any]) -> None:
         plan.make_folder(paths)
     done, int8 = list[comparison.Measured](), list[comparison.Measured]()
     notes = list[str]()
-    trained: dict[tuple[str, int, int], Any] = {}  # at times the winner is the baseline
+    trained: dict[tuple[str, int, int], Any] = {}
     for i, (candidate, origin, (file, files)) in enumerate(
         zip(candidates, origins, places, strict=True)
     ):
-        parts, stored = [], []
-        for seed, predictions in zip(seeds, files, strict=True):
-            same = canonical(candidate.config), candidate.epochs, seed
-            trained[same] = trained.get(same) or evaluate(target, candidate, seed)
-            by_fold, scores, trainer = trained[same]
-            parts.append(by_fold)
-            stored.append(results.predictions_of(target, scores, names, seed))
-            results.write_predictions(predictions, stored[-1])
+        by_file = dict(zip(seeds, files, strict=True))
+        parts, stored, trainer = by_seed(target, candidate, by_file, names, trained)
         result = results.summary(candidate, target, seeds, parts, files)
         result |= {"optimizer": settings.optimizer, "split": "test" if on_test else "cv"}
         result |= {"dataset": dataset, "found_by": origin.identity if origin else None}
@@ -221,6 +215,26 @@ def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict
     return target, [*train.names, *test.names], dataset
 
 
+def by_seed(
+    target: Any,
+    candidate: Candidate,
+    files: Mapping[int, Path | None],
+    names: Sequence[str],
+    trained: dict[tuple[str, int, int], Any],
+) -> tuple[list[list[dict[str, float]]], list[results.Predictions], Any]:
+    """(metrics by fold, predictions) per seed of `files`; the last trainer. trained: a cache."""
+    parts, stored = [], []
+    for seed, file in files.items():
+        same = canonical(candidate.config), candidate.epochs, seed
+        trained[same] = trained.get(same) or evaluate(target, candidate, seed)
+        by_fold, scores, trainer = trained[same]
+        parts.append(by_fold)
+        stored.append(results.predictions_of(target, scores, names, seed))
+        if file:
+            results.write_predictions(file, stored[-1])
+    return parts, stored, trainer
+
+
 def evaluate(
     target: Any, candidate: Candidate, run_seed: int
 ) -> tuple[list[dict[str, float]], np.ndarray, Any]:
@@ -256,11 +270,7 @@ def threshold(
         return thresholds.find(limit, measured.outcomes, None, classes)
     target, names, _ = folds
     log.info("%s: the threshold is found on the folds", candidate.path)
-    scores = [evaluate(target, candidate, seed)[1] for seed in seeds]
-    stored = [
-        results.predictions_of(target, one, names, seed)
-        for one, seed in zip(scores, seeds, strict=True)
-    ]
+    _, stored, _ = by_seed(target, candidate, dict.fromkeys(seeds), names, {})
     on_folds = outcomes_of(measured.result, stored)
     return thresholds.find(limit, on_folds, measured.outcomes, classes)
 
