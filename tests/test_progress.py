@@ -165,9 +165,9 @@ def test_a_terminal_shows_a_display_below_the_lines_until_an_interrupt(tmp_path)
         r"bracket 2 +4/4 at 1   2/2 at 2   1/1 at 4",
         r"time +\d+ seconds? of 24.0 hours, about \d+ seconds? left",
         r"epochs +\d+ of \d+, [\d.]+ a second",
-        r"best feasible +trial \d+: top3 0\.\d{4}, num_params [\d,]+, precision 0\.\d{4}",
+        r"best +trial \d+: top3 0\.\d{4}, num_params [\d,]+, precision 0\.\d{4}",
         r"feasible +\d+ of \d+ fully trained \(\d+%\)",
-        r"last +trial \d+: top3",
+        r"last +at \d: trial \d+: top3",
     ):
         assert any(re.search(words, frame) for frame in plain), (words, plain[-1])
     # The lines of the log stand whole above the display, and in log.txt without any control code.

@@ -130,7 +130,7 @@ class Progress(Callback):
         return {
             "time": time,
             "epochs": f"{self.spent:,}{limit}, {self.rate():.2f} a second",
-            "best feasible": self.described(self.best) if self.best else "none yet",
+            "best": self.described(self.best) if self.best else "none fully trained yet",
             "feasible": f"{self.feasible} of {self.full} fully trained{share}",
         }
 
@@ -242,7 +242,7 @@ class Display(Progress):
             outcome = self.described(trial)
             if trial.status != "ok":
                 outcome = f"trial {trial.trial}: {trial.status}, {trial.error}"
-            self._events.append(f"{outcome}, at {counted(trial.epochs, 'epoch')}")
+            self._events.append(f"at {trial.epochs}: {outcome}")
 
     def rung_line(self, trials: Sequence[Trial]) -> str:
         """What has been trained; the display says the rest."""
