@@ -103,7 +103,7 @@ class Network:
 
 
 def read_image(path, size, crop="centre"):
-    """An image, upright, antialiased to uint8 (size, size, 3), RGB, as the training reads it.
+    """An image, upright, antialiased to uint8 (size, size, 3), RGB; the training reads it so, too.
 
     crop: how it becomes a square. "centre" cuts off what is outside the central square, "pad"
     keeps the whole image between black bars, "stretch" keeps it all without its proportions.
@@ -144,7 +144,11 @@ def _square(image, size, crop):
 
 
 def _eight_bits(pixels, mode, kind):
-    """Pixels of 16 or 32 bits as uint8; ValueError where the file does not say what white is."""
+    """Pixels of 16 or 32 bits as uint8; Pillow itself would clip them to black or white.
+
+    Of 32 bits the file does not say what white is: fractions are taken for shares of it, whole
+    numbers for 16 bits, and ValueError tells what can be neither.
+    """
     least, most = pixels.min(), pixels.max()
     words = f"its pixels of 32 bits go from {least:g} to {most:g}"
     if mode == "F":

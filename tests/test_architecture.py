@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "engine/watching/": {"engine.watching", "engine.workers", *_STORAGE},
     "engine/": {"search", "utils"},
     "evaluation/": {"evaluation", "engine", "search", "utils"},
-    "vision/": {"vision", "utils"},
+    "vision/": {"vision", "utils", "predict"},
     "cnn.py": set(),
     "training/": {"training", "cnn", "utils"},
     "target.py": {"cnn", "training", "vision", "utils"},

@@ -14,7 +14,6 @@ import training
 from evaluation.results import read_result
 from tests.command_line import SMALL, complaint, evaluate, make_folder, read, save, told
 from training.saved import logits_of
-from vision.reading import read_image
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
 LIMITS = ["--constraints", "flash_kb <= 4", "ram_kb <= 1", "precision >= 0.5"]
@@ -60,7 +59,7 @@ def test_predictions_are_those_of_the_evaluation(exported, capsys):
     stored = np.load(home / "predictions_test.npz")
     files = [folder / "test" / name for name in stored["names"]]
     network = training.load_network(out / "network.safetensors")
-    logits = logits_of(network, np.stack([read_image(file, 8) for file in files]))
+    logits = logits_of(network, np.stack([predict.read_image(file, 8) for file in files]))
     assert np.abs(logits - stored["scores"]).max() < 1e-4
     for name, scores in (
         ("network.onnx", stored["scores"]),

@@ -16,7 +16,7 @@ from PIL import Image
 import predict
 from tests.command_line import ROOT, complaint
 from tests.networks import NETWORKS, make_model
-from vision import folders, reading
+from vision import folders
 
 
 def picture(width, height, seed=0):
@@ -67,28 +67,11 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_pixels_are_those_of_the_training(tmp_path, name):
-    """What the training makes of such images: tests/test_reading.py."""
     ODD[name](tmp_path / name)
-    assert predict.CROPS == reading.CROPS
-    for crop in reading.CROPS:
+    for crop in predict.CROPS:
         for size in (8, 16):
-            ours = predict.read_image(tmp_path / name, size, crop)
-            assert ours.shape == (size, size, 3) and ours.dtype == np.uint8
-            assert np.array_equal(ours, reading.read_image(tmp_path / name, size, crop))
-
-
-def test_what_the_training_refuses_is_refused(tmp_path):
-    assert predict.SUFFIXES == folders.SUFFIXES
-    for name, pixels in (
-        ("faint.tiff", np.full((5, 5), 3, np.int32)),
-        ("nan.tiff", np.full((5, 5), np.nan, np.float32)),
-    ):
-        Image.fromarray(pixels).save(tmp_path / name)
-        with pytest.raises(ValueError) as theirs:
-            reading.read_image(tmp_path / name, 8)
-        with pytest.raises(predict.Mistake) as ours:
-            predict.read_image(tmp_path / name, 8)
-        assert str(ours.value) == str(theirs.value)
+            (trained_on,) = folders.decode_all([(0, name, tmp_path / name)], size, crop)
+            assert np.array_equal(predict.read_image(tmp_path / name, size, crop), trained_on)
 
 
 @pytest.fixture
@@ -136,7 +119,7 @@ def test_json_and_csv_say_what_the_network_says(model, photos, capsys, monkeypat
     assert rows[0] == ["file", "answer", "class_1", "probability_1", "class_2", "probability_2"]
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     for one, row in zip(answers, rows[1:], strict=True):
-        pixels = reading.read_image(one["file"], 8)[None]
+        pixels = predict.read_image(one["file"], 8)[None]
         expected = session.run(["probabilities"], {"pixels": pixels})[0][0]
         order = np.argsort(-expected)[:2]
         first, second = one["classes"]
@@ -166,7 +149,7 @@ def test_the_crop_of_the_network_is_used(tmp_path, monkeypatch):
         lambda _, pixels: seen.append(pixels) or np.full((len(pixels), 3), 1 / 3),
     )
     assert run(file, tmp_path / "long.png") == 0
-    assert np.array_equal(seen[0][0], reading.read_image(tmp_path / "long.png", 8, "pad"))
+    assert np.array_equal(seen[0][0], predict.read_image(tmp_path / "long.png", 8, "pad"))
 
 
 def test_bad_files_are_told_and_skipped(model, photos, capsys):

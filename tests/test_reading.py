@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from predict import CROPS, Mistake, read_image
 from tests.flower_folders import write_image
-from utils import InputError
-from vision.reading import CROPS, read_image
 
 
 def test_every_kind_of_image_becomes_rgb(tmp_path):
@@ -42,7 +41,7 @@ def test_pixels_whose_white_nobody_knows_are_refused(tmp_path):
         pixels = np.full((8, 8), least, dtype)
         pixels[4:] = most
         Image.fromarray(pixels).save(tmp_path / "image.tif")
-        with pytest.raises(InputError, match=r"image.tif cannot .* 32 bits go from .* allowed"):
+        with pytest.raises(Mistake, match=r"image.tif cannot .* 32 bits go from .* allowed"):
             read_image(tmp_path / "image.tif", 8)
 
 
@@ -93,9 +92,3 @@ def test_an_image_that_lies_on_its_side_is_set_upright(tmp_path):
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     Image.fromarray(pixels).save(tmp_path / "image.png", exif=exif)
     assert (read_image(tmp_path / "image.png", 8)[:, 7] == 255).all()
-
-
-def test_an_unknown_crop_is_named(tmp_path):
-    write_image(tmp_path / "image.png", 255)
-    with pytest.raises(InputError, match="center.*centre, pad, stretch"):
-        read_image(tmp_path / "image.png", 8, "center")

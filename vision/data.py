@@ -55,7 +55,7 @@ class DataSource:
     layout: str  # "train_test", "published", "flowers102", "class_folders" or "drawn"
     split: int  # 1, 2 or 3; class folders and drawn images are divided by it, too
     image_size: int  # S, pixels
-    crop: str  # see `vision.reading.read_image`; drawn images are square
+    crop: str  # see `predict.read_image`; drawn images are square
     class_names: tuple[str, ...]  # by label
     note: str  # why `auto` fell back to the embedded flowers, what was not read; else empty
     cache_dir: str

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from predict import SUFFIXES, Mistake, read_image
 from utils import InputError
 from vision.download import BASE_URL, SPLITS
 
@@ -23,14 +24,7 @@ FLOWERS17_CLASSES = (  # in the order of the class numbers; the archive has none
 )  # fmt: skip
 PER_CLASS = 80  # images of a class, in the order of their numbers
 TEST_SHARE = 0.25  # of a class, where a folder of class folders is divided here
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp"),
-    *(".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".tif", ".tiff"),
-)
-FLOWERS102 = (
-    "setid.mat",
-    "imagelabels.mat",
-)  # beside jpg/: its one split, the label of each image
+FLOWERS102 = "setid.mat", "imagelabels.mat"  # beside jpg/: its one split, the label of each image
 FORMS = "train/<class>/ and test/<class>/, <class>/, or jpg/ with datasplits.mat"
 NAMED = 5  # files of many that a message names
 
@@ -105,14 +99,12 @@ def fingerprint_files(files: list[File]) -> str:
 
 def decode_all(files: Sequence[File], size: int, crop: str) -> np.ndarray:
     """See `read_image`: uint8 (N, size, size, 3). InputError about all broken files together."""
-    from vision.reading import read_image  # images that lie decoded in the cache need no Pillow
-
     pixels = np.zeros((len(files), size, size, 3), np.uint8)
     broken = []
     for i, (_, _, path) in enumerate(files):
         try:
             pixels[i] = read_image(path, size, crop)
-        except InputError as error:
+        except Mistake as error:
             broken.append((path, str(error).removeprefix(f"{path} ")))
     _refuse(broken, len(files))
     return pixels
