@@ -13,11 +13,11 @@ import baselines
 from baselines.recorder import FREE_PROPOSALS, Recorder
 from benchmarks import compare
 from benchmarks.compare_tables import duels, regret_path, tables
-from benchmarks.problems import by_name
-from benchmarks.problems.constructed import Nested
+from benchmarks.problems import PROBLEMS
 from engine.cli.stopping import Stop
 from search.constraints import Ranking
 from search.trial import canonical
+from tests.problems import Crossing, Nested
 from tests.stub_target import StubTarget
 from tests.stubs import make_trial, on_disk, small_space
 from utils import InputError
@@ -175,7 +175,7 @@ def test_our_methods_behind_the_seam(method, tmp_path):
 
 def test_the_last_bracket_of_hyperband_is_as_much_random_search():
     """Its guarantee (Li et al. 2018, section 3), with as many times the epochs."""
-    problem, trainings, brackets = by_name("crossing"), 4, 5
+    problem, trainings, brackets = Crossing(), 4, 5
     budget = trainings * problem.epochs
     trials = baselines.run("hyperband", problem, 1, brackets * budget).trials
     full = [one for one in trials if one.epochs == problem.epochs and one.bracket == 0]
@@ -200,7 +200,7 @@ def test_a_run_of_a_peer_goes_on_by_replay(method, tmp_path):
     the same journal as at once, and only what was missing is trained.
     """
     needs(method)
-    problem = by_name("crossing")
+    problem = Crossing()
     before, after = 5 * problem.epochs, 5 * problem.epochs
     if method in ("one-epoch-first", "optuna-tpe", "dehb"):
         after = 7 * problem.epochs
@@ -226,7 +226,7 @@ def test_a_run_of_a_peer_goes_on_by_replay(method, tmp_path):
 @pytest.mark.parametrize("method", baselines.PEERS)
 def test_peers_keep_to_a_space_with_conditions_and_forbidden_clauses(method):
     needs(method)
-    problem = by_name("nested")
+    problem = Nested()
     assert_legal_and_charged(problem, baselines.run(method, problem, 3, 200).trials)
 
 
@@ -247,11 +247,12 @@ def test_a_missing_package_and_unknown_names_are_told(monkeypatch, capsys):
         baselines.run("randm", Tiny(), 0, 9)
     assert compare.main(["--methods", "dhb"]) == 2
     assert "did you mean dehb" in capsys.readouterr().err
-    assert compare.main(["--problems", "silver"]) == 2
-    assert "did you mean sliver" in capsys.readouterr().err
+    assert compare.main(["--problems", "hpobench-cat"]) == 2
+    assert "did you mean hpobench-car" in capsys.readouterr().err
 
 
 def test_a_comparison_goes_on_where_a_signal_or_a_crash_cut_it_off(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(PROBLEMS, "nested", Nested)
     monkeypatch.setattr(compare, "BUDGETS", (10,))
     data, drawing, calls = tmp_path / "units.jsonl", tmp_path / "regret.svg", []
     measure = Nested.evaluate

@@ -1,34 +1,32 @@
-"""What all problems share: the interface of a target, noise, and shapes of curves."""
+"""What all problems share: the interface of a target, and the regret."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from ConfigSpace import ConfigurationSpace, Float
+from ConfigSpace import ConfigurationSpace
 
 from search.constraints import Ranking
 from search.space import Space
-from utils import derive_rng
 
 Config = Mapping[str, Any]
 
 
 class Problem:
-    """A target whose trainings are formulas, with a known best value.
+    """A target whose trainings are known beforehand, with a known best value.
 
-    `metrics` is the truth: a pure function of (configuration, epochs). `evaluate` adds noise to
-    the objective, and to nothing else: whether a configuration is feasible is never luck.
+    `metrics` is the truth: a pure function of (configuration, epochs). `evaluate` may add noise to
+    the objective, and to nothing else: whether a configuration is feasible is never chance.
     """
 
     name: str
-    epochs = 50  # of a full training
-    min_epochs = 3
-    objective = "maximize top3"
-    objective_range = (0.0, 1.0)
+    epochs: int  # of a full training
+    min_epochs: int
+    objective: str
+    objective_range: tuple[float, float]
     constraints: tuple[str, ...]
     optimum: float  # best noiseless objective at full epochs under the constraints
     best: dict[str, Any]  # a configuration that reaches it
-    noise = 0.002  # standard deviation between seeds, constant over the epochs of a training
 
     def __init__(self) -> None:
         self.space = Space(self.configspace())
@@ -54,12 +52,8 @@ class Problem:
         No state is needed: any epoch of a curve can be computed at once.
         """
         measured = {**self.metrics(config, epochs), **self.static_metrics(config)}
-        offset = derive_rng(self.name, seed).normal()
-        jitter = derive_rng(self.name, seed, epochs).normal()
-        name = self.ranking.metric
-        noisy = measured[name] + self.noise * (offset + 0.3 * jitter)
-        low, high = self.objective_range
-        return {**measured, name: min(max(noisy, low), high)}
+        name, (low, high) = self.ranking.metric, self.objective_range
+        return {**measured, name: min(max(measured[name], low), high)}
 
     def violation(self, config: Config) -> float:
         """The noiseless violation at full epochs: 0 if feasible."""
@@ -78,42 +72,6 @@ class Problem:
         if self.violation(config) > 0:
             return math.inf
         return self.ranking.sign * self.optimum - self.value(config)
-
-    def unit(self, config: Config, name: str) -> float:
-        """The value of a hyperparameter in [0, 1], on the scale of the space (log where log)."""
-        return self.space.scales[name].position(config[name])
-
-
-def share(epochs: float, total: int, speed: float) -> float:
-    """How much of its final value a curve has reached: exponential, 1 at `total` epochs.
-
-    speed: 0.5 is nearly a straight line, 30 is all but done after a tenth of the epochs.
-    """
-    return math.expm1(-speed * epochs / total) / math.expm1(-speed)
-
-
-def least_cost(excess: float, *terms: tuple[float, float]) -> float:
-    """The least of sum a_i (x_i - c_i)^2 over the half-space sum p_i x_i <= k.
-
-    excess = sum p_i c_i - k > 0; terms = (p_i, a_i). Lagrange: it is reached at `nearest_point`.
-    """
-    return excess**2 / sum(p * p / a for p, a in terms)
-
-
-def nearest_point(excess: float, centre: list[float], *terms: tuple[float, float]) -> list[float]:
-    """Where `least_cost` is reached: x_i = c_i - t p_i / a_i."""
-    t = excess / sum(p * p / a for p, a in terms)
-    return [c - t * p / a for c, (p, a) in zip(centre, terms, strict=True)]
-
-
-def floats(prefix: str, count: int) -> list[Any]:
-    """`count` hyperparameters in [0, 1]."""
-    return [Float(f"{prefix}{i}", (0.0, 1.0)) for i in range(count)]
-
-
-def fixed_points(*name: Any, count: int, low: float, high: float) -> list[float]:
-    """Numbers without a pattern, which are part of a problem's definition."""
-    return [float(value) for value in derive_rng(*name).uniform(low, high, count)]
 
 
 def made_of(*hyperparameters: Any) -> ConfigurationSpace:

@@ -36,7 +36,6 @@ class Surrogate(Problem):
     categorical: tuple[str, ...] = ()  # the order of the surrogate's inputs
     numeric: tuple[str, ...]
     outputs: tuple[str, ...]
-    noise = 0.0
 
     def fidelity(self, epochs: int) -> dict[str, float]:
         """The inputs of the surrogate that say how far a training goes."""
