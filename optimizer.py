@@ -110,8 +110,6 @@ def search_in(
 ) -> Result:
     """See `search`; a signal is a reason here."""
     journal = Journal(folder.trials_jsonl if folder else None, space.declared)
-    for warning in journal.warnings:
-        log.warning("warning: %s", warning)
     history = History(journal, folder, settings, getattr(target, "layers", None))
     name = str(folder.path.resolve()) if folder else uuid.uuid4().hex
     sampler = planning.sampler(settings, space, target)

@@ -11,16 +11,15 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import optimizer
-from baselines import ours
 from baselines.recorder import Recorder
 from engine.callbacks import Callback, CallbackHandler
 from engine.cli.settings import Settings, resolve
 from engine.cli.stopping import Stop, StopSignals
+from engine.storage.environment import version
 from engine.storage.history import History
 from engine.storage.run import RunFolder
 from engine.storage.spaces import keep_space
@@ -43,7 +42,15 @@ PEERS: dict[str, tuple[str, str, str | None]] = {
     "optuna-nsga2": ("optuna_peer", "nsga2", "optuna"),
     "optuna-tpe-hyperband": ("optuna_peer", "tpe_hyperband", "optuna"),
 }
-METHODS = [*ours.METHODS, *PEERS]
+OURS: dict[str, dict[str, Any]] = {  # method -> settings that make it, of `optimizer.search`
+    "ea-hyperband": {"hyperband": True, "sampler": "evolution"},
+    "ea": {"hyperband": False, "sampler": "evolution"},
+    "hyperband": {"hyperband": True, "sampler": "random"},
+    "random": {"hyperband": False, "sampler": "random"},
+    "guided": {"hyperband": True, "sampler": "guided", "pop_size": 12},
+    "guided-ea": {"hyperband": False, "sampler": "guided", "pop_size": 12, "num_children": 5},
+}
+METHODS = [*OURS, *PEERS]
 
 
 def run(
@@ -88,8 +95,6 @@ def search(
     with StopSignals() as signals, CallbackHandler(callbacks) as handler:
         recorder = Recorder(space, target, settings, objective_range, folder, signals, handler)
         journal = recorder.journal
-        for warning in journal.warnings:
-            log.warning("warning: %s", warning)
         history = History(journal, folder, settings, getattr(target, "layers", None))
         handler.notify(Callback.begin, journal.trials, settings.max_total_epochs)
         try:
@@ -125,7 +130,7 @@ def settings_of(method: str, problem: Any, seed: int, max_total_epochs: int) -> 
             "max_time": 1e9,
             "workers": "0",
         },
-        *ours.layers(method),
+        OURS.get(method, {}),
     )
 
 
@@ -141,8 +146,4 @@ def fix_set_order() -> None:
 
 def installed(package: str) -> bool:
     """Whether a package can be imported here."""
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    return version(package) is not None

@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import baselines
-from baselines import ours
 from benchmarks import study_tables
 from engine.cli.command import command
 from engine.cli.settings import Settings
@@ -65,9 +64,6 @@ def run(given: argparse.Namespace) -> int:
     preset = read_json(chosen(given.preset))
     out = Path(given.output or ROOT / "runs" / f"study_{Path(given.preset).stem}")
     out.mkdir(parents=True, exist_ok=True)
-    if given.plan:
-        print("\n".join(f"{unit.folder}" for unit in units(preset, out)))
-        return 0
     for unit in units(preset, out):
         if not ended(unit.folder):
             baselines.check(unit.method)
@@ -88,7 +84,6 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     presets = "paper, peers, small, smoke, or a JSON file [%(default)s]"
     parser.add_argument("--preset", default="small", help=presets)
     parser.add_argument("--output", help="folder of the study [runs/study_PRESET]")
-    parser.add_argument("--plan", action="store_true", help="print the runs, and do nothing")
     parser.add_argument(
         "--jobs",
         type=int,
@@ -127,7 +122,7 @@ def find_bound(preset: Mapping[str, Any], out: Path) -> float | None:
         return None
     pilot = {
         **preset["settings"],
-        **ours.METHODS["random"],
+        **baselines.OURS["random"],
         "num_children": preset["pilot"]["networks"],
         "constraints": preset["pilot"]["constraints"],
         "max_generations": 1,
@@ -175,9 +170,7 @@ def side_by_side(work: Sequence[Callable[[], Any]], jobs: int) -> list[Any]:
 def run_search(preset: Mapping[str, Any], unit: Unit, bound: float | None) -> bool:
     """Whether the search has ended in order, now or before."""
     limits = preset["limits"][unit.limits]
-    settings = dict(preset["settings"])
-    for layer in ours.layers(unit.method):  # a method's own settings win
-        settings |= layer
+    settings = {**preset["settings"], **baselines.OURS.get(unit.method, {})}
     settings |= {
         "constraints": [text.format(bound=bound) for text in limits["constraints"]],
         "seed": unit.seed,

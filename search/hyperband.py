@@ -94,15 +94,8 @@ def shrink(brackets: Sequence[Bracket], children: int) -> list[Bracket]:
         children -= available
         if available:
             sizes = [min(rung.size, available) for rung in bracket.rungs]
-            shrunk.append(
-                replace(
-                    bracket,
-                    rungs=tuple(
-                        rung._replace(size=n, run=n)
-                        for rung, n in zip(bracket.rungs, sizes, strict=True)
-                    ),
-                )
-            )
+            rungs = (Rung(n, r.epochs, n) for n, r in zip(sizes, bracket.rungs, strict=True))
+            shrunk.append(Bracket(bracket.s, tuple(rungs)))
     return shrunk
 
 

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import baselines
-from baselines import ours
 from benchmarks import study, study_tables
 from engine.cli.settings import resolve
 from optimizer import search
@@ -32,7 +31,7 @@ def test_presets_are_searches_seed_by_seed_and_winners_are_trained_again_with_fr
     for unit in units:
         texts = preset["limits"][unit.limits]["constraints"]
         given = {"constraints": [text.format(bound=0.5) for text in texts], "seed": unit.seed}
-        settings = resolve(preset["settings"], *ours.layers(unit.method), given)
+        settings = resolve(preset["settings"], baselines.OURS.get(unit.method, {}), given)
         assert {limit.metric for limit in settings.ranking().constraints} >= {"precision"}
     fresh = study.fresh_seeds(preset)
     assert len(set(fresh)) == len(fresh) == preset["evaluation"]["again"] > 1
@@ -56,7 +55,7 @@ def test_rows_say_what_the_journals_say(tmp_path):
     for unit in study.units(preset, tmp_path):
         given = {"pop_size": 4, "num_children": 4, "epochs": 4, "max_generations": 2}
         given |= {"seed": unit.seed, "workers": "0", "constraints": LIMITS}
-        chosen = resolve({**given, **ours.METHODS[unit.method]})
+        chosen = resolve({**given, **baselines.OURS[unit.method]})
         search(space, StubTarget(), chosen, unit.folder)
         write_json(unit.folder / "result_test.json", {"metrics": {"top3": 0.75, "precision": 0.5}})
         each = [{"metrics": {"top3": 0.6, "precision": value}} for value in (0.3, 0.4, 0.44)]

@@ -11,7 +11,7 @@ from sklearn.gaussian_process.kernels import Matern
 
 from search import gaussian
 from search.constraints import Constraint, Ranking
-from search.features import Features
+from search.features import Features, encoded
 from search.guided import GuidedSampler
 from search.space import Space
 from search.surrogate import LEAST, Surrogate, log_improvement, model_residual
@@ -41,8 +41,7 @@ def each_its_own(x):
 def test_features_by_hand():
     config = {"z_kind": "y", "m_depth": 9, "a_step": 2, "a_rate": 0.01, "width": 1}
     config |= {"switch": True, "fixed": "as it is"}
-    columns = Features(RICH).columns
-    known = {name: column.encode(config.get(name)) for name, column in columns.items()}
+    known = {name: encoded(scale, config.get(name)) for name, scale in RICH.scales.items()}
     assert known["z_kind"] == [0, 1, 0] and known["switch"] in ([1, 0], [0, 1])
     assert known["m_depth"] == [1] and known["a_step"] == [0.5] and known["width"] == [0]
     assert known["a_ratio"] == [0.5], "inactive"

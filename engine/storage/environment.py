@@ -16,22 +16,12 @@ PACKAGES = (*CALCULATE, "torchvision", "pillow")
 def environment() -> dict[str, Any]:
     """Versions, machine and code revision, for run.json."""
     try:
-        revision = (
-            subprocess.run(
-                ["git", "rev-parse", "HEAD"],
-                cwd=Path(__file__).resolve().parent,
-                timeout=10,
-                capture_output=True,
-                text=True,
-            ).stdout.strip()
-            or None
-        )
+        where, command = Path(__file__).resolve().parent, ["git", "rev-parse", "HEAD"]
+        git = subprocess.run(command, cwd=where, timeout=10, capture_output=True, text=True)
+        revision = git.stdout.strip() or None
     except (OSError, subprocess.TimeoutExpired):
         revision = None
-    versions = {
-        "python": platform.python_version(),
-        **{name: _version(name) for name in PACKAGES},
-    }
+    versions = {"python": platform.python_version(), **{n: version(n) for n in PACKAGES}}
     return {
         "versions": versions,
         "machine": platform.platform(),
@@ -40,8 +30,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
-    """None where a package is not installed that this run does without."""
+def version(package: str) -> str | None:
+    """Of a package; None where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -1,6 +1,7 @@
 """The append-only journal of a run, `trials.jsonl`: a line per finished job, the only truth."""
 
 import errno
+import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -9,6 +10,8 @@ from typing import IO, Any
 
 from search.trial import Job, Trial, canonical
 from utils import InputError
+
+log = logging.getLogger("nas")
 
 
 class Journal:
@@ -19,7 +22,6 @@ class Journal:
 
     def __init__(self, path: Path | None = None, declared: Callable[[Any], Any] = dict):
         self.trials: list[Trial] = []
-        self.warnings: list[str] = []
         self.replayed = 0  # how many were there when the journal was opened
         self._by_key: dict[tuple[int, int, int], Trial] = {}
         self._file: IO[str] | None = None
@@ -28,9 +30,7 @@ class Journal:
         if path is not None:
             trials, torn = read_trials(path) if path.exists() else ([], False)
             if torn:  # a crash in mid-write: that job was never acted on and will be run again
-                self.warnings.append(
-                    f"{path}: the last line was incomplete and has been taken out"
-                )
+                log.warning("warning: %s: its incomplete last line has been taken out", path)
                 os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
             for trial in trials:
                 self._remember(replace(trial, config=declared(trial.config)))

@@ -38,13 +38,11 @@ class Advice(Callback):
         self._warned = self._estimated = False
 
     def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
-        """See Callback."""
         self._estimated = bool(trials) or not hasattr(self.target, "estimate_seconds")
 
     def generation_begins(
         self, generation: int, brackets: Sequence[Bracket], children: Sequence[Child] = ()
     ) -> None:
-        """See Callback."""
         if self.known.refusal and not self._warned:
             self._warned = True
             message = "configurations for which `static_metrics` raises are infeasible"
@@ -149,7 +147,6 @@ class _Console(logging.StreamHandler):
 
     @property
     def stream(self) -> Any:
-        """See the class."""
         return sys.stdout
 
     @stream.setter

@@ -77,7 +77,6 @@ class Progress(Callback):
         self.ended: Counter[tuple[int, int, int]] = Counter()  # by generation, bracket, rung
 
     def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
-        """See Callback."""
         self.clock, self.epoch_limit = Clock(used_seconds(trials)), epochs
         for trial in trials:
             self._count(trial)
@@ -86,15 +85,12 @@ class Progress(Callback):
     def generation_begins(
         self, generation: int, brackets: Sequence[Bracket], children: Sequence[Child] = ()
     ) -> None:
-        """See Callback."""
         self.generation, self.brackets = generation, brackets
 
     def recorded(self, trial: Trial) -> None:
-        """See Callback."""
         self._count(trial)
 
     def rung_complete(self, trials: Sequence[Trial], going_on: set[int]) -> None:
-        """See Callback."""
         log.info("%s", self.rung_line(trials))
         if log.isEnabledFor(logging.DEBUG):
             for line in self.decisions(trials, going_on):
@@ -210,7 +206,6 @@ class Display(Progress):
         self._activity: dict[int, Activity] = {}
 
     def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
-        """See Callback."""
         from rich.live import Live
 
         super().begin(trials, epochs)
@@ -227,16 +222,13 @@ class Display(Progress):
     def generation_begins(
         self, generation: int, brackets: Sequence[Bracket], children: Sequence[Child] = ()
     ) -> None:
-        """See Callback."""
         with self._lock:
             super().generation_begins(generation, brackets, children)
 
     def workers_ready(self, activity: dict[int, Activity]) -> None:
-        """See Callback."""
         self._activity = activity
 
     def recorded(self, trial: Trial) -> None:
-        """See Callback."""
         with self._lock:
             super().recorded(trial)
             outcome = self.described(trial)

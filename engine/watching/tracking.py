@@ -84,13 +84,11 @@ class Tracker(Callback):
         self._thread = threading.Thread(target=self._work, name="W&B", daemon=True)
 
     def recorded(self, trial: Trial) -> None:
-        """See Callback."""
         if self._thread.ident is None:
             self.folder.save(wandb=self.id)
             self._thread.start()
 
     def generation_complete(self, row: dict[str, Any], trials: Sequence[Trial]) -> None:
-        """See Callback."""
         known = list(trials)
         media = len(known) >= GROWTH * self._shown
         if media:

@@ -44,7 +44,6 @@ class Cluster(Executor):
         return max(1, sum(self.client.nthreads().values()))
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future:
-        """See the class."""
         return self._executor.submit(_call, self._plugin.name, function, arguments, named)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

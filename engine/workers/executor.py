@@ -43,7 +43,6 @@ class InProcess(Executor):
         self.target = target
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future:
-        """See the class."""
         future: Future = Future()
         future.set_result(function(self.target, *arguments, **named))
         return future

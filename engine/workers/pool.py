@@ -90,7 +90,6 @@ class ProcessPool(Executor):
             thread.start()
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future:
-        """See the class."""
         if self._closed.is_set():
             raise RuntimeError("the pool is closed")
         future: Future = Future()
