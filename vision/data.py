@@ -5,18 +5,18 @@ vision/folders.py knows how files lie in folders. Training images are read witho
 images. The source is never written to: decoded images go to `cache_dir`, downloads beside it.
 """
 
+import contextlib
 import difflib
 import functools
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from utils import InputError
+from utils import InputError, replacing
 from vision.download import download_flowers17, flowers17_folder
 from vision.folders import (
     FLOWERS17_CLASSES,
@@ -84,8 +84,6 @@ def open_data(
     `dataset` is auto, flowers17, synthetic or a folder. Raises InputError for everything that can
     be wrong without decoding an image; images of the test part are not looked for.
     """
-    _check_whole("image_size", image_size, 8, 512)
-    _check_whole("split", split, 1, 3)
     dataset, cache = str(dataset), Path(cache_dir or DEFAULT_CACHE).absolute()
     common = {"split": int(split), "image_size": int(image_size), "crop": crop}
     common["cache_dir"] = str(cache)
@@ -154,16 +152,6 @@ def stratified_folds(
         [rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
     )
     return [np.sort(order[fold::n_folds]).astype(np.int64) for fold in range(n_folds)]
-
-
-def _check_whole(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise InputError(f"--{name} {value!r} is not a whole number from {low} to {high}")
-    if not low <= value <= high:
-        nearest = min(max(value, low), high)
-        raise InputError(
-            f"--{name} {value} is not from {low} to {high}; the nearest allowed value is {nearest}"
-        )
 
 
 def _flowers17(dataset: str, data_dir: str | Path | None, cache: Path, common: dict) -> DataSource:
@@ -299,14 +287,8 @@ def _read_cache(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _write_cache(path: Path, pixels: np.ndarray) -> None:
-    """Write under a temporary name and rename; a cache that cannot be written is done without."""
-    temporary = None
-    try:
+    """A cache that cannot be written is done without."""
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".npz", dir=path.parent)
-        with open(handle, "wb") as file:
+        with replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, pixels=pixels)
-        os.replace(temporary, path)
-    except OSError:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
