@@ -64,11 +64,7 @@ class ImageTarget(Placed):
         self.how = {"optimizer": optimizer, "dtype": dtype}
         self._made_of = (
             (pixels, labels, num_classes, list(folds)),
-            {
-                **self.how,
-                "threads": threads,
-                "curve_epochs": sorted(curve_epochs),
-            },
+            {**self.how, "threads": threads, "curve_epochs": sorted(curve_epochs)},
         )
         super().__init__(pixels, labels, device)
         self.threads = threads

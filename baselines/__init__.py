@@ -54,11 +54,7 @@ METHODS = [*OURS, *PEERS]
 
 
 def run(
-    method: str,
-    problem: Any,
-    seed: int,
-    max_total_epochs: int,
-    run_dir: str | Path | None = None,
+    method: str, problem: Any, seed: int, max_total_epochs: int, run_dir: str | Path | None = None
 ) -> Result:
     """The search by a method on a problem; its trials are in the order in which they ended.
 

@@ -76,10 +76,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--problems",
-        nargs="+",
-        default=["claim"],
-        help="names, or a half: tune, claim [claim]",
+        "--problems", nargs="+", default=["claim"], help="names, or a half: tune, claim [claim]"
     )
     parser.add_argument(
         "--methods", nargs="+", default=baselines.METHODS, help=", ".join(baselines.METHODS)

@@ -44,10 +44,7 @@ class _Graph:
         self, kind: str, x: str, name: str, weight: np.ndarray, bias: np.ndarray, **attributes: Any
     ) -> str:
         """Adds a convolution or a linear layer."""
-        constants = [
-            self.constant(f"{name}.weight", weight),
-            self.constant(f"{name}.bias", bias),
-        ]
+        constants = [self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)]
         return self.add(kind, name, [x, *constants], **attributes)
 
     def channelwise(self, x: str, name: str, scale: np.ndarray, shift: np.ndarray) -> str:

@@ -186,9 +186,7 @@ def read_predictions(result: Mapping[str, Any], path: Path) -> list[Predictions]
 
 
 def check_same_images(
-    paths: Sequence[Path],
-    results: Sequence[Mapping[str, Any]],
-    stored: Sequence[Predictions],
+    paths: Sequence[Path], results: Sequence[Mapping[str, Any]], stored: Sequence[Predictions]
 ) -> None:
     """InputError if the results are not of the same held-out images, cut into the same folds.
 

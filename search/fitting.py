@@ -15,10 +15,7 @@ SLOWEST = 0.2  # the least speed, as a share of the greatest
 
 
 def fit(
-    space: Space,
-    config: Config,
-    violation: Callable[[Config], float],
-    rng: np.random.Generator,
+    space: Space, config: Config, violation: Callable[[Config], float], rng: np.random.Generator
 ) -> Config:
     """The configuration, moved as far as needed towards where `violation` is 0.
 

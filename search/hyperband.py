@@ -147,10 +147,7 @@ def _with_runs(bracket: Bracket, runs: Sequence[int]) -> Bracket:
 
 
 def successive_halving(
-    bracket: Bracket,
-    children: Sequence[Child],
-    generation: int,
-    rank: Promotion,
+    bracket: Bracket, children: Sequence[Child], generation: int, rank: Promotion
 ) -> Generator[list[Job], list[Trial], None]:
     """Yields the jobs of each rung, by trial id, and is sent their trials.
 

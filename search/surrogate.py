@@ -111,11 +111,7 @@ class Surrogate:
     """
 
     def __init__(
-        self,
-        features: Features,
-        ranking: Ranking,
-        static: Sequence[Constraint],
-        epochs: int,
+        self, features: Features, ranking: Ranking, static: Sequence[Constraint], epochs: int
     ):
         self.features, self.ranking, self.epochs = features, ranking, epochs
         self.limits = [limit for limit in ranking.constraints if limit not in static]

@@ -22,10 +22,7 @@ os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = os.path.join(
 )
 os.environ["WANDB_MODE"] = "disabled"  # whatever key the developer has: tests are not tracked
 settings.register_profile(
-    "project",
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow],
+    "project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("project")
 

@@ -5,13 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from ConfigSpace import (
-    Categorical,
-    ConfigurationSpace,
-    Constant,
-    Float,
-    OrdinalHyperparameter,
-)
+from ConfigSpace import Categorical, ConfigurationSpace, Constant, Float, OrdinalHyperparameter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

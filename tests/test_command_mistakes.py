@@ -5,15 +5,7 @@ import torch
 
 import main
 import optimizer
-from tests.command_line import (
-    ROOT,
-    TINY,
-    check_complaint,
-    complaint,
-    read,
-    save,
-    search,
-)
+from tests.command_line import ROOT, TINY, check_complaint, complaint, read, save, search
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
 

@@ -146,7 +146,7 @@ def test_the_result_on_the_test_split(finished):
     assert len(alone.pop("sha256")) == 64 and alone == {"seed": 123, **kept}
     known = {**result["metrics"], "num_params": result["num_params"], "macs": result["macs"]}
     assert [limit["text"] for limit in result["constraints"]] == [
-        *("num_params <= 30000", "macs <= 150000", "precision >= 0.01"),
+        *("num_params <= 30000", "macs <= 150000", "precision >= 0.01")
     ]
     for limit in result["constraints"]:
         name, sense, bound = limit["text"].split()

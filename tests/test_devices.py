@@ -40,11 +40,7 @@ def a_gpu(number=0, free=40, why=None, exclusive=False, **facts):
     """What the process that looks for GPUs says of one; free: GB."""
     card = {**CARD, **facts}
     known = {"why": why, "facts": card, "free": free * GIGABYTE, "total": card["memory_bytes"]}
-    return {
-        **known,
-        "exclusive": exclusive,
-        "variables": {"CUDA_VISIBLE_DEVICES": str(number)},
-    }
+    return {**known, "exclusive": exclusive, "variables": {"CUDA_VISIBLE_DEVICES": str(number)}}
 
 
 @pytest.fixture

@@ -12,16 +12,7 @@ from safetensors import safe_open
 import main
 from engine.cli.settings import Settings
 from search.space import Space
-from tests.command_line import (
-    ROOT,
-    SMALL,
-    command,
-    complaint,
-    evaluate,
-    finish,
-    read,
-    save,
-)
+from tests.command_line import ROOT, SMALL, command, complaint, evaluate, finish, read, save
 from training.network import assemble
 
 pytestmark = pytest.mark.usefixtures("no_flowers")

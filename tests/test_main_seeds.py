@@ -6,16 +6,7 @@ import numpy as np
 import pytest
 
 import main
-from tests.command_line import (
-    METRICS,
-    SMALL,
-    complaint,
-    evaluate,
-    make_folder,
-    read,
-    save,
-    told,
-)
+from tests.command_line import METRICS, SMALL, complaint, evaluate, make_folder, read, save, told
 from vision.metrics import macro_precision, top_k_accuracy
 
 pytestmark = pytest.mark.usefixtures("no_flowers")

@@ -66,7 +66,7 @@ def test_counts_of_each_class_by_hand():
     guess = np.array([0, 0, 1, 1, 0, 0])
     rows = classes.by_class(outcomes_of(np.eye(5)[None, guess], labels), NAMES)
     assert [(row["images"], row["answers"], row["right"]) for row in rows] == [
-        *((3, 4, 2), (2, 2, 1), (1, 0, 0), (0, 0, 0), (0, 0, 0)),
+        *((3, 4, 2), (2, 2, 1), (1, 0, 0), (0, 0, 0), (0, 0, 0))
     ]
     assert [row["precision"] for row in rows] == [0.5, 0.5, None, None, None]
     assert rows[0]["recall"] == 2 / 3 and rows[3]["recall"] is None
