@@ -94,7 +94,22 @@ def tables(lines: Sequence[Line]) -> str:
         sorted(methods, key=lambda name: averaged[-1][0].get(name, 0.0)) if count else ()
     ):
         text.append(f"| {method} | {' | '.join(f'{mean[method]:.2f}' for mean, _ in averaged)} |")
-    return "\n".join(text)
+    return "\n".join([*text, "", *first_feasible(lines)])
+
+
+def first_feasible(lines: Sequence[Line]) -> list[str]:
+    """A table: after how many full trainings' worth of epochs there is one, median over seeds."""
+    methods = list(dict.fromkeys(line["method"] for line in lines))
+    text = [f"| first feasible | {' | '.join(methods)} |", "| --- |" + " --- |" * len(methods)]
+    for problem in dict.fromkeys(line["problem"] for line in lines):
+        words = []
+        for method in methods:
+            of = [li for li in lines if (li["problem"], li["method"]) == (problem, method)]
+            known = [li["path"][0][0] / li["full_epochs"] if li["path"] else math.inf for li in of]
+            middle = quartiles(known)[1] if known else math.inf
+            words.append("-" if math.isinf(middle) else f"{middle:.3g}")
+        text.append(f"| {problem} | {' | '.join(words)} |")
+    return text
 
 
 def duels(lines: Sequence[Line], method: str) -> str:
