@@ -1,5 +1,6 @@
 """What is known of a configuration before training, and how far that is beyond the limits."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -31,7 +32,7 @@ class Known:
 
     def metrics(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """What `static_metrics` reports; it gets a copy, as it may change what it is given."""
-        return dict(self.static_metrics(dict(config)))
+        return dict(self.static_metrics(copy.deepcopy(dict(config))))
 
     def violation(self, config: Mapping[str, Any]) -> float:
         """Of the limits that are known before training; infinite if `static_metrics` raises."""
