@@ -13,6 +13,7 @@ from typing import Any
 
 from ax.api.client import Client
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+from ax.utils.common.logger import set_ax_logger_levels
 
 from baselines.recorder import REDRAWS, Recorder
 from search.space import Config, Space
@@ -22,7 +23,7 @@ from utils import derive_rng, derive_seed
 
 def ax(recorder: Recorder) -> None:
     """Until the budget is spent; every training is a full one."""
-    logging.getLogger("ax").setLevel(logging.ERROR)
+    set_ax_logger_levels(logging.ERROR)
     warnings.filterwarnings("ignore")
     space, constraints = recorder.space, recorder.ranking.constraints
     names = [f"residual_{i}" for i in range(len(constraints))]
