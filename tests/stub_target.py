@@ -89,6 +89,19 @@ class StubTarget:
         return begun
 
 
+class Unhurried(StubTarget):
+    """Takes 2 ms an epoch, so that workers wait for each other at a barrier; can be pickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Unhurried, ()
+
+    def evaluate(
+        self, config: Mapping[str, Any], epochs: int, seed: int, state: str | Path | None = None
+    ) -> dict[str, Any]:
+        time.sleep(epochs / 500)
+        return super().evaluate(config, epochs, seed, state)
+
+
 class Misbehaving(StubTarget):
     """A stub whose trainings of chosen configurations go wrong; can be pickled.
 

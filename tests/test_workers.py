@@ -23,7 +23,7 @@ from engine.workers.process import WorkerFailed
 from optimizer import search
 from search.trial import Job, canonical
 from tests.searches import GUIDED
-from tests.stub_target import Busy, Misbehaving, StubTarget, num_params
+from tests.stub_target import Busy, Misbehaving, StubTarget, Unhurried, num_params
 from tests.stubs import assert_same, lines
 from tests.trainings import CONFIG, make_target
 from utils import InputError
@@ -39,9 +39,9 @@ SECONDS = 8  # that a training may take in the tests of faults
 @pytest.mark.parametrize("changes", [{"epochs": 50, "max_generations": 3}, GUIDED])
 def test_the_limit_of_epochs_cuts_the_same_jobs(space, changes):
     """Also of the guided search, whose model decides in it (tests/test_search_guided.py)."""
-    given = {**STUB, **changes, "max_total_epochs": 250 if changes == GUIDED else 700}
+    given = {**STUB, **changes, "max_total_epochs": 250 if changes == GUIDED else 1000}
     alone = search(space, StubTarget(), resolve({**given, "workers": "0"}))
-    many = search(space, Misbehaving({}), resolve({**given, "workers": "3"}))
+    many = search(space, Unhurried(), resolve({**given, "workers": "3"}))
     assert alone.reason == many.reason == "epoch limit"
     assert lines(alone.trials) == lines(many.trials)
     assert alone.best.config == many.best.config
