@@ -147,8 +147,7 @@ def run(given: dict[str, Any]) -> None:
     places = results.places(paths, output, on_test, seeds)
     if plan is not None:
         plan.make_folder(paths)
-    done, int8 = list[comparison.Measured](), list[comparison.Measured]()
-    notes = list[str]()
+    done, int8, notes = list[comparison.Measured](), list[comparison.Measured](), list[str]()
     trained: dict[tuple[str, int, int], Any] = {}
     for i, (candidate, origin, (file, files)) in enumerate(
         zip(candidates, origins, places, strict=True)
@@ -223,11 +222,12 @@ def by_seed(
     trained: dict[tuple[str, int, int], Any],
 ) -> tuple[list[list[dict[str, float]]], list[results.Predictions], Any]:
     """(metrics by fold, predictions) per seed of `files`; the last trainer. trained: a cache."""
-    parts, stored = [], []
+    parts, stored, trainer = [], [], None
     for seed, file in files.items():
         same = canonical(candidate.config), candidate.epochs, seed
-        trained[same] = trained.get(same) or evaluate(target, candidate, seed)
-        by_fold, scores, trainer = trained[same]
+        if same not in trained:  # without the trainer: networks would pile up in memory
+            *trained[same], trainer = evaluate(target, candidate, seed)
+        by_fold, scores = trained[same]
         parts.append(by_fold)
         stored.append(results.predictions_of(target, scores, names, seed))
         if file:
