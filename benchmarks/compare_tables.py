@@ -75,6 +75,11 @@ def quartiles(regrets: Sequence[float]) -> tuple[float, float, float]:
     return quantile(0.25), quantile(0.5), quantile(0.75)
 
 
+def units(lines: Sequence[Line], problem: str, method: str) -> list[Line]:
+    """Those of a method on a problem."""
+    return [line for line in lines if (line["problem"], line["method"]) == (problem, method)]
+
+
 def tables(lines: Sequence[Line]) -> str:
     """A table for each problem, and the average ranks, as Markdown."""
     methods = list(dict.fromkeys(line["method"] for line in lines))
@@ -82,7 +87,7 @@ def tables(lines: Sequence[Line]) -> str:
     for problem in dict.fromkeys(line["problem"] for line in lines):
         text += ["", f"| {problem} |{HEAD}", RULE]
         for method in methods:
-            of = [li for li in lines if (li["problem"], li["method"]) == (problem, method)]
+            of = units(lines, problem, method)
             if of:
                 cells = [cell([regret_at(line, budget) for line in of]) for budget in BUDGETS]
                 text.append(f"| {method} ({len(of)}) | {' | '.join(cells)} |")
@@ -104,7 +109,7 @@ def first_feasible(lines: Sequence[Line]) -> list[str]:
     for problem in dict.fromkeys(line["problem"] for line in lines):
         words = []
         for method in methods:
-            of = [li for li in lines if (li["problem"], li["method"]) == (problem, method)]
+            of = units(lines, problem, method)
             known = [li["path"][0][0] / li["full_epochs"] if li["path"] else math.inf for li in of]
             middle = quartiles(known)[1] if known else math.inf
             words.append("-" if math.isinf(middle) else f"{middle:.3g}")
@@ -165,7 +170,7 @@ def figure(lines: Sequence[Line], path: Path) -> None:
     }
     for axis, problem in zip(axes, problems, strict=False):
         for method in methods:
-            of = [li for li in lines if (li["problem"], li["method"]) == (problem, method)]
+            of = units(lines, problem, method)
             medians = [
                 quartiles([regret_at(li, b) for li in of])[1] if of else math.inf for b in budgets
             ]

@@ -69,11 +69,8 @@ def promoted(problem: Problem, seed: int) -> list[tuple[float, float]]:
 
 def mean_rank(ordered: Sequence[Trial], problem: Problem) -> float:
     """Of the first half, by the true end of each; 0 to 1."""
-
-    def end(trial: Trial) -> tuple[float, float]:
-        return problem.violation(trial.config), -problem.value(trial.config)
-
-    truly = {trial.trial: place for place, trial in enumerate(sorted(ordered, key=end))}
+    by_end = sorted(ordered, key=lambda trial: problem.end(trial.config))
+    truly = {trial.trial: place for place, trial in enumerate(by_end)}
     first = ordered[: max(1, len(ordered) // 2)]
     return float(np.mean([truly[trial.trial] for trial in first]) / (len(ordered) - 1))
 

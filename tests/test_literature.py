@@ -46,7 +46,7 @@ def test_without_the_surrogate_a_sentence_says_where_it_is(monkeypatch, tmp_path
 def test_the_optimum_is_feasible_and_no_random_configuration_is_better(name):
     needed(name)
     problem = by_name(name)
-    assert problem.violation(problem.best) == 0
+    assert problem.end(problem.best)[0] == 0
     assert problem.regret(problem.best) == pytest.approx(0, abs=1e-3)
     rng = derive_rng("test", name)
     found = [problem.regret(problem.space.sample(rng)) for _ in range(100)]

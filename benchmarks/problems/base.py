@@ -6,7 +6,7 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
-from search.constraints import Ranking
+from search.constraints import Ranking, total_violation
 from search.space import Space
 
 Config = Mapping[str, Any]
@@ -55,23 +55,19 @@ class Problem:
         name, (low, high) = self.ranking.metric, self.objective_range
         return {**measured, name: min(max(measured[name], low), high)}
 
-    def violation(self, config: Config) -> float:
-        """The noiseless violation at full epochs: 0 if feasible."""
+    def end(self, config: Config) -> tuple[float, float]:
+        """(violation, objective with the sign at which less is better): noiseless, full epochs."""
         measured = {**self.metrics(config, self.epochs), **self.static_metrics(config)}
-        return sum(limit.violation(measured) for limit in self.ranking.constraints)
-
-    def value(self, config: Config) -> float:
-        """The noiseless objective at full epochs, with the sign at which greater is better."""
-        return self.ranking.sign * self.metrics(config, self.epochs)[self.ranking.metric]
+        violation = total_violation(self.ranking.constraints, measured)
+        return violation, -self.ranking.sign * measured[self.ranking.metric]
 
     def regret(self, config: Config) -> float:
         """How far the noiseless objective at full epochs is from the optimum.
 
         Infinite if infeasible.
         """
-        if self.violation(config) > 0:
-            return math.inf
-        return self.ranking.sign * self.optimum - self.value(config)
+        violation, value = self.end(config)
+        return math.inf if violation > 0 else self.ranking.sign * self.optimum + value
 
 
 def made_of(*hyperparameters: Any) -> ConfigurationSpace:

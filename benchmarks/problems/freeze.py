@@ -8,8 +8,8 @@ optimum that is better.
 """
 
 import json
+import operator
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from utils import derive_rng, derive_seed, write_json
 SHARES = (0.1, 0.01, 0.001)
 SAMPLES = 20_000  # configurations of a surrogate, which has too many to try all
 STARTS, SIZE, GENERATIONS = 6, 300, 60  # of evolution
+BY_END = operator.itemgetter(0)  # of (`Problem.end`, configuration): the best first
 TASKS = {
     "hpobench": ["australian", "blood_transfusion", "car", "credit_g", "phoneme", "vehicle"],
     "hpolib": ["naval_propulsion", "parkinsons_telemonitoring", "slice_localization"],
@@ -37,9 +38,8 @@ def freeze(kind: type[Problem], share: float) -> dict[str, Any] | None:
     kind.constraints = ()
     problem = kind()
     rng = derive_rng(problem.name)
-    configs = list(
-        configurations(problem.space) if isinstance(problem, Table) else _drawn(problem, rng)
-    )
+    samples = (problem.space.sample(rng) for _ in range(SAMPLES))
+    configs = list(configurations(problem.space) if isinstance(problem, Table) else samples)
     found = [problem.metrics(config, problem.epochs) for config in configs]
     kind.constraints = _constraints(kind.limited, found, share)
     problem = kind()
@@ -81,33 +81,25 @@ def _constraints(
 
 def evolved(problem: Problem, known: Config, rng: np.random.Generator) -> tuple[float, Config]:
     """The best feasible value found, greater is better, and where it is; at least that known."""
-    ends = [_key(problem, known), *(_evolution(problem, rng) for _ in range(STARTS))]
-    violation, value, config = min(ends, key=lambda end: end[:2])
+    ends = [(problem.end(known), known), *(_evolution(problem, rng) for _ in range(STARTS))]
+    (violation, value), config = min(ends, key=BY_END)
     assert violation == 0
     return -value, config
 
 
-def _evolution(problem: Problem, rng: np.random.Generator) -> tuple[float, float, Config]:
+def _evolution(problem: Problem, rng: np.random.Generator) -> tuple[tuple[float, float], Config]:
     """The best of all in the end. Children are small steps or crossovers of tournament winners."""
     space = problem.space
-    population = [_key(problem, space.sample(rng)) for _ in range(10 * SIZE)]
+    samples = (space.sample(rng) for _ in range(10 * SIZE))
+    population = [(problem.end(one), one) for one in samples]
     for _ in range(GENERATIONS):
-        population = sorted(population, key=lambda one: one[:2])[:SIZE]
+        population = sorted(population, key=BY_END)[:SIZE]
         for _ in range(SIZE):
-            first, second = (population[min(rng.integers(SIZE, size=2))][2] for _ in range(2))
+            first, second = (population[min(rng.integers(SIZE, size=2))][1] for _ in range(2))
             step = rng.random() < 0.6
             child = space.perturb(first, rng) if step else space.recombine(first, second, rng)
-            population.append(_key(problem, child))
-    return min(population, key=lambda one: one[:2])
-
-
-def _key(problem: Problem, config: Config) -> tuple[float, float, Config]:
-    """(violation, value with the sign at which less is better, configuration)."""
-    return problem.violation(config), -problem.value(config), config
-
-
-def _drawn(problem: Problem, rng: np.random.Generator) -> Iterator[Config]:
-    return (problem.space.sample(rng) for _ in range(SAMPLES))
+            population.append((problem.end(child), child))
+    return min(population, key=BY_END)
 
 
 def main() -> int:
