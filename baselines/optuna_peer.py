@@ -25,7 +25,6 @@ from typing import Any
 
 import optuna
 from ConfigSpace import CategoricalHyperparameter, Constant, OrdinalHyperparameter
-from ConfigSpace.types import NotSet
 
 from baselines.recorder import REDRAWS, Recorder
 from search.space import Space
@@ -159,9 +158,7 @@ def suggest(space: Space, trial: Any, flat: bool = False) -> dict[str, Any]:
     """Asks for each active hyperparameter, in the order of the space; for all if `flat`."""
     config: dict[str, Any] = {}
     for name in space.names:
-        values = {other: config.get(other, NotSet) for other in space.names}
-        conditions = space.configspace.parent_conditions_of[name]
-        active = all(condition.satisfied_by_value(values) for condition in conditions)
+        active = space.active(name, config)
         if active or flat:
             value = _suggest_one(space.configspace[name], trial)
             config |= {name: value} if active else {}

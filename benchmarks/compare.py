@@ -33,7 +33,8 @@ from search.generation import total_cost_epochs
 from utils import InputError, nearest
 
 DATA = Path(__file__).resolve().parent / "data" / "compare.jsonl"
-PACKAGES = ("DEHB", "smac", "optuna", "ConfigSpace", "numpy", "scipy", "scikit-learn")
+PEERS = sorted({package for *_, package in baselines.PEERS.values() if package})
+PACKAGES = (*PEERS, "ConfigSpace", "numpy", "scipy", "scikit-learn")
 
 
 class Unit(NamedTuple):

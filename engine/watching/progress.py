@@ -126,7 +126,7 @@ class Progress(Callback):
         return {
             "time": time,
             "epochs": f"{self.spent:,}{limit}, {self.rate():.2f} a second",
-            "best": self.described(self.best) if self.best else "none fully trained yet",
+            "best": self.described(self.best) if self.best else "none feasible yet",
             "feasible": f"{self.feasible} of {self.full} fully trained{share}",
         }
 
