@@ -27,7 +27,7 @@ class Crossing(Problem):
     """Early ranks mislead: high learning rates lead until half of the epochs, low ones win."""
 
     name = "crossing"
-    objective, objective_range = "maximize top3", (0.0, 1.0)
+    objective = "maximize top3"
     epochs, min_epochs = 50, 3
     constraints = ("memory <= 100", "precision >= 0.55")
     optimum = 0.92
@@ -64,7 +64,7 @@ class Nested(Problem):
     """Mixed and conditional, three levels deep, with a forbidden clause."""
 
     name = "nested"
-    objective, objective_range = "minimize error", (0.0, 1.0)
+    objective = "minimize error"
     epochs, min_epochs = 50, 3
     constraints = ("predict_ms <= 6.5",)
     optimum = 0.0

@@ -48,6 +48,9 @@ def test_the_optimum_is_feasible_and_no_random_configuration_is_better(name):
     problem = by_name(name)
     assert problem.end(problem.best)[0] == 0
     assert problem.regret(problem.best) == pytest.approx(0, abs=1e-3)
+    for epochs in (problem.min_epochs, problem.epochs):
+        measured = problem.evaluate(problem.best, epochs, 0)[problem.ranking.metric]
+        assert problem.objective_range[0] <= measured <= problem.objective_range[1]
     rng = derive_rng("test", name)
     found = [problem.regret(problem.space.sample(rng)) for _ in range(100)]
     assert min(found) >= 0 and found.count(float("inf")) > 70

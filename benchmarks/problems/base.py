@@ -23,7 +23,7 @@ class Problem:
     epochs: int  # of a full training
     min_epochs: int
     objective: str
-    objective_range: tuple[float, float]
+    objective_range = (0.0, 1.0)
     constraints: tuple[str, ...]
     optimum: float  # best noiseless objective at full epochs under the constraints
     best: dict[str, Any]  # a configuration that reaches it
