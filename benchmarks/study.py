@@ -5,8 +5,9 @@
 Presets (benchmarks/studies/): `paper` is the published protocol, 24 hours of a GPU a search;
 `small` is what two CPU cores do in about two hours, with equal epochs for all methods; `peers` has
 the same limits and epochs, and other people's methods beside ours (requirements-peers.txt);
-`smoke` shows in a minute or two that everything works. A study goes on where it was stopped: what
-is finished is not done again. Each step is a command of its own, and is printed.
+`modern` is `peers` in the modern space and training; `smoke` shows in a minute or two that
+everything works. A study goes on where it was stopped: what is finished is not done again. Each
+step is a command of its own, and is printed.
 
 1. A pilot trains random networks in full, without a limit on precision. The bound on macro
    precision, on which the conclusions rest, is the one that 3 % of them reach. A preset that
@@ -20,6 +21,7 @@ is finished is not done again. Each step is a command of its own, and is printed
 """
 
 import argparse
+import dataclasses
 import functools
 import itertools
 import subprocess
@@ -33,7 +35,7 @@ from typing import Any
 import baselines
 from benchmarks import study_tables
 from engine.cli.command import command
-from engine.cli.settings import Settings
+from engine.cli.settings import Settings, resolve
 from engine.cli.stopping import RESUMABLE
 from utils import InputError, nearest, read_json, write_json, write_text
 
@@ -81,7 +83,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    presets = "paper, peers, small, smoke, or a JSON file [%(default)s]"
+    presets = "paper, peers, modern, small, smoke, or a JSON file [%(default)s]"
     parser.add_argument("--preset", default="small", help=presets)
     parser.add_argument("--output", help="folder of the study [runs/study_PRESET]")
     parser.add_argument(
@@ -206,34 +208,38 @@ def ended(folder: Path) -> bool:
 
 
 def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> None:
-    """Measures winners and the default network on the test split, and winners on fresh folds."""
+    """Measures winners and the default network on the test split and on fresh folds."""
     evaluation, settings = preset["evaluation"], preset["settings"]
-    test = ["-t", "True", "-e", str(evaluation["epochs"])]
+    images = []
     for name in ("dataset", "image_size", "device"):
         if name in settings:
-            test += [f"--{name}", str(settings[name])]
-    default = ROOT / "configs" / "default.json"  # a hundred times the work of a small winner
-    seeds = evaluation["default_seeds"]
-    waiting = [(default, out / "default" / TEST, test, seeds)] if seeds else []
-    fresh = fresh_seeds(preset)
+            images += [f"--{name}", str(settings[name])]
+    test, fresh = ["-t", "True", "-e", str(evaluation["epochs"]), *images], fresh_seeds(preset)
+    modern = settings.get("space") == "modern"
+    default = ROOT / "configs" / ("default_modern.json" if modern else "default.json")
+    waiting = [(default, out / "default" / TEST, test, evaluation["default_seeds"])]
+    if modern:  # the published default is a hundred times the work of a small winner
+        again = [*as_in_search(dataclasses.asdict(resolve(settings))), *images]
+        waiting.append((default, out / "default" / AGAIN, again, fresh))
     for unit in units(preset, out):
         config = unit.folder / "opt_cfg.json"
         if config.exists():
             waiting.append((config, unit.folder / TEST, test, evaluation["seeds"]))
-            if fresh:
-                waiting.append((config, unit.folder / AGAIN, as_in_search(unit.folder), fresh))
+            again = as_in_search(read_json(unit.folder / "run.json")["settings"])
+            waiting.append((config, unit.folder / AGAIN, again, fresh))
     work = []
     for config, result, words, seeds in waiting:
         # A search that went on may have another winner.
-        if not result.exists() or read_json(result).get("config") != read_json(config):
+        if seeds and not (
+            result.exists() and read_json(result).get("config") == read_json(config)
+        ):
             place = ["--seeds", *map(str, seeds), "--output", str(result)]
             work.append(functools.partial(call, "main.py", "-c", str(config), *words, *place))
     side_by_side(work, jobs)
 
 
-def as_in_search(folder: Path) -> list[str]:
-    """Flags by which main.py trains as that search did; images and limits it takes over itself."""
-    settings = read_json(folder / "run.json")["settings"]
+def as_in_search(settings: Mapping[str, Any]) -> list[str]:
+    """Flags by which main.py trains as a search with these settings did."""
     words = ["-e", str(settings["epochs"])]
     for name in ("optimizer", "device", "dtype", "threads"):
         words += [f"--{name}", str(settings[name])]

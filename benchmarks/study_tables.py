@@ -49,8 +49,9 @@ def rows(units: Iterable[Any], default: Path) -> list[dict[str, Any]]:
             )
     if (default / TEST).exists():
         result = read_json(default / TEST)
-        size = {"num_params": result["num_params"]}
-        found.append({"limits": None, "method": "default", **size, "test": _tested(default)})
+        again = read_json(default / AGAIN)["metrics"] if (default / AGAIN).exists() else None
+        row = {"limits": None, "method": "default", "num_params": result["num_params"]}
+        found.append({**row, "test": _tested(default), "again": again})
     return found
 
 
@@ -97,8 +98,13 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
         parts += [*_by_seed(here), ""]
     default = [row for row in found if row["method"] == "default" and row["test"]]
     for row in default:
-        words = f"top-3 {row['test']['top3']:.3f}, precision {row['test']['precision']:.3f}"
-        parts += [f"Default network ({row['num_params']:,} parameters), test: {words}.", ""]
+        measured = [
+            f"{of}: top-3 {row[of]['top3']:.3f}, precision {row[of]['precision']:.3f}"
+            for of in ("test", "again")
+            if row[of]
+        ]
+        words = "; ".join(measured)
+        parts += [f"Default network ({row['num_params']:,} parameters), {words}.", ""]
     return "\n".join(parts).rstrip() + "\n"
 
 
