@@ -14,9 +14,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from ConfigSpace import Configuration
-from ConfigSpace.exceptions import ForbiddenValueError
-
 from engine.callbacks import Callback, CallbackHandler
 from engine.cli.settings import Settings
 from engine.cli.stopping import Clock, Stop, StopSignals
@@ -63,12 +60,10 @@ class Recorder:
 
     def forbidden(self, config: Mapping[str, Any]) -> bool:
         """Whether a clause of the space forbids it: for packages that know no such clauses."""
-        try:
-            Configuration(self.space.configspace, values=dict(config))
-        except ForbiddenValueError:
+        forbidden = self.space.forbids(config)
+        if forbidden:
             self.count_free()
-            return True
-        return False
+        return forbidden
 
     def static_violation(self, config: Mapping[str, Any]) -> float:
         """Of the limits known before training; a proposal that breaks them has no other cost."""
@@ -98,15 +93,8 @@ class Recorder:
         if self.spent + cost_epochs > (self.settings.max_total_epochs or math.inf):
             raise Stop("epoch limit")
         number = next(iter(done.values())).trial if done else len(self._trained)
-        job = Job(
-            trial=number,
-            generation=0,
-            bracket=0,
-            rung=0,
-            epochs=epochs,
-            cost_epochs=cost_epochs,
-            config=dict(config),
-        )
+        place = 0, 0, 0  # generation, bracket, rung
+        job = Job(number, *place, epochs, cost_epochs, dict(config))
         trial = self._replayed(job) or self._train(job)
         self._trained.setdefault(canonical(config), {})[epochs] = trial
         self.spent, self._asked, self._free = self.spent + cost_epochs, self._asked + 1, 0

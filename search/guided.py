@@ -10,7 +10,6 @@ import numpy as np
 
 from search.constraints import Ranking
 from search.evolution import Proposal, Variation, draw_child
-from search.features import Features
 from search.offspring import OffspringSampler
 from search.space import Config, Space
 from search.surrogate import Model, Surrogate
@@ -36,7 +35,7 @@ class GuidedSampler(OffspringSampler):
     ):
         """epochs: of a full training."""
         super().__init__(space, ranking, static_metrics, run_seed, VARIATION, default_first)
-        self.surrogate = Surrogate(Features(space), ranking, self.known.limits, epochs)
+        self.surrogate = Surrogate(space, ranking, self.known.limits, epochs)
         self.model: Model | None = None  # after all trials
         self.fantasy: Model | None = None  # that, and the children drawn so far
 

@@ -6,7 +6,7 @@ Hyperparameter Optimization", JMLR 18 (2018), algorithm 1. R is `epochs`, the sm
 """
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from search.trial import Job, Trial
@@ -105,17 +105,17 @@ def cut(brackets: Sequence[Bracket], epochs_left: int) -> tuple[list[Bracket], b
     Sizes of rungs do not depend on results, so the cut is known before the first job of a
     generation. Returns the brackets with `Rung.run` reduced, and whether anything was cut.
     """
-    runs = [[0] * len(bracket.rungs) for bracket in brackets]
-    for level in range(max((len(bracket.rungs) for bracket in brackets), default=0)):
-        for row, bracket in zip(runs, brackets, strict=True):
-            if level >= len(bracket.rungs):
+    rungs = [[rung._replace(run=0) for rung in bracket.rungs] for bracket in brackets]
+    for level in range(max(map(len, rungs), default=0)):
+        for row in rungs:
+            if level >= len(row):
                 continue
-            rung = bracket.rungs[level]
-            charge = rung.epochs - (bracket.rungs[level - 1].epochs if level else 0)
-            row[level] = min(rung.size, epochs_left // charge)
-            epochs_left -= row[level] * charge
-            if row[level] < rung.size:
-                return [_with_runs(*pair) for pair in zip(brackets, runs, strict=True)], True
+            charge = row[level].epochs - (row[level - 1].epochs if level else 0)
+            run = min(row[level].size, epochs_left // charge)
+            row[level], epochs_left = row[level]._replace(run=run), epochs_left - run * charge
+            if run < row[level].size:
+                pairs = zip(brackets, rungs, strict=True)
+                return [Bracket(bracket.s, tuple(row)) for bracket, row in pairs], True
     return list(brackets), False
 
 
@@ -139,13 +139,6 @@ def continuation(
         yield sorted(jobs, key=lambda job: job.trial)
 
 
-def _with_runs(bracket: Bracket, runs: Sequence[int]) -> Bracket:
-    return replace(
-        bracket,
-        rungs=tuple(rung._replace(run=run) for rung, run in zip(bracket.rungs, runs, strict=True)),
-    )
-
-
 def successive_halving(
     bracket: Bracket, children: Sequence[Child], generation: int, rank: Promotion
 ) -> Generator[list[Job], list[Trial], None]:
@@ -159,28 +152,14 @@ def successive_halving(
     alive, done = {child.trial: child for child in children}, 0
     so_far: list[Trial] = []
     for position, rung in enumerate(bracket.rungs):
-        runnable = sorted(alive)[: rung.run]
+        runnable = [alive[number] for number in sorted(alive)[: rung.run]]
         if not runnable:
             return
-        trials = yield [
-            Job(
-                trial=number,
-                generation=generation,
-                bracket=bracket.s,
-                rung=position,
-                epochs=rung.epochs,
-                cost_epochs=rung.epochs - done,
-                config=alive[number].config,
-                parents=alive[number].parents,
-                operator=alive[number].operator,
-            )
-            for number in runnable
-        ]
+        place = generation, bracket.s, position, rung.epochs, rung.epochs - done
+        trials = yield [Job(c.trial, *place, c.config, c.parents, c.operator) for c in runnable]
         if position + 1 < len(bracket.rungs):
             so_far += trials
             ranked = rank([trial for trial in trials if trial.status == "ok"], so_far)
-            alive = {
-                trial.trial: alive[trial.trial]
-                for trial in ranked[: bracket.rungs[position + 1].size]
-            }
+            promoted = ranked[: bracket.rungs[position + 1].size]
+            alive = {trial.trial: alive[trial.trial] for trial in promoted}
             done = rung.epochs

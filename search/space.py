@@ -11,14 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ConfigSpace import (
-    Configuration,
-    ConfigurationSpace,
-    Constant,
-    ForbiddenAndConjunction,
-    ForbiddenOrConjunction,
-)
-from ConfigSpace.forbidden import ForbiddenRelation
+from ConfigSpace import Configuration, ConfigurationSpace, Constant
 from ConfigSpace.types import NotSet
 
 from search.values import Scale, allowed, cast, check_choices, choice_at, choices, declared, native
@@ -55,12 +48,9 @@ class Space:
             space = cls(ConfigurationSpace.from_serialized_dict(known))
         except OSError as error:
             raise InputError(f"search space {path} cannot be read: {error.strerror}") from None
-        except (
-            Exception
-        ) as error:  # ConfigSpace raises whatever its decoders meet in a foreign file
-            raise InputError(
-                f"search space {path} is not in ConfigSpace's JSON format: {error}"
-            ) from None
+        except Exception as error:  # ConfigSpace raises nearly anything on a foreign file
+            words = f"search space {path} is not in ConfigSpace's JSON format: {error}"
+            raise InputError(words) from None
         if not space.names:
             raise InputError(f"search space {path} has no hyperparameters")
         return space
@@ -124,8 +114,9 @@ class Space:
         return dict(config)
 
     def forbids(self, config: Mapping[str, Any]) -> bool:
-        """Whether a clause of the space forbids it."""
-        return any(_forbids(clause, config) for clause in self.configspace.forbidden_clauses)
+        """Whether a clause of the space forbids it; what is inactive is not forbidden."""
+        values = dict(config)
+        return any(one.is_forbidden_value(values) for one in self.configspace.forbidden_clauses)
 
     def recombine(
         self, first: Mapping[str, Any], second: Mapping[str, Any], rng: np.random.Generator
@@ -303,15 +294,3 @@ class Space:
         if near == value and scale.whole:
             near = min(max(value + least, scale.least), scale.most)
         return near
-
-
-def _forbids(clause: Any, config: Mapping[str, Any]) -> bool:
-    """Whether a forbidden clause of ConfigSpace holds; what is inactive cannot be forbidden."""
-    if isinstance(clause, ForbiddenAndConjunction):
-        return all(_forbids(part, config) for part in clause.components)
-    if isinstance(clause, ForbiddenOrConjunction):
-        return any(_forbids(part, config) for part in clause.components)
-    related = isinstance(clause, ForbiddenRelation)
-    about = (clause.left, clause.right) if related else (clause.hyperparameter,)
-    active = all(one.name in config for one in about)
-    return active and bool(clause.is_forbidden_value(config))

@@ -18,8 +18,7 @@ import numpy as np
 
 from search import gaussian
 from search.constraints import Constraint, Ranking
-from search.features import Features
-from search.space import Config
+from search.space import Config, Space
 from search.trial import Trial
 
 MODEL_VERSION = 8  # of what is decided with a model; a run that goes on needs the same
@@ -83,15 +82,13 @@ class Model:
         bracket: all trials of their bracket so far; the model is conditioned on them, too.
         """
         new = [trial for trial in bracket if self.surrogate.usable(trial)]
-        model = self.surrogate.model(
+        processes = self.surrogate.processes(
             np.vstack([self.x, self.surrogate.inputs_of(new)]),
-            np.append(self.trainings, numbers(new)),
             np.vstack([self.y, (self.surrogate.outcomes(new) - self.middle) / self.spread]),
-            self.middle,
-            self.spread,
+            np.append(self.trainings, numbers(new)),
         )
         inputs = self.surrogate.inputs([trial.config for trial in rung])
-        mean, _ = model.predict(inputs, numbers(rung))
+        mean, _ = replace(self, processes=processes).predict(inputs, numbers(rung))
         violation = np.maximum(mean[:, 1:], 0).sum(axis=1)
         predicted = np.where(violation > 0, violation, mean[:, 0])
         # Rounded: equal values must not be ordered by the last bits of a product.
@@ -110,10 +107,8 @@ class Surrogate:
     quarter: they depend on the first 8, 10, 12, 15, ... trials only.
     """
 
-    def __init__(
-        self, features: Features, ranking: Ranking, static: Sequence[Constraint], epochs: int
-    ):
-        self.features, self.ranking, self.epochs = features, ranking, epochs
+    def __init__(self, space: Space, ranking: Ranking, static: Sequence[Constraint], epochs: int):
+        self.scales, self.ranking, self.epochs = space.scales, ranking, epochs
         self.limits = [limit for limit in ranking.constraints if limit not in static]
         self.parameters: list[np.ndarray] = []
         self._known = 0  # trials behind the parameters
@@ -133,25 +128,21 @@ class Surrogate:
             self._known = count
         usable = usable[-MOST:]
         x, (y, middle, spread) = self.inputs_of(usable), _normal(self.outcomes(usable))
-        model = self.model(x, numbers(usable), y, middle, spread)
+        trainings = numbers(usable)
+        processes = self.processes(x, y, trainings)
+        model = Model(self, x, trainings, y, middle, spread, processes, None)
         full = [t for t in usable if t.epochs == self.epochs and self.ranking.feasible(t)]
         if not full:
             return model
         # Not the best as measured, which its noise favoured.
         return replace(model, best=float(model.predict(self.inputs_of(full))[0][:, 0].min()))
 
-    def model(
-        self,
-        x: np.ndarray,
-        trainings: np.ndarray,
-        y: np.ndarray,
-        middle: np.ndarray,
-        spread: np.ndarray,
-    ) -> Model:
+    def processes(
+        self, x: np.ndarray, y: np.ndarray, trainings: np.ndarray
+    ) -> tuple[gaussian.Process, ...]:
         """After these inputs and outcomes, with the parameters of now."""
         pairs = zip(y.T, self.parameters, strict=True)
-        processes = tuple(gaussian.Process.of(x, one, trainings, theta) for one, theta in pairs)
-        return Model(self, x, trainings, y, middle, spread, processes, None)
+        return tuple(gaussian.Process.of(x, one, trainings, theta) for one, theta in pairs)
 
     def usable(self, trial: Trial) -> bool:
         """Whether the trial has an objective and a value for each constraint."""
@@ -161,7 +152,11 @@ class Surrogate:
         """(configurations, columns), each in [0, 1]; epochs are those of a full training."""
         reached = np.array(epochs or [self.epochs] * len(configs), float)
         share = np.log(reached) / math.log(max(self.epochs, 2))
-        return np.column_stack([self.features.encode(configs), share])
+        rows = [
+            [x for name, scale in self.scales.items() for x in scale.encoded(config.get(name))]
+            for config in configs
+        ]
+        return np.column_stack([np.array(rows, float).reshape(len(configs), -1), share])
 
     def inputs_of(self, trials: Sequence[Trial]) -> np.ndarray:
         """As `inputs`."""

@@ -10,6 +10,7 @@ from ConfigSpace.hyperparameters import FloatHyperparameter, Hyperparameter, Int
 
 from utils import InputError, canonical_json
 
+INACTIVE = 0.5  # where an inactive number stands: as near to all values as can be
 MAX_REAL = 1e300  # a longer whole number has no float
 MAX_WHOLE = 2**62  # ConfigSpace's own checks hold whole numbers in 64 bits
 
@@ -45,6 +46,12 @@ class Scale:
             number = round(number)
         number = min(max(number, self.least), self.most)
         return self.choices[int(number)] if self.choices else number
+
+    def encoded(self, value: Any) -> list[float]:
+        """Columns of a model: the position, or one number per category; None if inactive."""
+        if not self.ordered:
+            return [float(choice == value) for choice in self.choices]
+        return [INACTIVE if value is None else self.position(value)]
 
     def _scaled(self, number: float) -> float:
         return math.log(number) if self.log else float(number)

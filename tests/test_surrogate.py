@@ -1,4 +1,4 @@
-"""The model of the trials: features, the Gaussian process, what it expects, who goes on by it."""
+"""The model of the trials: inputs, the Gaussian process, what it expects, who goes on by it."""
 
 import math
 
@@ -11,7 +11,6 @@ from sklearn.gaussian_process.kernels import Matern
 
 from search import gaussian
 from search.constraints import Constraint, Ranking
-from search.features import Features, encoded
 from search.guided import GuidedSampler
 from search.space import Space
 from search.surrogate import LEAST, Surrogate, log_improvement, model_residual
@@ -38,17 +37,17 @@ def each_its_own(x):
     return np.arange(len(x))
 
 
-def test_features_by_hand():
+def test_inputs_by_hand():
     config = {"z_kind": "y", "m_depth": 9, "a_step": 2, "a_rate": 0.01, "width": 1}
     config |= {"switch": True, "fixed": "as it is"}
-    known = {name: encoded(scale, config.get(name)) for name, scale in RICH.scales.items()}
+    known = {name: scale.encoded(config.get(name)) for name, scale in RICH.scales.items()}
     assert known["z_kind"] == [0, 1, 0] and known["switch"] in ([1, 0], [0, 1])
     assert known["m_depth"] == [1] and known["a_step"] == [0.5] and known["width"] == [0]
     assert known["a_ratio"] == [0.5], "inactive"
     assert known["a_rate"] == [pytest.approx(0.5)]
     assert "fixed" not in known, "a constant tells nothing"
-    row = Features(RICH).encode([config])[0]
-    assert len(row) == 3 + 2 + 5 and list(row) == [x for values in known.values() for x in values]
+    row = list(Surrogate(RICH, RANKING, [], 50).inputs([config])[0])
+    assert len(row) == 3 + 2 + 5 + 1 and row[:-1] == [x for one in known.values() for x in one]
 
 
 def test_residuals_of_a_model_by_hand():
@@ -143,7 +142,7 @@ def grid(epochs=(50,)):
 
 
 def surrogate():
-    return Surrogate(Features(LINE), RANKING, RANKING.constraints[:1], 50)
+    return Surrogate(LINE, RANKING, RANKING.constraints[:1], 50)
 
 
 def test_too_few_trials_teach_nothing():
