@@ -74,7 +74,7 @@ class ImageTarget(Placed):
         self._normalizations = [_normalization(pixels[train]) for train, _ in self.folds]
         self.fingerprint = self._fingerprint(pixels)
         self._pace: cost.Pace | None = None
-        self.on_epoch: Callable[[int, int], None] = _ignored
+        self.on_epoch: Callable[[int, int], None] = lambda fold, epoch: None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What a worker process gets: the images, to put on its own device."""
@@ -234,16 +234,7 @@ class ImageTarget(Placed):
 
 def training_options(settings: Any) -> dict[str, Any]:
     """What the settings say of how and where to train, as `cross_validation` takes it."""
-    return {
-        "optimizer": settings.optimizer,
-        "device": settings.device,
-        "dtype": settings.dtype,
-        "threads": settings.threads,
-    }
-
-
-def _ignored(fold: int, epoch: int) -> None:
-    """Nobody watches."""
+    return {name: getattr(settings, name) for name in ("optimizer", "device", "dtype", "threads")}
 
 
 def _make(arguments: Sequence[Any], options: Mapping[str, Any]) -> ImageTarget:

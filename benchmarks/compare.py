@@ -25,8 +25,7 @@ from typing import Any, NamedTuple
 
 import baselines
 from benchmarks.compare_tables import BUDGETS, duels, figure, regret_path, tables
-from benchmarks.problems import PROBLEMS, by_name
-from benchmarks.problems.literature import named
+from benchmarks.problems.literature import PROBLEMS, named
 from engine.cli.command import command
 from engine.cli.stopping import RESUMABLE
 from search.generation import total_cost_epochs
@@ -98,11 +97,8 @@ def chosen(given: argparse.Namespace) -> list[Unit]:
     if given.against and given.against not in given.methods:
         hint = nearest(given.against, given.methods)
         raise InputError(f"--against {given.against!r} is none of --methods{hint}")
-    for name, known in [(n, PROBLEMS) for n in problems] + [
-        (n, baselines.METHODS) for n in given.methods
-    ]:
-        if name not in known:
-            raise InputError(f"{name!r} is none of {', '.join(known)}{nearest(name, known)}")
+    for method in given.methods:
+        baselines.check(method)
     return [
         Unit(problem, method, seed)
         for seed in range(given.seeds)
@@ -147,7 +143,7 @@ def measure(unit: Unit) -> dict[str, Any] | None:
 
     `path` holds [epochs charged, regret] wherever the incumbent changed.
     """
-    problem, started = by_name(unit.problem), time.monotonic()
+    problem, started = PROBLEMS[unit.problem](), time.monotonic()
     result = baselines.run(unit.method, problem, unit.seed, BUDGETS[-1] * problem.epochs)
     if result.reason in RESUMABLE:
         return None

@@ -15,9 +15,8 @@ from unittest import mock
 import numpy as np
 
 import baselines
-from benchmarks.problems import by_name
 from benchmarks.problems.base import Problem
-from benchmarks.problems.literature import named
+from benchmarks.problems.literature import PROBLEMS, named
 from engine.cli.command import command
 from search.guided import GuidedSampler
 from search.offspring import OffspringSampler
@@ -41,7 +40,7 @@ def run(names: Sequence[str], seeds: int) -> None:
     """Prints a line for each problem with more than one rung."""
     print("| problem | rungs | predicted | measured |\n| --- | --- | --- | --- |", flush=True)
     for name in names:
-        problem = by_name(name)
+        problem = PROBLEMS[name]()
         if problem.epochs > problem.min_epochs:
             ranks = np.array([row for seed in range(seeds) for row in promoted(problem, seed)])
             predicted, measured = ranks.mean(axis=0)

@@ -13,7 +13,7 @@ import baselines
 from baselines.recorder import FREE_PROPOSALS, Recorder
 from benchmarks import compare
 from benchmarks.compare_tables import duels, regret_path, tables
-from benchmarks.problems import PROBLEMS
+from benchmarks.problems.literature import PROBLEMS
 from engine.cli.stopping import Stop
 from search.constraints import Ranking
 from search.trial import canonical

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.problems import by_name, literature, yahpo
+from benchmarks.problems import literature, yahpo
 from benchmarks.problems.tables import Table
 from utils import InputError, derive_rng
 
@@ -31,13 +31,13 @@ def test_the_halves_are_apart_and_nothing_excluded_is_in_them():
 
 def test_an_unknown_problem_is_told():
     with pytest.raises(InputError, match="did you mean hpobench-car"):
-        by_name("hpobench-cat")
+        literature.named(["hpobench-cat"])
 
 
 def test_without_the_surrogate_a_sentence_says_where_it_is(monkeypatch, tmp_path):
     monkeypatch.setenv("THIRD_PARTY_DIR", str(tmp_path))
     yahpo.surrogate.cache_clear()
-    problem = by_name("iaml_ranger-1067")
+    problem = literature.PROBLEMS["iaml_ranger-1067"]()
     with pytest.raises(InputError, match="yahpo_data"):
         problem.metrics(problem.space.default(), 3)
 
@@ -45,7 +45,7 @@ def test_without_the_surrogate_a_sentence_says_where_it_is(monkeypatch, tmp_path
 @pytest.mark.parametrize("name", literature.PROBLEMS)
 def test_the_optimum_is_feasible_and_no_random_configuration_is_better(name):
     needed(name)
-    problem = by_name(name)
+    problem = literature.PROBLEMS[name]()
     assert problem.end(problem.best)[0] == 0
     assert problem.regret(problem.best) == pytest.approx(0, abs=1e-3)
     for epochs in (problem.min_epochs, problem.epochs):
@@ -59,7 +59,7 @@ def test_the_optimum_is_feasible_and_no_random_configuration_is_better(name):
 def test_a_training_of_a_table_is_one_of_those_recorded():
     name = "hpobench-vehicle"
     needed(name)
-    problem = by_name(name)
+    problem = literature.PROBLEMS[name]()
     measured = {problem.evaluate(problem.best, 1, seed)["val_acc"] for seed in range(40)}
     assert 1 < len(measured) <= 5
     assert problem.evaluate(problem.best, 1, 3) == problem.evaluate(problem.best, 1, 3)
@@ -69,7 +69,7 @@ def test_a_training_of_a_table_is_one_of_those_recorded():
 def test_less_data_is_a_worse_forest():
     name = "iaml_ranger-40981"
     needed(name)
-    problem = by_name(name)
+    problem = literature.PROBLEMS[name]()
     config = {**problem.space.default(), "num.trees": 500, "min.node.size": 10}
     few, all_ = (problem.metrics(config, epochs) for epochs in (1, 20))
     assert few["auc"] < all_["auc"] and few["timetrain"] < all_["timetrain"]

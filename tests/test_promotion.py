@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import promotion
-from benchmarks.problems import PROBLEMS
+from benchmarks.problems.literature import PROBLEMS
 from tests.problems import Crossing
 from tests.stubs import make_trial
 

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.problems.base import Problem
 from benchmarks.problems.tables import HPOBench, HPOLib, NASBench201
 from benchmarks.problems.yahpo import SVM, LCBench, Ranger
-from utils import derive_seed
+from utils import InputError, derive_seed, nearest
 
 FROZEN = Path(__file__).resolve().parent / "literature.json"
 # family -> (problem, how many data sets, those that are kept for checks by others)
@@ -56,6 +56,11 @@ TUNE, CLAIM = _half(list(PROBLEMS), 0), _half(list(PROBLEMS), 1)
 
 
 def named(words: Sequence[str]) -> list[str]:
-    """The names of problems, `tune` and `claim` for all of a half."""
+    """Names of problems, `tune` and `claim` for all of a half. InputError for an unknown one."""
     halves = {"tune": TUNE, "claim": CLAIM}
-    return [name for word in words for name in halves.get(word, [word])]
+    names = [name for word in words for name in halves.get(word, [word])]
+    for name in names:
+        if name not in PROBLEMS:
+            known = ", ".join(PROBLEMS)
+            raise InputError(f"there is no problem {name!r}, but {known}{nearest(name, PROBLEMS)}")
+    return names
