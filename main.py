@@ -68,55 +68,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
     """What was given on the command line."""
     parser = Parser(__doc__)
-    parser.add_argument(
-        "-c", "--config", nargs="+", metavar="FILE", help="configurations (JSON) to evaluate"
-    )
-    parser.add_flag(
-        "-t",
-        "--test",
-        help="train on all training images and measure on the test split, instead of the folds",
-    )
-    parser.add_argument(
-        "-e",
-        "--epochs",
-        nargs="+",
-        type=to_int,
-        help="epochs of training: one number, or one for each configuration [50]",
-    )
-    parser.add_argument(
-        "--seeds",
-        nargs="+",
-        type=to_int,
-        metavar="SEED",
-        help="train once with each of these seeds, on the same data (folds: cut by the first)",
-    )
-    parser.add_argument(
-        "--compare", nargs="+", metavar="RESULT", help="result files to compare, untrained"
-    )
-    parser.add_flag(
-        "--thresholds",
-        help="find on the folds from which confidence on answers keep the limit on precision",
-    )
+    words = "configurations (JSON) to evaluate"
+    parser.add_argument("-c", "--config", nargs="+", metavar="FILE", help=words)
+    words = "train on all training images and measure on the test split, instead of the folds"
+    parser.add_flag("-t", "--test", help=words)
+    words = "epochs of training: one number, or one for each configuration [50]"
+    parser.add_argument("-e", "--epochs", nargs="+", type=to_int, help=words)
+    words = "train once with each of these seeds, on the same data (folds: cut by the first)"
+    parser.add_argument("--seeds", nargs="+", type=to_int, metavar="SEED", help=words)
+    words = "result files to compare, untrained"
+    parser.add_argument("--compare", nargs="+", metavar="RESULT", help=words)
+    words = "find on the folds from which confidence on answers keep the limit on precision"
+    parser.add_flag("--thresholds", help=words)
     parser.add_flag("--classes", help="print precision and recall of each class")
     parser.add_argument("-m", "--model", help="save the network there (safetensors; needs -t)")
     parser.add_argument("--output", help="where to write results: a file, or a folder")
-    parser.add_argument(
-        "--export", metavar="DIR", help="write the network as ONNX and safetensors, and its card"
-    )
-    parser.add_flag(
-        "--quantise", help="export it in int8, too, and measure that on the test split"
-    )
+    words = "write the network as ONNX and safetensors, and its card"
+    parser.add_argument("--export", metavar="DIR", help=words)
+    words = "export it in int8, too, and measure that on the test split"
+    parser.add_flag("--quantise", help=words)
     parser.add_flag("--latency", help="measure how long ONNX Runtime takes for one image here")
     for name in SETTINGS:
         parser.add_setting(name, **({"default": "adamw"} if name == "optimizer" else {}))
     parser.add_help_all()
-    parser.add_completion()
     return parser.parse_strictly(argv)
 
 
 def run(given: dict[str, Any]) -> None:
     """Reads, trains, measures, writes, prints."""
-    given = {name: value for name, value in given.items() if value is not None}
     by_class = given.pop("classes", False)
     if "compare" in given:
         print(compare([Path(path) for path in given.pop("compare")], given, by_class))

@@ -197,7 +197,6 @@ def parser(description: str) -> Parser:
     )
     parser.add_settings()
     parser.add_help_all()
-    parser.add_completion()
     return parser
 
 

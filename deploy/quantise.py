@@ -1,10 +1,9 @@
 """Int8 by ONNX Runtime's static quantisation: QDQ format, a scale for each output channel."""
 
-import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,14 +23,17 @@ def quantise(model: Any, pixels: np.ndarray) -> Any:
     import onnx
     from onnxruntime import quantization
 
-    chosen = np.unique(np.linspace(0, len(pixels) - 1, CALIBRATION).astype(int))
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    chosen = pixels[np.unique(np.linspace(0, len(pixels) - 1, CALIBRATION).astype(int))]
+    batches = ({INPUT: chosen[i : i + BATCH]} for i in range(0, len(chosen), BATCH))
+    reader = SimpleNamespace(get_next=lambda: next(batches, None))
+    logging.disable(logging.WARNING)  # advice on preprocessing, which the graph does not need
+    with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, before)
         quantization.quantize_static(
             before,
             after,
-            _reader(pixels[chosen]),
+            reader,
             quant_format=quantization.QuantFormat.QDQ,
             activation_type=quantization.QuantType.QInt8,
             weight_type=quantization.QuantType.QInt8,
@@ -40,6 +42,7 @@ def quantise(model: Any, pixels: np.ndarray) -> Any:
             nodes_to_exclude=["probabilities"],
         )
         quantised = onnx.load(after)
+    logging.disable(logging.NOTSET)
     _order(quantised.graph)
     del quantised.graph.value_info[:]  # shapes, which readers infer
     onnx.checker.check_model(quantised)
@@ -65,33 +68,3 @@ def _order(graph: Any) -> None:
     nodes = [*ordered.values()]
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def _reader(pixels: np.ndarray) -> Any:
-    """Batches of images, as the calibration asks for them."""
-    from onnxruntime import quantization
-
-    class Reader(quantization.CalibrationDataReader):
-        """See `_reader`."""
-
-        def __init__(self) -> None:
-            starts = range(0, len(pixels), BATCH)
-            self.batches: Iterator[np.ndarray] = (pixels[i : i + BATCH] for i in starts)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            """The next batch, None after the last."""
-            batch = next(self.batches, None)
-            return None if batch is None else {INPUT: batch}
-
-    return Reader()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the advice on preprocessing that the quantisation logs: the graph needs none."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -200,15 +200,15 @@ def _by_seed(one: Measured, other: Measured, metric: str) -> Iterator[str]:
     for i, seed in enumerate(one.result["seeds"]):
         if seed in other.result["seeds"]:
             j = other.result["seeds"].index(seed)
-            test = mcnemar(getattr(one.outcomes, metric)[i], getattr(other.outcomes, metric)[j])
-            kind = "exact" if test.exact else "chi-square"
-            better = one.name if test.b > test.c else other.name
+            pair = getattr(one.outcomes, metric)[i], getattr(other.outcomes, metric)[j]
+            b, c, p = mcnemar(*pair)
+            better = one.name if b > c else other.name
             sentence = (
                 f"{better} is right more often"
-                if test.p < SIGNIFICANT
+                if p < SIGNIFICANT
                 else "the two networks do not differ beyond chance"
             )
-            yield f"seed {seed}: b {test.b}, c {test.c}, p {_p(test.p)} ({kind}): {sentence}"
+            yield f"seed {seed}: b {b}, c {c}, p {_p(p)}: {sentence}"
 
 
 def _p(value: float) -> str:

@@ -34,7 +34,8 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
     """What was given on the command line."""
     parser = Parser(__doc__)
     parser.prog = "python -m reports"
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="folders or names in runs/ [last]")
+    words = "folders or names in runs/ [last]"
+    parser.add_argument("runs", nargs="*", default=["last"], metavar="RUN", help=words)
     words = "folder for the report [report] or --pareto, file for --export [NAME.KIND]"
     parser.add_argument("--output", help=words)
     parser.add_argument("--export", choices=EXPORTS, help="for which viewer")
@@ -47,16 +48,16 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
 
 def run(given: dict[str, Any]) -> None:
     """Writes what was asked for and says where it is."""
-    runs, output = given["runs"] or ["last"], given["output"]
+    runs, output = given["runs"], given.get("output")
     if output == "":
         raise InputError("--output is empty; allowed is a folder, or a file for --export")
     names = ("export", "pareto", "results")
-    flags = [f"--{name}" for name in names if given[name] not in (None, [])]
+    flags = [f"--{name}" for name in names if given.get(name)]
     if len(flags) > 1:
         raise InputError(f"{flags[1]} cannot go with {flags[0]}: give only one")
     if len(runs) > 1 and flags and flags != ["--results"]:
         raise InputError(f"{flags[0]} takes one run, not {len(runs)}")
-    if given["export"]:
+    if "export" in given:
         print(export(find_run(runs[0]), given["export"], output))
         return
     folder = Path(output or "report")
@@ -64,7 +65,7 @@ def run(given: dict[str, Any]) -> None:
         raise InputError(
             f"--output {folder} is the folder of a run; allowed is any other, as {folder}/report"
         )
-    if given["pareto"] is not None:
+    if "pareto" in given:
         from reports.tradeoffs import export_front
 
         print(export_front(find_run(runs[0]), given["pareto"], folder if output else None))

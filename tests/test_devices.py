@@ -422,7 +422,7 @@ def workers_say(monkeypatch):
     """What the workers of a cluster answer; the machine of the driver has no GPU."""
 
     def give(**answers):
-        asked = SimpleNamespace(ask=lambda address, question, target: answers)
+        asked = SimpleNamespace(devices_of=lambda address, target: answers)
         monkeypatch.setattr(engine_devices, "cluster", lambda: asked)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
 

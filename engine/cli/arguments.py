@@ -4,6 +4,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from engine.cli.completion import SHELLS, PrintCompletion
@@ -27,35 +28,23 @@ class Parser(argparse.ArgumentParser):
     """Takes --a-b for --a_b, names the nearest flag, and raises InputError on mistakes."""
 
     def __init__(self, description: str):
+        layout = partial(argparse.RawDescriptionHelpFormatter, max_help_position=34, width=100)
         super().__init__(
             description=description,
             allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,  # a flag that is not given leaves no attribute
             usage="%(prog)s [flags]",
-            formatter_class=_Formatter,
+            formatter_class=layout,
         )
         self._hidden: dict[argparse.Action, str] = {}  # with the help that --help_all shows
         self._of_group = {name: self.add_argument_group(name) for name in [*GROUPS, "advanced"]}
 
-    def add_completion(self) -> None:
-        """Adds --print-completion."""
-        self.add_argument(
-            "--print_completion",
-            action=PrintCompletion,
-            choices=SHELLS,
-            default=argparse.SUPPRESS,
-            metavar="SHELL",
-            help="print a script that completes these flags in bash or zsh, and end",
-        )
-
     def add_help_all(self) -> None:
-        """Adds --help_all, which also shows the settings that are in none of GROUPS."""
-        self.add_argument(
-            "--help_all",
-            action=_HelpAll,
-            nargs=0,
-            default=argparse.SUPPRESS,
-            help="show all flags and exit",
-        )
+        """Adds --help_all, which shows the settings in none of GROUPS, too; --print_completion."""
+        self.add_argument("--help_all", action=_HelpAll, nargs=0, help="show all flags and exit")
+        words = "print a script that completes these flags in bash or zsh, and end"
+        how: dict[str, Any] = {"action": PrintCompletion, "choices": SHELLS, "metavar": "SHELL"}
+        self.add_argument("--print_completion", help=words, **how)
 
     def reveal(self) -> None:
         """Shows hidden flags from now on."""
@@ -68,7 +57,7 @@ class Parser(argparse.ArgumentParser):
             self.add_setting(name)
 
     def add_setting(self, name: str, **changes: Any) -> None:
-        """Adds --name for a setting; a flag that is not given leaves no attribute behind."""
+        """Adds --name for a setting."""
         if name in SHORTHANDS:
             prefix, text = SHORTHANDS[name]
             short = {"constraint_max_model_size": "-s", "constraint_min_precision": "-p"}[name]
@@ -108,7 +97,6 @@ class Parser(argparse.ArgumentParser):
         """Adds the flags of a setting to its group; hidden if it is in none."""
         group = next((group for group, names in GROUPS.items() if name in names), "advanced")
         shown = argparse.SUPPRESS if group == "advanced" else help
-        how = {"default": argparse.SUPPRESS, **how}
         action = self._of_group[group].add_argument(*flags, help=shown, **how)
         if group == "advanced":
             self._hidden[action] = help
@@ -121,14 +109,9 @@ class Parser(argparse.ArgumentParser):
         if long[2:] in FIELDS:
             self._add(long[2:], *names, help=help, **switch)
         else:
-            self.add_argument(*names, default=argparse.SUPPRESS, help=help, **switch)
-        self.add_argument(
-            f"--no_{long[2:]}",
-            dest=long[2:],
-            action="store_false",
-            default=argparse.SUPPRESS,
-            help=argparse.SUPPRESS,
-        )
+            self.add_argument(*names, help=help, **switch)
+        hidden: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+        self.add_argument(f"--no_{long[2:]}", dest=long[2:], action="store_false", **hidden)
 
     def parse_strictly(self, argv: Sequence[str] | None = None) -> dict[str, Any]:
         """What was given, by name; InputError for an unknown flag or an unreadable value."""
@@ -157,11 +140,6 @@ class Parser(argparse.ArgumentParser):
         if name[2:] in RENAMED:
             return f"{name} is called --{RENAMED[name[2:]]} now"
         return f"unknown flag {name}{nearest(name, flags) or f'; {help_all} lists all'}"
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=34, width=100)
 
 
 class _HelpAll(argparse.Action):

@@ -49,11 +49,9 @@ class StopSignals:
     """Turns SIGINT and SIGTERM into a `Stop`: at once in training, never in a write.
 
     The first signal gives the signals back to the handlers of before: if these are Python's own, a
-    second one ends the process at once. A process that a training forks has the handlers from
-    before, too: a Stop is no business of its, and who waits for its end would wait for ever.
+    second one ends the process at once. A process that a training forks does the same with its
+    first signal: if it raised Stop, whoever joins it would hang.
     """
-
-    _entered: "list[StopSignals]" = []  # those whose handlers are in place
 
     def __init__(self) -> None:
         self._held: str | None = None
@@ -63,7 +61,7 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         _mind_forks()
-        self._entered.append(self)
+        self._process = os.getpid()
         for number in _SIGNALS:
             try:
                 self._previous[number] = signal.signal(number, self._on_signal)
@@ -73,13 +71,6 @@ class StopSignals:
 
     def __exit__(self, *_: object) -> None:
         self._give_back()
-        self._entered.remove(self)
-
-    @classmethod
-    def after_fork(cls) -> None:
-        """In a forked process: the handlers from before all."""
-        while cls._entered:
-            cls._entered.pop()._give_back()
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -102,8 +93,10 @@ class StopSignals:
             signal.raise_signal(self._number)
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        self._number, self._held = number, _SIGNALS[signal.Signals(number)]
         self._give_back()
+        if os.getpid() != self._process:
+            return signal.raise_signal(number)
+        self._number, self._held = number, _SIGNALS[signal.Signals(number)]
         if not self._shielded:
             raise Stop(self._held)
 
@@ -115,7 +108,7 @@ class StopSignals:
 
 @functools.cache
 def _mind_forks() -> None:
-    """Once: a fork holds the signals back until the new process has its own handlers.
+    """Once: a fork holds the signals back until the new process is ready for them.
 
     A signal that came before would be lost: Python forgets those that were pending at a fork.
     """
@@ -127,11 +120,7 @@ def _mind_forks() -> None:
     def release() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, held.mask)
 
-    def in_child() -> None:
-        StopSignals.after_fork()
-        release()
-
-    os.register_at_fork(before=before, after_in_parent=release, after_in_child=in_child)
+    os.register_at_fork(before=before, after_in_parent=release, after_in_child=release)
 
 
 @contextmanager

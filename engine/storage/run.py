@@ -135,28 +135,19 @@ class RunFolder:
                     )
                 log.warning("NOTE: %s: results need not be those of one session", words)
                 facts["inexact"] = [*facts["inexact"], f"{now()}: {words}"]
-        sessions = [
-            *self.record.get("sessions", []),
-            {"start": now(), "end": None, "reason": None},
-        ]
-        self.save(
-            name=self.record.get("name", self.path.resolve().name),
-            settings=dataclasses.asdict(settings),
-            arguments=sys.argv[1:],
-            **facts,
-            sessions=sessions,
-        )
+        session = {"start": now(), "end": None, "reason": None}
+        facts["sessions"] = [*self.record.get("sessions", []), session]
+        name = self.record.get("name", self.path.resolve().name)
+        asked = {"settings": dataclasses.asdict(settings), "arguments": sys.argv[1:]}
+        self.save(name=name, **asked, **facts)
         if self.latest is not None:
             with contextlib.suppress(OSError), replacing(self.latest / LATEST) as temporary:
                 temporary.symlink_to(self.path.name)
 
     def end_session(self, reason: str) -> None:
         """Notes when and why the session ended."""
-        sessions = [
-            *self.record["sessions"][:-1],
-            {**self.record["sessions"][-1], "end": now(), "reason": reason},
-        ]
-        self.save(sessions=sessions)
+        *before, last = self.record["sessions"]
+        self.save(sessions=[*before, {**last, "end": now(), "reason": reason}])
 
     def close(self) -> None:
         """Ends the lock."""
@@ -214,17 +205,10 @@ class RunFolder:
         if trial is None:
             self.save(winner=None)
             return
-        self.save(
-            winner={
-                "trial": trial.trial,
-                "epochs": trial.epochs,
-                "feasible": ranking.feasible(trial),
-                "fully_trained": trial.epochs >= epochs,
-                "config": trial.config,
-                "metrics": trial.metrics,
-                **({"layers": layers} if layers else {}),
-            }
-        )
+        known: dict[str, Any] = {"trial": trial.trial, "epochs": trial.epochs}
+        known |= {"feasible": ranking.feasible(trial), "fully_trained": trial.epochs >= epochs}
+        known |= {"config": trial.config, "metrics": trial.metrics}
+        self.save(winner=known | ({"layers": layers} if layers else {}))
         write_json(self.opt_cfg_json, trial.config)
         if self.latest is not None:
             self._link(self.opt_cfg_json, self.latest)

@@ -85,14 +85,14 @@ class Supervised(WorkerPlugin):
         return {key: value for key, value in self.__dict__.items() if key != "pool"}
 
 
-def ask(address: str, question: Callable[[Any], Any], target: Any) -> dict[str, Any]:
-    """What `question(target)` says on each worker of a cluster, by their addresses.
+def devices_of(address: str, target: Any) -> dict[str, Any]:
+    """What `target.devices()` says on each worker of a cluster, by their addresses.
 
     Waits until there is one. InputError if no scheduler answers.
     """
     with _connected(address) as client:
         client.wait_for_workers(1)
-        return client.run(question, target)
+        return client.run(target.devices)
 
 
 def _connected(address: str) -> Client:

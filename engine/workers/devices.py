@@ -39,7 +39,7 @@ def _found(target: Any, settings: Settings) -> Devices:
     """See `settled`."""
     if settings.scheduler is None or settings.device == "cpu":
         return target.devices()
-    answers = cluster().ask(settings.scheduler, _devices, target)
+    answers = cluster().devices_of(settings.scheduler, target)
     _check_alike(answers, settings.allow_inexact)
     found = min(answers.values(), key=lambda one: one[0]["device"] == "cpu")  # a GPU, if any has
     if all(one[0]["device"] == found[0]["device"] for one in answers.values()):
@@ -72,8 +72,3 @@ def _check_alike(answers: Mapping[str, Devices], may_differ: bool) -> None:
                 "would depend on who trains what; --allow_inexact lets them"
             )
         log.warning("NOTE: the workers have different devices (%s)", words)
-
-
-def _devices(target: Any) -> Devices:
-    """Runs on a worker of a cluster."""
-    return target.devices()

@@ -45,25 +45,6 @@ def resident_memory(pid: int) -> int:
         return 0
 
 
-def reset_peak_memory() -> None:
-    """Lets `peak_memory` count from now on; Linux only, and not in every container."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
-
-
-def peak_memory() -> int | None:
-    """The most bytes that this process had in memory since the reset; None if unknown."""
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
-
-
 def _free_memory() -> int:
     """Bytes of the machine's memory that new work can have."""
     if LINUX:

@@ -21,7 +21,7 @@ from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 
 from engine.workers.machine import resident_memory
-from engine.workers.process import NotReady, Report, WorkerFailed, kill_group, work
+from engine.workers.process import NotReady, WorkerFailed, kill_group, work
 from utils import InputError
 
 RETRIES = 3  # of a call whose worker was lost
@@ -52,8 +52,8 @@ class ProcessPool(Executor):
 
     The target is pickled once and taken over by each process when it starts. Its method
     `take_device`, if it has one, is called then; WorkerFailed if that fails RETRIES + 1 times.
-    The functions return a dict with `meta` in it, to which `worker`, `attempts` and `peak_mb`
-    are added; where one does not return, the dict says why: {status, error, meta}.
+    The functions return a dict with `meta` in it, to which `worker` and `attempts` are added.
+    Where one does not return, the dict says why: {status, error, meta}.
 
     workers: how many processes; they start with the first calls.
     timeout: seconds that a call may take. max_bytes: resident memory that a process may have.
@@ -160,8 +160,8 @@ class ProcessPool(Executor):
     def _wait(self, child: "_Child", timeout: float) -> Any:
         """The process's next message but for reports; _Ended if there will be none."""
         deadline = time.monotonic() + timeout
-        while isinstance(message := self._message(child, deadline, timeout), Report):
-            self.activity[child.number] = self.activity[child.number]._replace(**message._asdict())
+        while isinstance(message := self._message(child, deadline, timeout), tuple):
+            self.activity[child.number] = Activity(self.activity[child.number].arguments, *message)
         return message
 
     def _message(self, child: "_Child", deadline: float, timeout: float) -> Any:

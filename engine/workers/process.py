@@ -12,26 +12,16 @@ import threading
 import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection, wait
-from typing import NamedTuple
-
-from engine.workers.machine import peak_memory, reset_peak_memory
 
 REPORT_SECONDS = 0.5  # at least, between two reports of a worker: the driver looks in between
 
 
 class WorkerFailed(RuntimeError):
-    """A worker could not even take over the target, or its device: no call can be done."""
+    """A worker could not load the target or take its device."""
 
 
 class NotReady(Exception):
     """A worker could not begin, such as one whose GPU is busy: another attempt may."""
-
-
-class Report(NamedTuple):
-    """A worker's own account of where it is, sent before its result."""
-
-    fold: int
-    epoch: int
 
 
 def work(connection: Connection, env: Mapping[str, str], start_method: str | None) -> None:
@@ -62,22 +52,18 @@ def work(connection: Connection, env: Mapping[str, str], start_method: str | Non
             target.on_epoch = _Reporter(connection)
         while True:
             function, arguments, named = connection.recv()
-            reset_peak_memory()
-            outcome = function(target, *arguments, **named)
-            peak = peak_memory()
-            outcome["meta"]["peak_mb"] = None if peak is None else round(peak / 1e6)
-            connection.send(outcome)
+            connection.send(function(target, *arguments, **named))
 
 
 class _Reporter:
-    """Sends where a training is, now and then."""
+    """Sends where a training is, (fold, epoch), now and then."""
 
     def __init__(self, connection: Connection):
         self.connection, self.next = connection, 0.0
 
     def __call__(self, fold: int, epoch: int) -> None:
         if time.monotonic() >= self.next:
-            self.connection.send(Report(fold, epoch))
+            self.connection.send((fold, epoch))
             self.next = time.monotonic() + REPORT_SECONDS
 
 
