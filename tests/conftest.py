@@ -91,12 +91,6 @@ def config(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def at_once():
-    target = make_target()
-    return target.evaluate(CONFIG, 12, 4), target.logits
-
-
-@pytest.fixture(scope="module")
 def after_three():
     return make_target().evaluate(CONFIG, 3, 4)
 
