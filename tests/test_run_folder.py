@@ -1,7 +1,6 @@
 """The folder of a run: who may have it open, its name, what is written to it and read back."""
 
 import contextlib
-import json
 import os
 import shutil
 import time
@@ -14,21 +13,16 @@ from engine.storage import environment
 from engine.storage.history import History
 from engine.storage.journal import Journal
 from engine.storage.naming import run_name
-from engine.storage.resuming import data_place, resumed
+from engine.storage.resuming import resumed
 from engine.storage.run import RunFolder
-from optimizer import main
 from search.constraints import Ranking
 from search.generation import incumbent
 from tests.stubs import make_trial, write_journal
-from utils import InputError
+from utils import InputError, read_json
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 RANKING = Ranking.parse("maximize top3", ["num_params <= 2000", "precision >= 0.4"])
 TRIALS = [make_trial(i, epochs=epochs, cost_epochs=3) for i in range(3) for epochs in (3, 6)]
-
-
-def read(path):
-    return json.loads(path.read_text())
 
 
 @pytest.fixture
@@ -52,12 +46,6 @@ def test_an_open_folder_is_locked_until_it_is_closed_or_its_process_ends(folder)
     RunFolder(folder.path).close()
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="run folder .*file/run cannot be made"):
-        RunFolder(tmp_path / "file" / "run")
-
-
 def settings_in(tmp_path, **given) -> Settings:
     return resolve({"runs_dir": str(tmp_path / "runs"), **given})
 
@@ -70,14 +58,6 @@ def test_a_name_that_cannot_name_a_run_is_refused(tmp_path):
             RunFolder.create(settings_in(tmp_path, run_name=name))
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "runs").exists()
-
-
-def test_a_name_that_is_taken_is_refused_and_names_resume(tmp_path):
-    folder = RunFolder.create(settings_in(tmp_path, run_name="mine"))
-    assert folder.path == tmp_path / "runs" / "mine" and folder.latest == tmp_path / "runs"
-    folder.close()
-    with pytest.raises(InputError, match="--resume mine"):
-        RunFolder.create(settings_in(tmp_path, run_name="mine"))
 
 
 def test_the_name_of_a_run_tells_its_method_and_limits(tmp_path, monkeypatch):
@@ -104,76 +84,33 @@ def test_the_latest_run_has_a_link(tmp_path):
     assert not (runs / "latest").is_symlink(), "a link to nothing"
 
 
-def make_runs(tmp_path) -> Path:
-    runs = tmp_path / "runs"
-    for number, name in enumerate(["older", "newer"]):
-        folder = RunFolder(runs / name, latest=runs)
-        folder.save(settings={})
-        write_journal(folder.trials_jsonl, TRIALS)
-        folder.save_winner(TRIALS[0], RANKING, 50)
-        folder.close()
-        os.utime(folder.trials_jsonl, (number, number))
-    return runs
-
-
-def test_a_run_is_found_by_name_path_or_as_the_last(tmp_path):
-    runs = make_runs(tmp_path)
-    for name, found in (("older", "older"), (str(runs / "older"), "older"), ("last", "newer")):
-        with contextlib.closing(RunFolder.find(name, str(runs))) as folder:
-            assert folder.path == runs / found and folder.latest == runs
-    elsewhere = str(tmp_path / "elsewhere")
-    with contextlib.closing(RunFolder.find(str(runs / "older"), elsewhere)) as folder:
-        assert folder.path == runs / "older" and folder.latest == runs
-
-
-def test_what_is_no_run_is_told_with_the_nearest(tmp_path):
-    runs = make_runs(tmp_path)
-    with pytest.raises(InputError, match="no run odler in .*; did you mean older?"):
-        RunFolder.find("odler", str(runs))
-    with pytest.raises(InputError, match="no run last in"):
-        RunFolder.find("last", str(tmp_path / "nothing"))
-    assert not (tmp_path / "nothing").exists()
-    for name in ("", "..", "older/..", str(runs)):
+def test_the_last_run_has_the_newest_journal_and_what_is_no_run_is_told(tmp_path):
+    for number, name in enumerate(("older", "newer")):
+        with contextlib.closing(RunFolder(tmp_path / name)) as made:
+            made.save(settings={})
+            write_journal(made.trials_jsonl, TRIALS)
+        os.utime(made.trials_jsonl, (number, number))
+    with contextlib.closing(RunFolder.find("last", str(tmp_path))) as found:
+        assert found.path == tmp_path / "newer" and found.latest == tmp_path
+    for name in ("", "..", "older/..", str(tmp_path)):
         with pytest.raises(InputError, match="there is no run"):
-            RunFolder.find(name, str(runs))
-
-
-def test_a_damaged_run_json_is_told_in_one_sentence(tmp_path):
-    runs = make_runs(tmp_path)
-    for content in ("", "[]", "{", '{"v": 1}'):
-        (runs / "older" / "run.json").write_text(content)
-        assert main(["--resume", "older", "--runs_dir", str(runs)]) == 2
-
-
-def test_the_winner_is_written_for_main_and_for_readers(tmp_path):
-    runs = tmp_path / "runs"
-    with contextlib.closing(RunFolder(runs / "mine", latest=runs)) as folder:
-        folder.save_winner(TRIALS[1], RANKING, 50)
-    latest = runs / "opt_cfg.json"
-    assert latest.is_symlink() and latest.resolve() == folder.opt_cfg_json.resolve()
-    assert read(latest) == TRIALS[1].config
-    assert read(folder.run_json)["winner"] == {
-        "trial": 0,
-        "epochs": 6,
-        "feasible": True,
-        "fully_trained": False,
-        "config": TRIALS[1].config,
-        "metrics": TRIALS[1].metrics,
-    }
-    assert not list(tmp_path.rglob("*.tmp"))
+            RunFolder.find(name, str(tmp_path))
 
 
 def test_what_is_special_about_a_winner_is_written(folder):
     folder.save_winner(None, RANKING, 50)
-    assert read(folder.run_json)["winner"] is None and not folder.opt_cfg_json.exists()
+    assert read_json(folder.run_json)["winner"] is None and not folder.opt_cfg_json.exists()
+    folder.save_winner(TRIALS[1], RANKING, 50)
+    winner = read_json(folder.run_json)["winner"]
+    assert winner["feasible"] and not winner["fully_trained"]
     folder.save_winner(make_trial(metrics={"top3": 1.0, "num_params": 9999}), RANKING, 50)
-    winner = read(folder.run_json)["winner"]
+    winner = read_json(folder.run_json)["winner"]
     assert not winner["feasible"] and winner["fully_trained"]
 
 
 def test_run_json_has_no_nan(folder):
     folder.save(a={"b": [float("nan"), 1.5]})
-    assert read(folder.run_json) == {"v": 1, "a": {"b": [None, 1.5]}}
+    assert read_json(folder.run_json) == {"v": 1, "a": {"b": [None, 1.5]}}
 
 
 def test_population_csv_has_a_row_a_generation(folder):
@@ -196,19 +133,6 @@ def test_population_csv_has_a_row_a_generation(folder):
 
 
 FACTS = {"data": {"fingerprint": "x"}, "device": "cpu"}
-
-
-def test_sessions_are_noted(folder):
-    folder.begin_session(Settings(), FACTS, must_match=False)
-    assert folder.record["sessions"][0]["reason"] is None
-    folder.end_session("time limit")
-    folder.close()
-    with contextlib.closing(RunFolder(folder.path)) as again:
-        assert again.record["settings"]["pop_size"] == 50
-        again.begin_session(Settings(), FACTS, must_match=True)
-        again.end_session("generation limit")
-    reasons = [session["reason"] for session in read(folder.run_json)["sessions"]]
-    assert reasons == ["time limit", "generation limit"]
 
 
 def test_a_run_on_other_data_or_by_other_arithmetic_does_not_go_on(folder):
@@ -241,7 +165,7 @@ def test_other_data_go_on_inexactly_where_that_is_asked_for_and_noted(folder, ca
     changed = resumed(folder.record, {"allow_inexact": True, "threads": 2, "device": "cpu"})
     other = FACTS | {"data": {"fingerprint": "y"}}
     folder.begin_session(changed, other, must_match=True)
-    noted = read(folder.run_json)["inexact"]
+    noted = read_json(folder.run_json)["inexact"]
     assert len(noted) == 2 and "fingerprint was x" in noted[0] and "threads was 1" in noted[1]
     assert "NOTE" in caplog.text
     folder.begin_session(changed, other, must_match=True)
@@ -251,21 +175,14 @@ def test_other_data_go_on_inexactly_where_that_is_asked_for_and_noted(folder, ca
         resumed(folder.record, {"threads": 3})
 
 
-def test_the_images_of_a_run_are_found_again():
-    assert data_place({"data": {"kind": "folder", "root": "/x"}})["dataset"] == "/x"
-    place = data_place({"data": {"kind": "flowers17", "root": "/y"}})
-    assert place == {"dataset": "flowers17", "data_dir": "/y"}
-    assert data_place({}) == data_place({"data": 3}) == data_place([]) == {}
-
-
 @pytest.mark.parametrize("version", sorted(path.name for path in ASSETS.iterdir()))
-def test_runs_of_every_version_can_be_read(version, tmp_path, caplog):
+def test_runs_of_every_version_can_be_read_json(version, tmp_path, caplog):
     shutil.copytree(ASSETS / version, tmp_path / "old")
     folder = RunFolder(tmp_path / "old")
     journal = Journal(folder.trials_jsonl)
     best = incumbent(journal.trials, resumed(folder.record, {}).ranking())
     assert len(journal.trials) == 7 and not caplog.records
-    assert best.config == json.loads(folder.opt_cfg_json.read_text())
+    assert best.config == read_json(folder.opt_cfg_json)
     assert best.config == folder.record["winner"]["config"]
     journal.close()
     folder.close()
