@@ -43,8 +43,8 @@ def small(**given) -> Settings:
 class Interrupted(StubTarget):
     """Stops the search after so many jobs: before the next one, or when its state is saved."""
 
-    def __init__(self, after: int, saved: bool = False):
-        super().__init__()
+    def __init__(self, after: int, saved: bool = False, **options):
+        super().__init__(**options)
         self.after, self.saved, self.count = after, saved, 0
 
     def evaluate(self, *arguments):
@@ -57,12 +57,14 @@ class Interrupted(StubTarget):
         return metrics
 
 
-def assert_resumed(space, settings, folder: Path, after: int, saved: bool) -> list[StubTarget]:
+def assert_resumed(
+    space, settings, folder: Path, after: int, saved: bool, **options
+) -> list[StubTarget]:
     """Searches in sessions that end after so many jobs, until one ends by itself."""
-    whole = search(space, StubTarget(), settings)
+    whole = search(space, StubTarget(**options), settings)
     targets = []
     while True:
-        targets.append(Interrupted(after, saved))
+        targets.append(Interrupted(after, saved, **options))
         result = search(space, targets[-1], settings, folder)
         if result.reason not in ("interrupted", "terminated"):
             break

@@ -3,12 +3,12 @@
 import json
 import logging
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engine.callbacks import Callback
 from engine.cli.settings import resolve
 from engine.storage.run import RunFolder
 from engine.workers.dispatch import WATCHED_JOBS
@@ -47,13 +47,6 @@ def test_each_method_for_two_generations(space, sampler, hyperband):
     assert len(set(configs.values())) == len(configs)
     assert sorted(configs) == list(range(len(configs)))
     assert all(trial.metrics["num_params"] <= 2e7 for trial in result.trials)
-
-
-def test_all_evolutions_of_a_seed_share_generation_zero(space, whole):
-    settings = small(hyperband=False, num_children=2, mutation_rate=1, max_generations=1)
-    plain = search(space, StubTarget(), settings).trials
-    initial = [lines([t for t in trials if t.generation == 0]) for trials in (whole, plain)]
-    assert initial[0] == initial[1] and len(initial[0]) == 4
 
 
 def test_another_seed_is_another_search(space, whole):
@@ -186,14 +179,10 @@ def test_a_target_that_fails_now_and_then_does_not_end_the_search(space, tmp_pat
             assert trial.metrics["top3"] is None and trial.metrics["loss"] is None
             assert trial.error == "not finite: top3, loss"
     assert result.best.status == "ok" and fate(result.best.config) == "ok"
-    out = {trial.key for trial in result.trials if trial.status != "ok"}
-    latest = {}
-    for trial in result.trials:
-        assert latest.get(trial.trial) not in out
-        latest[trial.trial] = trial.key
     target = StubTarget()
-    again = search(space, target, settings, tmp_path / "run")
+    again = search(space, target, replace(settings, max_time=0.0), tmp_path / "run")
     assert not target.calls and lines(again.trials) == lines(result.trials)
+    assert again.reason == "generation limit", "what is finished needs no time"
 
 
 def test_a_target_that_always_fails_ends_the_search(space, tmp_path, caplog):
@@ -217,14 +206,6 @@ def test_a_target_may_measure_in_numpy_numbers(space, tmp_path, kind):
     assert all(trial.metrics["recall"] == 1 for trial in on_disk(tmp_path / "run"))
 
 
-def test_a_metric_that_is_none_is_a_failure(space, tmp_path):
-    target = StubTarget(lambda config, _: {"recall": None} if fate(config) == "ok" else None)
-    result = search(space, target, small(max_generations=0, pop_size=6), tmp_path / "run")
-    expected = {trial.key for trial in result.trials if fate(trial.config) == "ok"}
-    failed = {trial.key for trial in on_disk(tmp_path / "run") if trial.status == "failed"}
-    assert failed == expected and 0 < len(failed) < 6
-
-
 def test_an_estimate_is_said_before_the_first_job_and_not_on_resume(space, tmp_path, caplog):
     class Guessing(StubTarget):
         def estimate_seconds(self, config, epochs):
@@ -236,14 +217,3 @@ def test_an_estimate_is_said_before_the_first_job_and_not_on_resume(space, tmp_p
     caplog.clear()
     search(space, Guessing(), small(max_generations=0), tmp_path / "run")
     assert "estimated" not in caplog.text
-
-
-def test_folds_that_are_on_disk_do_not_fill_the_memory(space, tmp_path):
-    class Memory(Callback):
-        def generation_complete(self, row, trials):
-            assert trials and not any(trial.folds for trial in trials)
-            counts.append(len(trials))
-
-    counts = []
-    search(space, StubTarget(), small(), tmp_path / "run", [Memory()])
-    assert counts and all(trial.folds for trial in on_disk(tmp_path / "run"))

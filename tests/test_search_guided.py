@@ -9,18 +9,9 @@ from engine.callbacks import Callback
 from engine.cli.settings import resolve
 from optimizer import search
 from search.trial import canonical
-from tests.searches import (
-    GUIDED,
-    Interrupted,
-    assert_resumed,
-    each_method,
-    small,
-    spent,
-    unlucky,
-    without,
-)
+from tests.searches import GUIDED, assert_resumed, each_method, small, spent, unlucky, without
 from tests.stub_target import StubTarget
-from tests.stubs import assert_same, lines, rich_space, small_space
+from tests.stubs import lines, on_disk, rich_space
 
 pytestmark = pytest.mark.usefixtures("few_candidates")
 # The model decides from the third generation on; with this seed on promotions, too.
@@ -78,30 +69,10 @@ def test_the_guided_search_goes_on_where_it_was_stopped(space, tmp_path, hyperba
 
 def test_the_guided_search_on_a_rich_space_with_failures(tmp_path):
     """What failed or diverged is None in a journal and NaN in memory; the model sees the same."""
-
-    class Unlucky(Interrupted):
-        def __init__(self, after):
-            super().__init__(after)
-            self.act = unlucky
-            self._static_metrics = lambda config: {"num_params": config["width"]}
-
     settings = small(**SHORT, constraints=["num_params <= 500", "precision >= 0.3"])
-    whole = search(rich_space(), Unlucky(1000), settings)
-    assert whole.reason == "generation limit" and whole.feasible
-    assert {trial.status for trial in whole.trials} == {"ok", "failed", "diverged"}
-    for _ in range(100):
-        found = search(rich_space(), Unlucky(8), settings, tmp_path)
-        if found.reason == whole.reason:
-            break
-        assert found.reason == "interrupted"
-    assert_same(tmp_path, found.trials, whole.trials)
-
-
-def test_the_guided_search_ends_where_nothing_new_is_left():
-    target = StubTarget(static_metrics=lambda _: {})
-    result = search(small_space(9), target, small(**GUIDED, constraints=[]))
-    assert result.reason == "space exhausted"
-    assert {trial.config["x"] for trial in result.trials} == set(range(1, 10))
+    how = {"act": unlucky, "static_metrics": lambda config: {"num_params": config["width"]}}
+    assert_resumed(rich_space(), settings, tmp_path, 8, False, **how)
+    assert {trial.status for trial in on_disk(tmp_path)} == {"ok", "failed", "diverged"}
 
 
 GOLDEN = {  # of the search since what breaks a limit is fitted to it, on x86-64

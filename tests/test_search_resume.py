@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import signal
-from dataclasses import replace
 
 import pytest
 
@@ -19,17 +18,6 @@ from tests.stub_target import StubTarget
 from tests.stubs import assert_same, lines, on_disk
 
 pytestmark = pytest.mark.usefixtures("few_candidates")
-
-
-def test_a_finished_search_is_finished_even_without_time(space, tmp_path):
-    settings = small(max_generations=1)
-    first = search(space, StubTarget(), settings, tmp_path / "run")
-    population = (tmp_path / "run" / "population.csv").read_text()
-    target = StubTarget()
-    again = search(space, target, replace(settings, max_time=0.0), tmp_path / "run")
-    assert not target.calls
-    assert (again.reason, again.best) == (first.reason, first.best)
-    assert (tmp_path / "run" / "population.csv").read_text() == population
 
 
 def test_a_search_stopped_again_and_again_trains_nothing_twice(space, tmp_path):

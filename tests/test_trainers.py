@@ -25,15 +25,6 @@ def test_each_schedule_is_measured_at_each_rung_and_repeats_and_differs(monkeypa
     assert len(losses) == len(schedules.SCHEDULES)
 
 
-def test_one_cycle_rises_and_falls(monkeypatch):
-    monkeypatch.setattr(schedules, "RUNGS", (1, 2))
-    made = schedules.OneCycle.__new__(schedules.OneCycle)
-    made.steps_an_epoch, factors = 10, []
-    for made.steps in range(20):
-        factors.append(made.factor())
-    assert factors[0] < 0.1 and max(factors) == factors[5] and factors[-1] < 0.05
-
-
 def test_the_store_goes_on(tmp_path, monkeypatch):
     path, calls = tmp_path / "a.jsonl", []
     curve = [{"epochs": 1, "top3": 0.5, "precision": 0.2, "loss": 1.0}]

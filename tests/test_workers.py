@@ -174,7 +174,7 @@ class Odd(StubTarget):
         return {**outcome, **self.changes.get(canonical(config), {})}
 
 
-NO_MEASUREMENTS = [{"top3": True}, {"top3": 1j}, {"top3": 10**400}, {"top3": np.zeros(2)}]
+NO_MEASUREMENTS = [{"top3": True}, {"recall": None}, {"top3": 10**400}, {"top3": np.zeros(2)}]
 NO_MEASUREMENTS += [{"meta": {"a": {1}}}, {"meta": {"a": threading.Lock}}, {"folds": [{1, 2}]}]
 NO_MEASUREMENTS += [{"meta": None}]  # but this is no failure: nothing was observed
 
