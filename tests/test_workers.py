@@ -104,16 +104,6 @@ def test_whatever_a_training_does_is_a_result(with_faults):
     assert {trial.status for trial in with_faults.trials} == {"ok", *statuses}
 
 
-def test_in_this_process_exceptions_are_results_too(space, first_members):
-    here = ("raise", "nan", "memory_error")
-    wrong = dict(zip(map(canonical, first_members), here, strict=False))
-    settings = resolve({**STUB, "workers": "0", "pop_size": 8, "max_generations": 0})
-    result = search(space, Misbehaving(wrong), settings)
-    for trial in result.trials:
-        how = wrong.get(canonical(trial.config))
-        assert (trial.status, trial.error) == FAULTS.get(how, ("ok", None))
-
-
 def test_a_target_that_cannot_go_to_workers_is_told(space):
     with pytest.raises(InputError, match="workers 0"):
         search(space, StubTarget(act=lambda *_: None), resolve({**STUB, "workers": "1"}))
@@ -249,13 +239,6 @@ def test_auto_is_what_cores_memory_and_gpus_allow(monkeypatch):
     monkeypatch.setattr(executor, "usable_memory", lambda: 9 * GIGABYTE)
     assert number_of_workers(resolve({}), []) == 4
     assert number_of_workers(resolve({}), [60]) == 2  # CUDA takes the machine's memory, too
-
-
-def test_a_wrong_number_of_workers_is_told():
-    for value in ("autp", "-1", "1.5", "1025"):
-        with pytest.raises(InputError, match="auto or a whole number from 0 to 1024"):
-            resolve({"workers": value})
-    assert resolve({"workers": 2}).workers == "2"
 
 
 def test_after_the_grace_a_training_is_abandoned_and_not_recorded(space, undisturbed, tmp_path):
