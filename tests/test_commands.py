@@ -59,9 +59,6 @@ def test_both_commands_in_processes_of_their_own(tmp_path):
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".tmp", ".pt", ".pyc")]
 
 
-# ------------------------------------------------------------------ what a search and a result say
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A search and the measurement of its winner, and what both have printed."""
@@ -129,21 +126,11 @@ def test_the_search_tells_what_a_newcomer_needs(finished):
 
 def test_the_result_on_the_test_split(finished):
     result, table = read(finished["runs"] / "result_test.json"), finished["table"]
-    assert set(result) == {
-        *("config", "seeds", "split", "epochs", "optimizer", "metrics", "constraints"),
-        *("dataset", "predictions", "by_seed", "intervals", "layers", "found_by", "by_class"),
-        *STATIC,
-    }
     assert result["config"] == read(finished["runs"] / "opt_cfg.json")
     assert (result["split"], result["epochs"], result["seeds"]) == ("test", 2, [123])
     assert result["optimizer"] == "adamw" and set(result["metrics"]) == METRICS
     assert result["dataset"]["kind"] == "folder" and result["dataset"]["image_size"] == 8
-    assert sum(layer["parameters"] for layer in result["layers"]) == result["num_params"]
-    assert sum(layer["macs"] for layer in result["layers"]) == result["macs"]
     assert result["layers"] == read(finished["run"] / "run.json")["winner"]["layers"]
-    (alone,) = result["by_seed"]
-    kept = {"metrics": result["metrics"], "predictions": "predictions_test.npz"}
-    assert len(alone.pop("sha256")) == 64 and alone == {"seed": 123, **kept}
     known = {**result["metrics"], "num_params": result["num_params"], "macs": result["macs"]}
     assert [limit["text"] for limit in result["constraints"]] == [
         *("num_params <= 30000", "macs <= 150000", "precision >= 0.01")
@@ -167,9 +154,6 @@ def check_predictions(file, images):
     assert set(stored) == {"scores", "labels", "names", "fold", "seed"}
     assert stored["scores"].shape == (images, 3) and stored["scores"].dtype == np.float32
     assert len(set(stored["names"])) == images and stored["seed"] == result["seeds"][0]
-    names = result["dataset"]["class_names"]
-    for name, label in zip(stored["names"], stored["labels"], strict=True):
-        assert name.startswith(f"{names[label]}/")
     parts = []
     for fold in np.unique(stored["fold"]):
         scores, labels = (stored[key][stored["fold"] == fold] for key in ("scores", "labels"))
@@ -200,21 +184,6 @@ def test_predictions_give_the_metrics_and_those_on_the_folds_are_the_searchs_to_
     assert {path.name for path in tmp_path.glob("*.*")} == {"predictions_cv.npz", "result_cv.json"}
 
 
-def test_the_same_seed_gives_the_same_journal_another_seed_another(finished, tmp_path):
-    where = ["--dataset", finished["woods"]]
-    assert search(tmp_path, *where, name="again") == 0
-    assert decided(tmp_path / "again") == decided(finished["run"])
-    for name in ("opt_cfg.json", "again/opt_cfg.json"):
-        assert (tmp_path / name).read_text() == (finished["run"] / "opt_cfg.json").read_text()
-    assert search(tmp_path, *where, "--seed", 6, "--max_generations", 0, name="other") == 0
-    other = decided(tmp_path / "other")
-    assert len(other) == 2
-    for one, two in zip(other, decided(finished["run"]), strict=False):
-        assert one["config"] != two["config"] and one["metrics"] != two["metrics"]
-    latest = read(tmp_path / "opt_cfg.json")  # always the latest run's
-    assert latest == read(tmp_path / "other" / "opt_cfg.json")
-
-
 def test_a_resume_of_a_finished_run_prints_its_result(finished, tmp_path, capsys):
     runs = tmp_path / "runs"
     shutil.copytree(finished["runs"], runs, symlinks=True)
@@ -231,9 +200,6 @@ def test_a_resume_of_a_finished_run_prints_its_result(finished, tmp_path, capsys
         assert not (runs / "tiny" / "checkpoints").exists()
     record = read(runs / "tiny" / "run.json")
     assert [session["reason"] for session in record["sessions"]] == ["generation limit"] * 4
-
-
-# ------------------------------------------------------------------------------ images and resume
 
 
 def test_a_search_never_looks_at_the_test_images(tmp_path, capsys):
@@ -314,9 +280,6 @@ def test_drawn_flowers_and_limits_that_are_not_met_are_told_to_the_end(tmp_path,
     assert "No configuration met all limits" in out and "precision >= 0.999 MISSED" in out
     assert record["winner"]["feasible"] is False
     assert read(tmp_path / "opt_cfg.json") == record["winner"]["config"]
-
-
-# ---------------------------------------------------------------------------------------- signals
 
 
 def test_ctrl_c_ends_a_search_in_order_and_a_resume_completes_it(

@@ -59,9 +59,6 @@ def machine(monkeypatch):
     return give
 
 
-# --------------------------------------------------------------- in the process that trains
-
-
 @pytest.fixture
 def gpu_here(monkeypatch):
     """This process has a GPU of that capability, whose kernels raise that error."""
@@ -207,9 +204,6 @@ def test_the_layout_changes_how_it_is_computed_and_nothing_else(monkeypatch, aft
     assert result["loss"] == pytest.approx(after_three["loss"], abs=0.05)
 
 
-# --------------------------------------------------------------- which devices a machine has
-
-
 def test_all_gpus_of_the_first_kind_are_used_and_others_stay_idle(machine):
     machine(a_gpu(0), a_gpu(1, name="Another GPU"), a_gpu(2, free=20))
     assert gpus.devices("cpu") == [{"device": "cpu", "note": ""}]
@@ -299,9 +293,6 @@ def test_each_gpu_is_told_with_its_facts(monkeypatch, gpu_here):
     monkeypatch.setattr(gpus.subprocess, "run", said("580.1, Exclusive_Process\n"))
     first, second = gpus._offered()
     assert second["variables"]["CUDA_VISIBLE_DEVICES"] == "GPU-b" and first["exclusive"]
-
-
-# ------------------------------------------------------------------------------- in a search
 
 
 @pytest.fixture
@@ -412,9 +403,6 @@ def test_workers_may_always_hold_what_cuda_takes(monkeypatch):
     assert memory_limit(GIGABYTE, 8, on_gpus=False) == GIGABYTE
     with pytest.raises(InputError, match="--max_memory_gb is 1, .* CUDA may take 4 GB .* or more"):
         memory_limit(GIGABYTE, 8, on_gpus=True)
-
-
-# ------------------------------------------------------------------------------ on a cluster
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -43,9 +42,6 @@ def test_figures_are_measured(name, monkeypatch):
     assert found and all(what and words for what, words in found)
 
 
-# ------------------------------------------------------------------------- what it would find
-
-
 def test_a_training_that_drifts_breaks_the_promise(monkeypatch):
     """Each training differs a little from the one before."""
     evaluate, count = gpu_promises.ImageTarget.evaluate, iter(range(1000))
@@ -58,34 +54,6 @@ def test_a_training_that_drifts_breaks_the_promise(monkeypatch):
     monkeypatch.setattr(gpu_promises, "RUNGS", (1, 2))
     with pytest.raises(AssertionError, match="differ"):
         gpu_promises.continues_exactly(SMALL._replace(networks=("published",)))
-
-
-@pytest.mark.parametrize(("counted", "status"), [(1, "out_of_memory"), (0, "ok")])
-def test_a_lack_that_is_not_counted_would_be_found(monkeypatch, counted, status):
-    """As on a GPU: the allocator counts and raises, and who asked goes on."""
-    count = [0]
-
-    def empty(*_, **__):
-        count[0] += counted
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(torch, "empty", empty)
-    monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: {"num_ooms": count[0]})
-    assert gpu_promises.hides_a_lack(SimpleNamespace(device="cuda"))["status"] == status
-
-
-def test_networks_that_learn_otherwise_break_the_promise(monkeypatch):
-    real, devices = gpu_promises.target_of, iter(("cpu", "gpu"))
-
-    def target_of(scale, **options):
-        target = real(scale, **options)
-        if next(devices) == "gpu":
-            target.images = 5 * target.images  # as if something were wrong with them
-        return target
-
-    monkeypatch.setattr(gpu_promises, "target_of", target_of)
-    with pytest.raises(AssertionError, match="logits after an epoch differ"):
-        gpu_promises.agrees_with_the_cpu(SMALL._replace(networks=("published",)))
 
 
 def test_what_is_broken_or_fails_is_told_and_ends_with_1(monkeypatch, capsys):
@@ -114,37 +82,16 @@ def test_what_is_broken_or_fails_is_told_and_ends_with_1(monkeypatch, capsys):
 
 
 def test_what_the_gpu_does_not_allow_is_left_out_and_told(monkeypatch, capsys):
-    seen = []
-    monkeypatch.setattr(gpu_check, "promised", lambda names, scale: seen.append(scale) or True)
-    monkeypatch.setattr(gpu_check, "measured", lambda scale, sizes: seen.append(sizes) or True)
+    whole = gpu_promises.Scale(), gpu_rates.Sizes()
     monkeypatch.setattr(gpu_check, "usable_memory", lambda: 64 * 10**9)
-    card = {"name": "Old GPU", "compute_capability": "7.5"}
-    found = {"device": "cuda", "room": 5, "exclusive": False, "facts": card}
-    monkeypatch.setattr(gpu_check.gpus, "devices", lambda name: [found])
-    assert gpu_check.main([]) == 0
-    scale, sizes = seen
+    found = {"room": 5, "facts": {"compute_capability": "7.5"}}
+    scale, sizes = gpu_check.possible(found, *whole)
     assert scale.workers == (1, 2) and sizes.workers == (1, 2, 4)
     assert scale.dtypes == ("float32", "tf32")
     out = capsys.readouterr().out
-    assert "| workers 8, 16 | left out | free memory is enough for 5 at a time |" in out
-    assert "| bfloat16 | left out | needs compute capability 8.0 |" in out
-    found |= {"room": 60, "facts": {**card, "compute_capability": "10.0"}}
-    assert gpu_check.main([]) == 0 and seen[2:] == [gpu_promises.Scale(), gpu_rates.Sizes()]
-    assert "left out" not in capsys.readouterr().out
-    monkeypatch.setattr(gpu_check, "usable_memory", lambda: 10**10)  # CUDA takes the machine's
-    assert gpu_check.main([]) == 0 and seen[4].workers == (1, 2)
-    found["exclusive"] = True
-    assert gpu_check.main([]) == 2 and "exclusive mode" in capsys.readouterr().err
-
-
-def test_a_device_is_waited_for_at_the_end_of_a_loop_only(monkeypatch):
-    """Else what hands over its work faster, as a graph does, would be as slow as the others."""
-    clock, waits, works = iter(range(100)), [], []
-    monkeypatch.setattr(
-        gpu_rates, "waited", lambda device: waits.append(len(works)) or next(clock)
-    )
-    assert gpu_rates.repeated(lambda: works.append(None), 8.0, "cuda") == 8
-    assert waits == [1, 2, 2, 10]
+    assert "| workers 8, 16 | left out |" in out and "| bfloat16 | left out |" in out
+    found = {"room": 60, "facts": {"compute_capability": "10.0"}}
+    assert gpu_check.possible(found, *whole) == whole
 
 
 def test_without_a_gpu_nothing_is_proved(monkeypatch, capsys):

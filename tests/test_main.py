@@ -105,9 +105,6 @@ def test_the_place_beside_a_configuration_may_not_be_writable(folder, config, mo
     assert str(config.parent) in complaint(capsys, main, arguments)
 
 
-# ------------------------------------------------------------------------------- the evaluation
-
-
 def test_an_evaluation_is_written_beside_its_configuration(folder, config, capsys):
     assert evaluate("-c", config, "-t", "-e", 8, "--dataset", folder, "-p", "0.5", "-s", "1") == 0
     assert capsys.readouterr().err == ""
@@ -229,9 +226,6 @@ def test_a_saved_network_gives_the_same_scores(tmp_path, folder, config):
     with torch.no_grad():
         scores = network((x - weights["0.mean"]) / weights["0.std"])
     assert np.allclose(scores.numpy(), stored["scores"], atol=1e-5)
-
-
-# ------------------------------------------------------------------- what searches have found
 
 
 @pytest.fixture

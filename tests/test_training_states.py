@@ -27,8 +27,6 @@ from tests.trainings import (
 )
 from training.trainer import Trainer
 
-# ---------------------------------------------------------------------------- exact continuation
-
 SCHEDULE_FREE = {"optimizer": "schedule-free"}
 CONTINUED: dict[str, tuple[dict[str, str], dict]] = {
     "base": ({}, CONFIG),
@@ -120,9 +118,6 @@ def test_a_diverging_training_is_a_result_and_continues_to_it(tmp_path, rate, us
         assert bits(stepped) == bits(make_target().evaluate(config, 6, 4))
     for part in (stepped, *stepped["folds"]):
         assert np.isnan([part[name] for name in METRICS]).all()
-
-
-# ------------------------------------------------------------------------------------ state files
 
 
 def check_retrained(path, after_three_epochs):

@@ -8,40 +8,15 @@ from utils import canonical_json, without_nan
 from vision.data import Images
 
 CLASSES = 5
-CONFIG = {
-    "learning_rate_init": 0.004,
-    "batch_size": 7,
-    "kernel_size": 3,
-    "use_BN": True,
-    "global_avg_pooling": False,
-    "dropout_rate": 0.3,
-    "n_conv_layers": 2,
-    "n_channels_conv_0": 5,
-    "n_channels_conv_1": 4,
-    "n_fc_layers": 2,
-    "n_channels_fc_0": 9,
-    "n_channels_fc_1": 8,
-}
+CONFIG = {"learning_rate_init": 0.004, "batch_size": 7, "kernel_size": 3, "use_BN": True}
+CONFIG |= {"global_avg_pooling": False, "dropout_rate": 0.3, "n_conv_layers": 2}
+CONFIG |= {"n_channels_conv_0": 5, "n_channels_conv_1": 4, "n_fc_layers": 2}
+CONFIG |= {"n_channels_fc_0": 9, "n_channels_fc_1": 8}
 # All that the modern space has, switched on.
-MODERN = {
-    "n_stages": 2,
-    "width_0": 6,
-    "width_1": 8,
-    "block": "residual",
-    "convs_per_stage": 2,
-    "kernel_size": 3,
-    "activation": "silu",
-    "dropout_rate": 0.3,
-    "batch_size": 7,
-    "learning_rate_init": 0.01,
-    "weight_decay": 0.1,
-    "label_smoothing": 0.1,
-    "flip": True,
-    "shift": 0.2,
-    "cutout": 0.3,
-    "color": 0.2,
-    "mixup": 0.3,
-}
+MODERN = {"n_stages": 2, "width_0": 6, "width_1": 8, "block": "residual", "convs_per_stage": 2}
+MODERN |= {"kernel_size": 3, "activation": "silu", "dropout_rate": 0.3, "batch_size": 7}
+MODERN |= {"learning_rate_init": 0.01, "weight_decay": 0.1, "label_smoothing": 0.1}
+MODERN |= {"flip": True, "shift": 0.2, "cutout": 0.3, "color": 0.2, "mixup": 0.3}
 RUNGS = (3, 6, 12)
 
 
