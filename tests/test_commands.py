@@ -25,7 +25,6 @@ from tests.command_line import (
     complaint,
     decided,
     evaluate,
-    finish,
     lines_of,
     make_folder,
     read,
@@ -44,7 +43,7 @@ FIRST_ONLY = ["--max_generations", 0, "--epochs", 1]  # the first population, an
 def test_both_commands_in_processes_of_their_own(tmp_path):
     """As a newcomer does, from another folder and without photographs."""
     words = [*TINY, *FIRST_ONLY, "--pop_size", 1, "--runs_dir", "runs", "--run_name", "tiny"]
-    code, out, err = finish(command("optimizer.py", *words, cwd=tmp_path))
+    code, out, err = command("optimizer.py", *words, cwd=tmp_path)
     assert (code, err) == (0, "")
     assert "embedded flowers (drawn, not photographs)" in out and "Warning" not in out
     assert "\x1b" not in out and "\r" not in out, "off a terminal there are plain lines only"
@@ -52,7 +51,7 @@ def test_both_commands_in_processes_of_their_own(tmp_path):
     assert record["arguments"] == [str(word) for word in words]
     assert record["data"]["kind"] == "synthetic" and len(record["data"]["class_names"]) == 17
     words = ["-c", "runs/opt_cfg.json", "-t", "True", "-e", 1]
-    code, table, err = finish(command("main.py", *words, cwd=tmp_path))
+    code, table, err = command("main.py", *words, cwd=tmp_path)
     assert (code, err) == (0, "")
     assert "embedded flowers (drawn, not photographs), measured on the test split" in table
     assert read(tmp_path / "runs" / "result_test.json")["dataset"]["kind"] == "synthetic"

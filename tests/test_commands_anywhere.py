@@ -6,11 +6,7 @@ import pytest
 
 import main
 import optimizer
-from engine.cli.settings import Settings
-from engine.storage.run import RunFolder
-from evaluation.candidates import search_behind
 from tests.command_line import ROOT, complaint, decided, lines_of, read, search
-from tests.stubs import make_trial
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
 SPACE = json.loads((ROOT / "configs" / "space.json").read_text())
@@ -53,23 +49,6 @@ def test_a_run_goes_on_with_the_space_it_began_with_and_from_anywhere(
     assert main.main(["-c", str(runs / "opt_cfg.json"), "-t", "-e", "1"]) == 0
     out = capsys.readouterr().out
     assert "limits and data of " in out and "outside the space" not in out
-
-
-def test_searches_that_share_a_folder_never_mix_their_winners(tmp_path):
-    runs, data = tmp_path / "runs", {"kind": "synthetic", "root": "", "name": "drawn"}
-    folders = []
-    for number, name in enumerate("ab"):
-        folders.append(RunFolder(runs / name, latest=runs))
-        folders[-1].begin_session(Settings(seed=number), {"data": data}, must_match=False)
-    for number in (0, 1, 0, 1):
-        trial = make_trial(number, config={"kernel_size": 3 + 2 * number})
-        folders[number].save_winner(trial, Settings().ranking(), 50)
-        origin = search_behind(runs / "opt_cfg.json")
-        assert origin.settings["seed"] == number and origin.record["winner"]["trial"] == number
-    folders[0].end_session("generation limit")
-    assert search_behind(runs / "opt_cfg.json").settings["seed"] == 1
-    for folder in folders:
-        folder.close()
 
 
 def test_a_winner_without_its_search_is_told(folder, config, capsys):

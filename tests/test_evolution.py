@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from search import evolution
 from search.constraints import Ranking
@@ -12,7 +10,6 @@ from search.evolution import LimitsUnreachable, Variation, draw_child, tournamen
 from search.generation import incumbent
 from search.offspring import OffspringSampler
 from search.space import Space
-from search.trial import canonical
 from tests.stub_target import num_params
 from tests.stubs import make_trial, small_space
 from utils import InputError
@@ -70,15 +67,6 @@ def test_the_mutation_rate_chooses_the_operator(space):
             assert 0.3 < sum(first != second for first, second in pairs) / len(pairs) < 1
 
 
-def test_samples_and_near_steps_take_their_shares(space):
-    population = make_population(space)
-    drawn = [offspring(space, population, i, 0.5, 0.7, 0.2)[2] for i in range(150)]
-    counts = {operator: drawn.count(operator) for operator in set(drawn)}
-    assert counts.keys() == {"sample", "recombine", "perturb", "mutate"}
-    assert 15 < counts["sample"] < 45 and 40 < counts["recombine"] < 80
-    assert counts["perturb"] > counts["mutate"] > 5
-
-
 def test_tries_are_bounded_when_nothing_is_new():
     tries = []
 
@@ -93,44 +81,6 @@ def test_tries_are_bounded_when_nothing_is_new():
     assert left == ({"x": 5}, (), "sample"), "the last one of a small space is found"
 
 
-def test_nearest_is_the_one_that_violates_least_and_not_the_last(monkeypatch):
-    """Repairs end in hollows of very different depths."""
-    monkeypatch.setattr(evolution, "fit", lambda space, config, violation, rng: config)
-    space, met, tries = Space(ConfigurationSpace({"x": (1, 1000)})), [], []
-
-    def propose_one(generator):
-        tries.append(1)
-        return space.sample(generator), (), "sample"
-
-    def violation(config):
-        met.append(1 + config["x"] * 7919 % 1000)
-        return met[-1]
-
-    with pytest.raises(LimitsUnreachable) as caught:
-        draw_child(space, propose_one, violation, set(), rng())
-    assert len(tries) <= 2 * evolution.TRIES
-    assert violation(caught.value.nearest) == min(met)
-
-
-@settings(max_examples=5)
-@given(
-    seed=st.integers(0, 2**32),
-    bound=st.integers(700, 10**7),
-    rate=st.floats(0, 1),
-    size=st.integers(1, 3),
-)
-def test_children_keep_any_static_constraint_and_are_new(space, seed, bound, rate, size):
-    sampler = make_sampler(
-        space, [f"num_params <= {bound}"], seed, tournament_size=size, mutation_rate=rate
-    )
-    first = sampler.draw([], 3)
-    population = [make_trial(child.trial, config=child.config) for child in first]
-    children = first + sampler.draw(population, 3)
-    assert [child.trial for child in children] == list(range(6))
-    assert all(num_params(child.config) <= bound for child in children)
-    assert len({canonical(child.config) for child in children}) == 6 == len(sampler.seen)
-
-
 def test_children_derive_from_seed_and_trial_id_alone(space):
     first = make_sampler(space).draw([], 6)
     assert make_sampler(space).draw([], 6) == first
@@ -139,15 +89,6 @@ def test_children_derive_from_seed_and_trial_id_alone(space):
     in_parts = make_sampler(space)
     parts = in_parts.draw(population, 2) + in_parts.draw(population, 4)
     assert parts == make_sampler(space).draw(population, 6) != first
-
-
-def test_a_small_space_is_drawn_to_its_end_and_no_further():
-    sampler = make_sampler(small_space(6), ["size <= 4"], 1, lambda c: {"size": c["x"]})
-    children = sampler.draw([], 10)
-    assert sorted(child.config["x"] for child in children) == [1, 2, 3, 4]
-    assert sampler.draw([], 10) == []
-    population = [make_trial(child.trial, config=child.config) for child in children]
-    assert sampler.draw(population, 10) == []
 
 
 def test_limits_out_of_reach_are_told_with_the_smallest_there_is(space, monkeypatch):

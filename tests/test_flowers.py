@@ -12,20 +12,11 @@ from vision.data import open_data, open_test, open_train
 from vision.folders import FLOWERS17_CLASSES
 
 REAL = os.environ.get("FLOWERS17_DIR")
-NETWORK = {
-    "n_conv_layers": 3,
-    "n_channels_conv_0": 32,
-    "n_channels_conv_1": 64,
-    "n_channels_conv_2": 128,
-    "kernel_size": 3,
-    "use_BN": True,
-    "global_avg_pooling": True,
-    "n_fc_layers": 1,
-    "n_channels_fc_0": 128,
-    "dropout_rate": 0.2,
-    "batch_size": 128,
-    "learning_rate_init": 0.0004,  # with a larger one, top-3 jumps by 0.1 from epoch to epoch
-}
+# With a larger learning rate, top-3 jumps by 0.1 from epoch to epoch.
+NETWORK = {"n_conv_layers": 3, "n_channels_conv_0": 32, "n_channels_conv_1": 64}
+NETWORK |= {"n_channels_conv_2": 128, "kernel_size": 3, "use_BN": True}
+NETWORK |= {"global_avg_pooling": True, "n_fc_layers": 1, "n_channels_fc_0": 128}
+NETWORK |= {"dropout_rate": 0.2, "batch_size": 128, "learning_rate_init": 0.0004}
 TINY = {**NETWORK, "n_conv_layers": 2, "n_channels_conv_0": 16, "n_channels_conv_1": 16}
 TINY |= {"batch_size": 64, "learning_rate_init": 0.001}
 del TINY["n_channels_conv_2"]

@@ -116,16 +116,8 @@ def test_a_diverged_network_is_not_exported(tmp_path, folder, config, capsys):
 
 
 def test_mistakes_are_told_before_training(tmp_path, folder, config, monkeypatch, capsys):
-    def train(*_):
-        raise AssertionError("it was trained in vain")
-
-    monkeypatch.setattr(main, "evaluate", train)
-    out, flags = tmp_path / "out", ["--dataset", folder, "--image_size", 8]
-    wrong = ["-c", config, *flags, "-t"]
-    assert "-t True" in complaint(capsys, main, ["-c", config, *flags, "--export", out])
-    assert "one seed" in complaint(capsys, main, [*wrong, "--export", out, "--seeds", 1, 2])
-    assert "--export DIR" in complaint(capsys, main, [*wrong, "--quantise"])
-    assert "--export DIR" in complaint(capsys, main, [*wrong, "--latency"])
+    monkeypatch.setattr(main, "evaluate", None)
+    out, wrong = tmp_path / "out", ["-c", config, "--dataset", folder, "--image_size", 8, "-t"]
     file = save(tmp_path / "file", "of somebody")
     assert "--export" in complaint(capsys, main, [*wrong, "--export", file])
     assert file.read_text() == "of somebody"

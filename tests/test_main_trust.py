@@ -2,9 +2,8 @@
 
 from safetensors import safe_open
 
-import main
 import predict
-from tests.command_line import complaint, evaluate, read
+from tests.command_line import evaluate, read
 
 
 def test_main_finds_a_threshold_and_hands_it_to_the_network(
@@ -32,9 +31,3 @@ def test_main_finds_a_threshold_and_hands_it_to_the_network(
     alone = read(config.parent / "result_cv.json")
     assert alone["threshold"] == result["threshold"]
     assert alone["at_threshold"]["folds"] == at["folds"] and "test" not in alone["at_threshold"]
-
-
-def test_main_says_which_limit_is_lacking(no_flowers, folder, config, capsys):
-    where = ["--dataset", folder, "--constraints", "macs <= 1e6", "--thresholds"]
-    assert "-p 0.9" in complaint(capsys, main, ["-c", config, *where])
-    assert [path.name for path in config.parent.iterdir()] == ["small.json"]
