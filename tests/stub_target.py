@@ -5,31 +5,14 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
+from cnn import count_parameters as num_params
 from search.trial import canonical
 from utils import derive_seed
 
 
-def num_params(config: Mapping[str, Any], side: int = 16, classes: int = 17) -> int:
-    """The parameters of a network of configs/space.json, written anew, without torch."""
-    total, channels = 0, 3
-    for i in range(config["n_conv_layers"]):
-        width = config[f"n_channels_conv_{i}"]
-        total += width * channels * config["kernel_size"] ** 2 + width
-        total += 2 * width if config["use_BN"] else 0
-        channels, side = width, side // 2
-    features = channels if config["global_avg_pooling"] else channels * side * side
-    for i in range(config["n_fc_layers"]):
-        width = config[f"n_channels_fc_{i}"]
-        total += width * features + width
-        features = width
-    return total + classes * features + classes
-
-
-def _size(config: Mapping[str, Any]) -> dict[str, int]:
+def _size(config):
     return {"num_params": num_params(config)}
 
 
@@ -40,22 +23,16 @@ class StubTarget:
     holds (config, epochs, seed, state) of every evaluation.
     """
 
-    def __init__(
-        self,
-        act: Callable[[dict[str, Any], int], Mapping[str, Any] | None] = lambda *_: None,
-        static_metrics: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
-    ):
+    def __init__(self, act=lambda *_: None, static_metrics=None):
         self.act = act
         self._static_metrics = static_metrics or _size
-        self.calls: list[tuple[dict[str, Any], int, int, str | None]] = []
-        self.begun: list[int] = []  # epochs of the state from which each call went on
+        self.calls = []
+        self.begun = []  # epochs of the state from which each call went on
 
-    def static_metrics(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def static_metrics(self, config):
         return dict(self._static_metrics(config))
 
-    def evaluate(
-        self, config: Mapping[str, Any], epochs: int, seed: int, state: str | Path | None = None
-    ) -> dict[str, Any]:
+    def evaluate(self, config, epochs, seed, state=None):
         config = dict(config)
         changed = self.act(config, epochs) or {}
         self.calls.append((config, epochs, seed, None if state is None else str(state)))
@@ -92,12 +69,10 @@ class StubTarget:
 class Unhurried(StubTarget):
     """Takes 2 ms an epoch, so that workers wait for each other at a barrier; can be pickled."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self):
         return Unhurried, ()
 
-    def evaluate(
-        self, config: Mapping[str, Any], epochs: int, seed: int, state: str | Path | None = None
-    ) -> dict[str, Any]:
+    def evaluate(self, config, epochs, seed, state=None):
         time.sleep(epochs / 500)
         return super().evaluate(config, epochs, seed, state)
 
@@ -108,16 +83,14 @@ class Misbehaving(StubTarget):
     wrong: canonical configuration -> 'raise', 'nan', 'hang', 'allocate', 'memory_error' or 'kill'.
     """
 
-    def __init__(self, wrong: Mapping[str, str]):
+    def __init__(self, wrong):
         super().__init__()
         self.wrong = dict(wrong)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self):
         return Misbehaving, (self.wrong,)
 
-    def evaluate(
-        self, config: Mapping[str, Any], epochs: int, seed: int, state: str | Path | None = None
-    ) -> dict[str, Any]:
+    def evaluate(self, config, epochs, seed, state=None):
         how = self.wrong.get(canonical(config))
         if how == "raise":
             raise ValueError("as it was told")
@@ -141,7 +114,7 @@ class Busy(Misbehaving):
         super().__init__({})
         self.notes, self.busy = notes, busy
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self):
         return Busy, (self.notes, self.busy)
 
     def take_device(self) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.augmentation import DRAWS, Augmentation
+from training.augmentation import Augmentation
 
 SIDE, COUNT = 8, 200
 FILL = torch.tensor([0.2, 0.5, 0.8])
@@ -94,14 +94,3 @@ def test_all_together_depend_on_their_generator_only(images):
     first, second, other = (batch(images, seed, **what)[0] for seed in (1, 1, 2))
     assert torch.equal(first, second) and not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_what_is_switched_on_does_not_change_the_number_of_draws(images):
-    states = []
-    for what in ({"flip": True}, {"mixup": 1.0}, {"color": 0.1, "cutout": 0.2}):
-        given = generator()
-        Augmentation(**what).batch(images, torch.arange(7), FILL, given)
-        states.append(given.get_state())
-    given = generator()
-    torch.rand((DRAWS, 7), generator=given)
-    assert all(torch.equal(state, given.get_state()) for state in states)

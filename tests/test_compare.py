@@ -232,15 +232,6 @@ def test_peers_keep_to_a_space_with_conditions_and_forbidden_clauses(method):
     assert_legal_and_charged(problem, baselines.run(method, problem, 3, 200).trials)
 
 
-def test_smac_is_told_as_many_trials_as_hyperband_trains():
-    """1 to 9 epochs, eta 3: brackets of 9, 3 and 1; 5 and 1; 3 trials, of 21, 21 and 27 epochs."""
-    needs("smac-hyperband")
-    from baselines.smac_peer import _number_of_trials
-
-    assert _number_of_trials(recorder(69)) == 22
-    assert _number_of_trials(recorder(138)) == 44
-
-
 def test_a_missing_package_and_unknown_names_are_told(monkeypatch, capsys):
     monkeypatch.setattr(baselines, "installed", lambda package: False)
     with pytest.raises(InputError, match="dehb needs DEHB: .*requirements-peers.txt"):

@@ -61,9 +61,3 @@ def test_zsh_reads_its_script():
     script = printed(main, "zsh")
     assert script.startswith("#compdef main.py") and "--seeds" in script
     subprocess.run(["zsh", "-n"], input=script, text=True, check=True)
-
-
-def test_another_shell_is_answered_in_words(capsys):
-    assert optimizer.main(["--print-completion", "fish"]) == 2
-    err = capsys.readouterr().err
-    assert "'bash', 'zsh'" in err and err.count("\n") == 1

@@ -1,7 +1,6 @@
 """Data sets: where they are found, how they are divided, and that the test part stays unseen."""
 
 import io
-import json
 import os
 import shutil
 from pathlib import Path
@@ -43,8 +42,6 @@ def test_train_and_test_folders_are_taken_as_they_are(tmp_path, cache):
     assert fingerprint.startswith("sha256:") and len(fingerprint) == 7 + 64
     test, test_fingerprint = open_test(source)
     assert test.labels.tolist() == [0, 1, 2] and test_fingerprint != fingerprint
-    record = json.loads(json.dumps(source.to_dict()))  # what run.json keeps is plain
-    assert record["layout"] == "train_test" and record["class_names"] == ["1", "2", "10"]
     with pytest.raises(InputError, match="divided already .* use --split 1"):
         open_data(data_dir=root, split=2, cache_dir=cache)
 
@@ -159,17 +156,6 @@ def test_flowers_102_by_its_own_split(tmp_path, cache):
     assert np.abs(train.pixels[:, 8, 8, 0].astype(int) - [20, 40, 10, 30]).max() <= 3
     with pytest.raises(InputError, match="is not Flowers-17 .* use --dataset"):
         open_data("flowers17", root, cache_dir=cache)
-    with pytest.raises(InputError, match="divided already .* use --split 1"):
-        open_data(str(root), split=2, cache_dir=cache)
-    for number in (2, 3):
-        (root / "jpg" / f"image_{number:05d}.jpg").unlink()
-    with pytest.raises(
-        InputError, match="2 of 4 images .*00002.jpg is missing; likewise jpg/image_00003.jpg$"
-    ):
-        open_data(str(root), cache_dir=cache)
-    (root / "imagelabels.mat").write_text("nonsense")
-    with pytest.raises(InputError, match="imagelabels.mat cannot be read"):
-        open_data(str(root), cache_dir=cache)
 
 
 @pytest.mark.parametrize("make", [make_train_test, make_published, make_flowers102])

@@ -11,7 +11,6 @@ import torch
 
 import optimizer
 from engine.cli.settings import resolve
-from engine.storage.resuming import differences
 from engine.workers import devices as engine_devices
 from engine.workers import executor as engine_executor
 from engine.workers.executor import GPU_WORKER_BYTES, evaluate, memory_limit, open_executor
@@ -25,15 +24,8 @@ from utils import InputError
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
 GIGABYTE = 10**9
-CARD = {
-    "name": "Some GPU",
-    "compute_capability": "8.0",
-    "multiprocessors": 108,
-    "memory_bytes": 40 * GIGABYTE,
-    "cuda": "13.0",
-    "cudnn": 91002,
-    "driver": "580.1",
-}
+CARD = {"name": "Some GPU", "compute_capability": "8.0", "multiprocessors": 108}
+CARD |= {"memory_bytes": 40 * GIGABYTE, "cuda": "13.0", "cudnn": 91002, "driver": "580.1"}
 
 
 def a_gpu(number=0, free=40, why=None, exclusive=False, **facts):
@@ -82,43 +74,28 @@ NO_ENGINE = RuntimeError("GET was unable to find an engine to execute this compu
 BUSY = RuntimeError("CUDA error: all devices are busy or unavailable\nCompile with")
 
 
-def test_a_gpu_is_taken_if_a_convolution_runs_on_it(gpu_here, monkeypatch, caplog):
-    device._try(torch.device("cpu"))  # so that it runs at all
-    gpu_here((6, 1))
-    assert choose_device("auto").type == choose_device("cuda").type == "cuda"
-    assert choose_device("cpu").type == "cpu"
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(InputError, match="--device cuda: PyTorch sees no .*use --device cpu or"):
-        choose_device("cuda")
-    assert choose_device("auto").type == "cpu" and not caplog.text
-
-
-def test_a_gpu_that_is_too_old_for_this_wheel_is_named_with_the_wheel_that_has_it(
-    gpu_here, caplog
+@pytest.mark.parametrize(
+    ("capability", "error", "words"),
+    [
+        ((6, 1), NO_KERNEL, ("GeForce GTX 1060 3GB", "6.1", "sm_75 sm_80", "whl/cu126")),
+        ((13, 0), NO_KERNEL, ("13.0", "sm_75 sm_80 only; use --device cpu or auto")),
+        ((6, 1), NO_ENGINE, ("6.1", "has no convolution for it", "cu126")),
+        ((8, 0), BUSY, ("busy or unavailable); use --device cpu or auto",)),
+    ],
+    ids=["too old", "too new", "dropped by cuDNN", "taken"],
+)
+def test_a_gpu_is_taken_if_a_convolution_runs_or_refused_with_the_reason(
+    gpu_here, caplog, capability, error, words
 ):
-    gpu_here((6, 1), NO_KERNEL)
+    device._try(torch.device("cpu"))  # so that it runs at all
+    gpu_here(capability)
+    assert choose_device("auto").type == choose_device("cuda").type == "cuda"
+    gpu_here(capability, error)
     with pytest.raises(InputError) as refused:
         choose_device("cuda")
     said = str(refused.value)
-    for words in ("GeForce GTX 1060 3GB", "6.1", torch.__version__, "sm_75 sm_80", "whl/cu126"):
-        assert words in said
-    assert "\n" not in said
-    assert choose_device("auto").type == "cpu"
-    assert "NOTE: GeForce GTX 1060 3GB" in caplog.text and "training on the CPU" in caplog.text
-
-
-def test_a_gpu_that_is_of_no_use_for_other_reasons_is_refused_with_these(gpu_here):
-    """It is too new, cuDNN has dropped it while its wheel may still have it, or it is taken."""
-    gpu_here((13, 0), NO_KERNEL)
-    with pytest.raises(InputError, match="13.0") as refused:
-        choose_device("cuda")
-    assert "whl" not in str(refused.value)
-    gpu_here((6, 1), NO_ENGINE)
-    with pytest.raises(InputError, match="GTX 1060.* 6.1, .* has no convolution for it.*cu126"):
-        choose_device("cuda")
-    gpu_here((8, 0), BUSY)
-    with pytest.raises(InputError, match=r"busy or unavailable\); use --device cpu or auto$"):
-        choose_device("cuda")
+    assert all(word in said for word in words) and "\n" not in said
+    assert choose_device("auto").type == "cpu" and "training on the CPU" in caplog.text
 
 
 def test_a_worker_takes_its_share_of_its_gpu_before_its_first_training(gpu_here, monkeypatch):
@@ -345,13 +322,6 @@ def test_a_run_goes_on_with_the_same_kind_of_gpu_only(
     assert read(tmp_path / "tiny" / "run.json") == before
     machine(a_gpu(1))
     assert optimizer.main([str(word) for word in again]) == 0
-
-
-def test_a_run_of_before_has_noted_no_gpu():
-    now = {"device": "cuda", "gpu": CARD, "versions": {}}
-    found = list(differences({"device": "cuda", "versions": {}}, now))
-    assert ("gpu name", "not noted", "Some GPU") in found
-    assert not list(differences({"device": "cpu"}, {"device": "cpu", "gpu": None}))
 
 
 def test_bfloat16_is_refused_where_cudnn_has_no_convolutions_in_it(machine):

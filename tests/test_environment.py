@@ -20,9 +20,3 @@ def test_processors_of_one_name_are_told_apart(tmp_path, monkeypatch):
     ):
         utils.CPUINFO.write_text(text)
         assert environment.processor_name() == name
-
-
-def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
-    monkeypatch.setattr(environment, "PACKAGES", ("numpy", "no-such-package"))
-    versions = environment.environment()["versions"]
-    assert versions["no-such-package"] is None and versions["numpy"]

@@ -98,10 +98,6 @@ def test_structures_are_as_frequent_as_without_limits(case):
         before, after = (Counter(config[name] for config in part) for part in (proposed, kept))
         assert set(after) == set(before), "each can meet these limits"
         assert sum(abs(before[v] - after[v]) for v in before) / 2 < 0.1 * SAMPLES, name
-    if space is PUBLISHED:  # the negative control: to throw away what breaks a limit would
-        met = [config for config in proposed if violation(config) <= 0]
-        shares = [np.mean([c["n_conv_layers"] == 1 for c in part]) for part in (proposed, met)]
-        assert shares[1] - shares[0] > 0.2
 
 
 def test_fitting_keeps_structure_and_what_changes_nothing(case):

@@ -23,16 +23,6 @@ def test_a_trial_is_on_disk_when_append_returns(tmp_path, monkeypatch):
     journal.close()
 
 
-def test_a_journal_is_read_back_and_continued(tmp_path, caplog):
-    path = tmp_path / "trials.jsonl"
-    write_journal(path, TRIALS[:4])
-    journal = Journal(path)
-    assert journal.trials == TRIALS[:4] and not caplog.records
-    journal.append(TRIALS[4])
-    journal.close()
-    assert Journal(path).trials == TRIALS[:5]
-
-
 def test_a_trial_is_found_by_its_key_and_for_its_own_configuration_only(tmp_path):
     write_journal(tmp_path / "trials.jsonl", TRIALS)
     journal, again = Journal(tmp_path / "trials.jsonl"), make_trial(1, epochs=6, repeat=1)

@@ -137,17 +137,6 @@ def test_static_metrics_that_always_raises_is_told_with_its_reason():
         search(space(), Broken(), settings())
 
 
-def test_the_rest_of_the_space_may_raise_where_the_limits_are_broken():
-    class Torn(Own):
-        def static_metrics(self, config):
-            if config["width"] < 60:
-                raise ValueError("too narrow")
-            return super().static_metrics(config)
-
-    with pytest.raises(InputError, match="meets size <= 3; the nearest found has size 60"):
-        search(space(), Torn(), settings(constraints=["size <= 3"]))
-
-
 def test_a_trial_without_the_metric_that_decides_has_failed():
     given = settings(constraints=["recall >= 0"], max_generations=3)
     result = search(space(), Forgetful(), given)
@@ -184,13 +173,6 @@ def test_the_usual_end_is_no_warning_and_one_worker_does_the_brackets_in_series(
     assert places == sorted(places) and len({one.bracket for one in result.trials}) == 3
 
 
-def test_a_space_of_configspace_is_taken_as_it_is(tmp_path):
-    given = settings(max_generations=0)
-    whole = search(space(), Own(), given)
-    result = search(space().configspace, Own(), given, tmp_path / "run")
-    assert bare(result.trials) == bare(whole.trials)
-
-
 class Signalled(Own):
     """Gets a signal in its fifth training, once."""
 
@@ -204,21 +186,19 @@ class Signalled(Own):
         return super().evaluate(config, epochs, seed, state)
 
 
-@pytest.mark.parametrize("with_folder", [True, False])
-def test_ctrl_c_ends_the_search_in_order_and_the_loop_of_the_caller(tmp_path, with_folder):
-    folder, begun = tmp_path / "run" if with_folder else None, []
+def test_ctrl_c_ends_the_search_in_order_and_the_loop_of_the_caller(tmp_path):
+    folder, begun = tmp_path / "run", []
     with pytest.raises(KeyboardInterrupt):
         for number in range(3):
             begun.append(number)
             search(space(), Signalled(signal.SIGINT), settings(), folder)
     assert begun == [0]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if with_folder:
-        assert len(on_disk(folder)) == 4 and (folder / "opt_cfg.json").exists()
-        assert read_json(folder / "run.json")["sessions"][0]["reason"] == "interrupted"
-        whole = search(space(), Own(), settings())
-        result = search(space(), Own(), settings(), folder)
-        assert bare(result.trials) == bare(whole.trials)
+    assert len(on_disk(folder)) == 4 and (folder / "opt_cfg.json").exists()
+    assert read_json(folder / "run.json")["sessions"][0]["reason"] == "interrupted"
+    whole = search(space(), Own(), settings())
+    result = search(space(), Own(), settings(), folder)
+    assert bare(result.trials) == bare(whole.trials)
 
 
 def test_sigterm_reaches_the_handler_of_the_caller_after_the_end(tmp_path):
