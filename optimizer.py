@@ -273,7 +273,7 @@ def run_in(
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the search space describes no network: {error!r}") from None
     check_metrics(settings.ranking(), [*METRICS, *known])
-    where = devices.settled(target, settings)
+    where = devices.resolve_devices(target, settings)
     keep_space(folder, space)
     data = {**source.to_dict(), "fingerprint": fingerprint}
     now = {"data": data, **devices.facts(where), "training_version": TRAINING_VERSION}

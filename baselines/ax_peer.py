@@ -36,7 +36,7 @@ def ax(recorder: Recorder) -> None:
         config = space.complete(_values(space, told), derive_rng("ax", number))
         if config is None or recorder.static_violation(config) > 0:
             if config is None:
-                recorder.count_free()
+                recorder.count_unevaluated()
             client.mark_trial_abandoned(number)
             rejected += 1
             if rejected % REDRAWS:

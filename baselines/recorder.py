@@ -21,14 +21,14 @@ from engine.storage.journal import Journal, used_seconds
 from engine.storage.run import RunFolder
 from engine.workers.executor import evaluate, memory_bound
 from search.fitting import fit
-from search.known import Known
+from search.known import StaticLimits
 from search.space import Config, Space
 from search.trial import Job, Trial, canonical, evaluation_seed
 from utils import InputError, derive_rng, without_nan
 
 log = logging.getLogger("nas")
 REDRAWS = 20  # of a method that cannot be told of limits known before training; then `random`
-FREE_PROPOSALS = 1000  # in a row that cost nothing, before a method counts as stuck
+MAX_UNEVALUATED = 1000  # in a row that cost nothing, before a method counts as stuck
 
 
 class Recorder:
@@ -51,7 +51,7 @@ class Recorder:
         self.objective_range = objective_range
         self.signals, self.callbacks = signals or StopSignals(), callbacks or CallbackHandler()
         self.ranking = settings.ranking()
-        self.known = Known(space, self.ranking, target.static_metrics, settings.seed)
+        self.known = StaticLimits(space, self.ranking, target.static_metrics, settings.seed)
         self.journal = Journal(folder.trials_jsonl if folder else None, space.declared)
         self.clock = Clock(used_before=used_seconds(self.journal.trials))
         self._trained: dict[str, dict[int, Trial]] = {}  # by configuration and epochs
@@ -62,14 +62,14 @@ class Recorder:
         """Whether a clause of the space forbids it: for packages that know no such clauses."""
         forbidden = self.space.forbids(config)
         if forbidden:
-            self.count_free()
+            self.count_unevaluated()
         return forbidden
 
     def static_violation(self, config: Mapping[str, Any]) -> float:
         """Of the limits known before training; a proposal that breaks them has no other cost."""
         violation = self.known.violation(config)
         if violation > 0:
-            self.count_free()
+            self.count_unevaluated()
         return violation
 
     def random(self, number: int) -> Config:
@@ -86,7 +86,7 @@ class Recorder:
         config = without_nan(dict(config))
         done = self._trained.get(canonical(config), {})
         if epochs in done:
-            self.count_free()
+            self.count_unevaluated()
             return done[epochs]
         reached = max(done, default=0)
         cost_epochs = epochs - reached if reached < epochs else epochs  # it does not go back
@@ -154,8 +154,8 @@ class Recorder:
         share = 1.0 if math.isinf(violation) else violation / (1 + violation)
         return worst + (high - low) * share
 
-    def count_free(self) -> None:
+    def count_unevaluated(self) -> None:
         """A proposal cost nothing. Stop if there were too many of them in a row."""
         self._free += 1
-        if self._free >= FREE_PROPOSALS:
+        if self._free >= MAX_UNEVALUATED:
             raise Stop("space exhausted")

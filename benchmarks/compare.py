@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import baselines
-from benchmarks.compare_tables import BUDGETS, duels, figure, regret_path, tables
+from benchmarks.compare_tables import BUDGETS, figure, pairwise_wins, regret_path, tables
 from benchmarks.problems.literature import PROBLEMS, named
 from engine.cli.command import command
 from engine.cli.stopping import RESUMABLE
@@ -65,7 +65,7 @@ def run(given: argparse.Namespace) -> None:
     done = [line for unit, line in finished(data).items() if unit in set(units)]
     print(tables(done))
     if given.against:
-        print(f"\nProblems, by median regret:\n\n{duels(done, given.against)}")
+        print(f"\nProblems, by median regret:\n\n{pairwise_wins(done, given.against)}")
     if given.figure:
         figure(done, Path(given.figure))
 

@@ -117,7 +117,7 @@ def first_feasible(lines: Sequence[Line]) -> list[str]:
     return text
 
 
-def duels(lines: Sequence[Line], method: str) -> str:
+def pairwise_wins(lines: Sequence[Line], method: str) -> str:
     """On how many problems the median regret of a method is below that of each other, in Markdown.
 
     And on how many it is at most half of it. Two that have nothing feasible in half of their seeds

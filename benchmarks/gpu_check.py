@@ -95,9 +95,9 @@ def possible(
     if not has_bfloat16(first) and "bfloat16" in scale.dtypes:
         row("bfloat16", "left out", f"needs compute capability {FIRST_WITH_BFLOAT16}", "")
         scale = scale._replace(dtypes=tuple(a for a in scale.dtypes if a != "bfloat16"))
-    if "room" not in first:
+    if "slots" not in first:
         return scale, sizes
-    room = max(1, min(first["room"], usable_memory() // GPU_WORKER_BYTES))
+    room = max(1, min(first["slots"], usable_memory() // GPU_WORKER_BYTES))
     fewer = scale._replace(workers=tuple(n for n in scale.workers if n <= room))
     less = sizes._replace(workers=tuple(n for n in sizes.workers if n <= room))
     out = sorted({*scale.workers, *sizes.workers} - {*fewer.workers, *less.workers})

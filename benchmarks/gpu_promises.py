@@ -173,7 +173,7 @@ def no_synchronisation(scale: Scale) -> str:
     return f"{len(names)} networks{'' if scale.on_gpu else ' (a CPU has nothing to wait for)'}"
 
 
-def hides_a_lack(target: ImageTarget) -> dict[str, Any]:
+def hides_out_of_memory(target: ImageTarget) -> dict[str, Any]:
     """Runs in a worker: has too little memory for something and goes on, as cuDNN does."""
     try:
         with out_of_memory_as_memory_error(), contextlib.suppress(torch.OutOfMemoryError):
@@ -195,7 +195,7 @@ def memory_is_a_result(scale: Scale) -> str:
             for number, config in enumerate((PUBLISHED, HUGE, PUBLISHED))
         ]
         if scale.on_gpu:
-            hidden = pool.submit(hides_a_lack).result()["status"]
+            hidden = pool.submit(hides_out_of_memory).result()["status"]
             assert hidden == "out_of_memory", "a lack that PyTorch hides is not seen"
     statuses = [outcome["status"] for outcome in outcomes]
     said = [outcome["error"] for outcome in outcomes]

@@ -40,17 +40,17 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(array, name))
         return name
 
-    def product(
+    def affine(
         self, kind: str, x: str, name: str, weight: np.ndarray, bias: np.ndarray, **attributes: Any
     ) -> str:
         """Adds a convolution or a linear layer."""
         constants = [self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)]
         return self.add(kind, name, [x, *constants], **attributes)
 
-    def channelwise(self, x: str, name: str, scale: np.ndarray, shift: np.ndarray) -> str:
+    def scale_and_shift(self, x: str, name: str, scale: np.ndarray, shift: np.ndarray) -> str:
         """Adds scale * x + shift for each channel."""
         weight = scale.reshape(-1, 1, 1, 1)
-        return self.product("Conv", x, name, weight, shift, group=len(scale), kernel_shape=[1, 1])
+        return self.affine("Conv", x, name, weight, shift, group=len(scale), kernel_shape=[1, 1])
 
 
 def build_model(
@@ -65,7 +65,7 @@ def build_model(
     x = graph.add("Cast", "float", [INPUT], to=TensorProto.FLOAT)
     x = graph.add("Transpose", "planes", [x], perm=[0, 3, 1, 2])
     mean = np.float64(weights["0.mean"]).ravel()
-    x = graph.channelwise(x, "normalise", 1 / (255 * std), -mean / std)
+    x = graph.scale_and_shift(x, "normalise", 1 / (255 * std), -mean / std)
     x = _sequence(graph, layers(config, image_size, num_classes), x, weights, "", 1)
     graph.nodes[-1].output[0] = LOGITS
     graph.add("Softmax", PROBABILITIES, [LOGITS], axis=1)
@@ -108,7 +108,7 @@ def _sequence(
             if number and found[number - 1].kind == "conv":
                 x = _fold(graph, scale, shift)
             else:
-                x = graph.channelwise(x, layer.name, scale, shift)
+                x = graph.scale_and_shift(x, layer.name, scale, shift)
         elif layer.kind != "dropout":
             x = _layer(graph, layer, x, own)
     return x
@@ -132,11 +132,11 @@ def _layer(graph: _Graph, layer: Layer, x: str, own: Weights) -> str:
             side, pad = layer.kernel, layer.kernel // 2
             shape = {"kernel_shape": [side] * 2, "pads": [pad] * 4, "strides": [layer.stride] * 2}
             bias = own.get("bias", np.zeros(layer.outputs))
-            return graph.product(
+            return graph.affine(
                 "Conv", x, layer.name, own["weight"], bias, group=layer.groups, **shape
             )
         case "linear":
-            return graph.product("Gemm", x, layer.name, own["weight"], own["bias"], transB=1)
+            return graph.affine("Gemm", x, layer.name, own["weight"], own["bias"], transB=1)
         case "relu":
             return graph.add("Relu", layer.name, [x])
         case "silu":

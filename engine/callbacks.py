@@ -32,8 +32,8 @@ class Callback:
     def recorded(self, trial: Trial) -> None:
         """A job has ended, and is in the journal."""
 
-    def rung_complete(self, trials: Sequence[Trial], going_on: set[int]) -> None:
-        """All jobs of a rung have ended; the children of these numbers go on to the next."""
+    def rung_complete(self, trials: Sequence[Trial], promoted: set[int]) -> None:
+        """All jobs of a rung have ended; the children with these numbers are promoted."""
 
     def generation_complete(self, row: dict[str, Any], trials: Sequence[Trial]) -> None:
         """A generation has ended: its row of population.csv, and all trials decided so far."""

@@ -38,7 +38,7 @@ def matern(squares: np.ndarray) -> np.ndarray:
     return (1 + r + r * r / 3) * np.exp(-r)
 
 
-def likelihood(
+def negative_log_posterior(
     theta: np.ndarray, x: np.ndarray, y: np.ndarray, same: np.ndarray | None = None
 ) -> tuple[float, np.ndarray]:
     """Minus the logarithm of (marginal likelihood x prior), up to a constant, and its gradient.
@@ -80,7 +80,7 @@ def prior(columns: int, variances: int) -> np.ndarray:
 
 
 def fit(x: np.ndarray, y: np.ndarray, trainings: np.ndarray) -> np.ndarray:
-    """The parameters under which the data are most likely; see `likelihood`.
+    """The parameters under which the data are most likely; see `negative_log_posterior`.
 
     trainings: (n,), a number a row, the same where two rows are of one training. Without any such
     rows there is no trial effect among the parameters.
@@ -92,7 +92,7 @@ def fit(x: np.ndarray, y: np.ndarray, trainings: np.ndarray) -> np.ndarray:
     same = (_same(trainings, trainings),) if several else ()
     bounds = np.log([LENGTHS] * columns + [NOISES] * (1 + several))
     found = minimize(
-        likelihood,
+        negative_log_posterior,
         np.clip(prior(columns, 1 + several), *bounds.T),
         args=(x, y - y.mean(), *same),
         jac=True,

@@ -1,4 +1,4 @@
-"""What is known of a configuration before training, and how far that is beyond the limits."""
+"""Static limits: what is known before training, and how far a configuration is beyond them."""
 
 import copy
 import math
@@ -12,7 +12,7 @@ from utils import InputError, derive_rng
 TRIES = 1000  # samples of the space for one of which `static_metrics` does not raise
 
 
-class Known:
+class StaticLimits:
     """By the target's `static_metrics`; a configuration for which that raises is infeasible.
 
     limits: the constraints on metrics that `static_metrics` reports. refusal: the first reason for

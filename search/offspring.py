@@ -9,7 +9,7 @@ from search.constraints import Ranking
 from search.evolution import LimitsUnreachable, Proposal, Variation, draw_child
 from search.fitting import fit
 from search.hyperband import Child
-from search.known import Known
+from search.known import StaticLimits
 from search.space import Config, Space
 from search.trial import Trial, canonical
 from utils import derive_rng
@@ -43,7 +43,7 @@ class OffspringSampler:
         self.space, self.ranking, self.run_seed = space, ranking, run_seed
         self.variation, self.default_first = variation, default_first
         self.default: Config | None = None  # fitted, once it is a child
-        self.known = Known(space, ranking, static_metrics, run_seed)
+        self.known = StaticLimits(space, ranking, static_metrics, run_seed)
         self.seen: set[str] = set()
 
     def learn(self, trials: Sequence[Trial]) -> None:

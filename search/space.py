@@ -21,7 +21,7 @@ Config = dict[str, Any]
 FORBIDDEN_TRIES = 100  # draws of an operator before forbidden clauses are taken to leave no child
 REPAIR_STEPS = 500
 FINEST, WIDEST = 0.01, 0.3  # deviation of steps to near values, as shares of a range
-MORE = 1.5  # hyperparameters that are changed besides the first, on average
+EXTRA_CHANGES = 1.5  # hyperparameters that are changed besides the first, on average
 
 
 class Space:
@@ -100,7 +100,7 @@ class Space:
         names = [name for name in config if name in self.scales]
         for _ in range(FORBIDDEN_TRIES if names else 0):
             width = FINEST * (WIDEST / FINEST) ** rng.random()
-            chosen = rng.random(len(names)) < MORE / len(names)
+            chosen = rng.random(len(names)) < EXTRA_CHANGES / len(names)
             chosen[rng.integers(len(names))] = True
             near = {
                 name: self._near(name, config[name], width * rng.normal(), rng)

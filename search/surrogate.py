@@ -22,23 +22,23 @@ from search.space import Config, Space
 from search.trial import Trial
 
 MODEL_VERSION = 8  # of what is decided with a model; a run that goes on needs the same
-LEAST = 8  # trials before there is a model
-MOST = 500  # the latest ones count
-MOST_FOR_PARAMETERS = 256
+MIN_TRIALS = 8  # trials before there is a model
+MAX_TRIALS = 500  # the latest ones count
+MAX_TRIALS_FOR_FIT = 256
 SMALLEST = 1e-6  # of a metric, as a share of its upper bound
-OUTLYING = 2.0  # outcomes are cut off so many widths of the middle 90 % beside it
+CLIP_RANGE = 2.0  # outcomes are cut off so many widths of the middle 90 % beside it
 
 
 @dataclass(frozen=True)
 class Model:
-    """After some trials. Outcomes, least is best: minus the objective, then the misses."""
+    """After some trials. Outcomes are minimised: the negated objective, then the residuals."""
 
     surrogate: "Surrogate"
     x: np.ndarray  # (trials, columns)
     trainings: np.ndarray  # (trials,), their numbers
     y: np.ndarray  # (trials, outcomes), each with mean 0 and standard deviation 1
-    middle: np.ndarray
-    spread: np.ndarray
+    mean_y: np.ndarray
+    std_y: np.ndarray
     processes: tuple[gaussian.Process, ...]
     best: float | None  # what a feasible configuration, fully trained, is expected to have
 
@@ -52,8 +52,8 @@ class Model:
         each = (process.predict(x, trainings) for process in self.processes)
         mean, deviation = zip(*each, strict=True)
         return (
-            np.column_stack(mean) * self.spread + self.middle,
-            np.column_stack(deviation) * self.spread,
+            np.column_stack(mean) * self.std_y + self.mean_y,
+            np.column_stack(deviation) * self.std_y,
         )
 
     def acquisition(self, configs: Sequence[Config]) -> np.ndarray:
@@ -84,7 +84,7 @@ class Model:
         new = [trial for trial in bracket if self.surrogate.usable(trial)]
         processes = self.surrogate.processes(
             np.vstack([self.x, self.surrogate.inputs_of(new)]),
-            np.vstack([self.y, (self.surrogate.outcomes(new) - self.middle) / self.spread]),
+            np.vstack([self.y, (self.surrogate.outcomes(new) - self.mean_y) / self.std_y]),
             np.append(self.trainings, numbers(new)),
         )
         inputs = self.surrogate.inputs([trial.config for trial in rung])
@@ -116,21 +116,21 @@ class Surrogate:
     def learn(self, trials: Sequence[Trial]) -> Model | None:
         """A model, or None while there is too little to learn from."""
         usable = [trial for trial in trials if self.usable(trial)]
-        if len(usable) < LEAST:
+        if len(usable) < MIN_TRIALS:
             return None
-        count = LEAST
+        count = MIN_TRIALS
         while count * 5 // 4 <= len(usable):
             count = count * 5 // 4
         if count != self._known:
-            first = usable[:count][-MOST_FOR_PARAMETERS:]
-            x, y = self.inputs_of(first), _normal(self.outcomes(first))[0]
+            first = usable[:count][-MAX_TRIALS_FOR_FIT:]
+            x, y = self.inputs_of(first), standardized(self.outcomes(first))[0]
             self.parameters = [gaussian.fit(x, one, numbers(first)) for one in y.T]
             self._known = count
-        usable = usable[-MOST:]
-        x, (y, middle, spread) = self.inputs_of(usable), _normal(self.outcomes(usable))
+        usable = usable[-MAX_TRIALS:]
+        x, (y, mean_y, std_y) = self.inputs_of(usable), standardized(self.outcomes(usable))
         trainings = numbers(usable)
         processes = self.processes(x, y, trainings)
-        model = Model(self, x, trainings, y, middle, spread, processes, None)
+        model = Model(self, x, trainings, y, mean_y, std_y, processes, None)
         full = [t for t in usable if t.epochs == self.epochs and self.ranking.feasible(t)]
         if not full:
             return model
@@ -204,11 +204,11 @@ def log_improvement(z: np.ndarray) -> np.ndarray:
     return np.where(z > -1.0, np.log(usual), small)
 
 
-def _normal(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def standardized(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """With mean 0 and standard deviation 1, what diverged cut off; the mean, and the deviation."""
     low, high = np.quantile(outcomes, [0.05, 0.95], axis=0)
-    reach = OUTLYING * (high - low)
+    reach = CLIP_RANGE * (high - low)
     clipped = np.clip(outcomes, low - reach, high + reach)
-    middle, spread = clipped.mean(axis=0), clipped.std(axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
-    return (clipped - middle) / spread, middle, spread
+    mean_y, std_y = clipped.mean(axis=0), clipped.std(axis=0)
+    std_y = np.where(std_y > 0, std_y, 1.0)
+    return (clipped - mean_y) / std_y, mean_y, std_y

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 import baselines
-from baselines.recorder import FREE_PROPOSALS, Recorder
+from baselines.recorder import MAX_UNEVALUATED, Recorder
 from benchmarks import compare
-from benchmarks.compare_tables import duels, regret_path, tables
+from benchmarks.compare_tables import pairwise_wins, regret_path, tables
 from benchmarks.problems.literature import PROBLEMS
 from engine.cli.stopping import Stop
 from search.constraints import Ranking
@@ -118,9 +118,9 @@ def test_duels_by_median_regret():
         )
     ]
     lines.append(line("r", "a"))  # nothing feasible, and none to compare with
-    rows = duels(lines, "a").splitlines()
+    rows = pairwise_wins(lines, "a").splitlines()
     assert rows[2:] == ["| b |" + " 2 (1) of 2 |" * 4, "| c |" + " 0 (0) of 1 |" * 4]
-    none = duels([line(method="a"), line(method="b")], "a").splitlines()
+    none = pairwise_wins([line(method="a"), line(method="b")], "a").splitlines()
     assert none[2:] == ["| b |" + " 0 (0) of 1 |" * 4]
 
 
@@ -140,7 +140,7 @@ def test_training_goes_on_and_only_the_difference_is_charged_within_the_budget()
 
 def test_what_costs_nothing_cannot_go_on_for_ever():
     account = recorder()
-    for _ in range(FREE_PROPOSALS - 1):
+    for _ in range(MAX_UNEVALUATED - 1):
         assert account.static_violation({"x": 6}) == 0.5
     assert account.static_violation({"x": 1}) == 0, "within the limits: not counted"
     with pytest.raises(Stop):

@@ -35,7 +35,7 @@ def test_a_gpu_is_found_and_told_whole():
     facts = FOUND[0]["facts"]
     assert all(facts.values()), facts
     assert facts["memory_bytes"] == torch.cuda.get_device_properties(0).total_memory
-    assert 0 < FOUND[0]["free"] <= FOUND[0]["total"] and FOUND[0]["room"] >= 1
+    assert 0 < FOUND[0]["free"] <= FOUND[0]["total"] and FOUND[0]["slots"] >= 1
     assert refusal() is None and choose_device("auto").type == "cuda"
 
 

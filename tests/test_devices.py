@@ -187,7 +187,7 @@ def test_all_gpus_of_the_first_kind_are_used_and_others_stay_idle(machine):
     found = gpus.devices("auto")
     assert [one["variables"]["CUDA_VISIBLE_DEVICES"] for one in found] == ["0", "2"]
     assert {one["device"] for one in found} == {"cuda"}
-    assert found[0]["room"] == found[1]["room"] == 9, "as the fuller one allows"
+    assert found[0]["slots"] == found[1]["slots"] == 9, "as the fuller one allows"
     assert "1 of 3 GPUs stay idle: Another GPU is not the same" in found[0]["note"]
     machine(a_gpu(0, why="old"), a_gpu(1))
     assert "1 of 2 GPUs stay idle: old" in gpus.devices("cuda")[0]["note"]
@@ -209,12 +209,12 @@ def test_workers_share_a_gpus_memory_and_leave_what_cuda_itself_needs(machine):
 def test_too_many_workers_for_a_gpu_are_refused_with_what_is_allowed(machine):
     machine(a_gpu(free=3, memory_bytes=3 * GIGABYTE))
     found = gpus.devices("cuda")
-    assert found[0]["room"] == 1 and gpus.environments(found, 3)
+    assert found[0]["slots"] == 1 and gpus.environments(found, 3)
     with pytest.raises(InputError, match=r"4 worker\(s\): Some GPU has 3.0 GB .* at most 3 a GPU"):
         gpus.environments(found, 4)
     machine(a_gpu(exclusive=True))  # where its driver allows one process
     found = gpus.devices("cuda")
-    assert found[0]["room"] == 1 and gpus.environments(found, 1)
+    assert found[0]["slots"] == 1 and gpus.environments(found, 1)
     with pytest.raises(InputError, match="exclusive mode.* use --workers 1 or auto"):
         gpus.environments(found, 2)
 
@@ -328,12 +328,14 @@ def test_bfloat16_is_refused_where_cudnn_has_no_convolutions_in_it(machine):
     machine(a_gpu(compute_capability="7.5"))
     settings = resolve({"dtype": "bfloat16"})
     with pytest.raises(InputError, match="Some GPU .* 8.0; allowed are float32 and tf32"):
-        engine_devices.settled(make_target(device="auto"), settings)
+        engine_devices.resolve_devices(make_target(device="auto"), settings)
     for capability, dtype in (("7.5", "tf32"), ("8.6", "bfloat16"), ("10.0", "bfloat16")):
         machine(a_gpu(compute_capability=capability))
-        assert engine_devices.settled(make_target(device="auto"), resolve({"dtype": dtype}))
+        assert engine_devices.resolve_devices(
+            make_target(device="auto"), resolve({"dtype": dtype})
+        )
     machine()  # a CPU has them
-    assert engine_devices.settled(make_target(device="auto"), settings)
+    assert engine_devices.resolve_devices(make_target(device="auto"), settings)
 
 
 def test_gpus_that_do_not_do_are_told_and_leave_no_folder_behind(
@@ -388,11 +390,11 @@ def workers_say(monkeypatch):
 
 
 def entry(**changes):
-    return [{"device": "cuda", "note": "", "room": 3, **a_gpu(**changes)}]
+    return [{"device": "cuda", "note": "", "slots": 3, **a_gpu(**changes)}]
 
 
 def settled_facts(target, settings):
-    found = engine_devices.settled(target, settings)
+    found = engine_devices.resolve_devices(target, settings)
     engine_devices.tell(found)
     return engine_devices.facts(found)
 

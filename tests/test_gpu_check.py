@@ -84,13 +84,13 @@ def test_what_is_broken_or_fails_is_told_and_ends_with_1(monkeypatch, capsys):
 def test_what_the_gpu_does_not_allow_is_left_out_and_told(monkeypatch, capsys):
     whole = gpu_promises.Scale(), gpu_rates.Sizes()
     monkeypatch.setattr(gpu_check, "usable_memory", lambda: 64 * 10**9)
-    found = {"room": 5, "facts": {"compute_capability": "7.5"}}
+    found = {"slots": 5, "facts": {"compute_capability": "7.5"}}
     scale, sizes = gpu_check.possible(found, *whole)
     assert scale.workers == (1, 2) and sizes.workers == (1, 2, 4)
     assert scale.dtypes == ("float32", "tf32")
     out = capsys.readouterr().out
     assert "| workers 8, 16 | left out |" in out and "| bfloat16 | left out |" in out
-    found = {"room": 60, "facts": {"compute_capability": "10.0"}}
+    found = {"slots": 60, "facts": {"compute_capability": "10.0"}}
     assert gpu_check.possible(found, *whole) == whole
 
 

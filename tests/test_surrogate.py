@@ -13,7 +13,7 @@ from search import gaussian
 from search.constraints import Constraint, Ranking
 from search.guided import GuidedSampler
 from search.space import Space
-from search.surrogate import LEAST, Surrogate, log_improvement, model_residual
+from search.surrogate import MIN_TRIALS, Surrogate, log_improvement, model_residual
 from tests.stubs import make_trial, rich_space
 
 RICH = rich_space()
@@ -63,8 +63,8 @@ def test_the_gradient_is_that_of_the_likelihood():
     x, y = wave()
     same = np.kron(np.eye(10), np.ones((4, 4)))
     error = check_grad(
-        lambda theta: gaussian.likelihood(theta, x, y, same)[0],
-        lambda theta: gaussian.likelihood(theta, x, y, same)[1],
+        lambda theta: gaussian.negative_log_posterior(theta, x, y, same)[0],
+        lambda theta: gaussian.negative_log_posterior(theta, x, y, same)[1],
         THETA,
     )
     assert error < 1e-3
@@ -138,8 +138,8 @@ def surrogate():
 
 def test_too_few_trials_teach_nothing():
     failed = make_trial(99, status="failed", metrics={})
-    assert surrogate().learn([*grid()[: LEAST - 1], failed]) is None
-    assert surrogate().learn(grid()[:LEAST]) is not None
+    assert surrogate().learn([*grid()[: MIN_TRIALS - 1], failed]) is None
+    assert surrogate().learn(grid()[:MIN_TRIALS]) is not None
 
 
 def test_acquisition_wants_feasible_and_better():
@@ -215,7 +215,9 @@ def test_while_nothing_is_feasible_the_nearest_to_it_counts():
 def test_the_same_trials_teach_the_same_and_parameters_wait_for_growth():
     trials, asked = grid((25, 50)), [{"x": 0.3, "y": 0.9}]
     one = surrogate()
-    for count in range(LEAST, len(trials), 5):  # as a search does, generation after generation
+    for count in range(
+        MIN_TRIALS, len(trials), 5
+    ):  # as a search does, generation after generation
         one.learn(trials[:count])
     at_once = surrogate().learn(trials)
     assert one.learn(trials).acquisition(asked) == at_once.acquisition(asked)

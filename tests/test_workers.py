@@ -15,7 +15,7 @@ import torch
 from engine.cli.settings import resolve
 from engine.workers import executor
 from engine.workers import pool as pool_module
-from engine.workers.devices import facts, settled
+from engine.workers.devices import facts, resolve_devices
 from engine.workers.executor import number_of_workers
 from engine.workers.machine import usable_cores, usable_memory
 from engine.workers.pool import RETRIES, ProcessPool
@@ -302,9 +302,9 @@ def test_a_cluster_trains_on_the_devices_of_its_workers(cluster, engine_cluster,
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     settings = resolve({"scheduler": cluster, "device": "cuda"})
     with pytest.raises(InputError, match="--device cuda: PyTorch sees no CUDA device here"):
-        settled(make_target(device="cuda"), settings)
+        resolve_devices(make_target(device="cuda"), settings)
     target = make_target(device="auto")
-    assert facts(settled(target, resolve({"scheduler": cluster}))) == {
+    assert facts(resolve_devices(target, resolve({"scheduler": cluster}))) == {
         "device": "cpu",
         "gpu": None,
     }

@@ -161,20 +161,20 @@ def out_of_memory_as_memory_error() -> Iterator[None]:
     Also a lack that PyTorch hides: where cuDNN's first algorithm has no room for its workspace it
     takes the next one, whose bits differ, and keeps that for the life of the process.
     """
-    before = _lacks_of_memory()
+    before = _out_of_memory_count()
     try:
         yield
     except RuntimeError as error:
         said = any(words in str(error) for words in OUT_OF_MEMORY)
         known = said or isinstance(error, torch.OutOfMemoryError)
-        if not known and _lacks_of_memory() == before:
+        if not known and _out_of_memory_count() == before:
             raise
         raise MemoryError(str(error).splitlines()[0]) from None
-    if _lacks_of_memory() > before:
+    if _out_of_memory_count() > before:
         raise MemoryError("the GPU has no room for cuDNN's workspace, and another algorithm ran")
 
 
-def _lacks_of_memory() -> int:
+def _out_of_memory_count() -> int:
     """How often PyTorch's allocator had too little of the GPU in this process, told or not."""
     return torch.cuda.memory_stats(0).get("num_ooms", 0)  # empty before CUDA has started
 

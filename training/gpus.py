@@ -31,7 +31,7 @@ def devices(name: str) -> list[dict[str, Any]]:
 
     device: 'cpu' or 'cuda'. note: what should be told, or ''. Of a GPU also:
     facts: what results may depend on; the same for all that are returned, others stay idle.
-    room: how many trainings at a time each of them has memory for. variables: of the environment
+    slots: how many trainings at a time each of them has memory for. variables: of the environment
     of a process that is to see this GPU alone. free, total: bytes of its memory.
     InputError for 'cuda' where no GPU can be used.
     """
@@ -45,8 +45,8 @@ def devices(name: str) -> list[dict[str, Any]]:
     alike = [one for one in usable if one["facts"] == usable[0]["facts"]]
     idle = [one for one in found if one not in alike]
     note = f"{len(idle)} of {len(found)} GPUs stay idle: {_reason(idle[0])}" if idle else ""
-    room = min(map(_room, alike))
-    return [{"device": "cuda", "note": note, "room": room, **one} for one in alike]
+    slots = min(map(_slots, alike))
+    return [{"device": "cuda", "note": note, "slots": slots, **one} for one in alike]
 
 
 def environments(gpus: Sequence[Mapping[str, Any]], workers: int) -> list[dict[str, str]]:
@@ -80,7 +80,7 @@ def _reason(gpu: Mapping[str, Any]) -> str:
     return gpu["why"] or f"{gpu['facts']['name']} is not the same as the first"
 
 
-def _room(gpu: Mapping[str, Any]) -> int:
+def _slots(gpu: Mapping[str, Any]) -> int:
     """Trainings at a time: by free memory, but one where the driver allows one process only."""
     by_memory = int(USABLE * gpu["free"] / (CONTEXT_BYTES + USUAL_BYTES))
     return 1 if gpu["exclusive"] else max(1, by_memory)

@@ -12,9 +12,9 @@ def command(
 ) -> int:
     """Does the work of a command of that name; returns its exit code.
 
-    None of the work is 0, too little memory 1, bad input or a file that cannot be used 2, Ctrl-C
-    130, and 141 a reader of the output that has gone, such as `head`. kept: what a file that
-    failed leaves intact and how to go on, if that is so; the exit code is 1 then.
+    0: success (the work returned None). 1: too little memory. 2: bad input, or a file that cannot
+    be used. 130: Ctrl-C. 141: the reader of the output has gone, as `head` does. kept: what a file
+    that failed leaves intact and how to go on, if that is so; the exit code is 1 then.
     """
     _open_streams()
     try:

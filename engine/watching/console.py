@@ -19,7 +19,7 @@ from engine.workers.planning import plan
 from search.constraints import Ranking
 from search.generation import total_cost_epochs
 from search.hyperband import Bracket, Child, total_epochs
-from search.known import Known
+from search.known import StaticLimits
 from search.trial import Trial
 
 log = logging.getLogger("nas")
@@ -33,7 +33,7 @@ class Advice(Callback):
 
     name = "the estimate of the time"
 
-    def __init__(self, pool: Any, target: Any, settings: Settings, known: Known):
+    def __init__(self, pool: Any, target: Any, settings: Settings, known: StaticLimits):
         self.pool, self.target, self.settings, self.known = pool, target, settings, known
         self._warned = self._estimated = False
 

@@ -90,10 +90,10 @@ class Progress(Callback):
     def recorded(self, trial: Trial) -> None:
         self._count(trial)
 
-    def rung_complete(self, trials: Sequence[Trial], going_on: set[int]) -> None:
+    def rung_complete(self, trials: Sequence[Trial], promoted: set[int]) -> None:
         log.info("%s", self.rung_line(trials))
         if log.isEnabledFor(logging.DEBUG):
-            for line in self.decisions(trials, going_on):
+            for line in self.decisions(trials, promoted):
                 log.debug("%s", line)
 
     def rung_line(self, trials: Sequence[Trial]) -> str:
@@ -157,7 +157,7 @@ class Progress(Callback):
         words = [f"{name} {number_words(value)}" for name, value in known.items()]
         return f"trial {trial.trial}: {', '.join(words)}"
 
-    def decisions(self, trials: Sequence[Trial], going_on: set[int]) -> list[str]:
+    def decisions(self, trials: Sequence[Trial], promoted: set[int]) -> list[str]:
         """For each child of a rung, where it ranks, and what follows from that."""
         succeeded = [trial for trial in trials if trial.status == "ok"]
         ranked = sorted(succeeded, key=self.ranking.key)
@@ -165,7 +165,7 @@ class Progress(Callback):
         following = rungs[trials[0].rung + 1 :]
         lines = []
         for place, trial in enumerate(ranked, start=1):
-            if trial.trial in going_on:
+            if trial.trial in promoted:
                 verdict = f"goes on to {counted(following[0].epochs, 'epoch')}"
             elif not following:
                 verdict = "is fully trained"

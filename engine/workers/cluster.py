@@ -13,7 +13,7 @@ from typing import Any
 
 from distributed import Client, KilledWorker, WorkerPlugin, get_worker
 
-from engine.workers.executor import memory_limit, rooms_of
+from engine.workers.executor import memory_limit, slots_of
 from engine.workers.pool import ProcessPool
 from utils import InputError
 
@@ -69,9 +69,9 @@ class Supervised(WorkerPlugin):
         multiprocessing.current_process()._config.pop("daemon", None)  # type: ignore[attr-defined]
         count = worker.state.nthreads
         try:
-            rooms = rooms_of(self.target)
-            worker_env = self.target.environments(count) if rooms else [{}]
-            limit = memory_limit(self.max_bytes, count, on_gpus=bool(rooms))
+            slots = slots_of(self.target)
+            worker_env = self.target.environments(count) if slots else [{}]
+            limit = memory_limit(self.max_bytes, count, on_gpus=bool(slots))
         except InputError as error:  # such as one that came later, and has no such device
             worker.loop.add_callback(worker.close, reason=str(error))
             raise

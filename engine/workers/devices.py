@@ -13,12 +13,12 @@ Devices = Sequence[Mapping[str, Any]]
 FIRST_WITH_BFLOAT16 = 8.0  # compute capability from which on cuDNN has convolutions in it
 
 
-def settled(target: Any, settings: Settings) -> Devices:
+def resolve_devices(target: Any, settings: Settings) -> Devices:
     """The devices that those who train have here, and use from now on.
 
     The target's method `devices` says which there are on a machine: an entry each, with `device`
     (its kind), `note` (what should be told), `facts` (what results may depend on, of a GPU) and
-    `room` (trainings at a time). InputError if what the settings ask for is not there.
+    `slots` (trainings at a time). InputError if what the settings ask for is not there.
     """
     found = _found(target, settings)
     if settings.dtype == "bfloat16" and not has_bfloat16(found[0]):
@@ -36,7 +36,7 @@ def has_bfloat16(device: Mapping[str, Any]) -> bool:
 
 
 def _found(target: Any, settings: Settings) -> Devices:
-    """See `settled`."""
+    """See `resolve_devices`."""
     if settings.scheduler is None or settings.device == "cpu":
         return target.devices()
     answers = cluster().devices_of(settings.scheduler, target)

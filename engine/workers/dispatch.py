@@ -220,12 +220,12 @@ class Dispatcher:
         rung = bracket.finish(trial)
         if not rung:
             return
-        going_on = {job.trial for job in bracket.waiting}
+        promoted = {job.trial for job in bracket.waiting}
         if bracket.fresh:
-            self.callbacks.notify(Callback.rung_complete, rung, going_on)
+            self.callbacks.notify(Callback.rung_complete, rung, promoted)
             bracket.fresh = False
         if self.folder and rung[0].bracket:  # others have no states any more
-            self.folder.delete_states(one.trial for one in rung if one.trial not in going_on)
+            self.folder.delete_states(one.trial for one in rung if one.trial not in promoted)
 
 
 def _break_circuit(recent: Sequence[Trial]) -> None:

@@ -58,10 +58,10 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
     elif settings.workers == "0":
         executor = InProcess(target)
     else:
-        rooms = rooms_of(target)
-        count = number_of_workers(settings, rooms)
-        worker_env = target.environments(count) if rooms else [{}]
-        limit = memory_limit(memory_bound(settings), count, on_gpus=bool(rooms))
+        slots = slots_of(target)
+        count = number_of_workers(settings, slots)
+        worker_env = target.environments(count) if slots else [{}]
+        limit = memory_limit(memory_bound(settings), count, on_gpus=bool(slots))
         executor = ProcessPool(target, count, timeout, limit, worker_env)
         log.info("workers: %d, each within %.1f GB of memory", count, limit / 1e9)
     try:
@@ -81,22 +81,22 @@ def cluster() -> ModuleType:
     return engine.workers.cluster
 
 
-def rooms_of(target: Any) -> list[int]:
+def slots_of(target: Any) -> list[int]:
     """Trainings that fit at a time on each GPU of this machine; none if it trains on the CPU."""
     found = target.devices() if hasattr(target, "devices") else []
-    return [one["room"] for one in found if one["device"] != "cpu"]
+    return [one["slots"] for one in found if one["device"] != "cpu"]
 
 
-def number_of_workers(settings: Settings, rooms: Sequence[int]) -> int:
-    """As the setting says; `auto` is what cores, memory and the rooms on GPUs allow.
+def number_of_workers(settings: Settings, slots: Sequence[int]) -> int:
+    """As the setting says; `auto` is what cores, memory and the slots on GPUs allow.
 
     A GPU has several workers, as small networks leave it idle between their kernels.
     """
     if settings.workers != "auto":
         return int(settings.workers)
     cores, memory = usable_cores() // settings.threads, usable_memory()
-    if rooms:
-        return max(len(rooms), min(cores, memory // GPU_WORKER_BYTES, sum(rooms)))
+    if slots:
+        return max(len(slots), min(cores, memory // GPU_WORKER_BYTES, sum(slots)))
     return max(1, min(cores, memory // WORKER_BYTES))
 
 
