@@ -308,7 +308,7 @@ def test_ctrl_c_ends_a_search_in_order_and_a_resume_completes_it(
 
     assert optimizer.main(["--resume", "tiny", "--runs_dir", str(tmp_path)]) == 0
     assert decided(run) == whole
-    assert "Go on:" not in capsys.readouterr().out
+    assert f"--resume {run} --max_generations NUMBER   # more" in capsys.readouterr().out
     assert read(run / "opt_cfg.json") == read(finished["run"] / "opt_cfg.json")
     sessions = read(run / "run.json")["sessions"]
     assert [session["reason"] for session in sessions] == ["interrupted", "generation limit"]

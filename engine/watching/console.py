@@ -22,6 +22,11 @@ from search.hyperband import Bracket, Child, total_epochs
 from search.known import StaticLimits
 from search.trial import Trial
 
+BUDGETS = {  # why a search ended -> the flag by which it may go on
+    "time limit": "max_time SECONDS",
+    "generation limit": "max_generations NUMBER",
+    "epoch limit": "max_total_epochs NUMBER",
+}
 log = logging.getLogger("nas")
 
 
@@ -118,8 +123,11 @@ def summary(
 
 
 def how_to_go_on(reason: str, run_path: Path, peer: str | None) -> str:
-    """The command by which a search that was cut short goes on. peer: see `RunFolder.create`."""
-    more = " --max_time SECONDS   # more than before" if reason == "time limit" else ""
+    """The command by which a search goes on, with more if that ended it.
+
+    peer: see `RunFolder.create`.
+    """
+    more = f" --{BUDGETS[reason]}   # more than before" if reason in BUDGETS else ""
     return f"Go on:   python {resume_words(run_path, peer)}{more}"
 
 
