@@ -12,7 +12,8 @@ import argparse
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,35 +42,21 @@ def row(*cells: str) -> None:
     sys.stdout.flush()
 
 
-def promised(names: Iterable[str], scale: Scale) -> bool:
-    """A row a promise; whether all hold."""
-    good = True
-    for name in names:
-        started = time.perf_counter()
+def table(verdict: str, checks: Mapping[str, Callable[[], Any]]) -> bool:
+    """The row of each promise, or the rows of each group of figures; whether none failed."""
+    good, started = True, time.perf_counter()
+    for name, check in checks.items():
         try:
-            verdict, words = "ok", PROMISES[name](scale)
+            found = check()
+            for what, words in [(name, found)] if isinstance(found, str) else found:
+                row(what, verdict, words, f"{time.perf_counter() - started:.0f}")
+                started = time.perf_counter()
         except Exception as error:  # whatever goes wrong is a broken promise
-            verdict, words = "FAILED", f"{type(error).__name__}: {error}"
             if not isinstance(error, AssertionError):
                 traceback.print_exc()
-            good = False
-        row(name, verdict, words, f"{time.perf_counter() - started:.0f}")
-    return good
-
-
-def measured(scale: Scale, sizes: gpu_rates.Sizes) -> bool:
-    """A row a figure; whether all could be measured."""
-    good = True
-    for name, figures in FIGURES.items():
-        started = time.perf_counter()
-        try:
-            for what, words in figures(scale, sizes):
-                row(what, "measured", words, f"{time.perf_counter() - started:.0f}")
-                started = time.perf_counter()
-        except Exception as error:
-            traceback.print_exc()
-            row(name, "FAILED", f"{type(error).__name__}: {error}", "")
-            good = False
+            seconds = f"{time.perf_counter() - started:.0f}"
+            row(name, "FAILED", f"{type(error).__name__}: {error}", seconds)
+            good, started = False, time.perf_counter()
     return good
 
 
@@ -121,9 +108,10 @@ def run(given: argparse.Namespace) -> int:
     words = ", ".join(f"{key} {value}" for key, value in facts.items())
     row("device", "noted", f"{words}, torch {torch.__version__}", "")
     scale, sizes = possible(first, scale, sizes)
-    good = promised(given.only or PROMISES, scale)
+    good = table("ok", {name: partial(PROMISES[name], scale) for name in given.only or PROMISES})
     if not given.only:
-        good = measured(scale, sizes) and good
+        figures = {name: partial(figure, scale, sizes) for name, figure in FIGURES.items()}
+        good = table("measured", figures) and good
     total = f"{time.perf_counter() - started:.0f}"
     row("all", "ok" if good else "FAILED", "every promise holds" if good else "see above", total)
     return 0 if good else 1

@@ -99,8 +99,8 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
     default = [row for row in found if row["method"] == "default" and row["test"]]
     for row in default:
         measured = [
-            f"{of}: top-3 {row[of]['top3']:.3f}, precision {row[of]['precision']:.3f}"
-            for of in ("test", "again")
+            f"{where}: top-3 {row[of]['top3']:.3f}, precision {row[of]['precision']:.3f}"
+            for of, where in (("test", "test"), ("again", "fresh folds"))
             if row[of]
         ]
         words = "; ".join(measured)
@@ -115,7 +115,8 @@ def _by_method(here: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     table = [
         "| method | seeds | best feasible top-3 on the folds | its precision | valid, % "
-        "| top-3 again | its precision | limits kept again, % | test top-3 | test precision |",
+        "| top-3, fresh folds | its precision | limits kept there, % | test top-3 "
+        "| test precision |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for method in dict.fromkeys(row["method"] for row in here):
@@ -145,7 +146,8 @@ def _by_seed(here: Sequence[Mapping[str, Any]]) -> list[str]:
     """A row a search."""
     table = [
         "| method | seed | top-3 on the folds | precision | parameters | epochs | fully trained "
-        "| valid, % | top-3 again | its precision | limits kept | test top-3 | test precision |",
+        "| valid, % | top-3, fresh folds | its precision | limits kept | test top-3 "
+        "| test precision |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in here:
