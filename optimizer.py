@@ -25,7 +25,7 @@ from engine.callbacks import Callback, CallbackHandler
 from engine.cli.arguments import Parser
 from engine.cli.command import command
 from engine.cli.settings import Settings, read_preset, resolve, with_objective
-from engine.cli.stopping import EXIT_CODES, Stop, StopSignals, not_swallowed
+from engine.cli.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals, not_swallowed
 from engine.contract import Target, as_target
 from engine.storage.history import History
 from engine.storage.journal import Journal
@@ -293,8 +293,9 @@ def run_in(
     folder.end_session(result.reason)
     shown, inexact = folder.latest or folder.path, folder.record.get("inexact", [])
     log.info(console.summary(result, settings.ranking(), source, shown, folder.path, inexact))
-    if result.reason != "space exhausted":
-        log.info(console.how_to_go_on(result.reason, folder.path, folder.record.get("method")))
+    peer = folder.record.get("method")  # which may plan with its budget from the beginning
+    if result.reason in RESUMABLE or (peer is None and result.reason in console.BUDGETS):
+        log.info(console.how_to_go_on(result.reason, folder.path, peer))
     return EXIT_CODES[result.reason]
 
 

@@ -55,6 +55,8 @@ def run(given: argparse.Namespace) -> None:
     units, data = chosen(given), Path(given.output)
     known = finished(data)
     left = [unit for unit in units if unit not in known]
+    for unit in left:
+        baselines.check(unit.method)
     for result in results(left, given.jobs):
         if result is None:
             raise KeyboardInterrupt
@@ -90,15 +92,13 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def chosen(given: argparse.Namespace) -> list[Unit]:
-    """The units asked for, seed by seed. InputError for an unknown name or a missing package."""
+    """The units asked for, seed by seed. InputError for an unknown problem."""
     if given.seeds < 1 or given.jobs < 1:
         raise InputError("--seeds and --jobs are whole numbers from 1")
     problems = named(given.problems)
     if given.against and given.against not in given.methods:
         hint = nearest(given.against, given.methods)
         raise InputError(f"--against {given.against!r} is none of --methods{hint}")
-    for method in given.methods:
-        baselines.check(method)
     return [
         Unit(problem, method, seed)
         for seed in range(given.seeds)

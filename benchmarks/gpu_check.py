@@ -84,13 +84,13 @@ def possible(
         scale = scale._replace(dtypes=tuple(a for a in scale.dtypes if a != "bfloat16"))
     if "slots" not in first:
         return scale, sizes
-    room = max(1, min(first["slots"], usable_memory() // GPU_WORKER_BYTES))
-    fewer = scale._replace(workers=tuple(n for n in scale.workers if n <= room))
-    less = sizes._replace(workers=tuple(n for n in sizes.workers if n <= room))
+    slots = max(1, min(first["slots"], usable_memory() // GPU_WORKER_BYTES))
+    fewer = scale._replace(workers=tuple(n for n in scale.workers if n <= slots))
+    less = sizes._replace(workers=tuple(n for n in sizes.workers if n <= slots))
     out = sorted({*scale.workers, *sizes.workers} - {*fewer.workers, *less.workers})
     if out:
         many = ", ".join(map(str, out))
-        row(f"workers {many}", "left out", f"free memory is enough for {room} at a time", "")
+        row(f"workers {many}", "left out", f"free memory is enough for {slots} at a time", "")
     return fewer, less
 
 

@@ -111,7 +111,7 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
 def _by_method(here: Sequence[Mapping[str, Any]]) -> list[str]:
     """Means and standard deviations over the seeds that found something feasible, by method.
 
-    What is valid, and how often limits are kept again, over all seeds.
+    What is valid, and how often limits are kept there, over all seeds.
     """
     table = [
         "| method | seeds | best feasible top-3 on the folds | its precision | valid, % "

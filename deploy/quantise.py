@@ -26,23 +26,26 @@ def quantise(model: Any, pixels: np.ndarray) -> Any:
     chosen = pixels[np.unique(np.linspace(0, len(pixels) - 1, CALIBRATION).astype(int))]
     batches = ({INPUT: chosen[i : i + BATCH]} for i in range(0, len(chosen), BATCH))
     reader = SimpleNamespace(get_next=lambda: next(batches, None))
+    silent = logging.root.manager.disable
     logging.disable(logging.WARNING)  # advice on preprocessing, which the graph does not need
-    with tempfile.TemporaryDirectory() as folder:
-        before, after = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        onnx.save(model, before)
-        quantization.quantize_static(
-            before,
-            after,
-            reader,
-            quant_format=quantization.QuantFormat.QDQ,
-            activation_type=quantization.QuantType.QInt8,
-            weight_type=quantization.QuantType.QInt8,
-            per_channel=True,
-            reduce_range=True,
-            nodes_to_exclude=["probabilities"],
-        )
-        quantised = onnx.load(after)
-    logging.disable(logging.NOTSET)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            before, after = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+            onnx.save(model, before)
+            quantization.quantize_static(
+                before,
+                after,
+                reader,
+                quant_format=quantization.QuantFormat.QDQ,
+                activation_type=quantization.QuantType.QInt8,
+                weight_type=quantization.QuantType.QInt8,
+                per_channel=True,
+                reduce_range=True,
+                nodes_to_exclude=["probabilities"],
+            )
+            quantised = onnx.load(after)
+    finally:
+        logging.disable(silent)
     _order(quantised.graph)
     del quantised.graph.value_info[:]  # shapes, which readers infer
     onnx.checker.check_model(quantised)

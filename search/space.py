@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ConfigSpace import Configuration, ConfigurationSpace, Constant
+from ConfigSpace import (
+    Configuration,
+    ConfigurationSpace,
+    Constant,
+    ForbiddenAndConjunction,
+    ForbiddenOrConjunction,
+)
+from ConfigSpace.forbidden import ForbiddenRelation
 from ConfigSpace.types import NotSet
 
 from search.values import Scale, allowed, cast, check_choices, choice_at, choices, declared, native
@@ -114,9 +121,8 @@ class Space:
         return dict(config)
 
     def forbids(self, config: Mapping[str, Any]) -> bool:
-        """Whether a clause of the space forbids it; what is inactive is not forbidden."""
-        values = dict(config)
-        return any(one.is_forbidden_value(values) for one in self.configspace.forbidden_clauses)
+        """Whether a clause of the space forbids it."""
+        return any(_forbids(clause, config) for clause in self.configspace.forbidden_clauses)
 
     def recombine(
         self, first: Mapping[str, Any], second: Mapping[str, Any], rng: np.random.Generator
@@ -294,3 +300,18 @@ class Space:
         if near == value and scale.whole:
             near = min(max(value + least, scale.least), scale.most)
         return near
+
+
+def _forbids(clause: Any, config: Mapping[str, Any]) -> bool:
+    """Whether a forbidden clause holds; what is inactive cannot be forbidden.
+
+    ConfigSpace's own `is_forbidden_value` takes an inactive order for the bound of a >= or <=.
+    """
+    if isinstance(clause, ForbiddenAndConjunction):
+        return all(_forbids(part, config) for part in clause.components)
+    if isinstance(clause, ForbiddenOrConjunction):
+        return any(_forbids(part, config) for part in clause.components)
+    related = isinstance(clause, ForbiddenRelation)
+    about = (clause.left, clause.right) if related else (clause.hyperparameter,)
+    active = all(one.name in config for one in about)
+    return active and bool(clause.is_forbidden_value(config))

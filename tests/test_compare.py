@@ -108,7 +108,7 @@ def test_the_tables_by_hand():
     assert rows[-1] == "| p | 9 | 10 | 10 |"
 
 
-def test_duels_by_median_regret():
+def test_pairwise_wins_by_median_regret():
     lines = [
         line(problem, method, seed, path=[[50, regret]])
         for seed in (0, 1, 2)

@@ -156,6 +156,12 @@ def test_flowers_102_by_its_own_split(tmp_path, cache):
     assert np.abs(train.pixels[:, 8, 8, 0].astype(int) - [20, 40, 10, 30]).max() <= 3
     with pytest.raises(InputError, match="is not Flowers-17 .* use --dataset"):
         open_data("flowers17", root, cache_dir=cache)
+    (root / "jpg" / "image_00002.jpg").unlink()
+    with pytest.raises(InputError, match="00002.jpg is missing$"):
+        open_data(str(root), cache_dir=cache)
+    (root / "imagelabels.mat").write_text("nonsense")
+    with pytest.raises(InputError, match="imagelabels.mat cannot be read"):
+        open_data(str(root), cache_dir=cache)
 
 
 @pytest.mark.parametrize("make", [make_train_test, make_published, make_flowers102])

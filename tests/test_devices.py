@@ -393,7 +393,7 @@ def entry(**changes):
     return [{"device": "cuda", "note": "", "slots": 3, **a_gpu(**changes)}]
 
 
-def settled_facts(target, settings):
+def facts_of(target, settings):
     found = engine_devices.resolve_devices(target, settings)
     engine_devices.tell(found)
     return engine_devices.facts(found)
@@ -406,7 +406,7 @@ def test_a_driver_without_a_gpu_uses_those_of_the_workers(workers_say):
     workers_say(a=entry(), b=entry())
     for name in ("auto", "cuda"):
         target = make_target(device=name)
-        facts = settled_facts(target, resolve({**CLUSTER, "device": name}))
+        facts = facts_of(target, resolve({**CLUSTER, "device": name}))
         assert facts == {"device": "cuda", "gpu": CARD}
         assert target.device_name == "cuda", "no worker may train on its CPU now"
 
@@ -420,12 +420,12 @@ def test_workers_with_different_devices_are_refused_unless_that_is_allowed(worke
         answers = {"gpu": entry(), "cpu": [{"device": "cpu", "note": ""}]}
         workers_say(**{first: answers[first], **answers})
         with pytest.raises(InputError, match="--allow_inexact") as refused:
-            settled_facts(make_target(device="auto"), resolve(CLUSTER))
+            facts_of(make_target(device="auto"), resolve(CLUSTER))
         assert "Some GPU" in str(refused.value) and "cpu at cpu" in str(refused.value)
         target = make_target(device="auto")
-        assert settled_facts(target, allowed) == {"device": "cuda", "gpu": CARD}
+        assert facts_of(target, allowed) == {"device": "cuda", "gpu": CARD}
         assert target.device_name == "auto"
     assert "NOTE: the workers have different devices" in caplog.text
     workers_say(a=entry(), b=entry(name="Other"))
-    settled_facts(target, allowed)
+    facts_of(target, allowed)
     assert target.device_name == "cuda"

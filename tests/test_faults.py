@@ -1,4 +1,4 @@
-"""The disk and the folder go wrong; loaders are given whatever bytes: one clear error, no more."""
+"""The disk and the folder go wrong; JSON files hold whatever bytes: one clear error, no more."""
 
 import dataclasses
 import json
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import optimizer
 from engine.cli.settings import Settings, read_preset, resolve
 from engine.storage import run as run_module
-from engine.storage.resuming import resumed
-from engine.storage.run import read_record
+from engine.storage.resuming import place_of_images, resumed
+from engine.storage.run import RunFolder, read_record
 from evaluation.candidates import read_candidates, search_behind
 from optimizer import search
 from tests.stub_target import StubTarget
@@ -71,6 +71,23 @@ def test_os_errors_of_the_command_say_how_to_go_on(monkeypatch, capsys):
     err = capsys.readouterr().err
     assert "runs/a/trials.jsonl: No space left on device" in err and "--resume" in err
     assert err.count("\n") == 1
+
+
+def test_half_written_states_are_swept_up(tmp_path):
+    torn = tmp_path / "run" / "checkpoints" / ".trial_000001.pt.123.tmp"
+    torn.parent.mkdir(parents=True)
+    torn.write_text("half")
+    RunFolder(tmp_path / "run").close()
+    assert not torn.exists()
+
+
+def test_a_search_that_cannot_begin_leaves_no_folder(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(optimizer, "run_in", full)
+    assert optimizer.main(["--runs_dir", str(tmp_path / "runs")]) == 1
+    assert not [*(tmp_path / "runs").iterdir()] and "No space left" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -134,4 +151,5 @@ def test_files_in_json_load_or_are_refused(space, fuzz_folder, config, preset, r
     (fuzz_folder / "run.json").write_bytes(record)
     path.write_text(json.dumps(GOOD))
     loads_or_says(lambda: resumed(read_record(fuzz_folder / "run.json"), {}))
+    loads_or_says(lambda: place_of_images(read_record(fuzz_folder / "run.json"), {}, "--resume"))
     loads_or_says(lambda: search_behind(path))

@@ -48,12 +48,13 @@ def test_mistakes_in_a_configuration(folder, config, capsys, what):
 
 FLAGS = {  # beside small.json and other.json
     "-t": "-c",
-    "-c small.json -e 1 2": "-e",
+    "-c small.json -e 1 2": "-e has 2 numbers",
     "-c small.json other.json -e 1 2 3": "one for all, or 2",
     "-c small.json small.json": "more than once",
-    "-c small.json -e 0": "-e",
+    "-c small.json -e 0": "-e cannot be 0",
     "-c small.json --sede 1": "--sede",
     "-c smal.json": "did you mean small.json",
+    "-c .": "cannot be read",
     "-c small.json -m net": "-m",
     "-c small.json other.json -t -m net": "-m",
     "-c small.json -t -m no/net": "-m",
@@ -101,8 +102,10 @@ def test_places_that_cannot_be_written_are_told_before_training(
 
 def test_several_configurations_share_a_table(folder, config, capsys):
     other = save(config.with_name("other.json"), {**SMALL, "kernel_size": 5})
-    assert evaluate("-c", config, other, "-t", "-e", 1, 3, "--dataset", folder) == 0
+    twin = save(config.with_name("twin.json"), SMALL)
+    assert evaluate("-c", config, other, twin, "-t", "-e", 1, 3, 1, "--dataset", folder) == 0
     out = capsys.readouterr().out
+    assert out.count("training for") == 2, "the same network is trained once"
     assert out.count(str(config)) >= 2 and out.count(str(other)) >= 2
     assert "no fair comparison" in out  # as their epochs differ
     first, second = (

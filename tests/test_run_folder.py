@@ -15,6 +15,7 @@ from engine.storage.journal import Journal
 from engine.storage.naming import run_name
 from engine.storage.resuming import resumed
 from engine.storage.run import RunFolder
+from evaluation.candidates import search_behind
 from search.constraints import Ranking
 from search.generation import incumbent
 from tests.stubs import make_trial, write_journal
@@ -97,6 +98,19 @@ def test_the_last_run_has_the_newest_journal_and_what_is_no_run_is_told(tmp_path
             RunFolder.find(name, str(tmp_path))
 
 
+def test_searches_that_share_a_folder_never_mix_their_winners(tmp_path):
+    folders = [RunFolder(tmp_path / name, latest=tmp_path) for name in "ab"]
+    for number, folder in enumerate(folders):
+        folder.begin_session(Settings(seed=number), FACTS, must_match=False)
+    for number in (0, 1, 0, 1):
+        trial = make_trial(number, config={"kernel_size": 3 + 2 * number})
+        folders[number].save_winner(trial, RANKING, 50)
+        origin = search_behind(tmp_path / "opt_cfg.json")
+        assert origin.settings["seed"] == number and origin.record["winner"]["trial"] == number
+    for folder in folders:
+        folder.close()
+
+
 def test_what_is_special_about_a_winner_is_written(folder):
     folder.save_winner(None, RANKING, 50)
     assert read_json(folder.run_json)["winner"] is None and not folder.opt_cfg_json.exists()
@@ -176,7 +190,7 @@ def test_other_data_go_on_inexactly_where_that_is_asked_for_and_noted(folder, ca
 
 
 @pytest.mark.parametrize("version", sorted(path.name for path in ASSETS.iterdir()))
-def test_runs_of_every_version_can_be_read_json(version, tmp_path, caplog):
+def test_runs_of_every_version_can_be_read(version, tmp_path, caplog):
     shutil.copytree(ASSETS / version, tmp_path / "old")
     folder = RunFolder(tmp_path / "old")
     journal = Journal(folder.trials_jsonl)

@@ -1,5 +1,6 @@
 """Settings: layers, presets, types, ranges, shorthands; every mistake is one sentence."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.cli.settings import REMOVED, Settings, of_record, read_preset, resolve, with_objective
+from engine.storage.resuming import resumed
 from search.space import Space
 from utils import InputError
 
@@ -105,6 +107,13 @@ def test_whole_numbers_may_be_floats_floats_whole_and_limits_null():
 def test_min_epochs_beyond_epochs_is_refused_with_hyperband_only():
     assert "min_epochs 9 is more than epochs 5" in refusal({"epochs": 5, "min_epochs": 9})
     assert resolve({"epochs": 5, "min_epochs": 9, "hyperband": False}).epochs == 5
+
+
+def test_a_resumed_run_keeps_its_limits_however_they_are_written():
+    record = {"settings": json.loads(json.dumps(dataclasses.asdict(Settings())))}
+    assert resumed(record, {"constraint_max_model_size": 2e7, "max_time": 5}).max_time == 5
+    with pytest.raises(InputError, match="constraints is"):
+        resumed(record, {"constraint_max_model_size": 10})
 
 
 def test_every_preset_loads_and_paper_is_the_default_spelled_out():

@@ -216,6 +216,11 @@ def test_a_file_that_is_no_space_is_refused_in_one_sentence(tmp_path, content):
         Space.load(tmp_path / "gone.json")
 
 
+def test_a_space_survives_its_file(tmp_path):
+    rich_space().configspace.to_json(tmp_path / "rich.json")
+    assert draw_all(Space.load(tmp_path / "rich.json"), 3) == draw_all(SPACES["rich"], 3)
+
+
 def test_steps_are_wide_and_fine_and_change_several_at_once(space):
     config, generator = space.default(), rng(1)
     children = [space.perturb(config, generator) for _ in range(300)]

@@ -59,7 +59,7 @@ def test_residuals_of_a_model_by_hand():
     assert model_residual(Constraint.parse("loss <= 0"), {"loss": -3}) == -3
 
 
-def test_the_gradient_is_that_of_the_likelihood():
+def test_the_gradient_is_that_of_the_posterior():
     x, y = wave()
     same = np.kron(np.eye(10), np.ones((4, 4)))
     error = check_grad(

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from evaluation.metrics import STATIC
-from target import METRICS, ImageTarget
+from target import METRICS, ImageTarget, train_test
 from tests.trainings import CLASSES, CONFIG, bits, flat, images_of, make_target
 from vision.data import Images
 
@@ -160,6 +160,11 @@ def test_a_small_network_learns_an_easy_problem():
     result = make_target(images).evaluate(config, 12, 4)
     assert result["top1"] > 0.95 and result["top3"] > 0.98 and result["precision"] > 0.95
     assert result["loss"] < 0.2 < before["loss"]
+
+
+def test_the_test_images_are_only_measured():
+    [(train, held_out)] = train_test(images_of(40), images_of(15, seed=2), CLASSES).folds
+    assert train.tolist() == [*range(40)] and held_out.tolist() == [*range(40, 55)]
 
 
 def test_estimates_grow_with_epochs_and_are_plausible():

@@ -11,9 +11,11 @@ from ConfigSpace import (
     Float,
     ForbiddenAndConjunction,
     ForbiddenEqualsClause,
+    ForbiddenGreaterThanEqualsClause,
     ForbiddenGreaterThanRelation,
     ForbiddenInClause,
     Integer,
+    OrdinalHyperparameter,
 )
 from ConfigSpace.forbidden import ForbiddenOrConjunction
 
@@ -56,7 +58,9 @@ def forbidding() -> Space:
     space = ConfigurationSpace()
     kind, colour = Categorical("kind", ["a", "b"]), Categorical("colour", ["red", "green", "blue"])
     low, high = Integer("low", (0, 5)), Integer("high", (0, 5))
-    space.add(kind, colour, low, high, EqualsCondition(low, kind, "a"))
+    order = OrdinalHyperparameter("order", [1, 2, 4])
+    space.add(kind, colour, low, high, order, EqualsCondition(low, kind, "a"))
+    space.add(EqualsCondition(order, kind, "a"), ForbiddenGreaterThanEqualsClause(order, 4))
     space.add(ForbiddenGreaterThanRelation(low, high))
     either = ForbiddenEqualsClause(low, 0), ForbiddenEqualsClause(high, 5)
     space.add(ForbiddenOrConjunction(*either))

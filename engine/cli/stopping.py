@@ -49,8 +49,8 @@ class StopSignals:
     """Turns SIGINT and SIGTERM into a `Stop`: at once in training, never in a write.
 
     The first signal gives the signals back to the handlers of before: if these are Python's own, a
-    second one ends the process at once. A process that a training forks does the same with its
-    first signal: if it raised Stop, whoever joins it would hang.
+    second one ends the process at once. A process that a training forks has the handlers from
+    before, too: if it raised Stop, whoever joins it would hang.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,6 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         _mind_forks()
-        self._process = os.getpid()
         for number in _SIGNALS:
             try:
                 self._previous[number] = signal.signal(number, self._on_signal)
@@ -94,8 +93,6 @@ class StopSignals:
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._give_back()
-        if os.getpid() != self._process:
-            return signal.raise_signal(number)
         self._number, self._held = number, _SIGNALS[signal.Signals(number)]
         if not self._shielded:
             raise Stop(self._held)
@@ -108,7 +105,7 @@ class StopSignals:
 
 @functools.cache
 def _mind_forks() -> None:
-    """Once: a fork holds the signals back until the new process is ready for them.
+    """Once: a fork holds the signals back until the new process has its own handlers.
 
     A signal that came before would be lost: Python forgets those that were pending at a fork.
     """
@@ -120,7 +117,15 @@ def _mind_forks() -> None:
     def release() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, held.mask)
 
-    os.register_at_fork(before=before, after_in_parent=release, after_in_child=release)
+    def in_child() -> None:
+        for number in _SIGNALS:
+            while isinstance(
+                ours := getattr(signal.getsignal(number), "__self__", 0), StopSignals
+            ):
+                ours._give_back()
+        release()
+
+    os.register_at_fork(before=before, after_in_parent=release, after_in_child=in_child)
 
 
 @contextmanager

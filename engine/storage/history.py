@@ -72,7 +72,7 @@ class History:
         return self.best
 
     def close(self, reason: str) -> None:
-        """The search has ended: states are kept only if it may go on."""
+        """The search has ended: states are kept only if it was cut short."""
         self.journal.close()
         if self.folder and reason not in RESUMABLE:
             self.folder.delete_all_states()
