@@ -55,8 +55,8 @@ def run(given: argparse.Namespace) -> None:
     units, data = chosen(given), Path(given.output)
     known = finished(data)
     left = [unit for unit in units if unit not in known]
-    for unit in left:
-        baselines.check(unit.method)
+    for method in dict.fromkeys(unit.method for unit in left):
+        baselines.check(method)
     for result in results(left, given.jobs):
         if result is None:
             raise KeyboardInterrupt

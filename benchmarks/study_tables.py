@@ -43,15 +43,15 @@ def rows(units: Iterable[Any], default: Path) -> list[dict[str, Any]]:
                     "method": unit.method,
                     "seed": unit.seed,
                     **_searched(run := read_run(unit.folder)),
-                    "test": _tested(unit.folder),
+                    "test": _measured(unit.folder / TEST),
                     "again": _again(unit.folder / AGAIN, run.ranking.constraints),
                 }
             )
     if (default / TEST).exists():
         result = read_json(default / TEST)
-        again = read_json(default / AGAIN)["metrics"] if (default / AGAIN).exists() else None
         row = {"limits": None, "method": "default", "num_params": result["num_params"]}
-        found.append({**row, "test": _tested(default), "again": again})
+        measured = {"test": _measured(default / TEST), "again": _measured(default / AGAIN)}
+        found.append(row | measured)
     return found
 
 
@@ -70,8 +70,7 @@ def _searched(run: Run) -> dict[str, Any]:
     }
 
 
-def _tested(folder: Path) -> dict[str, float] | None:
-    path = folder / TEST
+def _measured(path: Path) -> dict[str, float] | None:
     return read_json(path)["metrics"] if path.exists() else None
 
 

@@ -215,9 +215,8 @@ def test_while_nothing_is_feasible_the_nearest_to_it_counts():
 def test_the_same_trials_teach_the_same_and_parameters_wait_for_growth():
     trials, asked = grid((25, 50)), [{"x": 0.3, "y": 0.9}]
     one = surrogate()
-    for count in range(
-        MIN_TRIALS, len(trials), 5
-    ):  # as a search does, generation after generation
+    # As a search does, generation after generation.
+    for count in range(MIN_TRIALS, len(trials), 5):
         one.learn(trials[:count])
     at_once = surrogate().learn(trials)
     assert one.learn(trials).acquisition(asked) == at_once.acquisition(asked)
