@@ -1,6 +1,7 @@
 """The modern search as users run it: it begins with the default, and is held against it."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -133,3 +134,22 @@ def test_a_winner_that_is_no_better_than_chance_is_called_that():
 def test_a_search_that_finds_nothing_better_says_so():
     result = SimpleNamespace(best=SimpleNamespace(trial=0), baseline=SimpleNamespace(trial=0))
     assert "nothing better" in console.beside_baseline(result, Ranking.parse("maximize top1"))[0]
+
+
+def test_the_smallest_within_one_standard_error_of_the_winner_is_named():
+    folds = [{"top1": 0.89}, {"top1": 0.90}, {"top1": 0.91}]  # a standard error of 0.00577
+    best = make_trial(trial=0, metrics={"top1": 0.9, "size": 90.0}, folds=folds)
+    others = [
+        make_trial(trial=1, metrics={"top1": 0.8945, "size": 50.0}),
+        make_trial(trial=2, metrics={"top1": 0.8940, "size": 10.0}),  # beyond the error
+        make_trial(trial=3, metrics={"top1": 0.9, "size": 20.0}, epochs=best.epochs - 1),
+        make_trial(trial=4, metrics={"top1": 0.9, "size": 120.0}),
+    ]
+
+    def words(trials, constraints=("size <= 100",)):
+        result = SimpleNamespace(best=best, trials=trials, feasible=True)
+        ranking = Ranking.parse("maximize top1", constraints)
+        return console.smaller(result, ranking, ("size",), Path("runs/a"))
+
+    assert "trial 1, top1 0.8945" in words([best, *others])[0]
+    assert words([best, *others[1:]]) == [] == words([best, *others], ["top1 >= 0.1"])

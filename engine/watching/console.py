@@ -4,9 +4,10 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 from engine.callbacks import Callback
@@ -89,8 +90,12 @@ def summary(
     latest: Path,
     run_path: Path,
     inexact: Sequence[str],
+    static: Collection[str] = (),
 ) -> str:
-    """The last lines of a search (an `optimizer.Result`), for somebody who sees them first."""
+    """The last lines of a search (an `optimizer.Result`), for somebody who sees them first.
+
+    static: the names of the metrics that are known before training.
+    """
     best, trials = result.best, result.trials
     spent, count = total_cost_epochs(trials), len({trial.trial for trial in trials})
     spendings = f"{count} configurations, {spent} epochs, {in_words(used_seconds(trials))}"
@@ -113,6 +118,7 @@ def summary(
         *(f"Limit:   {verdict}" for verdict in verdicts(best.metrics, ranking)),
         *beside_baseline(result, ranking),
         *beside_chance(best, ranking, chances),
+        *smaller(result, ranking, static, run_path),
         f"Data:    {source.name}",
         f"Files:   {config} (the configuration), {run_path}{os.sep} (everything else)",
         f"Next:    python main.py -c {config} -t True   # measures it on the test split",
@@ -148,6 +154,35 @@ def beside_chance(best: Trial, ranking: Ranking, chances: Mapping[str, float]) -
     if guessed is None or ranking.sign < 0 or (value is not None and value > guessed):
         return []
     return [f"This is no better than chance: guessing has {ranking.metric} {guessed:.2f}."]
+
+
+def smaller(result: Any, ranking: Ranking, static: Collection[str], run_path: Path) -> list[str]:
+    """The smallest that is as good as the winner within one standard error, if that is smaller.
+
+    Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3. The error is that of
+    the mean over the winner's folds; the size is what the first static upper limit limits.
+    """
+    best, metric = result.best, ranking.metric
+    sizes = [limit.metric for limit in ranking.static(static) if limit.sense == "<="]
+    values = [fold[metric] for fold in best.folds if fold.get(metric) is not None]
+    if not (sizes and result.feasible and len(values) > 1):
+        return []
+    error, size = stdev(values) / len(values) ** 0.5, sizes[0]
+    level = [
+        trial
+        for trial in result.trials
+        if trial.epochs >= best.epochs
+        and ranking.feasible(trial)
+        and ranking.sign * (best.metrics[metric] - trial.metrics[metric]) <= error
+    ]
+    least = min(level, key=lambda trial: (trial.metrics[size], ranking.key(trial)))
+    if least.metrics[size] >= best.metrics[size]:
+        return []
+    return [
+        f"Smaller: trial {least.trial}, {metric} {least.metrics[metric]:.4f}, within one standard "
+        f"error ({error:.4f}) of the winner: {size} {number_words(least.metrics[size])}; "
+        f"python -m reports {run_path} --pareto {size}"
+    ]
 
 
 class _Console(logging.StreamHandler):
