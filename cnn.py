@@ -138,7 +138,8 @@ def _stage(
     reduced, found = -(-side // stride), []
     for j in range(config["convs_per_stage"]):
         first = (inputs, side, stride) if j == 0 else (outputs, reduced, 1)
-        found += _convolution(config, f"{name}.{j}", *first, outputs, kernel)
+        sees_all = max(kernel, first[2] + 1)  # wider than its stride, so that no pixel is skipped
+        found += _convolution(config, f"{name}.{j}", *first, outputs, sees_all)
         found.append(Layer(activation, f"{name}.{j}.{activation}", outputs, outputs, reduced))
     if config["block"] == "residual":
         last = found.pop()

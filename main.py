@@ -33,6 +33,7 @@ from engine.cli.stopping import not_swallowed
 from engine.storage.spaces import space_file
 from engine.watching import console
 from engine.watching.progress import training_bar
+from engine.workers.devices import resolve_devices
 from evaluation import comparison, results, thresholds
 from evaluation.candidates import (
     Candidate,
@@ -43,8 +44,7 @@ from evaluation.candidates import (
     taken_over,
     tell_unfound,
 )
-from evaluation.metrics import check_bounds
-from evaluation.requests import check_flags, chosen_seeds
+from evaluation.requests import check_flags, check_settings, chosen_seeds
 from evaluation.statistics import Outcomes
 from search.constraints import Constraint
 from search.space import Space
@@ -110,7 +110,7 @@ def run(given: dict[str, Any]) -> None:
     origins = [search_behind(path) for path in paths]
     inherited = taken_over([origin for origin in origins if origin], given)
     settings = resolve({"optimizer": "adamw"}, family(paths), inherited, given)
-    check_bounds(settings.ranking())
+    check_settings(settings, writes=plan is not None or model is not None)
     space = Space.load(space_file(settings.space))
     candidates = read_candidates(paths, epochs, space)
     tell_unfound(paths, origins)
@@ -118,6 +118,8 @@ def run(given: dict[str, Any]) -> None:
     limits = [resolve(inherited, layer, given).ranking().constraints for layer in own]
     precise = [thresholds.precision_limit(bounds) for bounds in limits] if wanted else []
     target, names, dataset = open_target(settings, on_test)
+    if settings.dtype == "bfloat16":
+        resolve_devices(target, settings)
     if dataset["note"]:
         log.warning("NOTE: %s", dataset["note"])
     folds = open_target(settings, False) if wanted and on_test else None

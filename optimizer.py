@@ -79,8 +79,9 @@ def search(
     configuration is within the limits that are known before training, or if the run in `run_dir`
     began with another space or other settings.
 
-    Ctrl-C and SIGTERM end the search in order, and are then passed on to the caller. Whoever has
-    opened the folder himself, as a command does, gets a `Result` with the reason instead.
+    Ctrl-C, SIGTERM and SIGHUP end the search in order, and are then passed on to the caller.
+    Whoever has opened the folder himself, as a command does, gets a `Result` with the reason
+    instead.
     """
     space, target, signals = Space.of(space), as_target(target), StopSignals()
     if isinstance(run_dir, RunFolder):
@@ -229,9 +230,12 @@ def run(
             tell_changed(folder, file)
             file = own_space(folder.path, settings.space)
         return run_in(folder, Space.load(file), settings, resume is not None, searching)
-    except (InputError, KeyboardInterrupt, OSError):
-        if folder is not None and resume is None:
-            folder.remove_if_empty()  # a run that could not begin leaves nothing behind
+    except (InputError, KeyboardInterrupt, OSError) as error:
+        # A run that could not begin leaves nothing behind.
+        removed = folder is not None and resume is None and folder.remove_if_empty()
+        if removed and isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            words = f"{error.filename or 'a file'}: {error.strerror or error}"
+            raise InputError(f"{words}; nothing was begun") from None
         raise
     finally:
         if folder is not None:

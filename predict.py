@@ -29,6 +29,8 @@ CROPS = ("centre", "pad", "stretch")
 PACKAGES = {"onnxruntime": "onnxruntime", "numpy": "numpy", "PIL": "pillow"}
 BATCH = 64  # images
 NOT_SURE = "not sure"
+# Pillow's numbers of the turns that make orientations 2 to 8 of EXIF upright.
+_TURNS = (0, 3, 1, 5, 4, 6, 2)
 
 
 class Mistake(ValueError):
@@ -110,11 +112,11 @@ def read_image(path, size, crop="centre"):
     Mistake if the file is no image.
     """
     import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         with Image.open(path) as file:
-            kind, image = file.format, ImageOps.exif_transpose(file)
+            kind, image = file.format, upright(file)
         if image.mode.startswith("I") or image.mode == "F":
             image = Image.fromarray(_eight_bits(np.asarray(image), image.mode, kind))
         if image.mode == "P":  # a palette with transparency is not converted in one step
@@ -122,6 +124,12 @@ def read_image(path, size, crop="centre"):
         return np.array(_square(image.convert("RGB"), size, crop))
     except Exception as error:  # Pillow's readers raise nearly anything on a broken file
         raise Mistake(f"{path} cannot be decoded as an image ({error})") from None
+
+
+def upright(image):
+    """A copy, turned as the camera has noted. Pillow's own function fails at other odd notes."""
+    turn = image.getexif().get(0x0112)  # the orientation in EXIF: 1 is upright
+    return image.transpose(_TURNS[turn - 2]) if turn in range(2, 9) else image.copy()
 
 
 def _square(image, size, crop):
@@ -178,17 +186,19 @@ def find_images(places):
 
 def _below(folder):
     """Images of a folder and of those in it, in natural order, without hidden ones."""
-    found = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = sorted((n for n in folders if not n.startswith(".")), key=_natural)
+    found, seen = [], set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(where))
+        inside = sorted((n for n in folders if not n.startswith(".")), key=natural)
+        folders[:] = [n for n in inside if os.path.realpath(os.path.join(where, n)) not in seen]
         images = [n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
-        found += [os.path.join(where, name) for name in sorted(images, key=_natural)]
+        found += [os.path.join(where, name) for name in sorted(images, key=natural)]
     return found
 
 
-def _natural(name):
-    """image_2 comes before image_10."""
-    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name)]
+def natural(name):
+    """Sort key by which image_2 comes before image_10; the name itself settles ties."""
+    return [int(p) if p.isdecimal() else p for p in re.split(r"([0-9]+)", name)], name
 
 
 def read_all(network, files, bad):
@@ -268,6 +278,9 @@ def run(argv=None):
         words = f"allowed is 1 to {count}; the nearest is {min(max(top, 1), count)}"
         raise Mistake(f"--top cannot be {top}; {words}")
     files = find_images(given.images)
+    for stream in (sys.stdin, sys.stdout):  # names of files need not be text
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="surrogateescape")
     batches = read_all(network, files, bad)
     answers = itertools.chain.from_iterable(network.answer(batch, top) for batch in batches)
     write = write_json if given.json else write_csv if given.csv else write_table

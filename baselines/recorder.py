@@ -129,13 +129,13 @@ class Recorder:
         log.debug("%s", outcome.pop("traceback", ""))
         outcome["meta"]["elapsed"] = round(self.clock.used(), 3)
         trial = Trial(**asdict(job), **outcome)
-        kept = self.journal.append(trial)
+        self.journal.append(trial)
         self.callbacks.notify(Callback.recorded, trial)
         if self.folder and job.epochs < self.settings.epochs:
             self.folder.cap_states(job.trial, int(self.settings.max_checkpoint_gb * 1e9))
         elif self.folder:
             self.folder.delete_states([job.trial])
-        return kept
+        return trial
 
     def loss(self, trial: Trial) -> float:
         """What a method without constraints minimises: Deb's order (2000, section 3) in a number.

@@ -184,7 +184,8 @@ def _found(
     rows.append(("revision of the program", versions["git_revision"] or "not in a repository"))
     steps = [shlex.join(["python", "main.py", *map(str, command)])]
     if search is not None:
-        steps.insert(0, shlex.join(["python", "optimizer.py", *search.get("arguments", [])]))
+        began = ["-m", "baselines"] if search.get("method") else ["optimizer.py"]
+        steps.insert(0, shlex.join(["python", *began, *search.get("arguments", [])]))
     shown = "".join(f"    {step}\n" for step in steps)
     return f"## How it was made\n\n{_table(('', ''), rows)}\nTo make it again:\n\n{shown}"
 

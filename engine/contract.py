@@ -32,8 +32,8 @@ class Target(Protocol):
         """All metrics after `epochs` epochs in all, a function of these arguments only.
 
         state: a file to go on from if it is there, and to write before returning; or None.
-        Also taken, for the journal: `folds`, metrics by fold; `meta`, what may differ between
-        identical runs.
+        Also taken, for the journal: `folds`, a list with the metrics of each fold; `meta`, what
+        may differ between identical runs.
         """
         ...
 

@@ -11,7 +11,7 @@ from engine.storage.resuming import place_of_images
 from engine.storage.run import identity
 from engine.storage.spaces import own_space
 from search.space import Config, Space
-from utils import InputError, read_json
+from utils import InputError, nearest, read_json
 
 log = logging.getLogger("nas")
 
@@ -20,6 +20,7 @@ FROM_SEARCH = ("constraints", "image_size", "crop", "split", "folds", "space")
 OLDER = {"crop": "centre"}  # how searches were made that have no such setting
 MAY_BE_ZERO = {"dropout_rate", "weight_decay", "label_smoothing"}
 MAY_BE_ZERO |= {"shift", "cutout", "color", "mixup"}
+SHARES = ("dropout_rate", "label_smoothing", "shift")
 SCHEDULE_FREE = "schedule-free"
 MODERN = {"space": "modern", "optimizer": SCHEDULE_FREE}  # of a configuration with `n_stages`
 MAX_PARAMETERS = 500_000_000  # 8 GB with gradients and moments; beyond it is a slip of the pen
@@ -86,7 +87,7 @@ def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) 
             config, warnings = space.adopt(values)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
-        _check_values(path, config)
+        _check_values(path, config, space)
         for warning in warnings:
             log.warning("warning: %s: %s", path, warning)
         candidates.append(Candidate(path, config, count))
@@ -183,9 +184,18 @@ def check_size(candidate: Candidate, target: Any) -> None:
         )
 
 
-def _check_values(path: Path, config: Config) -> None:
-    """InputError for values that no network can have, whatever the space."""
+def _check_values(path: Path, config: Config, space: Space) -> None:
+    """InputError for values that no network or training can have.
+
+    Numbers may lie outside the space, words may not: nobody else knows what they mean.
+    """
     for name, value in config.items():
+        choices = getattr(space.scales.get(name), "choices", ())
+        if isinstance(value, str) and value not in choices:
+            raise InputError(
+                f"{path}: {name} cannot be {value!r}; allowed is {', '.join(map(str, choices))}"
+                f"{nearest(value, choices)}"
+            )
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and (value < 0 or value == 0 and name not in MAY_BE_ZERO):
             raise InputError(f"{path}: {name} cannot be {value}; allowed is a number above 0")
@@ -193,10 +203,9 @@ def _check_values(path: Path, config: Config) -> None:
         raise InputError(
             f"{path}: kernel_size cannot be {config['kernel_size']}; allowed are odd numbers"
         )
-    if config["dropout_rate"] >= 1:
-        raise InputError(
-            f"{path}: dropout_rate cannot be {config['dropout_rate']}; allowed is below 1"
-        )
+    for name in SHARES:
+        if config.get(name, 0) >= 1:
+            raise InputError(f"{path}: {name} cannot be {config[name]}; allowed is below 1")
 
 
 def _read(path: Path) -> dict[str, Any]:

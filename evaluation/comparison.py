@@ -105,6 +105,8 @@ def beside_baseline(done: Sequence[Measured], origins: Sequence[Origin | None]) 
             if origin.identity == its.identity and not origin.is_baseline:
                 ranking = Ranking.parse(origin.settings["objective"])
                 values = [each.known[ranking.metric] for each in (one, baseline)]
+                if None in values:  # a training diverged: the table says so
+                    continue
                 below = ranking.sign * (values[0] - values[1]) < 0
                 sentences.append(
                     f"{one.name} is {'BELOW' if below else 'no worse than'} its baseline "

@@ -7,6 +7,8 @@ from typing import Any
 from engine.cli.settings import Settings, resolve
 from engine.wording import counted
 from evaluation import results
+from evaluation.metrics import STATIC, check_bounds, check_metrics
+from evaluation.statistics import METRICS
 from utils import InputError
 
 
@@ -59,3 +61,14 @@ def check_flags(
     if model is not None:
         results.check_file(Path(model), "-m ")
         results.check_not_read(Path(model), paths, "-m ")
+
+
+def check_settings(settings: Settings, writes: bool) -> None:
+    """InputError for limits on nothing that is measured. writes: whether a network is saved."""
+    check_bounds(settings.ranking())
+    check_metrics(settings.ranking(), [*METRICS, *STATIC])
+    if writes and settings.dtype != "float32":
+        raise InputError(
+            f"--dtype {settings.dtype} cannot go with --export or -m: the network that they write "
+            "computes in float32, and has to be measured so"
+        )

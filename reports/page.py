@@ -13,6 +13,7 @@ import jinja2
 import vl_convert
 from PIL import Image
 
+from predict import upright
 from reports import words
 from utils import InputError, write_text
 
@@ -65,7 +66,7 @@ def thumbnail(path: Path | None) -> str:
     content = io.BytesIO()
     try:
         with Image.open(path or "") as file:
-            small = file.convert("RGB")
+            small = upright(file).convert("RGB")
         small.thumbnail((THUMBNAIL, THUMBNAIL))
         small.save(content, "JPEG", quality=85)
     except (OSError, ValueError):

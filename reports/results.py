@@ -142,5 +142,6 @@ def mistakes(result: Result) -> list[Mistake]:
 
 def _image(data: dict[str, Any], name: str) -> Path | None:
     """Where an image of the test split lies, in any layout of a data set."""
-    places = (Path(data.get("root") or "", part, name) for part in ("test", "", "jpg"))
+    root = Path(data.get("root") or "")
+    places = root / "test" / name, root / name, root / "jpg" / Path(name).name
     return next((place for place in places if data.get("root") and place.is_file()), None)

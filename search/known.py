@@ -63,4 +63,7 @@ class StaticLimits:
         raise self._none_taken()
 
     def _none_taken(self) -> InputError:
+        if not self.refusal:
+            limits = " and ".join(map(str, self.limits))
+            return InputError(f"`static_metrics` reports no number for {limits}")
         return InputError(f"`static_metrics` raises for all configurations tried: {self.refusal}")

@@ -18,7 +18,7 @@ NETWORKS = {
     "flattened": (CONFIG, 11, 5),
     "plain": ({**MODERN, "block": "plain", "activation": "relu"}, 8, 3),
     "residual": ({**MODERN, "activation": "relu", "kernel_size": 5}, 12, 4),
-    "residual, SiLU, stride": (MODERN, 40, 3),
+    "residual, SiLU, stride": (MODERN, 72, 3),
     "odd side": ({**MODERN, "n_stages": 1}, 33, 2),
     "empty shortcut": ({**MODERN, "width_0": 3, "activation": "relu"}, 8, 3),
     "separable": ({**MODERN, "block": "separable", "n_stages": 3, "width_2": 7}, 16, 6),

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +62,9 @@ def lines(trials: Sequence[Trial]) -> set[str]:
     return found
 
 
-def bare(trials: Sequence[Trial]) -> set[str]:
-    """The lines without folds: a search in a folder keeps these on disk only."""
-    return lines([replace(trial, folds=[]) for trial in trials])
-
-
 def assert_same(folder: Path, trials: Sequence[Trial], whole: Sequence[Trial]) -> None:
     """A search in a folder, on disk and in memory, is the one that ran without a folder."""
-    assert lines(on_disk(folder)) == lines(whole)
-    assert lines(trials) == bare(whole)
+    assert lines(on_disk(folder)) == lines(trials) == lines(whole)
 
 
 def processes_of(pid):

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "cnn.py": set(),
     "training/": {"training", "cnn", "utils"},
     "target.py": {"cnn", "training", "vision", "utils"},
-    "reports/": {"reports", "evaluation", "search", "engine", "utils"},
+    "reports/": {"reports", "evaluation", "search", "engine", "utils", "predict"},
     "deploy/": {"deploy", "cnn", "training", "engine", "evaluation", "utils"},
     "predict.py": set(),
     "optimizer.py": None,

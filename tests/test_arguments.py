@@ -89,6 +89,7 @@ def test_what_is_no_number_is_refused(text):
     ("words", "expected"),
     [
         (["-wsecret"], "a W&B key is no flag"),
+        (["-workers", "4"], "unknown flag -workers; did you mean --workers?"),
         (["--wandb-key=secret"], "a W&B key is no flag"),
         (["--hyper-bnad=True"], "unknown flag --hyper_bnad; did you mean --hyperband?"),
         (["--pop", "3"], "unknown flag --pop; "),

@@ -8,7 +8,7 @@ from optimizer import search
 from search.space import Space
 from tests.searches import GUIDED
 from tests.stub_target import StubTarget
-from tests.stubs import bare
+from tests.stubs import lines
 from utils import InputError
 
 pytestmark = pytest.mark.usefixtures("few_candidates")
@@ -53,7 +53,7 @@ def test_choices_that_are_no_json_survive_the_journal(tmp_path, one, preset):
     search(space, first, until(1), tmp_path / "run")
     second = StubTarget(static_metrics=nothing_known)
     result = search(space, second, until(last), tmp_path / "run")
-    assert bare(result.trials) == bare(whole.trials) and result.reason == whole.reason
+    assert lines(result.trials) == lines(whole.trials) and result.reason == whole.reason
     assert typed(result.best.config) == typed(whole.best.config)
     seen = [typed(config) for config, *_ in [*first.calls, *second.calls]]
     assert sorted(map(str, seen)) == sorted(str(typed(trial.config)) for trial in whole.trials)

@@ -63,8 +63,11 @@ def test_size_cost_and_shapes_are_those_of_the_network(configs):
 
 def test_the_first_convolution_brings_large_images_below_33_pixels(configs):
     modern = next(config for config in configs if "n_stages" in config)
-    for size, side in ((16, 16), (32, 32), (33, 17), (64, 32), (65, 17), (128, 32)):
-        assert layers(modern, size, 3)[0].side == side
+    for size, side in ((16, 16), (32, 32), (33, 17), (64, 32), (65, 17), (128, 32), (224, 28)):
+        first = layers(modern, size, 3)[0]
+        assert first.side == side
+        for conv in (one for one in flattened([first]) if one.kernel > 1):
+            assert conv.kernel > conv.stride, "each pixel counts"
 
 
 def test_published_configurations_have_the_published_size():

@@ -51,7 +51,8 @@ def test_seventeen_numbered_classes_are_flowers17(tmp_path, cache):
     source = open_data("flowers17", root, cache_dir=cache)
     assert (source.kind, source.name) == ("flowers17", "Oxford Flowers-17")
     assert source.class_names[0] == "daffodil" and source.class_names[16] == "pansy"
-    assert open_data(str(root), cache_dir=cache).kind == "folder"
+    own = open_data(str(root), cache_dir=cache)
+    assert (own.kind, own.class_names[0]) == ("folder", "1"), "nobody knows what is on them"
     write_image(root / "train" / "rose" / "1.png")  # not all are numbers: sorted as text
     names = open_data(str(root), cache_dir=cache).class_names
     assert names == tuple(sorted([*map(str, range(1, 18)), "rose"]))
@@ -141,6 +142,14 @@ def test_what_is_not_read_is_said(tmp_path, cache, form):
         f"them: {top / 'around'}, {top / '10' / 'gone.png'}, {top / '10' / 'here'}, "
         f"{top / '10' / 'loop.png'}, {top / '10' / 'x.png'}."
     )
+
+
+def test_a_folder_beside_train_and_test_is_said_to_be_left_out(tmp_path, cache):
+    root = make_train_test(tmp_path / "flowers", n_train=4)
+    write_image(root / "val" / "1" / "1.png")
+    source = open_data(str(root), cache_dir=cache)
+    note = noted(source, open_train(source)[0]).note
+    assert note == "Not read beside train and test: val."
 
 
 def test_flowers_102_by_its_own_split(tmp_path, cache):

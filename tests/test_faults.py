@@ -86,8 +86,9 @@ def test_a_search_that_cannot_begin_leaves_no_folder(tmp_path, monkeypatch, caps
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(optimizer, "run_in", full)
-    assert optimizer.main(["--runs_dir", str(tmp_path / "runs")]) == 1
-    assert not [*(tmp_path / "runs").iterdir()] and "No space left" in capsys.readouterr().err
+    assert optimizer.main(["--runs_dir", str(tmp_path / "runs")]) == 2
+    assert not [*(tmp_path / "runs").iterdir()]
+    assert "No space left on device; nothing was begun" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,11 @@ from engine.storage.journal import Journal
 from tests.stubs import make_trial, write_journal
 from utils import InputError
 
-TRIALS = [make_trial(i, epochs=epochs, cost_epochs=3) for i in range(3) for epochs in (3, 6)]
+TRIALS = [
+    make_trial(i, epochs=epochs, cost_epochs=3, folds=[{"top3": 0.5}, {"top3": 0.6}])
+    for i in range(3)
+    for epochs in (3, 6)
+]
 
 
 def test_a_trial_is_on_disk_when_append_returns(tmp_path, monkeypatch):

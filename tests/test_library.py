@@ -1,6 +1,7 @@
 """What a caller of `search` may do with a target of his own, and what he is told."""
 
 import logging
+import math
 import os
 import pickle
 import signal
@@ -14,7 +15,7 @@ from optimizer import search
 from search.space import Space
 from search.trial import canonical
 from tests.searches import GUIDED
-from tests.stubs import bare, lines, on_disk
+from tests.stubs import lines, on_disk
 from utils import InputError, derive_seed, read_json
 
 pytestmark = pytest.mark.usefixtures("few_candidates")
@@ -58,8 +59,8 @@ def test_a_plain_function_is_a_target():
 
 
 def test_a_problem_of_ones_own_has_no_limits_but_its_own():
-    assert own_settings("minimize loss", workers="0").constraints == ()
-    mine = own_settings("minimize loss", ["size <= 9"], sampler="guided")
+    assert own_settings("minimize loss", sampler="random").constraints == ()
+    mine = own_settings("minimize loss", ["size <= 9"])
     assert (mine.objective, mine.sampler) == ("minimize loss", "guided")
     assert mine.constraints == ("size <= 9",)
 
@@ -137,6 +138,15 @@ def test_static_metrics_that_always_raises_is_told_with_its_reason():
         search(space(), Broken(), settings())
 
 
+def test_static_metrics_that_are_no_numbers_are_told():
+    class Unknown(Own):
+        def static_metrics(self, config):
+            return {"size": math.nan}
+
+    with pytest.raises(InputError, match="reports no number for size <= 9"):
+        search(space(), Unknown(), settings(constraints=["size <= 9"]))
+
+
 def test_a_trial_without_the_metric_that_decides_has_failed():
     given = settings(constraints=["recall >= 0"], max_generations=3)
     result = search(space(), Forgetful(), given)
@@ -198,21 +208,30 @@ def test_ctrl_c_ends_the_search_in_order_and_the_loop_of_the_caller(tmp_path):
     assert read_json(folder / "run.json")["sessions"][0]["reason"] == "interrupted"
     whole = search(space(), Own(), settings())
     result = search(space(), Own(), settings(), folder)
-    assert bare(result.trials) == bare(whole.trials)
+    assert lines(result.trials) == lines(whole.trials)
 
 
-def test_sigterm_reaches_the_handler_of_the_caller_after_the_end(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_reaches_the_handler_of_the_caller_after_the_end(tmp_path, number):
     met = []
 
     def handler(number, _):
         met.append((number, read_json(tmp_path / "run" / "run.json")["sessions"][0]["reason"]))
 
-    before = signal.signal(signal.SIGTERM, handler)
+    before = signal.signal(number, handler)
     try:
-        result = search(space(), Signalled(signal.SIGTERM), settings(), tmp_path / "run")
+        result = search(space(), Signalled(number), settings(), tmp_path / "run")
     finally:
-        signal.signal(signal.SIGTERM, before)
-    assert met == [(signal.SIGTERM, "terminated")] and result.reason == "terminated"
+        signal.signal(number, before)
+    assert met == [(number, "terminated")] and result.reason == "terminated"
+
+
+def test_a_search_under_nohup_goes_on_when_the_terminal_has_gone():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert search(space(), Signalled(signal.SIGHUP), settings()).reason == "generation limit"
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_run_goes_on_in_its_own_space_and_with_its_own_settings_only(tmp_path):
@@ -226,7 +245,7 @@ def test_a_run_goes_on_in_its_own_space_and_with_its_own_settings_only(tmp_path)
     assert (folder / "trials.jsonl").read_bytes() == before
     whole = search(space(), Own(), settings())
     result = search(Space.load(folder / "space.json"), Own(), settings(), folder)
-    assert bare(result.trials) == bare(whole.trials)
+    assert lines(result.trials) == lines(whole.trials)
     narrower.configspace.to_json(folder / "space.json")
     with pytest.raises(InputError, match="has been changed"):
         search(Space.load(folder / "space.json"), Own(), settings(), folder)

@@ -13,6 +13,7 @@ import main
 from engine.cli.settings import Settings
 from search.space import Space
 from tests.command_line import ROOT, SMALL, command, complaint, evaluate, read, save
+from tests.trainings import MODERN
 from training.network import assemble
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
@@ -31,6 +32,8 @@ CONFIGS = {
     "even kernel": ({**SMALL, "kernel_size": 4}, "kernel_size", "odd"),
     "all dropped": ({**SMALL, "dropout_rate": 1.0}, "dropout_rate"),
     "too large": ({**SMALL, "n_channels_fc_0": 10**9}, "parameters"),
+    "no share": ({**SMALL, "dropout_rate": 1.5}, "dropout_rate", "below 1"),
+    "a word": ({**MODERN, "block": "seperable"}, "block", "did you mean separable?"),
     "no such layer": ({**SMALL, "n_conv_layers": 4, "n_channels_conv_1": 4}, "n_channels_conv_2"),
 }
 
@@ -48,10 +51,12 @@ def test_mistakes_in_a_configuration(folder, config, capsys, what):
 
 FLAGS = {  # beside small.json and other.json
     "-t": "-c",
+    "-c small.json -t --export out --dtype bfloat16": "float32",
+    "-c small.json --constraints prec>=0.9": "did you mean precision?",
     "-c small.json -e 1 2": "-e has 2 numbers",
     "-c small.json other.json -e 1 2 3": "one for all, or 2",
     "-c small.json small.json": "more than once",
-    "-c small.json -e 0": "-e cannot be 0",
+    "-c small.json -e 0": "the nearest is 1",
     "-c small.json --sede 1": "--sede",
     "-c smal.json": "did you mean small.json",
     "-c .": "cannot be read",

@@ -13,6 +13,7 @@ from engine.cli.settings import Settings, resolve
 from engine.watching import console
 from engine.workers import planning
 from engine.workers.planning import epoch_limit, plan
+from evaluation import comparison
 from search.constraints import Ranking
 from search.fitting import fit
 from search.hyperband import total_epochs
@@ -153,3 +154,11 @@ def test_the_smallest_within_one_standard_error_of_the_winner_is_named():
 
     assert "trial 1, top1 0.8945" in words([best, *others])[0]
     assert words([best, *others[1:]]) == [] == words([best, *others], ["top1 >= 0.1"])
+
+
+def test_a_baseline_that_diverged_leaves_the_table_whole():
+    facts = {"identity": "a", "settings": {"objective": "maximize top1"}}
+    origins = [SimpleNamespace(is_baseline=last, **facts) for last in (False, True)]
+    for values, count in (((0.5, 0.4), 1), ((0.5, None), 0), ((None, 0.4), 0)):
+        done = [SimpleNamespace(name="x", known={"top1": value}) for value in values]
+        assert len(comparison.beside_baseline(done, origins)) == count

@@ -67,6 +67,19 @@ def test_a_folder_in_natural_order_as_a_table(model, photos, capsys):
     assert all(line.count("class ") == 4 for line in lines)
 
 
+def test_linked_folders_are_read_once_and_names_need_not_be_text(model, photos, tmp_path):
+    (photos / "c").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (photos / "c" / "back").parent.resolve().mkdir()
+    (tmp_path / "elsewhere" / "back").symlink_to(photos, target_is_directory=True)
+    picture(9, 9).save(tmp_path / "elsewhere" / "4.png")
+    odd = os.fsencode(tmp_path / "elsewhere") + b"/M\xfcnchen.png"
+    os.rename(tmp_path / "elsewhere" / "4.png", odd)
+    words = [sys.executable, predict.__file__, model, photos, "--csv"]
+    done = subprocess.run(words, capture_output=True, env={**os.environ, "PYTHONUTF8": "1"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(b"\n") == 5 and b"/c/M\xfcnchen.png" in done.stdout
+
+
 def test_json_and_csv_say_what_the_network_says(model, photos, capsys, monkeypatch):
     monkeypatch.setattr(predict, "BATCH", 2)  # of three images
     assert run(model, photos, "--json", "--top", 2) == 0

@@ -1,8 +1,10 @@
 """Image files as pixels: modes, depths, rotation, and the three crops."""
 
+import struct
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from predict import CROPS, Mistake, read_image
 from tests.flower_folders import write_image
@@ -88,7 +90,18 @@ def test_every_shape_becomes_a_square(tmp_path, crop):
 def test_an_image_that_lies_on_its_side_is_set_upright(tmp_path):
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[0] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    Image.fromarray(pixels).save(tmp_path / "image.png", exif=exif)
-    assert (read_image(tmp_path / "image.png", 8)[:, 7] == 255).all()
+    image = Image.fromarray(pixels)
+    for turn in range(1, 10):  # 9 is none
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        image.save(tmp_path / "image.png", exif=exif)
+        with Image.open(tmp_path / "image.png") as saved:
+            expected = np.asarray(ImageOps.exif_transpose(saved))
+        assert np.array_equal(read_image(tmp_path / "image.png", 8), expected)
+    # The resolution (0x011A) as a text, at which Pillow's own function fails; the turn is 6.
+    entries = struct.pack("<HHHII", 2, 0x0112, 3, 1, 6) + struct.pack(
+        "<HHI4s", 0x011A, 2, 4, b"no!"
+    )
+    odd = b"Exif\0\0II*\0\x08\0\0\0" + entries + bytes(4)
+    image.save(tmp_path / "image.jpg", exif=odd, quality=95)
+    assert (read_image(tmp_path / "image.jpg", 8)[:, 7] > 200).all()

@@ -10,9 +10,11 @@ from evaluation.results import read_predictions
 from reports.comparing import unlike
 from reports.reading import read_run
 from reports.report import write
-from reports.results import Result, confusion, mistakes, read_results
+from reports.results import Result, _image, confusion, mistakes, read_results
+from tests.flower_folders import make_published
 from tests.test_reports import stub_run
 from utils import InputError, write_json
+from vision.data import open_data, open_test
 
 SCORES, LABELS = [[2, 1], [0, 1], [0, 3], [5, 4]], [0, 0, 1, 1]  # predicted: 0, 1, 1, 0
 
@@ -43,6 +45,13 @@ def runs(space, tmp_path):
         read_run(stub_run(space, tmp_path / "runs", name, max_total_epochs=budget, **small))
         for name, budget in (("a", 10_000), ("b", 20_000))
     ]
+
+
+def test_an_image_of_the_published_archive_is_found(tmp_path):
+    make_published(tmp_path)
+    source = open_data("flowers17", tmp_path, cache_dir=tmp_path / "cache")
+    for name in open_test(source)[0].names:
+        assert _image(source.to_dict(), name).is_file()
 
 
 def files(found):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def test_the_latest_run_has_a_link(tmp_path):
     assert not (runs / "latest").is_symlink(), "a link to nothing"
 
 
-def test_the_last_run_has_the_newest_journal_and_what_is_no_run_is_told(tmp_path):
+def test_the_last_run_has_the_newest_journal_and_what_is_no_run_is_told(tmp_path, monkeypatch):
     for number, name in enumerate(("older", "newer")):
         with contextlib.closing(RunFolder(tmp_path / name)) as made:
             made.save(settings={})
@@ -93,6 +94,13 @@ def test_the_last_run_has_the_newest_journal_and_what_is_no_run_is_told(tmp_path
         os.utime(made.trials_jsonl, (number, number))
     with contextlib.closing(RunFolder.find("last", str(tmp_path))) as found:
         assert found.path == tmp_path / "newer" and found.latest == tmp_path
+        found.begin_session(Settings(), {}, must_match=False)
+    before = found.record["arguments"]
+    monkeypatch.setattr(sys, "argv", ["optimizer.py", "--resume", "latest"])
+    with contextlib.closing(RunFolder.find("latest", str(tmp_path))) as found:
+        found.begin_session(Settings(), {}, must_match=False)
+    assert (tmp_path / "latest").resolve() == (tmp_path / "newer").resolve()
+    assert read_json(tmp_path / "newer" / "run.json")["arguments"] == before, "how it began"
     for name in ("", "..", "older/..", str(tmp_path)):
         with pytest.raises(InputError, match="there is no run"):
             RunFolder.find(name, str(tmp_path))
@@ -107,6 +115,11 @@ def test_searches_that_share_a_folder_never_mix_their_winners(tmp_path):
         folders[number].save_winner(trial, RANKING, 50)
         origin = search_behind(tmp_path / "opt_cfg.json")
         assert origin.settings["seed"] == number and origin.record["winner"]["trial"] == number
+    folders[0].save_baseline(trial)
+    folders[0].save_winner(trial, RANKING, 50)
+    assert (tmp_path / "baseline.json").resolve().parent.name == "a"
+    folders[1].save_winner(trial, RANKING, 50)
+    assert not (tmp_path / "baseline.json").is_symlink(), "that of another search"
     for folder in folders:
         folder.close()
 
@@ -204,9 +217,9 @@ def test_runs_of_every_version_can_be_read(version, tmp_path, caplog):
 
 def test_only_a_run_without_trials_is_removed(folder, tmp_path):
     Journal(folder.trials_jsonl).close()
-    folder.remove_if_empty()
+    assert folder.remove_if_empty()
     assert not folder.path.exists()
     with contextlib.closing(RunFolder(tmp_path / "full")) as full:
         write_journal(full.trials_jsonl, TRIALS)
-        full.remove_if_empty()
+        assert not full.remove_if_empty()
         assert len(Journal(full.trials_jsonl).trials) == len(TRIALS)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from engine.cli.settings import resolve
-from engine.workers import executor
+from engine.workers import executor, machine
 from engine.workers import pool as pool_module
 from engine.workers.devices import facts, resolve_devices
 from engine.workers.executor import number_of_workers
@@ -165,7 +165,7 @@ class Odd(StubTarget):
 
 
 NO_MEASUREMENTS = [{"top3": True}, {"recall": None}, {"top3": 10**400}, {"top3": np.zeros(2)}]
-NO_MEASUREMENTS += [{"meta": {"a": {1}}}, {"meta": {"a": threading.Lock}}, {"folds": [{1, 2}]}]
+NO_MEASUREMENTS += [{"meta": {"a": {1}}}, {"meta": {"a": threading.Lock}}, {"folds": {"0": {}}}]
 NO_MEASUREMENTS += [{"meta": None}]  # but this is no failure: nothing was observed
 
 
@@ -225,6 +225,17 @@ def test_what_cannot_fit_is_refused_before_training(space):
     assert "allowed are 0.50" in refused[0].error
 
 
+def test_an_estimate_of_memory_that_raises_is_a_failure(space, caplog):
+    class Broken(StubTarget):
+        def estimate_memory(self, config):
+            raise KeyError("width")
+
+    given = {**STUB, "workers": "0", "max_memory_gb": 0.5, "trial_timeout": 9.0}
+    result = search(space, Broken(), resolve(given))
+    assert result.reason == "failures" and "KeyError: 'width'" in result.trials[0].error
+    assert "no --trial_timeout" in caplog.text
+
+
 def test_auto_is_what_cores_memory_and_gpus_allow(monkeypatch):
     assert 1 <= usable_cores() <= os.cpu_count() and usable_memory() > 0
     monkeypatch.setattr(executor, "usable_cores", lambda: 8)
@@ -239,6 +250,17 @@ def test_auto_is_what_cores_memory_and_gpus_allow(monkeypatch):
     monkeypatch.setattr(executor, "usable_memory", lambda: 9 * GIGABYTE)
     assert number_of_workers(resolve({}), []) == 4
     assert number_of_workers(resolve({}), [60]) == 2  # CUDA takes the machine's memory, too
+
+
+def test_files_that_the_kernel_caches_are_free_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("900\n")
+    (tmp_path / "memory.current").write_text("800\n")
+    assert usable_memory() == 100
+    (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 450\nactive_file 50\n")
+    assert usable_memory() == 550
+    (tmp_path / "memory.max").write_text("max\n")
+    assert usable_memory() > 900
 
 
 def test_after_the_grace_a_training_is_abandoned_and_not_recorded(space, undisturbed, tmp_path):

@@ -58,6 +58,7 @@ class Pace(NamedTuple):
             config |= {"batch_size": batch_size, "learning_rate_init": 1e-3}
             trainer, count = trainer_of(config), 4 * batch_size
             trainer.train_epoch(images[:count], labels[:count])  # the first steps also allocate
+            trainer.scores(images[:1], images[:count])
             started = time.perf_counter()
             trainer.train_epoch(images[:count], labels[:count])
             trainer.scores(images[:1], images[:count])  # waits for the device

@@ -219,7 +219,7 @@ def _from_folder(origin: str, folder: str | Path, common: dict, kind: str = "") 
     if not kind:
         flowers = layout == "published" or (layout == "train_test" and len(classes) == 17)
         kind = "flowers17" if flowers else "folder"
-    if layout == "train_test" and classes == tuple(str(number) for number in range(1, 18)):
+    if kind == "flowers17" and classes == tuple(str(number) for number in range(1, 18)):
         classes = FLOWERS17_CLASSES
     return DataSource(
         kind=kind,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from predict import SUFFIXES, Mistake, read_image
+from predict import SUFFIXES, Mistake, natural, read_image
 from utils import InputError
 from vision.download import BASE_URL, SPLITS
 
@@ -212,7 +212,12 @@ def left_out(root: Path, layout: str, part: str) -> str:
         f"no files, or links to a folder around them: {named}": odd,
     }
     words = "; ".join(one for one, there in found.items() if there)
-    return f"Not read below {top}: {words}." if words else ""
+    sentences = [f"Not read below {top}: {words}."] if words else []
+    names = {*os.listdir(root)} - {"train", "test"} if layout == "train_test" else set()
+    beside = [n for n in sorted(names) if n[0] not in "._" and os.path.isdir(root / n)]
+    if beside:
+        sentences.append(f"Not read beside train and test: {', '.join(beside[:NAMED])}.")
+    return " ".join(sentences)
 
 
 def _class_folders(folder: Path) -> tuple[str, ...]:
@@ -243,7 +248,7 @@ def _entries(folder: Path) -> dict[str, list[str]]:
                     found[_kind(entry)].append(entry.name)
     except OSError as error:
         raise InputError(f"{folder} cannot be read ({error.strerror})") from error
-    return {kind: sorted(names, key=_natural) for kind, names in found.items()}
+    return {kind: sorted(names, key=natural) for kind, names in found.items()}
 
 
 def _kind(entry: os.DirEntry) -> str:
@@ -257,8 +262,3 @@ def _kind(entry: os.DirEntry) -> str:
         return "strange"
     around = os.path.realpath(os.path.dirname(entry.path)) if entry.is_symlink() else ""
     return "strange" if Path(around).is_relative_to(os.path.realpath(entry.path)) else "folder"
-
-
-def _natural(name: str) -> tuple:
-    """Sort key by which image_2 comes before image_10; the name itself settles ties."""
-    return [int(p) if p.isdecimal() else p for p in re.split(r"([0-9]+)", name)], name

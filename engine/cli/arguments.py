@@ -117,8 +117,9 @@ class Parser(argparse.ArgumentParser):
         """What was given, by name; InputError for an unknown flag or an unreadable value."""
         words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
         given, unknown = self.parse_known_args(words)
-        keys = [word for word in unknown if re.match(r"-w(?!-)|--(w|wandb)_key", word)]
-        if keys:  # as the first version had it; any user of the machine could read it
+        # As the first version had it; any user of the machine could read it.
+        key = re.compile(r"-w(?!-|orkers|andb)|--?(w|wandb)_key")
+        if any(map(key.match, unknown)):
             raise InputError(
                 "a W&B key is no flag, since it would show in the list of processes; put it into "
                 "the variable WANDB_API_KEY, or run `wandb login` once"

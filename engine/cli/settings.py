@@ -78,10 +78,10 @@ class Settings:
         10, "children a generation, without Hyperband; 5 if guided", low=1, high=10**5
     )
     tournament_size: int = _setting(
-        2, "members drawn for each tournament of parents", low=1, high=100_000
+        2, "members drawn for each tournament of parents (evolution)", low=1, high=100_000
     )
     mutation_rate: float = _setting(
-        0.5, "share of children made by mutation, the rest by recombination", low=0, high=1
+        0.5, "share of children by mutation, the rest by recombination (evolution)", low=0, high=1
     )
     default_first: bool = _setting(
         False, "train the space's default configuration first, in full, within the limits"
@@ -135,10 +135,10 @@ class Settings:
         None, "address of a Dask cluster that trains instead, as tcp://host:port"
     )
     grace: float = _setting(
-        60.0, "seconds after max_time that a training under way may still take", low=0
+        60.0, "seconds after max_time that a training may still take (not with workers 0)", low=0
     )
     trial_timeout: float | None = _setting(
-        None, "seconds after which a training counts as failed", low=0.001
+        None, "seconds after which a training counts as failed (not with workers 0)", low=0.001
     )
     max_memory_gb: float | None = _setting(
         None,
@@ -215,8 +215,9 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
 
 
 def own_settings(objective: str, constraints: Sequence[str] = (), **given: Any) -> Settings:
-    """Settings for a problem of one's own: no limits but those that are given here."""
-    return resolve({"objective": objective, "constraints": tuple(constraints), **given})
+    """Settings for a problem of one's own: the guided search, no limits but those given here."""
+    usual = {"sampler": "guided", "objective": objective, "constraints": tuple(constraints)}
+    return resolve({**usual, **given})
 
 
 def of_record(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,11 @@ EXIT_CODES = {
 }
 # After these a bracket may be half done, and its states are kept for a resume.
 RESUMABLE = ("time limit", "interrupted", "terminated", "failures", "disk full")
-_SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_SIGNALS = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "terminated",
+    signal.SIGHUP: "terminated",  # the terminal has gone, as when a connection breaks
+}
 
 
 class Stop(BaseException):
@@ -46,7 +50,9 @@ class Clock:
 
 
 class StopSignals:
-    """Turns SIGINT and SIGTERM into a `Stop`: at once in training, never in a write.
+    """Turns SIGINT, SIGTERM and SIGHUP into a `Stop`: at once in training, never in a write.
+
+    A SIGHUP that is ignored, as by nohup, stays ignored.
 
     The first signal gives the signals back to the handlers of before: if these are Python's own, a
     second one ends the process at once. A process that a training forks has the handlers from
@@ -62,6 +68,8 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         _mind_forks()
         for number in _SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue
             try:
                 self._previous[number] = signal.signal(number, self._on_signal)
             except ValueError:  # not the main thread: whoever runs the threads minds the signals

@@ -25,8 +25,6 @@ class Journal:
         self.replayed = 0  # how many were there when the journal was opened
         self._by_key: dict[tuple[int, int, int], Trial] = {}
         self._file: IO[str] | None = None
-        # What decides nothing need not fill the memory of a long search, if it is on disk.
-        self._keeps_no_folds = path is not None
         if path is not None:
             trials, torn = read_trials(path) if path.exists() else ([], False)
             if torn:  # a crash in mid-write: that job was never acted on and will be run again
@@ -51,27 +49,24 @@ class Journal:
             )
         return trial
 
-    def append(self, trial: Trial) -> Trial:
-        """Records a trial; when this returns, it is on disk. Returns what is kept in memory."""
+    def append(self, trial: Trial) -> None:
+        """Records a trial; when this returns, it is on disk."""
         if self._file is not None:
             self._file.write(trial.to_line() + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
             if os.fstat(self._file.fileno()).st_nlink == 0:  # it would be written into the void
                 raise FileNotFoundError(errno.ENOENT, "it was removed", self._file.name)
-        return self._remember(trial)
+        self._remember(trial)
 
     def close(self) -> None:
         """Closes the file."""
         if self._file is not None:
             self._file.close()
 
-    def _remember(self, trial: Trial) -> Trial:
-        if self._keeps_no_folds:
-            trial = replace(trial, folds=[])
+    def _remember(self, trial: Trial) -> None:
         self.trials.append(trial)
         self._by_key[trial.key] = trial
-        return trial
 
 
 def read_trials(path: Path) -> tuple[list[Trial], bool]:

@@ -102,6 +102,7 @@ class RunFolder:
             name = known[-1]
         for path in (runs / name, Path(name)):
             if (path / "run.json").is_file() and (path / "trials.jsonl").is_file():
+                path = path.resolve() if path.name == LATEST else path
                 folder = cls(path, latest=path.parent)
                 if folder.record.get("method") != peer:
                     folder.close()
@@ -138,8 +139,8 @@ class RunFolder:
         session = {"start": now(), "end": None, "reason": None}
         facts["sessions"] = [*self.record.get("sessions", []), session]
         name = self.record.get("name", self.path.resolve().name)
-        asked = {"settings": dataclasses.asdict(settings), "arguments": sys.argv[1:]}
-        self.save(name=name, **asked, **facts)
+        arguments = self.record.get("arguments", sys.argv[1:])  # those by which it began
+        self.save(name=name, settings=dataclasses.asdict(settings), arguments=arguments, **facts)
         if self.latest is not None:
             with contextlib.suppress(OSError), replacing(self.latest / LATEST) as temporary:
                 temporary.symlink_to(self.path.name)
@@ -153,12 +154,14 @@ class RunFolder:
         """Ends the lock."""
         self._lock.close()
 
-    def remove_if_empty(self) -> None:
-        """Removes the folder of a run in which nothing was trained."""
-        if not self.trials_jsonl.exists() or self.trials_jsonl.stat().st_size == 0:
-            shutil.rmtree(self.path, ignore_errors=True)
-            if self.latest is not None and not (self.latest / LATEST).exists():
-                (self.latest / LATEST).unlink(missing_ok=True)  # it led here
+    def remove_if_empty(self) -> bool:
+        """Removes the folder of a run in which nothing was trained; whether it was so."""
+        if self.trials_jsonl.exists() and self.trials_jsonl.stat().st_size > 0:
+            return False
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self.latest is not None and not (self.latest / LATEST).exists():
+            (self.latest / LATEST).unlink(missing_ok=True)  # it led here
+        return True
 
     def save(self, **changes: Any) -> None:
         """Writes run.json with these entries set."""
@@ -212,6 +215,8 @@ class RunFolder:
         write_json(self.opt_cfg_json, trial.config)
         if self.latest is not None:
             self._link(self.opt_cfg_json, self.latest)
+            if "baseline" not in self.record:  # one there is of another search
+                (self.latest / self.baseline_json.name).unlink(missing_ok=True)
 
     def _link(self, file: Path, folder: Path) -> None:
         """Makes a link to the file in the folder of runs: `main.py` finds the search behind it.

@@ -16,7 +16,7 @@ from engine.cli.settings import Settings
 from engine.storage.journal import used_seconds
 from engine.wording import chance, counted, in_words, number_words, resume_words, verdicts
 from engine.workers.executor import guess_seconds
-from engine.workers.planning import plan
+from engine.workers.planning import first_generation, plan
 from search.constraints import Ranking
 from search.generation import total_cost_epochs
 from search.hyperband import Bracket, Child, total_epochs
@@ -71,7 +71,7 @@ def _tell_estimate(
         log.debug("no estimate of the time: %s", guessed.result()["error"])
         return
     per_epoch = sum(guesses) / len(guesses) / pool.workers
-    second = plan(settings, 1)
+    second = plan(settings, first_generation(settings) + 1)
     times = [per_epoch * total_epochs(brackets) for brackets in (first, second)]
     words = [in_words(seconds) for seconds in times]
     log.info("estimated time: %s for the first generation, %s for the next one", *words)

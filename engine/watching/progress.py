@@ -152,9 +152,7 @@ class Progress(Callback):
 
     def described(self, trial: Trial) -> str:
         """Its objective, and what the limits are about."""
-        names = [self.ranking.metric, *(limit.metric for limit in self.ranking.constraints)]
-        known = {name: trial.metrics.get(name) for name in dict.fromkeys(names)}
-        words = [f"{name} {number_words(value)}" for name, value in known.items()]
+        words = [f"{n} {number_words(trial.metrics.get(n))}" for n in self.ranking.metrics]
         return f"trial {trial.trial}: {', '.join(words)}"
 
     def decisions(self, trials: Sequence[Trial], promoted: set[int]) -> list[str]:
@@ -169,8 +167,10 @@ class Progress(Callback):
                 verdict = f"goes on to {counted(following[0].epochs, 'epoch')}"
             elif not following:
                 verdict = "is fully trained"
-            elif place <= following[0].size:
+            elif place <= following[0].size and following[0].run < following[0].size:
                 verdict = "would go on, but for the limit on epochs"
+            elif place <= following[0].size:
+                verdict = "is dropped: the model expects more of others"
             else:
                 verdict = f"is dropped, the best {following[0].size} go on"
             rank = f"rank {place} of {len(trials)} at {counted(trial.epochs, 'epoch')}"
@@ -296,5 +296,5 @@ class Display(Progress):
 
 
 def _clock(seconds: float) -> str:
-    """0:07:31."""
-    return str(datetime.timedelta(seconds=round(seconds)))
+    """0:07:31; at most thirty years, as whoever wants no limit writes any number."""
+    return str(datetime.timedelta(seconds=round(min(seconds, 1e9))))

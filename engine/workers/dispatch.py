@@ -178,7 +178,7 @@ class Dispatcher:
             trace = outcome.pop("traceback", None)
             outcome["meta"]["elapsed"] = round(self.clock.used(), 3)
             trial = Trial(**asdict(job), **outcome)
-            kept = self.journal.append(trial)
+            self.journal.append(trial)
             self._tell(trial, trace)
             self.callbacks.notify(Callback.recorded, trial)
             if self.folder and job.bracket:
@@ -186,7 +186,7 @@ class Dispatcher:
             elif self.folder:
                 self.folder.delete_states([job.trial])  # there is no next rung
             bracket.fresh = True
-            self._finish(bracket, kept)
+            self._finish(bracket, trial)
 
     def _require_metrics(self, outcome: dict[str, Any]) -> None:
         """A training without what decides has failed."""

@@ -56,6 +56,8 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
         bound = memory_bound(settings)
         executor: Any = cluster().Cluster(target, settings.scheduler, run_name, timeout, bound)
     elif settings.workers == "0":
+        if settings.trial_timeout:
+            log.warning("warning: with --workers 0 nothing ends a training: no --trial_timeout")
         executor = InProcess(target)
     else:
         slots = slots_of(target)
@@ -130,18 +132,20 @@ def evaluate(
     `max_bytes`: refuses what the target says will need more. What the training raises is a
     result, with its reason; its traceback goes along under `traceback`, for display.
     """
-    refused = _refused(target, job, max_bytes)
-    if refused:
-        seen = {"refused": True, "seconds": 0.0}
-        return {"status": "out_of_memory", "error": refused, "meta": seen}
     started = time.monotonic()
     outcome: dict[str, Any] = {"status": "ok", "error": None}
     meta: dict[str, Any] = {}
     try:
+        refused = _refused(target, job, max_bytes)
+        if refused:
+            seen = {"refused": True, "seconds": 0.0}
+            return {"status": "out_of_memory", "error": refused, "meta": seen}
         # A copy: a target may change what it is given, and one in a process of its own has one.
         config = copy.deepcopy(job.config)
         measured = dict(target.evaluate(config, job.epochs, seed, state))
         folds, seen = measured.pop("folds", []), measured.pop("meta", None)
+        if not isinstance(folds, list | tuple) or not all(isinstance(f, Mapping) for f in folds):
+            raise TypeError(f"folds is no list of dictionaries: {folds!r}")
         outcome |= {"metrics": _numbers(measured), "folds": _for_json(folds)}
         meta = _for_json(dict(seen or {}))
         infinite = [name for name, value in outcome["metrics"].items() if value is None]

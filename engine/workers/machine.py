@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 LINUX = sys.platform == "linux"  # tells all of this in /proc; elsewhere psutil knows some
+CGROUP = "/sys/fs/cgroup"
 
 
 def usable_cores() -> int:
@@ -26,10 +27,15 @@ def one_thread() -> AbstractContextManager:
 
 
 def usable_memory() -> int:
-    """Bytes that are free for new work: of the machine, and of its container."""
-    (limit,), (used,) = (_words(f"/sys/fs/cgroup/memory.{what}", 1) for what in ("max", "current"))
+    """Bytes that are free for new work: of the machine, and of its container.
+
+    What a container uses counts the files that the kernel caches and gives up at need: not here.
+    """
+    (limit,), (used,) = (_words(f"{CGROUP}/memory.{what}", 1) for what in ("max", "current"))
     free = _free_memory()
-    return min(free, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else free
+    if not (limit.isdigit() and used.isdigit()):
+        return free
+    return min(free, int(limit) - int(used) + _inactive_files())
 
 
 def resident_memory(pid: int) -> int:
@@ -53,6 +59,15 @@ def _free_memory() -> int:
     import psutil
 
     return psutil.virtual_memory().available
+
+
+def _inactive_files() -> int:
+    """Bytes of cached files in the container that nobody has used of late."""
+    try:
+        lines = Path(f"{CGROUP}/memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
 
 
 def _words(path: str, count: int) -> list[str]:
