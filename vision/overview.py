@@ -47,6 +47,8 @@ def _sizes(source: DataSource) -> str:
     least, most, size = shorter.min(), longer.max(), source.image_size
     words = f"sides of {least:,} to {most:,} pixels" if least < most else f"{most}x{most} pixels"
     words += f", read as {size}x{size}"
+    if least >= 2 * size:
+        words += f" (--image_size {2 * size} keeps more of them)"
     lost = np.mean(1 - shorter / longer)
     if source.crop == "centre" and lost >= 0.005:
         words += f"; the centre is kept, {lost:.0%} cut off (--crop pad or stretch keeps all)"
