@@ -20,9 +20,14 @@ def told(root, counts, cache, size=(32, 24), crop="centre"):
 @pytest.mark.parametrize(
     ("counts", "size", "crop", "words"),
     [
-        ({"ash": 3, "oak": 3}, (32, 24), "centre", ["2, 3 training", "24 to 32", "image_size 16 keeps", "25% cut off"]),
+        (
+            {"ash": 3, "oak": 3},
+            (32, 24),
+            "centre",
+            ["2, 3 training", "24 to 32", "image_size 16 keeps", "25% cut off"],
+        ),
         ({"ash": 2, "oak": 3}, (32, 24), "pad", ["2, from 2 ('ash') to 3", "24 to 32", None]),
-        ({"ash": 2, "oak": 8}, (9, 9), "centre", ["2, from 2", "9x9 pixels, read as 8x8", "right in 80%"]),
+        ({"ash": 2, "oak": 8}, (9, 9), "centre", ["2, from 2", "9x9 pixels", "right in 80%"]),
     ],
 )
 def test_classes_sizes_and_what_an_uneven_folder_does_to_metrics(
