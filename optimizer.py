@@ -296,7 +296,7 @@ def run_in(
     result = searching(space, target, settings, folder, callbacks)
     folder.end_session(result.reason)
     shown, inexact = folder.latest or folder.path, folder.record.get("inexact", [])
-    words = console.summary(result, settings.ranking(), source, shown, folder.path, inexact, known)
+    words = console.summary(result, settings, source, shown, folder.path, inexact, known)
     log.info(words)
     peer = folder.record.get("method")  # which may plan with its budget from the beginning
     if result.reason in RESUMABLE or (peer is None and result.reason in console.BUDGETS):

@@ -29,8 +29,7 @@ CROPS = ("centre", "pad", "stretch")
 PACKAGES = {"onnxruntime": "onnxruntime", "numpy": "numpy", "PIL": "pillow"}
 BATCH = 64  # images
 NOT_SURE = "not sure"
-# Pillow's numbers of the turns that make orientations 2 to 8 of EXIF upright.
-_TURNS = (0, 3, 1, 5, 4, 6, 2)
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # orientation in EXIF -> Pillow's transpose
 
 
 class Mistake(ValueError):
@@ -128,8 +127,9 @@ def read_image(path, size, crop="centre"):
 
 def upright(image):
     """A copy, turned as the camera has noted. Pillow's own function fails at other odd notes."""
-    turn = image.getexif().get(0x0112)  # the orientation in EXIF: 1 is upright
-    return image.transpose(_TURNS[turn - 2]) if turn in range(2, 9) else image.copy()
+    image.load()  # a TIFF is turned by that, and notes so
+    turn = _TURNS.get(image.getexif().get(0x0112))  # the orientation; 1 is upright
+    return image.copy() if turn is None else image.transpose(turn)
 
 
 def _square(image, size, crop):
@@ -188,9 +188,11 @@ def _below(folder):
     """Images of a folder and of those in it, in natural order, without hidden ones."""
     found, seen = [], set()
     for where, folders, names in os.walk(folder, followlinks=True):
-        seen.add(os.path.realpath(where))
-        inside = sorted((n for n in folders if not n.startswith(".")), key=natural)
-        folders[:] = [n for n in inside if os.path.realpath(os.path.join(where, n)) not in seen]
+        if (real := os.path.realpath(where)) in seen:  # a link to what was read already
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted((n for n in folders if not n.startswith(".")), key=natural)
         images = [n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
         found += [os.path.join(where, name) for name in sorted(images, key=natural)]
     return found
@@ -277,10 +279,10 @@ def run(argv=None):
     if not 1 <= top <= count:
         words = f"allowed is 1 to {count}; the nearest is {min(max(top, 1), count)}"
         raise Mistake(f"--top cannot be {top}; {words}")
-    files = find_images(given.images)
     for stream in (sys.stdin, sys.stdout):  # names of files need not be text
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="surrogateescape")
+    files = find_images(given.images)
     batches = read_all(network, files, bad)
     answers = itertools.chain.from_iterable(network.answer(batch, top) for batch in batches)
     write = write_json if given.json else write_csv if given.csv else write_table

@@ -9,7 +9,7 @@ from typing import Any
 from engine.storage.journal import read_trials
 from engine.storage.resuming import place_of_images
 from engine.storage.run import identity
-from engine.storage.spaces import own_space
+from engine.storage.spaces import own_space, space_file
 from search.space import Config, Space
 from utils import InputError, nearest, read_json
 
@@ -87,7 +87,7 @@ def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) 
             config, warnings = space.adopt(values)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
-        _check_values(path, config, space)
+        _check_values(path, config)
         for warning in warnings:
             log.warning("warning: %s: %s", path, warning)
         candidates.append(Candidate(path, config, count))
@@ -184,14 +184,15 @@ def check_size(candidate: Candidate, target: Any) -> None:
         )
 
 
-def _check_values(path: Path, config: Config, space: Space) -> None:
-    """InputError for values that no network or training can have.
+def _check_values(path: Path, config: Config) -> None:
+    """InputError for values that no network or training can have, whatever the space.
 
-    Numbers may lie outside the space, words may not: nobody else knows what they mean.
+    A word has to be one of the space that comes with the program: nothing else knows it.
     """
+    shipped = Space.load(space_file("modern" if "n_stages" in config else "published"))
     for name, value in config.items():
-        choices = getattr(space.scales.get(name), "choices", ())
-        if isinstance(value, str) and value not in choices:
+        choices = getattr(shipped.scales.get(name), "choices", ())
+        if isinstance(value, str) and choices and value not in choices:
             raise InputError(
                 f"{path}: {name} cannot be {value!r}; allowed is {', '.join(map(str, choices))}"
                 f"{nearest(value, choices)}"

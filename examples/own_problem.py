@@ -48,7 +48,6 @@ if __name__ == "__main__":
     settings = own_settings(
         "minimize weight",
         ["width >= 25", "stiffness >= 10", "stiffness <= 12"],
-        sampler="guided",
         epochs=27,
         min_epochs=3,
         eta=3,

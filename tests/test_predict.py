@@ -74,10 +74,13 @@ def test_linked_folders_are_read_once_and_names_need_not_be_text(model, photos, 
     picture(9, 9).save(tmp_path / "elsewhere" / "4.png")
     odd = os.fsencode(tmp_path / "elsewhere") + b"/M\xfcnchen.png"
     os.rename(tmp_path / "elsewhere" / "4.png", odd)
-    words = [sys.executable, predict.__file__, model, photos, "--csv"]
-    done = subprocess.run(words, capture_output=True, env={**os.environ, "PYTHONUTF8": "1"})
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count(b"\n") == 5 and b"/c/M\xfcnchen.png" in done.stdout
+    (photos / "d").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    for place, given, count in ((photos, b"", 4), ("-", odd, 1)):
+        words = [sys.executable, predict.__file__, model, place, "--csv"]
+        done = subprocess.run(words, input=given, capture_output=True, env=strict)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(b"\n") == 1 + count and b"/M\xfcnchen.png" in done.stdout
 
 
 def test_json_and_csv_say_what_the_network_says(model, photos, capsys, monkeypatch):

@@ -1,5 +1,7 @@
 """What a search shows while it runs, and that those who watch it cannot hurt it."""
 
+import contextlib
+import fcntl
 import functools
 import io
 import logging
@@ -9,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +28,7 @@ from optimizer import search
 from search.trial import Job
 from tests.stub_target import StubTarget
 from tests.stubs import lines, make_trial, small_space
+from utils import read_json
 
 SCRIPT = Path(__file__).with_name("watched_search.py")
 TINY = {"workers": "0", "pop_size": 4, "epochs": 4, "min_epochs": 1, "max_generations": 2}
@@ -173,6 +177,26 @@ def test_a_terminal_shows_a_display_below_the_lines_until_an_interrupt(tmp_path)
     for line in told:
         assert f"{line}\r\n" in re.sub(r" +\r\n", "\r\n", output), line
     assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")  # the cursor is back
+
+
+@pytest.mark.parametrize("kind", ["xterm-256color", "dumb"])
+def test_a_terminal_that_goes_ends_the_search_in_order(tmp_path, kind):
+    primary, secondary = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, tmp_path / "run", '{"pause": 0.05, "wandb": "disabled"}'],
+        **{"stdin": secondary, "stdout": secondary, "stderr": secondary},
+        env={**os.environ, "TERM": kind},
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),  # it is its terminal now
+    )
+    os.close(secondary)
+    while b"generation 1" not in os.read(primary, 65536):
+        pass
+    os.close(primary)  # a signal from the kernel
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGHUP)  # and one from the shell
+    assert process.wait(60) == 143
+    assert read_json(tmp_path / "run" / "run.json")["sessions"][0]["reason"] == "terminated"
 
 
 def shown(monkeypatch):

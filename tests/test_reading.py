@@ -1,5 +1,6 @@
 """Image files as pixels: modes, depths, rotation, and the three crops."""
 
+import itertools
 import struct
 
 import numpy as np
@@ -91,13 +92,13 @@ def test_an_image_that_lies_on_its_side_is_set_upright(tmp_path):
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[0] = 255
     image = Image.fromarray(pixels)
-    for turn in range(1, 10):  # 9 is none
+    for turn, kind in itertools.product(range(1, 10), ("png", "tif")):  # 9 is none
         exif = Image.Exif()
         exif[0x0112] = turn
-        image.save(tmp_path / "image.png", exif=exif)
-        with Image.open(tmp_path / "image.png") as saved:
+        image.save(file := tmp_path / f"image.{kind}", exif=exif)
+        with Image.open(file) as saved:
             expected = np.asarray(ImageOps.exif_transpose(saved))
-        assert np.array_equal(read_image(tmp_path / "image.png", 8), expected)
+        assert np.array_equal(read_image(file, 8), expected)
     # The resolution (0x011A) as a text, at which Pillow's own function fails; the turn is 6.
     entries = struct.pack("<HHHII", 2, 0x0112, 3, 1, 6) + struct.pack(
         "<HHI4s", 0x011A, 2, 4, b"no!"

@@ -165,7 +165,7 @@ class Odd(StubTarget):
 
 
 NO_MEASUREMENTS = [{"top3": True}, {"recall": None}, {"top3": 10**400}, {"top3": np.zeros(2)}]
-NO_MEASUREMENTS += [{"meta": {"a": {1}}}, {"meta": {"a": threading.Lock}}, {"folds": {"0": {}}}]
+NO_MEASUREMENTS += [{"meta": {"a": {1}}}, {"meta": {"a": threading.Lock}}, {"folds": [{"a": {1}}]}]
 NO_MEASUREMENTS += [{"meta": None}]  # but this is no failure: nothing was observed
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from vision.data import DataSource, Images
 from vision.folders import list_files
 
+MOST_PIXELS = 512  # that --image_size allows
 UNEVEN = 2  # so many times as many images in the largest class as in the smallest are told
 
 
@@ -47,7 +48,7 @@ def _sizes(source: DataSource) -> str:
     least, most, size = shorter.min(), longer.max(), source.image_size
     words = f"sides of {least:,} to {most:,} pixels" if least < most else f"{most}x{most} pixels"
     words += f", read as {size}x{size}"
-    if least >= 2 * size:
+    if least >= 2 * size and 2 * size <= MOST_PIXELS:
         words += f" (--image_size {2 * size} keeps more of them)"
     lost = np.mean(1 - shorter / longer)
     if source.crop == "centre" and lost >= 0.005:

@@ -1,5 +1,6 @@
 """How a command ends: what goes wrong is one sentence on standard error, and an exit code."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -23,19 +24,19 @@ def command(
         finally:
             _flush()
     except InputError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        _tell(f"{name}: {error}")
         return 2
     except MemoryError as error:
-        print(f"{name}: too little memory ({error or 'no more is known'})", file=sys.stderr)
+        _tell(f"{name}: too little memory ({error or 'no more is known'})")
         return 1
     except BrokenPipeError:
         return 141
     except OSError as error:
         words = f"{error.filename or 'standard output or a file'}: {error.strerror or error}"
-        print(f"{name}: {words}{kept and f'; {kept}'}", file=sys.stderr)
+        _tell(f"{name}: {words}{kept and f'; {kept}'}")
         return 1 if kept else 2
     except KeyboardInterrupt:
-        print(f"{name}: {interrupted}", file=sys.stderr)
+        _tell(f"{name}: {interrupted}")
         return 130
 
 
@@ -43,7 +44,13 @@ def go_on_without_output(error: OSError) -> None:
     """For what is said on the way: a reader that has gone, or a full disk, is told once."""
     _discard_output()
     words = f"standard output cannot be written ({error.strerror})"
-    print(f"warning: {words}: the work goes on without it", file=sys.stderr)
+    _tell(f"warning: {words}: the work goes on without it")
+
+
+def _tell(words: str) -> None:
+    """On standard error, if anybody is there to read it: a terminal may have gone."""
+    with contextlib.suppress(OSError):
+        print(words, file=sys.stderr)
 
 
 def _discard_output() -> None:

@@ -62,6 +62,7 @@ class StopSignals:
     def __init__(self) -> None:
         self._held: str | None = None
         self._number: int | None = None
+        self._next: Any = None  # the handler of before for it
         self._shielded = True
         self._previous: dict[int, Any] = {}
 
@@ -97,10 +98,14 @@ class StopSignals:
     def pass_on(self) -> None:
         """Gives the signal that came, if any, to the handler of before: after all is in order."""
         if self._number is not None:
+            signal.signal(self._number, self._next)
             signal.raise_signal(self._number)
 
     def _on_signal(self, number: int, _frame: object) -> None:
+        self._next = self._previous[number]
         self._give_back()
+        if number == signal.SIGHUP:  # a terminal that goes sends several
+            signal.signal(number, signal.SIG_IGN)
         self._number, self._held = number, _SIGNALS[signal.Signals(number)]
         if not self._shielded:
             raise Stop(self._held)

@@ -215,8 +215,9 @@ class RunFolder:
         write_json(self.opt_cfg_json, trial.config)
         if self.latest is not None:
             self._link(self.opt_cfg_json, self.latest)
-            if "baseline" not in self.record:  # one there is of another search
-                (self.latest / self.baseline_json.name).unlink(missing_ok=True)
+            other = self.latest / self.baseline_json.name
+            if "baseline" not in self.record and other.is_symlink():  # of another search
+                other.unlink()
 
     def _link(self, file: Path, folder: Path) -> None:
         """Makes a link to the file in the folder of runs: `main.py` finds the search behind it.

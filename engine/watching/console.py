@@ -85,18 +85,18 @@ def _tell_estimate(
 
 def summary(
     result: Any,
-    ranking: Ranking,
+    settings: Settings,
     source: Any,
     latest: Path,
     run_path: Path,
     inexact: Sequence[str],
-    static: Collection[str] = (),
+    static: Collection[str],
 ) -> str:
     """The last lines of a search (an `optimizer.Result`), for somebody who sees them first.
 
     static: the names of the metrics that are known before training.
     """
-    best, trials = result.best, result.trials
+    best, trials, ranking = result.best, result.trials, settings.ranking()
     spent, count = total_cost_epochs(trials), len({trial.trial for trial in trials})
     spendings = f"{count} configurations, {spent} epochs, {in_words(used_seconds(trials))}"
     lines = ["", f"The search ended ({result.reason}): {spendings}."]
@@ -118,7 +118,7 @@ def summary(
         *(f"Limit:   {verdict}" for verdict in verdicts(best.metrics, ranking)),
         *beside_baseline(result, ranking),
         *beside_chance(best, ranking, chances),
-        *smaller(result, ranking, static, run_path),
+        *(smaller(result, ranking, static, run_path) if best.epochs == settings.epochs else ()),
         f"Data:    {source.name}",
         f"Files:   {config} (the configuration), {run_path}{os.sep} (everything else)",
         f"Next:    python main.py -c {config} -t True   # measures it on the test split",
