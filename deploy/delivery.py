@@ -16,7 +16,7 @@ import numpy as np
 from deploy import card, memory, session
 from deploy.facts import facts
 from deploy.graph import build_model
-from evaluation import results
+from evaluation import results, thresholds
 from evaluation.comparison import Measured
 from utils import InputError, replacing, write_json, write_text
 
@@ -93,6 +93,7 @@ def ship(
         scores = session.logits_of(models["network.int8.onnx"], test)
         int8 = _result(plan.folder, models["network.int8.onnx"], scores, measured, target, stored)
         both.append(judge(plan.folder / "network.int8.onnx", *int8))
+        int8[0].update(thresholds.again(measured.result, both[-1].outcomes))
         write_json(plan.folder / "result_int8.json", both[-1].result)
         _write(plan.folder / "network.int8.onnx", models["network.int8.onnx"], both[-1].result)
         words.append(f"result of the network in int8 in {plan.folder / 'result_int8.json'}")

@@ -65,6 +65,19 @@ def find(
     }
 
 
+def again(result: Mapping[str, Any], outcomes: Outcomes) -> dict[str, Any]:
+    """What another form of the network, with these outcomes, reaches at the threshold of a result.
+
+    For its own result file; nothing if no threshold was looked for.
+    """
+    at = result.get("at_threshold")
+    if at is None:
+        return {}
+    limit, names = Constraint.parse(at["limit"]), result["dataset"]["class_names"]
+    test = _measured(limit, outcomes, at["threshold"], names)
+    return {"at_threshold": {"limit": str(limit), "threshold": at["threshold"], "test": test}}
+
+
 def _measured(
     limit: Constraint, outcomes: Outcomes, threshold: float, names: Sequence[str]
 ) -> dict[str, Any]:

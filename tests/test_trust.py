@@ -109,6 +109,9 @@ def test_the_test_split_is_measured_and_decides_nothing():
     one, other = (each["at_threshold"]["test"] for each in found)
     assert one["coverage"] != other["coverage"]
     assert set(one) >= {"precision", "bound", "met", "decided", "images_needed"}
+    result = {**found[0], "dataset": {"class_names": NAMES}}
+    quantised = thresholds.again(result, sure_outcomes(2)[0])  # other answers, the same threshold
+    assert quantised["at_threshold"]["test"] == other and thresholds.again({}, on_folds) == {}
     text = " ".join(thresholds.words(found[0]))
     assert f"at least {found[0]['threshold']:.2f}" in text
     assert f"on the test split: answers {100 * one['coverage']:.1f} % of 200 images" in text
