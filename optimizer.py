@@ -31,7 +31,7 @@ from engine.storage.history import History
 from engine.storage.journal import Journal
 from engine.storage.resuming import place_of_images, resumed
 from engine.storage.run import RunFolder
-from engine.storage.spaces import keep_space, own_space, space_file, tell_changed
+from engine.storage.spaces import keep_space, own_space, space_file, tell_changed, with_default
 from engine.watching import console
 from engine.watching.progress import progress
 from engine.watching.tracking import tracking
@@ -196,6 +196,8 @@ def parser(description: str) -> Parser:
     parser.add_argument(
         "--resume", metavar="RUN", help="go on with a run: its folder, its name, or 'last'"
     )
+    words = "begin with this configuration as the space's default (and --default_first)"
+    parser.add_argument("--start_from", metavar="FILE", help=words)
     parser.add_settings()
     parser.add_help_all()
     return parser
@@ -209,18 +211,22 @@ def run(
     searching: takes what `search` takes. peer: the name of its method, if that is not ours.
     """
     resume, preset = given.pop("resume", None), given.pop("config", None)
+    start = given.pop("start_from", None)
     folder: RunFolder | None = None
     try:
         if resume is None:
-            settings = resolve(*([read_preset(preset)] if preset is not None else []), given)
+            first = {"default_first": True} if start is not None else {}
+            layers = [read_preset(preset)] if preset is not None else []
+            settings = resolve(*layers, first, given)
             with not_swallowed(at_once=False):  # a folder that was made is known here
                 folder = RunFolder.create(settings, peer)
             console.set_up_logging(settings.verbosity)
             if settings.hyperband and "num_children" in given:
                 log.warning("warning: with Hyperband --num_children is ignored: brackets decide")
         else:
-            if preset is not None:
-                raise InputError("--config cannot go with --resume: a run keeps its settings")
+            if preset is not None or start is not None:
+                flag = "--config" if preset is not None else "--start_from"
+                raise InputError(f"{flag} cannot go with --resume: a run keeps its settings")
             folder = RunFolder.find(resume, given.pop("runs_dir", Settings.runs_dir), peer)
             place = place_of_images(folder.record, given, f"--resume {resume}")
             settings = resumed(folder.record, {**place, **given})
@@ -229,7 +235,10 @@ def run(
         if "space" not in given:
             tell_changed(folder, file)
             file = own_space(folder.path, settings.space)
-        return run_in(folder, Space.load(file), settings, resume is not None, searching)
+        space = Space.load(file)
+        if start is not None:
+            space = with_default(space, Path(start))
+        return run_in(folder, space, settings, resume is not None, searching)
     except (InputError, KeyboardInterrupt, OSError) as error:
         # A run that could not begin leaves nothing behind.
         removed = folder is not None and resume is None and folder.remove_if_empty()

@@ -9,7 +9,7 @@ from typing import Any
 from engine.storage.journal import read_trials
 from engine.storage.resuming import place_of_images
 from engine.storage.run import identity
-from engine.storage.spaces import own_space, space_file
+from engine.storage.spaces import own_space, read_config, space_file
 from search.space import Config, Space
 from utils import InputError, nearest, read_json
 
@@ -82,7 +82,7 @@ def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) 
     """
     candidates = []
     for path, count in zip(paths, [*epochs] * (len(paths) // len(epochs)), strict=True):
-        values = _read(path)
+        values = read_config(path)
         try:
             config, warnings = space.adopt(values)
         except InputError as error:
@@ -96,7 +96,7 @@ def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) 
 
 def family(paths: Sequence[Path]) -> dict[str, Any]:
     """Space and optimizer for configurations from nowhere: the modern ones, or nothing to say."""
-    return MODERN if paths and "n_stages" in _read(paths[0]) else {}
+    return MODERN if paths and "n_stages" in read_config(paths[0]) else {}
 
 
 def search_behind(path: Path) -> Origin | None:
@@ -106,7 +106,7 @@ def search_behind(path: Path) -> Origin | None:
     """
     run_json = (path.resolve().parent / "run.json").resolve()
     try:
-        record, config = read_json(run_json), _read(path)
+        record, config = read_json(run_json), read_config(path)
         known = record.get("winner"), record.get("baseline")
         own = config in [one["config"] for one in known if one] or any(
             config == trial.config for trial in read_trials(run_json.with_name("trials.jsonl"))[0]
@@ -207,12 +207,3 @@ def _check_values(path: Path, config: Config) -> None:
     for name in SHARES:
         if config.get(name, 0) >= 1:
             raise InputError(f"{path}: {name} cannot be {config[name]}; allowed is below 1")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    values = read_json(path)
-    if not isinstance(values, dict):
-        raise InputError(
-            f"{path} holds a JSON {type(values).__name__}; allowed is an object of hyperparameters"
-        )
-    return values

@@ -18,7 +18,7 @@ from search.constraints import Ranking
 from search.fitting import fit
 from search.hyperband import total_epochs
 from search.space import Space
-from tests.command_line import ROOT, make_folder, read, told
+from tests.command_line import ROOT, complaint, make_folder, read, told
 from tests.stub_target import StubTarget
 from tests.stubs import make_trial
 from utils import derive_rng
@@ -78,6 +78,23 @@ def test_both_are_evaluated_as_they_were_searched(finished, tmp_path, capsys):
     ]
     chance = next(line for line in out.splitlines() if line.startswith("chance"))
     assert "0.333" in chance
+
+
+def test_a_search_begins_with_a_configuration_of_ones_own(finished, tmp_path, capsys):
+    mine, woods = tmp_path / "mine.json", finished / "woods"
+    first = {**read(finished / "runs" / "baseline.json"), "block": "residual", "n_stages": 1}
+    first = {name: value for name, value in first.items() if name not in ("width_1", "width_2")}
+    mine.write_text(json.dumps({**first, "width_0": 9}))
+    assert run(tmp_path, woods, "--start_from", mine, "--max_generations", 1) == 0
+    assert read(tmp_path / "runs" / "baseline.json") == read(mine)
+    go_on = ["--runs_dir", str(tmp_path / "runs"), "--resume", "r"]
+    assert optimizer.main([*go_on, "--max_generations", "2"]) == 0
+    assert "has changed" not in capsys.readouterr().out
+    assert "--resume" in complaint(capsys, optimizer, [*go_on, "--start_from", mine])
+    for changes, words in (({"flip": 7}, "flip"), ({"width_0": 1}, "outside"), ([1], "object")):
+        mine.write_text(json.dumps({**first, **changes} if isinstance(changes, dict) else changes))
+        err = complaint(capsys, optimizer, [*go_on[:2], "--space", "modern", "--start_from", mine])
+        assert "--start_from" in err and words in err
 
 
 def test_a_modern_configuration_from_nowhere_is_trained_as_such(finished, tmp_path):

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ConfigSpace import ConfigurationSpace
+
 from engine.cli.settings import Settings
 from engine.storage.run import RunFolder
 from search.space import Space
-from utils import InputError, canonical_json, without_nan, write_json
+from utils import InputError, canonical_json, read_json, without_nan, write_json
 
 log = logging.getLogger("nas")
 COPY = "space.json"
@@ -36,6 +38,31 @@ def own_space(run: Path, named: str | None) -> Path:
     return run / COPY if (run / COPY).exists() else space_file(named)
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """A configuration in JSON, whatever is in it; InputError if there is no object in the file."""
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise InputError(
+            f"{path} holds a JSON {type(values).__name__}; allowed is an object of hyperparameters"
+        )
+    return values
+
+
+def with_default(space: Space, file: Path) -> Space:
+    """The space with the configuration in a file as its default; InputError if it has it not."""
+    try:
+        config, outside = space.adopt(read_config(file))
+    except InputError as error:
+        outside = [str(error)]
+    if outside:
+        raise InputError(f"--start_from {file}: {outside[0]}")
+    content = space.configspace.to_serialized_dict()
+    for one in content["hyperparameters"]:
+        if "default_value" in one:
+            one["default_value"] = config.get(one["name"], one["default_value"])
+    return Space(ConfigurationSpace.from_serialized_dict(content))
+
+
 def keep_space(folder: RunFolder, space: Space) -> None:
     """Keeps a copy of the space in the folder of a run that begins, and its hash in run.json.
 
@@ -58,9 +85,9 @@ def tell_changed(folder: RunFolder, named: Path) -> None:
     noted = folder.record.get("space_hash")
     if noted is None or not named.exists():
         return
+    own = folder.path / COPY
     with contextlib.suppress(InputError):  # no space any more: a change, too, but not of this one
-        if _hash(_content(Space.load(named))) != noted:
-            own = folder.path / COPY
+        if _but_defaults(named) != _but_defaults(own):
             log.warning("NOTE: %s has changed; the run goes on with its own space, %s", named, own)
 
 
@@ -70,6 +97,14 @@ def _content(space: Space) -> dict[str, Any]:
     for one in content["hyperparameters"]:
         one["meta"] = None
     return content
+
+
+def _but_defaults(file: Path) -> dict[str, Any]:
+    """What a space is but for its default configuration, which --start_from changes."""
+    content = _content(Space.load(file))
+    own = {name: part for name, part in content.items() if name not in _NO_PART}
+    own["hyperparameters"] = [{**one, "default_value": None} for one in content["hyperparameters"]]
+    return own
 
 
 def _hash(content: Mapping[str, Any]) -> str:
