@@ -125,6 +125,7 @@ def settings_of(method: str, problem: Any, seed: int, max_total_epochs: int) -> 
             "max_total_epochs": max_total_epochs,
             "max_time": 1e9,
             "workers": "0",
+            "pop_size": 10,  # the published 50 would be random search for half of 100 trainings
         },
         OURS.get(method, {}),
     )

@@ -2,8 +2,7 @@
 
 At the package's defaults. Ax is asked for all hyperparameters, and what is inactive is ignored.
 Constraints are outcomes: violations as shares of the bound. A proposal that breaks a limit known
-before training is drawn again, and after `REDRAWS` a random one within these limits takes its
-place.
+before training is repaired; one that cannot be is drawn again.
 """
 
 import logging
@@ -15,7 +14,7 @@ from ax.api.client import Client
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 from ax.utils.common.logger import set_ax_logger_levels
 
-from baselines.recorder import REDRAWS, Recorder
+from baselines.recorder import Recorder
 from search.space import Config, Space
 from search.values import Scale
 from utils import derive_rng, derive_seed
@@ -30,20 +29,19 @@ def ax(recorder: Recorder) -> None:
     client = Client(random_seed=derive_seed(recorder.settings.seed, "ax") % 2**31)
     client.configure_experiment([_parameter(name, scale) for name, scale in space.scales.items()])
     client.configure_optimization("-loss", [f"{name} <= 0" for name in names])
-    rejected = 0  # in a row
     while True:
         ((number, told),) = client.get_next_trials(1).items()
         config = space.complete(_values(space, told), derive_rng("ax", number))
-        if config is None or recorder.static_violation(config) > 0:
+        if config is None:
+            recorder.count_unevaluated()
+            client.mark_trial_failed(number)
+            continue
+        if recorder.static_violation(config) > 0:
+            client.mark_trial_failed(number)
+            config = recorder.repaired(config, number)
             if config is None:
-                recorder.count_unevaluated()
-            client.mark_trial_abandoned(number)
-            rejected += 1
-            if rejected % REDRAWS:
                 continue
-            config = recorder.random(number)
             number = client.attach_trial({**told, **_told(space, config)})
-        rejected = 0
         done = recorder.train(config, recorder.settings.epochs)
         if done.status != "ok":
             client.mark_trial_failed(number)

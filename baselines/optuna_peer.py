@@ -7,7 +7,7 @@ charged. What a clause of the space forbids is told as failed.
 
 TPE and NSGA-II are told what breaks a limit known before training with that violation alone, and
 with `Recorder.penalty` for a value. The process and c-TPE want all constraints of a trial: their
-proposal is drawn again, and after `REDRAWS` a random one within these limits takes its place.
+proposal is repaired, and asked for again if that cannot be.
 
 `flat` methods are asked for all hyperparameters of a conditional space, and what is inactive is
 ignored: a Gaussian process and c-TPE model no other spaces.
@@ -26,7 +26,7 @@ from typing import Any
 import optuna
 from ConfigSpace import CategoricalHyperparameter, Constant, OrdinalHyperparameter
 
-from baselines.recorder import REDRAWS, Recorder
+from baselines.recorder import Recorder
 from search.space import Space
 from utils import InputError, derive_seed
 
@@ -51,7 +51,7 @@ def nsga2(recorder: Recorder) -> None:
 def gp(recorder: Recorder) -> None:
     """Until the budget is spent; every training is a full one."""
     sampler = optuna.samplers.GPSampler(seed=_seed(recorder))
-    _optimize(recorder, sampler, flat=True, redraw=True)
+    _optimize(recorder, sampler, flat=True, repair=True)
 
 
 def ctpe(recorder: Recorder) -> None:
@@ -66,7 +66,7 @@ def ctpe(recorder: Recorder) -> None:
     sampler = importlib.import_module("ctpe").cTPESampler(
         seed=_seed(recorder), constraints_func=lambda trial: trial.user_attrs["residuals"]
     )
-    _optimize(recorder, sampler, flat=True, redraw=True)
+    _optimize(recorder, sampler, flat=True, repair=True)
 
 
 def tpe_hyperband(recorder: Recorder) -> None:
@@ -81,7 +81,7 @@ def _seed(recorder: Recorder) -> int:
 
 
 def _optimize(
-    recorder: Recorder, sampler: Any, pruner: Any = None, flat: bool = False, redraw: bool = False
+    recorder: Recorder, sampler: Any, pruner: Any = None, flat: bool = False, repair: bool = False
 ) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # The pruner draws a trial's bracket from the study's name.
@@ -91,7 +91,6 @@ def _optimize(
     levels = [recorder.settings.epochs]
     if isinstance(pruner, optuna.pruners.HyperbandPruner):
         levels = list(_levels(recorder.settings.min_epochs, recorder.settings.epochs))
-    rejected = 0  # in a row
     while True:
         trial = study.ask()
         config = suggest(recorder.space, trial, flat)
@@ -99,14 +98,13 @@ def _optimize(
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             continue
         violation = recorder.static_violation(config)
-        rejected = rejected + 1 if violation > 0 else 0
         if violation <= 0:
             _train(recorder, study, trial, config, levels)
-        elif redraw:
+        elif repair:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            if rejected % REDRAWS == 0:
-                random = recorder.random(len(study.trials))
-                study.enqueue_trial(_as_told(recorder.space, random))
+            fitted = recorder.repaired(config, trial.number)
+            if fitted is not None:
+                study.enqueue_trial(_as_told(recorder.space, fitted))
         else:
             trial.set_constraint("known before training", violation)
             study.tell(trial, recorder.penalty(violation))
@@ -136,8 +134,9 @@ def _train(
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
     residuals = [limit.relative_residual(done.metrics) for limit in recorder.ranking.constraints]
-    for limit, residual in zip(recorder.ranking.constraints, residuals, strict=True):
-        trial.set_constraint(str(limit), residual)
+    if len(levels) == 1:  # what a pruned trial has is of a lower rung: `Recorder.loss` alone says
+        for limit, residual in zip(recorder.ranking.constraints, residuals, strict=True):
+            trial.set_constraint(str(limit), residual)
     trial.set_user_attr("residuals", residuals)
     if pruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)

@@ -27,7 +27,6 @@ from search.trial import Job, Trial, canonical, evaluation_seed
 from utils import InputError, derive_rng, without_nan
 
 log = logging.getLogger("nas")
-REDRAWS = 20  # of a method that cannot be told of limits known before training; then `random`
 MAX_UNEVALUATED = 1000  # in a row that cost nothing, before a method counts as stuck
 
 
@@ -72,10 +71,14 @@ class Recorder:
             self.count_unevaluated()
         return violation
 
-    def random(self, number: int) -> Config:
-        """A configuration within the limits known before training, if there are any near it."""
-        rng = derive_rng(self.settings.seed, "random", number)
-        return fit(self.space, self.space.sample(rng), self.known.violation, rng)
+    def repaired(self, config: Config, number: int) -> Config | None:
+        """A proposal within the limits known before training, repaired as in our own searches.
+
+        None if its structure cannot meet them.
+        """
+        rng = derive_rng(self.settings.seed, "repair", number)
+        fitted = fit(self.space, config, self.known.violation, rng)
+        return fitted if self.known.violation(fitted) <= 0 else None
 
     def train(self, config: Mapping[str, Any], epochs: int) -> Trial:
         """The trial of the configuration at so many epochs in all.

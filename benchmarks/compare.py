@@ -50,26 +50,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     return command("compare.py", lambda: run(given), "interrupted; the same command goes on")
 
 
-def run(given: argparse.Namespace) -> None:
-    """Does what is left, and prints the tables."""
+def run(given: argparse.Namespace) -> int:
+    """Does what is left, and prints the tables; 1 if a unit failed."""
     units, data = chosen(given), Path(given.output)
     known = finished(data)
     left = [unit for unit in units if unit not in known]
     for method in dict.fromkeys(unit.method for unit in left):
         baselines.check(method)
+    failed = 0
     for result in results(left, given.jobs):
         if result is None:
             raise KeyboardInterrupt
+        if "error" in result:
+            failed += 1
+            print("{problem}, {method}, seed {seed}: {error}".format(**result), file=sys.stderr)
+            continue
         append(data, result)
         at_end = result["path"][-1][1] if result["path"] else None
         words = result["problem"], result["method"], result["seed"], result["seconds"], at_end
         print("{}, {}, seed {}: {:.0f} s, regret {}".format(*words), file=sys.stderr)
-    done = [line for unit, line in finished(data).items() if unit in set(units)]
+    wanted = set(units)
+    done = [line for unit, line in finished(data).items() if unit in wanted]
     print(tables(done))
     if given.against:
         print(f"\nProblems, by median regret:\n\n{pairwise_wins(done, given.against)}")
     if given.figure:
         figure(done, Path(given.figure))
+    return 1 if failed else 0
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -139,12 +146,15 @@ def results(units: Sequence[Unit], jobs: int) -> Iterator[dict[str, Any] | None]
 
 
 def measure(unit: Unit) -> dict[str, Any] | None:
-    """Runs a unit; None if it was cut off, by a signal for instance.
+    """Runs a unit; None if it was cut off, by a signal for instance; `error` if a package failed.
 
     `path` holds [epochs charged, regret] wherever the incumbent changed.
     """
     problem, started = PROBLEMS[unit.problem](), time.monotonic()
-    result = baselines.run(unit.method, problem, unit.seed, BUDGETS[-1] * problem.epochs)
+    try:
+        result = baselines.run(unit.method, problem, unit.seed, BUDGETS[-1] * problem.epochs)
+    except Exception as error:  # of one of a dozen packages: the other units go on
+        return {**unit._asdict(), "error": f"{type(error).__name__}: {error}"}
     if result.reason in RESUMABLE:
         return None
     trials = result.trials

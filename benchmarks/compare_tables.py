@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
+from evaluation.statistics import holm
 from search.trial import Trial
 
 BUDGETS = (10, 25, 50, 100)  # in full trainings' worth of epochs
@@ -39,15 +41,12 @@ def regret_at(line: Line, budget: float) -> float:
 
 
 def ranks(regrets: Mapping[str, float]) -> dict[str, float]:
-    """Method -> rank, 1 for the least regret; equals share the mean of their ranks.
-
-    Without a feasible point the rank is the worst, the number of methods.
-    """
+    """Method -> rank, 1 for the least regret; equals share it, as do all with nothing feasible."""
     ranked = {}
     for method, regret in regrets.items():
         below = sum(other < regret for other in regrets.values())
         equal = sum(other == regret for other in regrets.values())
-        ranked[method] = float(len(regrets)) if math.isinf(regret) else below + (equal + 1) / 2
+        ranked[method] = below + (equal + 1) / 2
     return ranked
 
 
@@ -121,7 +120,7 @@ def pairwise_wins(lines: Sequence[Line], method: str) -> str:
     """On how many problems the median regret of a method is below that of each other, in Markdown.
 
     And on how many it is at most half of it. Two that have nothing feasible in half of their seeds
-    are equal, and neither counts.
+    are equal, and neither counts. p: two-sided sign test, Holm-corrected for the others.
     """
     medians: dict[tuple[str, str, int], list[float]] = {}
     for line in lines:
@@ -131,20 +130,24 @@ def pairwise_wins(lines: Sequence[Line], method: str) -> str:
     middle = {place: quartiles(regrets)[1] for place, regrets in medians.items()}
     problems = dict.fromkeys(line["problem"] for line in lines)
     others = dict.fromkeys(line["method"] for line in lines if line["method"] != method)
-    text = [f"| {method} below (at most half of) |{HEAD}", RULE]
-    for other in others:
-        cells = []
-        for budget in BUDGETS:
+    cells: dict[str, list[str]] = {other: [] for other in others}
+    for budget in BUDGETS:
+        words, p_values = [], []
+        for other in others:
             pairs = [
                 (middle[problem, method, budget], middle[problem, other, budget])
                 for problem in problems
                 if {(problem, method, budget), (problem, other, budget)} <= middle.keys()
             ]
             below = sum(ours < theirs for ours, theirs in pairs)
+            above = sum(ours > theirs for ours, theirs in pairs)
             half = sum(ours <= theirs / 2 and ours < theirs for ours, theirs in pairs)
-            cells.append(f"{below} ({half}) of {len(pairs)}")
-        text.append(f"| {other} | {' | '.join(cells)} |")
-    return "\n".join(text)
+            words.append(f"{below} ({half}) of {len(pairs)}")
+            p_values.append(binomtest(below, below + above).pvalue if below + above else 1.0)
+        for other, counts, p in zip(others, words, holm(p_values), strict=True):
+            cells[other].append(f"{counts}, p {p:.3f}")
+    rows = [f"| {other} | {' | '.join(cells[other])} |" for other in others]
+    return "\n".join([f"| {method} below (at most half of) |{HEAD}", RULE, *rows])
 
 
 def cell(regrets: Sequence[float]) -> str:

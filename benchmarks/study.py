@@ -24,6 +24,7 @@ import argparse
 import dataclasses
 import functools
 import itertools
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,11 +72,11 @@ def run(given: argparse.Namespace) -> int:
             baselines.check(unit.method)
     bound = find_bound(preset, out)
     failed = run_searches(preset, bound, out, given.jobs)
-    evaluate(preset, out, given.jobs)
+    measured = evaluate(preset, out, given.jobs)
     conclude(preset, bound, out)
     for unit in failed:
         print(f"study: {unit.folder} did not end in order; its log.txt says why", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if failed or not measured else 0
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -189,6 +190,7 @@ def search(method: str, settings: Mapping[str, Any], folder: Path) -> bool:
         limit = str(settings.get("max_time", Settings.max_time))
         call(*program, "--resume", str(folder), "--max_time", limit)
     else:
+        shutil.rmtree(folder, ignore_errors=True)  # nothing was trained there
         preset = folder.parent / f"{folder.name}.json"
         preset.parent.mkdir(parents=True, exist_ok=True)
         write_json(preset, settings)
@@ -207,8 +209,8 @@ def ended(folder: Path) -> bool:
     return reason is not None and (by_time or reason not in RESUMABLE)
 
 
-def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> None:
-    """Measures winners and the default network on the test split and on fresh folds."""
+def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> bool:
+    """Measures winners and default network, on the test split and fresh folds: was all done?"""
     evaluation, settings = preset["evaluation"], preset["settings"]
     images = []
     for name in ("dataset", "image_size", "device"):
@@ -235,7 +237,7 @@ def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> None:
         ):
             place = ["--seeds", *map(str, seeds), "--output", str(result)]
             work.append(functools.partial(call, "main.py", "-c", str(config), *words, *place))
-    side_by_side(work, jobs)
+    return not any(side_by_side(work, jobs))
 
 
 def as_in_search(settings: Mapping[str, Any]) -> list[str]:
@@ -265,8 +267,12 @@ def conclude(preset: Mapping[str, Any], bound: float | None, out: Path) -> None:
             here = [
                 unit for unit in units(preset, out) if (unit.limits, unit.seed) == (limits, seed)
             ]
-            results = [unit.folder / TEST for unit in here]
-            compared = [str(path) for path in results if path.exists()]
+            compared = [
+                str(unit.folder / TEST)
+                for unit in here
+                if (unit.folder / TEST).exists()
+                and read_json(unit.folder / "run.json")["winner"]["feasible"]
+            ]
             if len(compared) > 1:
                 call("main.py", "--compare", *compared)
     call("-m", "reports", *folders, "--output", str(out / "report"))

@@ -12,7 +12,7 @@ import pytest
 import baselines
 from baselines.recorder import MAX_UNEVALUATED, Recorder
 from benchmarks import compare
-from benchmarks.compare_tables import pairwise_wins, regret_path, tables
+from benchmarks.compare_tables import pairwise_wins, ranks, regret_path, tables
 from benchmarks.problems.literature import PROBLEMS
 from engine.cli.stopping import Stop
 from search.constraints import Ranking
@@ -105,6 +105,7 @@ def test_the_tables_by_hand():
     assert "average rank of 3 (2 problems x seeds)" in ranked[-5]
     assert "| a | 3.00 |" + " 2.00 |" * 3 in ranked[-3:]
     assert "| c | 1.50 |" + " 2.00 |" * 3 in ranked[-3:]
+    assert ranks({"a": math.inf, "b": 1.0, "c": math.inf}) == {"a": 2.5, "b": 1.0, "c": 2.5}
     assert rows[-1] == "| p | 9 | 10 | 10 |"
 
 
@@ -119,9 +120,12 @@ def test_pairwise_wins_by_median_regret():
     ]
     lines.append(line("r", "a"))  # nothing feasible, and none to compare with
     rows = pairwise_wins(lines, "a").splitlines()
-    assert rows[2:] == ["| b |" + " 2 (1) of 2 |" * 4, "| c |" + " 0 (0) of 1 |" * 4]
+    assert rows[2:] == [
+        "| b |" + " 2 (1) of 2, p 1.000 |" * 4,
+        "| c |" + " 0 (0) of 1, p 1.000 |" * 4,
+    ]
     none = pairwise_wins([line(method="a"), line(method="b")], "a").splitlines()
-    assert none[2:] == ["| b |" + " 0 (0) of 1 |" * 4]
+    assert none[2:] == ["| b |" + " 0 (0) of 1, p 1.000 |" * 4]
 
 
 def test_training_goes_on_and_only_the_difference_is_charged_within_the_budget():
