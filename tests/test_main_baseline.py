@@ -160,6 +160,7 @@ def test_the_smallest_within_one_standard_error_of_the_winner_is_named():
     others = [
         make_trial(trial=1, metrics={"top1": 0.8945, "size": 50.0}),
         make_trial(trial=2, metrics={"top1": 0.8940, "size": 10.0}),  # beyond the error
+        make_trial(trial=5, metrics={"top1": 0.9, "size": 82.0}),  # hardly smaller
         make_trial(trial=3, metrics={"top1": 0.9, "size": 20.0}, epochs=best.epochs - 1),
         make_trial(trial=4, metrics={"top1": 0.9, "size": 120.0}),
     ]

@@ -157,7 +157,7 @@ def beside_chance(best: Trial, ranking: Ranking, chances: Mapping[str, float]) -
 
 
 def smaller(result: Any, ranking: Ranking, static: Collection[str], run_path: Path) -> list[str]:
-    """The smallest that is as good as the winner within one standard error, if that is smaller.
+    """The smallest as good as the winner within one standard error, if smaller by a tenth.
 
     Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3. The error is that of
     the mean over the winner's folds; the size is what the first static upper limit limits.
@@ -176,7 +176,7 @@ def smaller(result: Any, ranking: Ranking, static: Collection[str], run_path: Pa
         and ranking.sign * (best.metrics[metric] - trial.metrics[metric]) <= error
     ]
     least = min(level, key=lambda trial: (trial.metrics[size], ranking.key(trial)))
-    if least.metrics[size] >= best.metrics[size]:
+    if least.metrics[size] > 0.9 * best.metrics[size]:
         return []
     return [
         f"Smaller: trial {least.trial}, {metric} {least.metrics[metric]:.4f}, within one standard "
