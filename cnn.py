@@ -138,8 +138,7 @@ def _stage(
     reduced, found = -(-side // stride), []
     for j in range(config["convs_per_stage"]):
         first = (inputs, side, stride) if j == 0 else (outputs, reduced, 1)
-        sees_all = max(kernel, first[2] + 1)  # wider than its stride, so that no pixel is skipped
-        found += _convolution(config, f"{name}.{j}", *first, outputs, sees_all)
+        found += _convolution(config, f"{name}.{j}", *first, outputs, kernel)
         found.append(Layer(activation, f"{name}.{j}.{activation}", outputs, outputs, reduced))
     if config["block"] == "residual":
         last = found.pop()
@@ -159,7 +158,7 @@ def _convolution(
     config: Config, name: str, inputs: int, side: int, stride: int, outputs: int, kernel: int
 ) -> list[Layer]:
     """A convolution with its norm; separable: one a channel, then one across channels."""
-    reduced = -(-side // stride)
+    reduced, kernel = -(-side // stride), max(kernel, stride + 1)  # it skips no pixel
     norm = Layer("batch_norm", f"{name}.batch_norm", outputs, outputs, reduced)
     if config["block"] != "separable" or inputs == 3:  # colours are too few to be kept apart
         shape = (inputs, outputs, reduced, kernel, stride, 1, False)

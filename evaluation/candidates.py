@@ -20,7 +20,7 @@ FROM_SEARCH = ("constraints", "image_size", "crop", "split", "folds", "space")
 OLDER = {"crop": "centre"}  # how searches were made that have no such setting
 MAY_BE_ZERO = {"dropout_rate", "weight_decay", "label_smoothing"}
 MAY_BE_ZERO |= {"shift", "cutout", "color", "mixup"}
-SHARES = ("dropout_rate", "label_smoothing", "shift")
+BELOW_ONE = ("dropout_rate", "label_smoothing", "shift")
 SCHEDULE_FREE = "schedule-free"
 MODERN = {"space": "modern", "optimizer": SCHEDULE_FREE}  # of a configuration with `n_stages`
 MAX_PARAMETERS = 500_000_000  # 8 GB with gradients and moments; beyond it is a slip of the pen
@@ -204,6 +204,6 @@ def _check_values(path: Path, config: Config) -> None:
         raise InputError(
             f"{path}: kernel_size cannot be {config['kernel_size']}; allowed are odd numbers"
         )
-    for name in SHARES:
+    for name in BELOW_ONE:
         if config.get(name, 0) >= 1:
             raise InputError(f"{path}: {name} cannot be {config[name]}; allowed is below 1")

@@ -87,7 +87,7 @@ def tell_changed(folder: RunFolder, named: Path) -> None:
         return
     own = folder.path / COPY
     with contextlib.suppress(InputError):  # no space any more: a change, too, but not of this one
-        if _but_defaults(named) != _but_defaults(own):
+        if _hash_but_defaults(named) != _hash_but_defaults(own):
             log.warning("NOTE: %s has changed; the run goes on with its own space, %s", named, own)
 
 
@@ -99,17 +99,17 @@ def _content(space: Space) -> dict[str, Any]:
     return content
 
 
-def _but_defaults(file: Path) -> dict[str, Any]:
-    """What a space is but for its default configuration, which --start_from changes."""
-    content = _content(Space.load(file))
-    own = {name: part for name, part in content.items() if name not in _NO_PART}
-    own["hyperparameters"] = [{**one, "default_value": None} for one in content["hyperparameters"]]
-    return own
-
-
 def _hash(content: Mapping[str, Any]) -> str:
     own = {name: part for name, part in content.items() if name not in _NO_PART}
     return "sha256:" + hashlib.sha256(canonical_json(own).encode()).hexdigest()
+
+
+def _hash_but_defaults(file: Path) -> str:
+    """Of a space without its default configuration, which --start_from changes."""
+    content = _content(Space.load(file))
+    for one in content["hyperparameters"]:
+        one["default_value"] = None
+    return _hash(content)
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
