@@ -11,7 +11,7 @@ help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: install  ## search with configs/quick.json, then measure and explain what it found
-	$(BIN)/python optimizer.py --config configs/quick.json
+	$(BIN)/python optimizer.py --config configs/quick.json --seed 1
 	$(BIN)/python main.py -c runs/opt_cfg.json runs/baseline.json -t True --output runs/quick
 	$(BIN)/python -m reports last --results runs/quick/opt_cfg_result_test.json runs/quick/baseline_result_test.json --output runs/quick
 
