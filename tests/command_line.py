@@ -15,9 +15,9 @@ from PIL import Image
 
 import main
 import optimizer
+from tests.stubs import ROOT
 from vision import data
 
-ROOT = Path(__file__).resolve().parent.parent
 LIMITS = ["num_params <= 3e4", "macs <= 1.5e5", "precision >= 0.01"]
 BUDGET = "--workers 0 --image_size 8 --pop_size 2 --epochs 2 --min_epochs 1 --folds 2 "
 BUDGET += "--max_generations 1"
@@ -65,8 +65,13 @@ def told(home):
             yield printed
 
 
+def call(entry, *words):
+    """The exit code of a command in this process."""
+    return entry.main([str(word) for word in words])
+
+
 def search(runs, *more, name="tiny"):
-    return optimizer.main([*TINY, "--runs_dir", str(runs), "--run_name", name, *map(str, more)])
+    return call(optimizer, *TINY, "--runs_dir", runs, "--run_name", name, *more)
 
 
 def lines_of(run):
@@ -90,7 +95,7 @@ def save(path, value):
 def complaint(capsys, entry, arguments):
     """The one sentence that a mistake is answered with."""
     capsys.readouterr()
-    code = entry.main([str(word) for word in arguments])
+    code = call(entry, *arguments)
     err = capsys.readouterr().err
     assert code == 2, err
     assert "Traceback" not in err
@@ -120,4 +125,4 @@ def make_folder(root, test=True, contrast=190):
 
 
 def evaluate(*arguments):
-    return main.main([str(word) for word in (*arguments, "--image_size", 8, "--folds", 2)])
+    return call(main, *arguments, "--image_size", 8, "--folds", 2)

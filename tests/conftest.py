@@ -2,18 +2,18 @@
 
 import os
 import tempfile
-from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
 from search import guided
 from search.space import Space
 from tests.command_line import SMALL, logging_kept, make_folder, save
+from tests.stubs import ROOT
 from tests.trainings import CONFIG, make_target
 from vision import data, download
 
-ROOT = Path(__file__).resolve().parent.parent
 GUARDED = (ROOT, ROOT / "runs", ROOT / "configs", ROOT / "data", ROOT / "data" / "cache")
 IGNORED = {"__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache"}
 
@@ -62,6 +62,19 @@ def logging_as_before():
 def space() -> Space:
     """The space of the search: configs/space.json."""
     return Space.load(ROOT / "configs" / "space.json")
+
+
+@pytest.fixture(scope="session")
+def modern_space() -> Space:
+    return Space.load(ROOT / "configs" / "space_modern.json")
+
+
+@pytest.fixture
+def drawings(monkeypatch):
+    """Pixels in place of the embedded flowers, which take a second to draw."""
+    drawn = np.random.default_rng(0).integers(0, 256, (1360, 8, 8, 3), dtype=np.uint8)
+    monkeypatch.setattr(data, "_drawings", lambda size: (drawn, np.repeat(np.arange(17), 80)))
+    return drawn
 
 
 @pytest.fixture

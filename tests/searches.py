@@ -22,7 +22,6 @@ SMALL = {"workers": "0", "pop_size": 4, "num_children": 3, "epochs": 12, "max_ge
 # Epochs of each job of a small search, in the fixed order in which a limit cuts them.
 CHARGES = [12] * 4 + 2 * ([3] * 4 + [6] * 3 + [12] * 3 + [3] * 2 + [6] + [6])
 GUIDED = {"sampler": "guided", "pop_size": 4, "max_generations": 10}
-ROOT = Path(__file__).resolve().parent.parent
 each_method = pytest.mark.parametrize(("sampler", "hyperband"), METHODS)
 
 

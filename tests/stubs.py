@@ -22,9 +22,12 @@ from ConfigSpace import (
     OrdinalHyperparameter,
 )
 
+from benchmarks.problems.base import made_of
 from engine.storage.journal import Journal
 from search.space import Space
 from search.trial import Trial
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def make_trial(number: int = 0, **changes: Any) -> Trial:
@@ -103,6 +106,4 @@ def rich_space() -> Space:
 
 def small_space(count: int = 6) -> Space:
     """`count` configurations and no more: {"x": 1} to {"x": count}."""
-    space = ConfigurationSpace(name="small")
-    space.add(OrdinalHyperparameter("x", list(range(1, count + 1))))
-    return Space(space)
+    return Space(made_of(OrdinalHyperparameter("x", list(range(1, count + 1)))))

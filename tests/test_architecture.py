@@ -2,14 +2,14 @@
 
 import ast
 import functools
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.stubs import ROOT
+
 FOLDERS = ("search", "engine", "evaluation", "vision", "training", "deploy", "reports")
 FOLDERS += ("baselines", "benchmarks", "examples")
 PATHS = sorted([*ROOT.glob("*.py"), *(p for f in FOLDERS for p in (ROOT / f).rglob("*.py"))])
@@ -182,14 +182,6 @@ def test_nothing_happens_at_import_time():
             main = isinstance(node, ast.If) and "__main__" in ast.dump(node.test)
             plain = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             assert main or plain or isinstance(node, kinds), f"{name}:{node.lineno}"
-
-
-def test_files_that_are_named_exist():
-    folders = "tests|search|engine|evaluation|vision|training|deploy|reports|configs|docs"
-    named = re.compile(rf"\b(?:{folders})/[\w/]+\.(?:py|json|md)\b")
-    for name, path in MODULES.items():
-        for file in named.findall(path.read_text(encoding="utf-8")):
-            assert (ROOT / file).exists(), f"{name} names {file}, which is not there"
 
 
 def test_the_arguments_are_right_before_torch_is_loaded():

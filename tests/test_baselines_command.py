@@ -1,4 +1,4 @@
-"""`python -m baselines` on drawn images: its run folder, after a kill too; words for mistakes."""
+"""`python -m baselines` on images: its run folder, after a kill too; words for mistakes."""
 
 import os
 import sys
@@ -12,14 +12,15 @@ from reports.reading import read_run
 from tests.command_line import decided
 from utils import read_json
 
+pytestmark = pytest.mark.usefixtures("no_flowers")
 TINY = ["--dataset", "synthetic", "--image_size", "8", "--epochs", "2", "--min_epochs", "1"]
 TINY += ["--folds", "2", "--device", "cpu", "--seed", "7", "--max_total_epochs", "8"]
 TINY += ["--workers", "0"]
 TINY += ["--constraints", "num_params <= 2e4", "macs <= 1e5", "precision >= 0.05"]
 
 
-def test_a_peer_searches_and_its_run_folder_is_ours(tmp_path, capsys):
-    where = ["--runs_dir", str(tmp_path), "--run_name", "whole"]
+def test_a_peer_searches_and_its_run_folder_is_ours(tmp_path, folder, capsys):
+    where = ["--dataset", str(folder), "--runs_dir", str(tmp_path), "--run_name", "whole"]
     assert main(["one-epoch-first", *TINY, *where]) == 0
     assert "The search ended (epoch limit)" in capsys.readouterr().out
     folder = tmp_path / "whole"
@@ -27,7 +28,7 @@ def test_a_peer_searches_and_its_run_folder_is_ours(tmp_path, capsys):
     assert run.method == "one-epoch-first" and run.status == "epoch limit"
     assert sum(trial.cost_epochs for trial in run.trials) <= 8
     assert run.best and run.best.config == read_json(folder / "opt_cfg.json")
-    assert run.record["data"]["kind"] == "synthetic" and run.record["winner"]["layers"]
+    assert run.record["data"]["kind"] == "folder" and run.record["winner"]["layers"]
     assert not (folder / "checkpoints").exists(), "no state is left"
     assert read_json(tmp_path / "opt_cfg.json") == run.best.config
 
@@ -54,11 +55,9 @@ def test_sets_have_the_same_order_in_each_process(monkeypatch):
         (["one-epoch-frist"], "did you mean one-epoch-first?"),
         (["random"], "METHOD cannot be 'random'"),
         (["one-epoch-first", *TINY, "--objective", "minimize loss"], "allowed is one of top3"),
-        (["dehb"], "requirements-peers.txt"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(words, told, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(baselines, "installed", lambda package: False)
+def test_mistakes_are_told_in_a_sentence(words, told, tmp_path, capsys):
     assert main([*words, "--runs_dir", str(tmp_path)]) == 2
     assert told in capsys.readouterr().err
     assert not list(tmp_path.iterdir()), "nothing is left behind"

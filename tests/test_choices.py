@@ -1,8 +1,9 @@
 """Choices of every type that JSON or numpy would change: they stay as they were declared."""
 
 import pytest
-from ConfigSpace import Categorical, ConfigurationSpace, Constant, Float, OrdinalHyperparameter
+from ConfigSpace import Categorical, Constant, Float, OrdinalHyperparameter
 
+from benchmarks.problems.base import made_of
 from engine.cli.settings import resolve
 from optimizer import search
 from search.space import Space
@@ -16,12 +17,6 @@ KERNELS = [(3, 3), (5, 5), [7, 7], "none", None]
 MIXED = {"whole": [1, 1.5, 2], "step": [0.1, 1, 10], "truth": [True, 2], "either": [0, "0", None]}
 NOTHING = {"workers": "0", "pop_size": 4, "num_children": 3, "epochs": 4, "min_epochs": 1}
 NOTHING |= {"objective": "minimize loss", "constraints": []}
-
-
-def made_of(*hyperparameters) -> Space:
-    space = ConfigurationSpace()
-    space.add(*hyperparameters)
-    return Space(space)
 
 
 def typed(config: dict) -> list:
@@ -42,7 +37,8 @@ def nothing_known(_):
     ids=lambda value: type(value).__name__,
 )
 def test_choices_that_are_no_json_survive_the_journal(tmp_path, one, preset):
-    space = made_of(one, *(Categorical(*pair) for pair in MIXED.items()), Float("x", (0.0, 1.0)))
+    others = *(Categorical(*pair) for pair in MIXED.items()), Float("x", (0.0, 1.0))
+    space = Space(made_of(one, *others))
     last = 5 if preset else 2  # the model decides from the third generation on
 
     def until(generations):
@@ -64,7 +60,7 @@ def test_choices_that_are_no_json_survive_the_journal(tmp_path, one, preset):
 
 
 def test_what_a_user_writes_is_the_choice_that_equals_it():
-    space = made_of(Categorical("c", [1, 1.5]), Categorical("k", [(3, 3), (5, 5)]))
+    space = Space(made_of(Categorical("c", [1, 1.5]), Categorical("k", [(3, 3), (5, 5)])))
     adopted, warnings = space.adopt({"c": 1.0, "k": [5, 5]})
     assert typed(adopted) == [("c", int, 1), ("k", tuple, (5, 5))] and not warnings
 
@@ -72,4 +68,4 @@ def test_what_a_user_writes_is_the_choice_that_equals_it():
 @pytest.mark.parametrize("value", [{1, 2}, float("inf"), (1, object())])
 def test_what_no_journal_can_hold_is_refused_by_name(value):
     with pytest.raises(InputError, match="hyperparameter 'k' has the choice .*; allowed are"):
-        made_of(Categorical("k", [value, "b"]))
+        Space(made_of(Categorical("k", [value, "b"])))

@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from cnn import count_macs, count_parameters, flattened, layer_table, layers, static_metrics
 from search.space import Space
 from tests.networks import make_network
+from tests.stubs import ROOT
 from training.network import Dropout, Flatten, assemble
 
-ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = json.loads((ROOT / "benchmarks" / "published.json").read_text())["results"]
 SHAPES = [(16, 17), (8, 2), (33, 10), (64, 102)]  # image size, classes
 SMALL = {"n_conv_layers": 2, "n_channels_conv_0": 6, "n_channels_conv_1": 5, "kernel_size": 3}

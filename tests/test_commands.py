@@ -21,6 +21,7 @@ from tests.command_line import (
     METRICS,
     ROOT,
     TINY,
+    call,
     command,
     complaint,
     decided,
@@ -172,7 +173,7 @@ def test_predictions_give_the_metrics_and_those_on_the_folds_are_the_searchs_to_
     check_predictions(finished["runs"] / "result_test.json", 9)
     winner = finished["runs"] / "opt_cfg.json"
     arguments = ["-c", winner, "-e", 2, "--seed", 5, "--optimizer", "adam", "--output", tmp_path]
-    assert main.main([str(word) for word in arguments]) == 0
+    assert call(main, *arguments) == 0
     assert "measured on the folds" in capsys.readouterr().out
     result, parts = check_predictions(tmp_path / "result_cv.json", 18)
     assert result["split"] == "cv" and len(result["folds"]) == len(parts) == 2
@@ -225,7 +226,7 @@ def test_images_may_move_but_not_change_and_settings_not_either(tmp_path, folder
     assert str(folder) in err and "--resume tiny --dataset NEW" in err
     config = runs / "opt_cfg.json"
     assert f"-c {config} --dataset NEW" in complaint(capsys, main, ["-c", config])
-    assert optimizer.main([str(word) for word in (*resume, "--dataset", new)]) == 0
+    assert call(optimizer, *resume, "--dataset", new) == 0
     assert read(runs / "tiny" / "run.json")["data"]["root"] == str(new)
     next((new / "train").rglob("*.png")).unlink()
     assert "fingerprint" in complaint(capsys, optimizer, resume)
@@ -240,7 +241,7 @@ def test_flowers_that_have_moved_are_found_either_way(tmp_path):
     for way in ("--dataset", "--data_dir"):
         images = images.rename(tmp_path / f"by {way}")
         go_on = ["--runs_dir", runs, "--resume", "tiny", way, images]
-        assert optimizer.main([str(word) for word in go_on]) == 0
+        assert call(optimizer, *go_on) == 0
 
 
 def test_a_run_with_another_model_is_no_resume_and_left_as_it_is(
@@ -254,22 +255,24 @@ def test_a_run_with_another_model_is_no_resume_and_left_as_it_is(
     err = complaint(capsys, optimizer, resume)
     assert f"model_version was {now} in this run and is 99 now" in err
     assert {path: path.read_bytes() for path in before} == before
-    assert optimizer.main([*map(str, resume), "--allow_inexact", "True"]) == 0
+    assert call(optimizer, *resume, "--allow_inexact", "True") == 0
     assert "model_version" in read(tmp_path / "tiny" / "run.json")["inexact"][0]
 
 
 def test_no_time_at_all_is_told_by_a_run_that_names_itself(tmp_path, folder, capsys):
     arguments = [*TINY, "--dataset", folder, "--runs_dir", tmp_path / "runs", "-T", 0]
-    assert optimizer.main([str(word) for word in arguments]) == 0
+    arguments += ["--num_children", 3]
+    assert call(optimizer, *arguments) == 0
     run = (tmp_path / "runs" / "latest").resolve()
     assert run.name.startswith("ea-hb_p0.01_s3e4_seed5_20") and ":" not in run.name
     out = capsys.readouterr().out
     assert "The search ended (time limit)" in out and "nothing was written" in out
-    assert f"Go on:   python optimizer.py --resume {run} --max_time SECONDS   # more" in out
+    assert "--num_children is ignored" in out
+    assert f"--resume {run} --max_time SECONDS" in out
     assert not (tmp_path / "runs" / "opt_cfg.json").exists()
 
 
-def test_drawn_flowers_and_limits_that_are_not_met_are_told_to_the_end(tmp_path, capsys):
+def test_drawn_flowers_and_limits_that_are_not_met_are_told_to_the_end(tmp_path, drawings, capsys):
     words = [*FIRST_ONLY, "--pop_size", 1, "--constraint_min_precision", "0.999"]
     assert search(tmp_path, "--dataset", "auto", *words) == 0
     out, record = capsys.readouterr().out, read(tmp_path / "tiny" / "run.json")
@@ -308,7 +311,7 @@ def test_ctrl_c_ends_a_search_in_order_and_a_resume_completes_it(
 
     assert optimizer.main(["--resume", "tiny", "--runs_dir", str(tmp_path)]) == 0
     assert decided(run) == whole
-    assert f"--resume {run} --max_generations NUMBER   # more" in capsys.readouterr().out
+    assert f"--resume {run} --max_generations NUMBER" in capsys.readouterr().out
     assert read(run / "opt_cfg.json") == read(finished["run"] / "opt_cfg.json")
     sessions = read(run / "run.json")["sessions"]
     assert [session["reason"] for session in sessions] == ["interrupted", "generation limit"]

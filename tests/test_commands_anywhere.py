@@ -49,9 +49,3 @@ def test_a_run_goes_on_with_the_space_it_began_with_and_from_anywhere(
     assert main.main(["-c", str(runs / "opt_cfg.json"), "-t", "-e", "1"]) == 0
     out = capsys.readouterr().out
     assert "limits and data of " in out and "outside the space" not in out
-
-
-def test_a_winner_without_its_search_is_told(folder, config, capsys):
-    assert main.main(["-c", str(config), "-t", "-e", "1", "--dataset", str(folder)]) == 0
-    told = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
-    assert len(told) == 1 and "no run.json of a search with this winner is beside it" in told[0]

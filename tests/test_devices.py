@@ -16,7 +16,7 @@ from engine.workers import executor as engine_executor
 from engine.workers.executor import GPU_WORKER_BYTES, evaluate, memory_limit, open_executor
 from search.trial import Job
 from target import ImageTarget
-from tests.command_line import check_complaint, complaint, read, search
+from tests.command_line import call, check_complaint, complaint, lines_of, read, search
 from tests.trainings import CONFIG, make_target
 from training import device, gpus
 from training.device import MEMORY_SHARE, choose_device, layout, out_of_memory_as_memory_error
@@ -297,8 +297,7 @@ def test_the_driver_of_a_search_never_touches_cuda(stub_gpus, tmp_path, folder):
     assert stub_gpus == ["cuda"], "workers are told what auto is, and choose nothing"
     record = read(tmp_path / "tiny" / "run.json")
     assert record["device"] == "cuda" and record["gpu"] == CARD
-    lines = (tmp_path / "tiny" / "trials.jsonl").read_text().splitlines()
-    assert len(lines) == 2 and all(json.loads(line)["status"] == "ok" for line in lines)
+    assert [line["status"] for line in lines_of(tmp_path / "tiny")] == ["ok", "ok"]
     said = (tmp_path / "tiny" / "log.txt").read_text()
     assert "estimated time" in said and "device: 2 x Some GPU" in said
 
@@ -321,7 +320,7 @@ def test_a_run_goes_on_with_the_same_kind_of_gpu_only(
     assert "device was cuda in this run and is cpu now" in complaint(capsys, optimizer, again)
     assert read(tmp_path / "tiny" / "run.json") == before
     machine(a_gpu(1))
-    assert optimizer.main([str(word) for word in again]) == 0
+    assert call(optimizer, *again) == 0
 
 
 def test_bfloat16_is_refused_where_cudnn_has_no_convolutions_in_it(machine):

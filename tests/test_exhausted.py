@@ -13,6 +13,7 @@ from ConfigSpace import (
     Integer,
 )
 
+from benchmarks.problems.base import made_of
 from engine.cli.settings import Settings
 from optimizer import search
 from search.enumeration import configurations
@@ -35,9 +36,7 @@ class Additive:
 
 
 def categories(count, choices):
-    space = ConfigurationSpace()
-    space.add(*(Categorical(f"x{i}", list(range(choices))) for i in range(count)))
-    return Space(space)
+    return Space(made_of(*(Categorical(f"x{i}", list(range(choices))) for i in range(count))))
 
 
 def settings(**changes):
@@ -93,6 +92,5 @@ def test_an_enumeration_has_each_legal_configuration_once():
 
 
 def test_what_has_no_end_is_not_enumerated():
-    space = ConfigurationSpace()
-    space.add(Float("x", (0.0, 1.0)))
-    assert configurations(Space(space)) == configurations(categories(30, 5)) == ()
+    endless = Space(made_of(Float("x", (0.0, 1.0))))
+    assert configurations(endless) == configurations(categories(30, 5)) == ()

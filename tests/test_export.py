@@ -10,13 +10,12 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-import optimizer
-from engine.cli.settings import Settings
 from engine.storage.journal import read_trials
 from engine.storage.run import RunFolder
 from reports import export
 from reports.__main__ import main
 from tests.stub_target import StubTarget
+from tests.test_reports import stub_run
 from utils import write_json
 
 LIMITS = ("num_params <= 2e6", "precision >= 0.3")
@@ -34,16 +33,9 @@ def act(config, epochs):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, space):
     """A finished run on disk, of a target without training."""
-    settings = Settings(
-        **{"pop_size": 5, "epochs": 8, "min_epochs": 1, "max_generations": 2, "workers": "0"},
-        **{"runs_dir": str(tmp_path_factory.mktemp("runs")), "run_name": "eventful", "seed": 3},
-        constraints=LIMITS,
-    )
-    folder = RunFolder.create(settings)
-    folder.begin_session(settings, {}, must_match=False)
-    optimizer.search(space, StubTarget(act), settings, folder)
-    folder.close()
-    return folder.path
+    given = {"target": StubTarget(act), "constraints": LIMITS}
+    given |= {"pop_size": 5, "epochs": 8, "seed": 3}
+    return stub_run(space, tmp_path_factory.mktemp("runs"), "eventful", **given)
 
 
 def studied(run, path):

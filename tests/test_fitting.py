@@ -1,7 +1,6 @@
 """Proposals are fitted to the limits known before training; their structure stays as it was."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,15 +14,15 @@ from ConfigSpace import (
     OrdinalHyperparameter,
 )
 
-from cnn import count_macs, count_parameters
+from cnn import static_metrics
 from search.constraints import Constraint, total_violation
 from search.evolution import draw_child
 from search.fitting import fit
 from search.space import Space
 from search.trial import canonical
+from tests.stubs import ROOT
 from utils import derive_rng
 
-ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = 200
 DECIDES = ("n_conv_layers", "n_fc_layers", "n_stages", "block", "kind", "convs_per_stage")
 
@@ -46,8 +45,7 @@ def toy_metrics(config):
 
 def network_metrics(side):
     def metrics(config):
-        sizes = config, side, 10
-        return {"num_params": count_parameters(*sizes), "macs": count_macs(*sizes)}
+        return static_metrics(config, side, 10)
 
     return metrics
 
@@ -68,6 +66,7 @@ CASES = {
     "published, 32 pixels": (PUBLISHED, network_metrics(32), ["num_params <= 1e5", "macs <= 4e6"]),
     "modern, 16 pixels": (MODERN, network_metrics(16), ["num_params <= 3e5", "macs <= 4e6"]),
     "modern, 128 pixels": (MODERN, network_metrics(128), ["num_params <= 1e5", "macs <= 2e7"]),
+    "modern, on a device": (MODERN, network_metrics(32), ["flash_kb <= 100", "ram_kb <= 64"]),
     "toy, from above": (toy(), toy_metrics, ["size <= 20"]),
     "toy, from below": (toy(), toy_metrics, ["speed >= 100", "size <= 500"]),
 }

@@ -43,10 +43,6 @@ def check_begun(result):
     assert result["top1"] <= result["top3"] and result["top3"] > 1.2 * CHANCE
 
 
-def test_two_epochs_on_the_embedded_flowers(tmp_path):
-    check_begun(measured("synthetic", tmp_path, TINY, 2))
-
-
 @pytest.mark.slow
 def test_embedded_flowers_are_as_hard_as_the_real_ones(tmp_path):
     result = measured("synthetic", tmp_path, NETWORK, 50)

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +9,8 @@ import torch
 from benchmarks import gpu_check, gpu_promises, gpu_rates
 from benchmarks.gpu_promises import PROMISES, REHEARSAL
 from engine.workers.executor import InProcess
+from tests.stubs import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 # Less than a rehearsal: each process takes seconds to start.
 SMALL = REHEARSAL._replace(workers=(1,), dtypes=("float32",))
 TINY = gpu_rates.Sizes(0.0, (1, 2), 64, ("small", "modern"))

@@ -5,14 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.stubs import processes_of
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.stubs import ROOT, processes_of
 
 
 @pytest.mark.slow  # the fast siblings: a killed driver, a killed worker, a journal cut anywhere
@@ -21,6 +18,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_nothing_had_happened
     words += ["--config", str(ROOT / "configs" / "modern.json")]
     ended = subprocess.run(words, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "driver: 2," in ended.stdout, ended.stdout
     assert ended.stdout.count(": yes") == 5
 
 

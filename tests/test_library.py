@@ -118,7 +118,9 @@ class Picky(Own):
         return super().static_metrics(config)
 
 
-@pytest.mark.parametrize(("preset", "limits"), [({}, []), (GUIDED, ["size <= 40"])])
+@pytest.mark.parametrize(
+    ("preset", "limits"), [({}, []), ({**GUIDED, "max_generations": 5}, ["size <= 40"])]
+)
 def test_a_configuration_for_which_static_metrics_raises_is_infeasible(preset, limits, caplog):
     result = search(space(), Picky(), settings(**preset, constraints=limits))
     assert result.reason == "generation limit" and result.feasible

@@ -29,11 +29,6 @@ def test_the_halves_are_apart_and_nothing_excluded_is_in_them():
     assert not kept & set(literature.PROBLEMS)
 
 
-def test_an_unknown_problem_is_told():
-    with pytest.raises(InputError, match="did you mean hpobench-car"):
-        literature.named(["hpobench-cat"])
-
-
 def test_without_the_surrogate_a_sentence_says_where_it_is(monkeypatch, tmp_path):
     monkeypatch.setenv("THIRD_PARTY_DIR", str(tmp_path))
     yahpo.surrogate.cache_clear()

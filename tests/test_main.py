@@ -11,8 +11,7 @@ from safetensors import safe_open
 
 import main
 from engine.cli.settings import Settings
-from search.space import Space
-from tests.command_line import ROOT, SMALL, command, complaint, evaluate, read, save
+from tests.command_line import ROOT, SMALL, call, command, complaint, evaluate, read, save
 from tests.trainings import MODERN
 from training.network import assemble
 
@@ -120,13 +119,12 @@ def test_several_configurations_share_a_table(folder, config, capsys):
     assert second["config"]["kernel_size"] == 5 and first["config"] == SMALL
 
 
-def test_configurations_of_one_name_do_not_overwrite_each_other(tmp_path, folder, config):
+def test_configurations_of_one_name_do_not_overwrite_each_other(tmp_path, folder, config, capsys):
     (tmp_path / "second").mkdir()
     other = save(tmp_path / "second" / config.name, {**SMALL, "kernel_size": 5})
-    arguments = ["-t", "-e", "1", "--dataset", str(folder), "--output", str(tmp_path / "out")]
-    code = main.main(["-c", str(config), str(other), *arguments])
-    files = list((tmp_path / "out").glob("*result_test.json")) if code == 0 else []
-    assert code == 2 or {read(file)["config"]["kernel_size"] for file in files} == {3, 5}
+    arguments = ["-t", "-e", 1, "--dataset", folder, "--output", tmp_path / "out"]
+    err = complaint(capsys, main, ["-c", config, other, *arguments])
+    assert "would be overwritten" in err
 
 
 def test_what_lies_outside_the_space_is_evaluated_with_a_warning(folder, config, capsys):
@@ -136,6 +134,7 @@ def test_what_lies_outside_the_space_is_evaluated_with_a_warning(folder, config,
     for name in ("n_channels_conv_0", "n_channels_fc_2", "n_channels_fc_1"):
         (warning,) = (line for line in text.splitlines() if name in line)
         assert "warning" in warning
+    assert text.count("no run.json of a search with this winner is beside it") == 1
     result = read(config.parent / "result_test.json")
     assert result["config"] == {**SMALL, "n_channels_conv_0": 6}
 
@@ -151,13 +150,13 @@ def test_too_little_memory_is_one_sentence(folder, config, capsys, monkeypatch):
     assert not (config.parent / "result_test.json").exists()
 
 
-def test_the_default_network_and_the_space_are_at_hand():
-    modern = Space.load(ROOT / "configs" / "space_modern.json")
-    space = Space.load(ROOT / "configs" / "space.json")
-    for name, its_space in (("default.json", space), ("default_modern.json", modern)):
+def test_the_default_network_and_the_space_are_at_hand(space, modern_space):
+    for name, its_space in (("default.json", space), ("default_modern.json", modern_space)):
         config, warnings = its_space.adopt(read(ROOT / "configs" / name))
         assert warnings == [] and config == read(ROOT / "configs" / name)
-    assert config == modern.default()
+    assert config == modern_space.default()
+    published = read(ROOT / "configs" / "default.json")
+    assert space.default() == pytest.approx(published, rel=1e-8)
     for entry in read(ROOT / "benchmarks" / "published.json")["results"]:
         assert space.adopt(entry["config"])[1] == []
 
@@ -209,7 +208,7 @@ def test_each_winner_is_measured_by_the_limits_of_its_own_search(
 ):
     files = [winners[0].rename(winners[0].with_name("first.json")), winners[1], config]
     out = tmp_path / "out"
-    assert main.main(["-c", *map(str, files), "-t", "-e", "1", "--output", str(out)]) == 0
+    assert call(main, "-c", *files, "-t", "-e", 1, "--output", out) == 0
     assert limits_in(out / "first_result_test.json") == ["num_params <= 1"]
     assert limits_in(out / "opt_cfg_result_test.json") == ["precision >= 0.5"]
     assert limits_in(out / "small_result_test.json") == ["num_params <= 1"]  # the first one's

@@ -7,7 +7,17 @@ import pytest
 
 import main
 from evaluation.results import differences
-from tests.command_line import METRICS, SMALL, complaint, evaluate, make_folder, read, save, told
+from tests.command_line import (
+    METRICS,
+    SMALL,
+    call,
+    complaint,
+    evaluate,
+    make_folder,
+    read,
+    save,
+    told,
+)
 from vision.metrics import macro_precision, top_k_accuracy
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
@@ -29,7 +39,7 @@ def compared(tmp_path_factory):
     place = ["--output", home / "out", "--image_size", 8]
     words = ["-c", *files, *arguments, *place]
     with told(home) as out:
-        assert main.main([str(word) for word in words]) == 0
+        assert call(main, *words) == 0
     return home / "out", out.getvalue()
 
 
@@ -63,7 +73,7 @@ def test_a_seed_among_several_gives_what_it_gives_alone(compared, tmp_path):
     home = compared[0].parent
     arguments = ["-t", "-e", 3, "--seed", 3, "--dataset", home / "woods", "--image_size", 8]
     arguments += ["-c", home / "wide.json", "--output", tmp_path / "alone.json"]
-    assert main.main([str(word) for word in arguments]) == 0
+    assert call(main, *arguments) == 0
     among = read(compared[0] / "wide_result_test.json")["by_seed"][1]
     assert read(tmp_path / "alone.json")["metrics"] == among["metrics"]
     assert (tmp_path / "alone_predictions.npz").exists()
@@ -97,7 +107,7 @@ def test_results_are_compared_without_training(compared, capsys, monkeypatch):
     """The same tables, whoever was in which row; no data set is opened."""
     home, out = compared
     monkeypatch.setattr(main, "open_target", None)
-    assert main.main(["--compare", *map(str, result_files(home))]) == 0
+    assert call(main, "--compare", *result_files(home)) == 0
     again = capsys.readouterr().out
     for file in result_files(home):
         name = file.name.removesuffix("_result_test.json")
@@ -122,11 +132,11 @@ def test_old_result_files_are_read(compared, tmp_path, capsys):
         )
         old = {**result, "seeds": [7], "predictions": f"{name}.npz"}
         files.append(save(tmp_path / f"{name}.json", old))
-    assert main.main(["--compare", *map(str, files)]) == 0
+    assert call(main, "--compare", *files) == 0
     out = capsys.readouterr().out
     assert "seed 7: b " in out and "seed 3" not in out and "95 % interval" in out
-    mixed = [str(files[0]), str(compared[0] / "other_result_test.json")]
-    assert main.main(["--compare", *mixed]) == 0
+    mixed = files[0], compared[0] / "other_result_test.json"
+    assert call(main, "--compare", *mixed) == 0
     out = capsys.readouterr().out
     assert "seed 7: b " in out and "seed 3" not in out and "different seeds" in out
 

@@ -3,11 +3,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.stubs import ROOT
+
 TOLD = "warning: standard output cannot be written ({}): the work goes on without it\n"
 LOGS = """
 import logging

@@ -14,10 +14,8 @@ from optimizer import search
 from search.constraints import Constraint
 from search.space import Space
 from search.trial import canonical
-from tests.stubs import rich_space
+from tests.stubs import ROOT, rich_space
 from utils import derive_seed
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class Any:

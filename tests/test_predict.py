@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 import predict
-from tests.command_line import ROOT, complaint
+from tests.command_line import ROOT, call, complaint
 from tests.networks import NETWORKS, make_model
-from vision import folders
+from vision.data import open_data, open_train
 
 
 def picture(width, height, seed=0):
@@ -26,9 +26,13 @@ def picture(width, height, seed=0):
 
 @pytest.mark.parametrize("crop", predict.CROPS)
 def test_pixels_are_those_of_the_training(tmp_path, crop):
-    picture(40, 25).save(file := tmp_path / "a.png")
-    (trained_on,) = folders.decode_all([(0, "a.png", file)], 8, crop)
-    assert np.array_equal(predict.read_image(file, 8, crop), trained_on)
+    for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
+        (file := tmp_path / "woods" / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(40, 25, seed=len(list(tmp_path.rglob("*.png")))).save(file)
+    root, cache = tmp_path / "woods", tmp_path / "cache"
+    images, _ = open_train(open_data(str(root), image_size=8, crop=crop, cache_dir=cache))
+    pixels = predict.read_image(root / images.names[0], 8, crop)
+    assert np.array_equal(pixels, images.pixels[0])
 
 
 @pytest.fixture
@@ -53,7 +57,7 @@ def photos(tmp_path):
 
 
 def run(*arguments):
-    return predict.main([str(word) for word in arguments])
+    return call(predict, *arguments)
 
 
 def test_a_folder_in_natural_order_as_a_table(model, photos, capsys):

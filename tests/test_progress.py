@@ -62,7 +62,7 @@ def test_a_line_a_rung_with_all_facts(caplog):
     assert told[-1].endswith(f"; {spent} of {spent} epochs, 0:00:00 used, 0:00:00 left")
     assert all(len(message) <= 120 for message in told)
     news = [message for message in messages if message.startswith("best so far")]
-    assert len(news) == len(set(news)), "what is the best is said when it changes"
+    assert news and len(news) == len(set(news)), "what is the best is said when it changes"
 
 
 def test_debug_says_why_each_child_goes_on_or_not(caplog):

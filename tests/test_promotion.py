@@ -17,7 +17,7 @@ def test_the_mean_rank_of_the_promoted_by_hand():
     assert promotion.mean_rank(trials[::-1], problem) > 0.8
 
 
-def test_a_line_a_problem(capsys, monkeypatch):
+def test_a_line_a_problem(capsys, monkeypatch, few_candidates):
     monkeypatch.setattr(promotion, "TRAININGS", 8)
     monkeypatch.setitem(PROBLEMS, "crossing", Crossing)
     assert promotion.main(["--problems", "crossing", "--seeds", "1"]) == 0

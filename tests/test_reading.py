@@ -16,6 +16,7 @@ def test_every_kind_of_image_becomes_rgb(tmp_path):
         write_image(tmp_path / "image.png", 255, mode=mode)
         pixels = read_image(tmp_path / "image.png", 16)
         assert pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8
+        assert mode not in ("RGB", "RGBA") or (pixels == (255, 0, 7)).all()
 
 
 def test_sixteen_bit_greyscale_keeps_its_brightness(tmp_path):

@@ -15,10 +15,9 @@ from reports.grouping import group
 from reports.importance import importance
 from reports.reading import Run, learning_curve, read_run, read_runs
 from tests.stub_target import StubTarget
-from tests.stubs import make_trial
+from tests.stubs import ROOT, make_trial
 from utils import InputError, write_json
 
-ROOT = Path(__file__).resolve().parent.parent
 VERSION_1 = ROOT / "tests" / "assets" / "version_1"
 LEVELS = (1, 2, 4)
 
@@ -45,13 +44,13 @@ def settings(**changes):
     return resolve({**tiny, "constraints": ["num_params <= 1e6", "precision >= 0.3"], **changes})
 
 
-def stub_run(space, runs, name, data=None, **changes):
+def stub_run(space, runs, name, data=None, target=None, **changes):
     """A finished search in a folder of `runs`."""
     chosen = settings(runs_dir=str(runs), run_name=name, **changes)
     folder = RunFolder.create(chosen)
     data = {"kind": "folder", "name": "stubs", "class_names": [], "note": "", **(data or {})}
     folder.begin_session(chosen, {"data": data, "device": "cpu"}, must_match=False)
-    result = optimizer.search(space, Curved(), chosen, folder)
+    result = optimizer.search(space, target or Curved(), chosen, folder)
     folder.end_session(result.reason)
     folder.close()
     return runs / name

@@ -87,9 +87,8 @@ def test_all_sections_and_what_must_be_said_are_there(report):
     places = [page.index(f"<h2>{title}</h2>") for title in titles]
     assert places == sorted(places) and page.index('class="card"') < places[0]
     for words in (
-        *("The other winners", "was resumed inexactly, today: device", "not ended", "conv_0"),
-        *("No importance for top3: the forest", "evolution1 (inexact)", "main.py -c"),
-        *("Hyperband, seed 1: trial", "2 mistakes, the surest first", "optimizer.py --resume"),
+        *("was resumed inexactly, today: device", "evolution1 (inexact)", "conv_0"),
+        "2 mistakes, the surest first",
     ):
         assert words in page, words
     assert "stubs, &lt;i&gt;not&lt;/i&gt; photographs" in page and "<i>not" not in page

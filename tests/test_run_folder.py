@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli.settings import Settings, resolve
+from engine.cli.settings import FIELDS, Settings, resolve
 from engine.storage import environment
 from engine.storage.history import History
 from engine.storage.journal import Journal
 from engine.storage.naming import run_name
-from engine.storage.resuming import resumed
+from engine.storage.resuming import INEXACTLY, MAY_DIFFER, resumed
 from engine.storage.run import RunFolder
 from evaluation.candidates import search_behind
 from search.constraints import Ranking
@@ -174,12 +174,16 @@ def test_a_run_on_other_data_or_by_other_arithmetic_does_not_go_on(folder):
             folder.begin_session(Settings(), FACTS | change, must_match=True)
 
 
-def test_a_version_that_results_depend_on_may_not_change(folder, monkeypatch):
+def test_a_version_or_a_processor_that_results_depend_on_may_not_change(folder, monkeypatch):
     folder.begin_session(Settings(), FACTS, must_match=False)
     version = folder.record["versions"].pop("schedulefree")
     folder.begin_session(Settings(), FACTS, must_match=True)  # a run of before it was noted
     assert folder.record["versions"]["schedulefree"] == version
     before = dict(folder.record["versions"])
+    with monkeypatch.context() as patch:
+        patch.setattr(environment, "processor_name", lambda: "Other")
+        with pytest.raises(InputError, match="processor was .* is Other now"):
+            folder.begin_session(Settings(), FACTS, must_match=True)
     for name in environment.CALCULATE:
         now = {**before, name: "0.9"}
         monkeypatch.setattr(environment, "version", now.get)
@@ -198,6 +202,7 @@ def test_other_data_go_on_inexactly_where_that_is_asked_for_and_noted(folder, ca
     folder.begin_session(changed, other, must_match=True)
     assert folder.record["inexact"] == noted, "the same again is no news"
     assert not resumed(folder.record, {}).allow_inexact, "a consent is for one session"
+    assert {*MAY_DIFFER, *INEXACTLY} <= set(FIELDS), "names of settings"
     with pytest.raises(InputError, match="--allow_inexact would let it"):
         resumed(folder.record, {"threads": 3})
 

@@ -100,6 +100,11 @@ def test_only_the_fully_trained_survive_become_parents_and_win(space, act):
     assert result.feasible == (result.best.metrics["precision"] >= 0.39)
 
 
+def test_all_methods_of_a_seed_share_the_first_population(space, whole):
+    plain = search(space, StubTarget(), small(max_generations=0, hyperband=False)).trials
+    assert lines(plain) == lines([trial for trial in whole if not trial.generation])
+
+
 def test_promotion_keeps_the_best_of_each_rung(whole):
     key = small().ranking().key
     for generation, bracket in ((1, 2), (1, 1), (2, 2), (2, 1)):
@@ -127,7 +132,8 @@ def test_the_limit_of_epochs_is_exact(space, whole, limit, tmp_path):
     ends = np.cumsum(CHARGES)
     assert spent(result.trials) == max((end for end in ends if end <= limit), default=0)
     assert result.reason == ("epoch limit" if limit < ends[-1] else "generation limit")
-    assert (result.best is None) == (limit < 12)
+    full = [trial for trial in result.trials if trial.epochs == 12]
+    assert result.best == min(full, key=small().ranking().key, default=None)
     assert not (tmp_path / "run" / "checkpoints").exists()
     assert lines(on_disk(tmp_path / "run")) == lines(result.trials) <= lines(whole)
 

@@ -36,12 +36,13 @@ def test_every_method_can_be_stopped(space, tmp_path, sampler, hyperband):
 
 
 def test_a_journal_may_be_cut_torn_and_in_any_order(space, tmp_path, caplog):
-    """The model, too, learns from the trials in their fixed order."""
+    """The model, too, learns from the trials in their fixed order, and from nothing in `meta`."""
     settings = small(**{**GUIDED, "max_generations": 6})
     whole = search(space, StubTarget(), settings, tmp_path / "run")
     before = lines(on_disk(tmp_path / "run"))
     path = tmp_path / "run" / "trials.jsonl"
     two_thirds = path.read_text().splitlines()[: 2 * len(before) // 3]
+    two_thirds = [json.dumps({**json.loads(line), "meta": {}}) for line in two_thirds]
     path.write_text("".join(line + "\n" for line in two_thirds[::-1]) + '{"v": 2, "tri')
     target = StubTarget()
     with caplog.at_level(logging.WARNING, "nas"):
@@ -67,6 +68,16 @@ def test_a_run_goes_on_with_a_larger_limit(space, tmp_path, first, more):
     at_once = search(space, StubTarget(), small(**more))
     assert_same(tmp_path / "run", longer.trials, at_once.trials)
     assert longer.best.config == at_once.best.config
+
+
+def test_the_time_limit_counts_over_sessions(space, tmp_path):
+    search(space, StubTarget(), small(max_generations=0), tmp_path / "run")
+    path, target = tmp_path / "run" / "trials.jsonl", StubTarget()
+    known = [json.loads(line) for line in path.read_text().splitlines()]
+    long = [json.dumps({**line, "meta": {"elapsed": 100.0}}) for line in known]
+    path.write_text("".join(line + "\n" for line in long))
+    result = search(space, target, small(max_generations=1, max_time=99), tmp_path / "run")
+    assert result.reason == "time limit" and not target.calls
 
 
 def test_population_csv_has_a_row_for_each_generation_with_trials(space, tmp_path):

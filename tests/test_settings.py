@@ -3,16 +3,15 @@
 import dataclasses
 import json
 import math
-from pathlib import Path
 
 import pytest
 
 from engine.cli.settings import REMOVED, Settings, of_record, read_preset, resolve, with_objective
 from engine.storage.resuming import resumed
 from search.space import Space
+from tests.stubs import ROOT
 from utils import InputError
 
-ROOT = Path(__file__).resolve().parent.parent
 PRESETS = sorted(
     path
     for path in (ROOT / "configs").glob("*.json")

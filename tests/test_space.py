@@ -3,7 +3,6 @@
 import json
 import math
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,10 +19,9 @@ from hypothesis import strategies as st
 
 from search.space import Space
 from tests.stub_target import num_params
-from tests.stubs import rich_space
+from tests.stubs import ROOT, rich_space
 from utils import InputError
 
-ROOT = Path(__file__).resolve().parent.parent
 SPACES = {"flowers": Space.load(ROOT / "configs" / "space.json"), "rich": rich_space()}
 SEEDS = st.integers(0, 2**32)
 both_spaces = pytest.mark.parametrize("name", SPACES)
@@ -131,13 +129,6 @@ def test_repair_ends_legally_where_nothing_helps(seed):
     shrinking = space.repair(config, lambda child: 1 + child["width"], rng(seed))
     assert_legal(space, shrinking)
     assert shrinking["width"] == 1
-
-
-def test_the_default_configuration_is_that_of_the_space(space):
-    config = json.loads((ROOT / "configs" / "default.json").read_text())
-    adopted, warnings = space.adopt(config)
-    assert not warnings and adopted == config
-    assert space.default() == pytest.approx(config, rel=1e-8)
 
 
 def test_adopt_drops_what_is_inactive_and_says_so(space):

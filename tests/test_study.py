@@ -1,6 +1,5 @@
 """The study: its plan, the bound on precision, tables out of run folders, going on."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +10,11 @@ import baselines
 from benchmarks import study, study_tables
 from engine.cli.settings import resolve
 from optimizer import search
-from search.space import Space
+from tests.command_line import lines_of
 from tests.stub_target import StubTarget
+from tests.stubs import ROOT
 from utils import read_json, write_json
 
-ROOT = Path(__file__).resolve().parent.parent
 LIMITS = ["precision >= 0.4", "num_params <= 1e6"]  # a result of main.py has the second apart
 PRESETS = {path.stem: read_json(path) for path in study.STUDIES.glob("*.json")}
 
@@ -37,10 +36,9 @@ def test_presets_are_searches_seed_by_seed_and_winners_are_trained_again_with_fr
     assert study.fresh_seeds({**preset, "seeds": fresh[:1]})[0] == fresh[1]
 
 
-def test_rows_say_what_the_journals_say(tmp_path):
+def test_rows_say_what_the_journals_say(space, tmp_path):
     """Of run folders of two methods, as a study leaves them, with results on test and again."""
     assert study_tables.bound_met_by(0.5, [0.1, 0.305, 0.2, 0.4]) == 0.3
-    space = Space.load(ROOT / "configs" / "space.json")
     preset = {"seeds": [1], "methods": ["ea", "random"], "limits": {"macro": {}}}
     for unit in study.units(preset, tmp_path):
         given = {"pop_size": 4, "num_children": 4, "epochs": 4, "max_generations": 2}
@@ -54,7 +52,7 @@ def test_rows_say_what_the_journals_say(tmp_path):
     rows = study_tables.rows(study.units(preset, tmp_path), tmp_path / "default")
     assert [row["method"] for row in rows] == ["ea", "random"]
     for row, unit in zip(rows, study.units(preset, tmp_path), strict=True):
-        trials = [json.loads(line) for line in (unit.folder / "trials.jsonl").open()]
+        trials = lines_of(unit.folder)
         met = [trial for trial in trials if trial["metrics"]["precision"] >= 0.4]
         assert row["valid"] == len(met) / len(trials) and row["fully_trained"] == len(trials)
         assert row["feasible"] == bool(met) and row["test"]["top3"] == 0.75

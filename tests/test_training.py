@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from evaluation.metrics import STATIC
-from target import METRICS, ImageTarget, train_test
-from tests.trainings import CLASSES, CONFIG, bits, flat, images_of, make_target
+from target import METRICS, TRAINING_VERSION, ImageTarget, train_test
+from tests.trainings import CLASSES, CONFIG, MODERN, bits, flat, images_of, make_target
 from vision.data import Images
 
 
@@ -41,6 +41,14 @@ def test_only_the_arguments_matter_and_nothing_else_is_changed(tmp_path, after_t
     assert bits(target.evaluate(config, 3, 4, str(tmp_path / "a.pt"))) == bits(after_three)
     assert bits(target.evaluate(CONFIG, 3, 4)) == bits(after_three)
     assert streams() == before
+
+
+def test_what_a_training_computes_changes_with_its_version_only():
+    """Whoever changes these numbers raises TRAINING_VERSION: else old states would go on."""
+    published = make_target().evaluate(CONFIG, 1, 4)["loss"]
+    modern = make_target(optimizer="schedule-free").evaluate(MODERN, 1, 4)["loss"]
+    expected = 6, pytest.approx(1.61481, abs=1e-5), pytest.approx(1.53682, abs=1e-5)
+    assert (TRAINING_VERSION, published, modern) == expected
 
 
 def test_seeds_and_folds_have_streams_of_their_own():
@@ -170,7 +178,8 @@ def test_the_test_images_are_only_measured():
 def test_estimates_grow_with_epochs_and_are_plausible():
     target = make_target()
     few, many = target.estimate_seconds(CONFIG, 1), target.estimate_seconds(CONFIG, 10)
-    assert 0 < few < 60 and many == pytest.approx(10 * few)
+    took = sum(target.evaluate(CONFIG, 10, 4)["meta"]["fold_seconds"])
+    assert many == pytest.approx(10 * few) and took / 30 < many < 30 * took
 
 
 def test_a_training_sets_its_process_up_and_rounds_to_tf32_only_where_asked_for():
@@ -181,8 +190,10 @@ def test_a_training_sets_its_process_up_and_rounds_to_tf32_only_where_asked_for(
         assert torch.backends.cuda.matmul.allow_tf32 == (dtype == "tf32")
         assert torch.backends.cudnn.allow_tf32 == (dtype == "tf32")
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")
-    make_target().evaluate(CONFIG, 1, 4)
-    smallest_normal = float("2.3e-308")
+    smallest_normal, target, seen = float("2.3e-308"), make_target(), []
+    target.on_epoch = lambda *_: seen.append(smallest_normal / 10)
+    target.evaluate(CONFIG, 1, 4)
+    assert set(seen) == {0.0}
     assert smallest_normal / 10 > 0  # a denormal: flushed during the training only
 
 

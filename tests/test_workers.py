@@ -30,14 +30,14 @@ from utils import InputError
 
 STUB = {"pop_size": 4, "epochs": 12, "max_generations": 1}
 GIGABYTE = 10**9
-SECONDS = 8  # that a training may take in the tests of faults
+SECONDS = 3  # that a training may take in the tests of faults
 
 
 # ------------------------------------------------------------------- the same with any number
 
 
 @pytest.mark.parametrize("changes", [{"epochs": 50, "max_generations": 3}, GUIDED])
-def test_the_limit_of_epochs_cuts_the_same_jobs(space, changes):
+def test_the_limit_of_epochs_cuts_the_same_jobs(space, changes, few_candidates):
     """Also of the guided search, whose model decides in it (tests/test_search_guided.py)."""
     given = {**STUB, **changes, "max_total_epochs": 250 if changes == GUIDED else 1000}
     alone = search(space, StubTarget(), resolve({**given, "workers": "0"}))
