@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli.settings import REMOVED, Settings, of_record, read_preset, resolve, with_objective
+from engine.cli.settings import Settings, read_preset, resolve, with_objective
 from engine.storage.resuming import resumed
 from search.space import Space
 from utils import InputError
@@ -141,19 +141,6 @@ def test_the_guided_sampler_has_defaults_of_its_own():
     guided = resolve({"sampler": "guided"})
     assert (guided.pop_size, guided.num_children) == (12, 5)
     assert resolve({"sampler": "guided", "pop_size": 7}).pop_size == 7
-
-
-def test_settings_of_earlier_versions_are_refused_by_name_and_read_from_their_runs():
-    with pytest.raises(InputError, match="proposals 32 is gone: allowed is 'sampler' guided"):
-        resolve({"proposals": 32})
-    removed = {name: usual for name, (usual, _) in REMOVED.items()}
-    recorded = {"seed": 3, "sampler": "evolution", **removed}
-    assert of_record(recorded) == {"seed": 3, "sampler": "evolution"}
-    guided = {**recorded, "proposals": 192, "margin": 1}
-    assert of_record(guided) == {"seed": 3, "sampler": "guided"}
-    with pytest.raises(InputError, match="'arithmetic' is called 'dtype' now"):
-        resolve({"arithmetic": "tf32"})
-    assert of_record({"arithmetic": "tf32"}) == {"dtype": "tf32"}
 
 
 @pytest.mark.parametrize(
