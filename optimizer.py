@@ -24,7 +24,7 @@ from ConfigSpace import ConfigurationSpace
 from engine.callbacks import Callback, CallbackHandler
 from engine.cli.arguments import Parser
 from engine.cli.command import command
-from engine.cli.settings import Settings, read_preset, resolve, with_objective
+from engine.cli.settings import Settings, resolve, with_objective
 from engine.cli.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals, not_swallowed
 from engine.contract import Target, as_target
 from engine.storage.history import History
@@ -46,7 +46,7 @@ from search.hyperband import budget_levels, continuation, cut, shrink
 from search.offspring import OffspringSampler
 from search.space import Space
 from search.trial import Trial
-from utils import InputError
+from utils import InputError, read_object
 
 log = logging.getLogger("nas")
 # When the disk is full, or the folder has gone.
@@ -217,7 +217,7 @@ def run(
     try:
         if resume is None:
             first = {"default_first": True} if start is not None else {}
-            layers = [read_preset(preset)] if preset is not None else []
+            layers = [read_object(Path(preset))] if preset is not None else []
             settings = resolve(*layers, first, given)
             with not_swallowed(at_once=False):  # a folder that was made is known here
                 folder = RunFolder.create(settings, peer)

@@ -132,12 +132,8 @@ def table(done: Sequence[Measured]) -> str:
     chances = wording.chance(len(first["dataset"]["class_names"]))
     guessed = [_number(chances[name], 3) if name in chances else "" for name in shown]
     rows.append(["chance", "", "", *guessed, "", ""])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     where = "the test split" if first["split"] == "test" else "the folds (means)"
-    lines = ["", f"{first['dataset']['name']}, measured on {where}:"]
-    for name, *cells in rows:
-        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *aligned]).rstrip())
+    lines = ["", f"{first['dataset']['name']}, measured on {where}:", *wording.aligned(rows)]
     few = min(len(one.outcomes.predicted) for one in done) == 1
     lines.append(
         "Intervals: bootstrap over images"

@@ -9,11 +9,10 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from search.constraints import Constraint, Ranking
-from utils import InputError, nearest, read_json
+from utils import InputError, nearest
 
 # constraint_max_model_size 2e7 stands for the constraint 'num_params <= 2e7', and so on
 SHORTHANDS = {
@@ -279,10 +278,3 @@ def allowed(item: dataclasses.Field) -> str:
         number = "a whole number" if base_type(item) is int else "a number"
         return f"{number} from {low} to {high}" if high < math.inf else f"{number}, {low} or more"
     return {bool: "True or False", str: "text"}.get(base_type(item), "a list of texts")
-
-
-def read_preset(path: str) -> Mapping[str, Any]:
-    """A preset: a JSON object of settings."""
-    if isinstance(preset := read_json(Path(path)), dict):
-        return preset
-    raise InputError(f"preset {path} is not a JSON object of settings")
