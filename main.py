@@ -14,10 +14,9 @@ of the first that a search has found. --compare trains nothing. --export writes 
 use elsewhere (predict.py, docs/deploy.md).
 """
 
-import functools
 import logging
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +44,10 @@ from evaluation.candidates import (
     tell_unfound,
 )
 from evaluation.requests import check_flags, check_settings, chosen_seeds
-from evaluation.statistics import Outcomes
 from search.constraints import Constraint
 from search.space import Space
 from search.trial import canonical, evaluation_seed
 from utils import InputError, write_json
-from vision.metrics import label_ranks, losses
 
 log = logging.getLogger("nas")
 SETTINGS = [
@@ -138,8 +135,8 @@ def run(given: dict[str, Any]) -> None:
         result = results.summary(candidate, target, seeds, parts, files)
         result |= {"optimizer": settings.optimizer, "split": "test" if on_test else "cv"}
         result |= {"dataset": dataset, "found_by": origin.identity if origin else None}
-        judge = functools.partial(with_intervals, limits=[str(bound) for bound in limits[i]])
-        done.append(judge(candidate.path, result, stored))
+        bounds = [str(bound) for bound in limits[i]]
+        done.append(comparison.judged(str(candidate.path), result, stored, bounds))
         if wanted:
             result |= threshold(precise[i], done[-1], candidate, seeds, folds)
         write_json(file, result)
@@ -147,7 +144,7 @@ def run(given: dict[str, Any]) -> None:
             save_network(Path(model), target.network(trainer, -1), result)
         if plan is not None:
             network, search = target.network(trainer, -1), origin.record if origin else None
-            int8, notes = ship(plan, network, done[-1], target, stored[0], judge, search)
+            int8, notes = ship(plan, network, done[-1], target, stored[0], search)
     notes += results.differences([one.result for one in done])
     notes += comparison.beside_baseline(done, origins)
     print(comparison.report([*done, *int8], notes, [file for file, _ in places], by_class))
@@ -163,7 +160,7 @@ def compare(paths: Sequence[Path], others: Mapping[str, Any], by_class: bool) ->
     kept = [result for result, _ in read]
     results.check_same_images(paths, kept, [stored[0] for _, stored in read])
     done = [
-        comparison.Measured(str(path), result, outcomes_of(result, stored))
+        comparison.Measured(str(path), result, comparison.outcomes(stored))
         for path, (result, stored) in zip(paths, read, strict=True)
     ]
     return comparison.report(done, results.differences(kept), by_class=by_class)
@@ -252,41 +249,7 @@ def threshold(
     target, names, _ = folds
     log.info("%s: the threshold is found on the folds", candidate.path)
     _, stored, _ = by_seed(target, candidate, dict.fromkeys(seeds), names, {})
-    on_folds = outcomes_of(measured.result, stored)
-    return thresholds.find(limit, on_folds, measured.outcomes, classes)
-
-
-def with_intervals(
-    path: Path,
-    result: dict[str, Any],
-    stored: Sequence[results.Predictions],
-    limits: Iterable[str],
-) -> comparison.Measured:
-    """The result with what its resamples say: intervals, and how it stands to each limit."""
-    measured = comparison.Measured(str(path), result, outcomes_of(result, stored))
-    result |= {"intervals": measured.intervals, "by_class": measured.by_class}
-    result["constraints"] = [comparison.verdict(text, measured) for text in limits]
-    return measured
-
-
-def outcomes_of(result: Mapping[str, Any], stored: Sequence[results.Predictions]) -> Outcomes:
-    """What tests and intervals need of the predictions; a diverged training got nothing right."""
-    labels, fold = stored[0]["labels"], stored[0]["fold"]
-    scores = np.stack([part["scores"] for part in stored]).astype(np.float64)
-    finite = np.asarray(np.isfinite(scores).all(axis=(1, 2)))
-    scores[~finite] = 0.0
-    ranks = np.stack([label_ranks(one, labels) for one in scores])
-    return Outcomes(
-        num_classes=len(result["dataset"]["class_names"]),
-        labels=labels,
-        fold=fold,
-        predicted=scores.argmax(axis=2),
-        top3=(ranks < 3) & finite[:, None],
-        top1=(ranks < 1) & finite[:, None],
-        loss=np.stack([losses(one, labels) for one in scores]),
-        finite=finite,
-        confidence=np.stack([np.exp(-losses(one, one.argmax(axis=1))) for one in scores]),
-    )
+    return thresholds.find(limit, comparison.outcomes(stored), measured.outcomes, classes)
 
 
 def save_network(path: Path, network: Any, result: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from ConfigSpace import ConfigurationSpace
 from engine.callbacks import Callback, CallbackHandler
 from engine.cli.arguments import Parser
 from engine.cli.command import command
-from engine.cli.settings import Settings, read_preset, resolve, with_objective
+from engine.cli.settings import Settings, resolve, with_objective
 from engine.cli.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals, not_swallowed
 from engine.contract import Target, as_target
 from engine.storage.history import History
@@ -46,10 +46,9 @@ from search.hyperband import budget_levels, continuation, cut, shrink
 from search.offspring import OffspringSampler
 from search.space import Space
 from search.trial import Trial
-from utils import InputError
+from utils import InputError, read_object
 
 log = logging.getLogger("nas")
-ENDS = "the search ends: %s"
 # When the disk is full, or the folder has gone.
 KEPT = "what was recorded is intact, and --resume goes on once the cause is gone"
 
@@ -83,7 +82,8 @@ def search(
     Whoever has opened the folder himself, as a command does, gets a `Result` with the reason
     instead.
     """
-    space, target, signals = Space.of(space), as_target(target), StopSignals()
+    space = Space(space) if isinstance(space, ConfigurationSpace) else space
+    target, signals = as_target(target), StopSignals()
     if isinstance(run_dir, RunFolder):
         return search_in(run_dir, space, target, settings, callbacks, signals)
     if run_dir is None:
@@ -122,7 +122,7 @@ def search_in(
         ) as handler,
         one_thread() if settings.sampler == "guided" else contextlib.nullcontext(),
     ):
-        cost = planning.cost_by(target)
+        cost = sampler.known.cost
         dispatcher = Dispatcher(workers, settings, journal, folder, signals, cost, handler)
         handler.notify(Callback.begin, journal.trials, planning.epoch_limit(settings))
         handler.notify(Callback.workers_ready, getattr(workers, "activity", {}))
@@ -137,7 +137,8 @@ def search_in(
 
 def conclude(history: History, stop: Stop, handler: CallbackHandler) -> Result:
     """Writes and tells what a search has found that ends for this reason."""
-    log.log(logging.WARNING if EXIT_CODES[stop.reason] == 1 else logging.INFO, ENDS, stop)
+    level = logging.WARNING if EXIT_CODES[stop.reason] == 1 else logging.INFO
+    log.log(level, "the search ends: %s", stop)
     best = history.write()
     feasible = best is not None and history.ranking.feasible(best)
     trials, baseline = history.journal.trials, history.baseline
@@ -216,7 +217,7 @@ def run(
     try:
         if resume is None:
             first = {"default_first": True} if start is not None else {}
-            layers = [read_preset(preset)] if preset is not None else []
+            layers = [read_object(Path(preset))] if preset is not None else []
             settings = resolve(*layers, first, given)
             with not_swallowed(at_once=False):  # a folder that was made is known here
                 folder = RunFolder.create(settings, peer)
@@ -230,6 +231,7 @@ def run(
             folder = RunFolder.find(resume, given.pop("runs_dir", Settings.runs_dir), peer)
             place = place_of_images(folder.record, given, f"--resume {resume}")
             settings = resumed(folder.record, {**place, **given})
+            console.set_up_logging(settings.verbosity)
         check_bounds(settings.ranking())
         file = space_file(settings.space)
         if "space" not in given:
@@ -271,15 +273,13 @@ def run_in(
     source = noted(source, images)
     check_folds(images.labels, settings.folds, source.class_names)
     settings = with_objective(settings, source.num_classes)
-    rungs = budget_levels(settings.epochs, settings.min_epochs, settings.eta)
-    every = range(1, settings.epochs + 1)
     target = cross_validation(
         images,
         source.num_classes,
         settings.folds,
         settings.seed,
         **how,
-        curve_epochs=every if settings.curve == "epochs" else rungs,
+        curve_epochs=budget_levels(settings.epochs, settings.min_epochs, settings.eta),
     )
     try:
         known = target.static_metrics(space.default())

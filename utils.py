@@ -115,6 +115,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(without_nan(value), indent=2, allow_nan=False) + "\n")
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """As `read_json`; InputError if it is no object."""
+    if isinstance(value := read_json(path), dict):
+        return value
+    raise InputError(f"{path} holds a JSON {type(value).__name__}; allowed is an object")
+
+
 def read_json(path: Path) -> Any:
     """Reads a JSON file; InputError in one sentence if it is missing, unreadable or not JSON.
 

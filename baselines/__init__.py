@@ -40,7 +40,6 @@ PEERS: dict[str, tuple[str, str, str | None]] = {
     "ctpe": ("optuna_peer", "ctpe", "optuna"),
     "ax": ("ax_peer", "ax", "ax-platform"),
     "optuna-nsga2": ("optuna_peer", "nsga2", "optuna"),
-    "optuna-tpe-hyperband": ("optuna_peer", "tpe_hyperband", "optuna"),
 }
 OURS: dict[str, dict[str, Any]] = {  # method -> settings that make it, of `optimizer.search`
     "ea-hyperband": {"hyperband": True, "sampler": "evolution"},

@@ -1,9 +1,8 @@
-"""Optuna: TPE, NSGA-II and a Gaussian process with constraints, TPE with the pruner; c-TPE.
+"""Optuna: TPE, NSGA-II and a Gaussian process with constraints; c-TPE.
 
-All at the package's defaults. Constraints are told as such (`Trial.set_constraint`): violations as
-shares of the bound. The pruner knows no constraints: at the epochs of its rungs it is told
-`Recorder.loss`. A trial that it does not prune goes on, so that only epochs really trained are
-charged. What a clause of the space forbids is told as failed.
+All at the package's defaults, every training a full one. Constraints are told as such
+(`Trial.set_constraint`): violations as shares of the bound. What a clause of the space forbids is
+told as failed.
 
 TPE and NSGA-II are told what breaks a limit known before training with that violation alone, and
 with `Recorder.penalty` for a value. The process and c-TPE want all constraints of a trial: their
@@ -19,7 +18,6 @@ github.com/optuna/optunahub-registry.
 import importlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +28,9 @@ from baselines.recorder import Recorder
 from search.space import Space
 from utils import InputError, derive_seed
 
-FACTOR = 3  # HyperbandPruner's default reduction_factor
-
 
 def tpe(recorder: Recorder) -> None:
-    """Until the budget is spent; every training is a full one."""
+    """Until the budget is spent."""
     _optimize(recorder, optuna.samplers.TPESampler(seed=_seed(recorder)))
 
 
@@ -44,18 +40,18 @@ def tpe_flat(recorder: Recorder) -> None:
 
 
 def nsga2(recorder: Recorder) -> None:
-    """Until the budget is spent; every training is a full one."""
+    """Until the budget is spent."""
     _optimize(recorder, optuna.samplers.NSGAIISampler(seed=_seed(recorder)))
 
 
 def gp(recorder: Recorder) -> None:
-    """Until the budget is spent; every training is a full one."""
+    """Until the budget is spent."""
     sampler = optuna.samplers.GPSampler(seed=_seed(recorder))
     _optimize(recorder, sampler, flat=True, repair=True)
 
 
 def ctpe(recorder: Recorder) -> None:
-    """Until the budget is spent; every training is a full one. InputError without OptunaHub."""
+    """Until the budget is spent. InputError without OptunaHub."""
     folder = Path(os.environ.get("OPTUNAHUB_DIR", "optunahub-registry")) / "package" / "samplers"
     if not (folder / "ctpe").is_dir():
         raise InputError(
@@ -69,28 +65,13 @@ def ctpe(recorder: Recorder) -> None:
     _optimize(recorder, sampler, flat=True, repair=True)
 
 
-def tpe_hyperband(recorder: Recorder) -> None:
-    """Until the budget is spent; the pruner ends trainings at its rungs."""
-    low, high = recorder.settings.min_epochs, recorder.settings.epochs
-    pruner = optuna.pruners.HyperbandPruner(low, high, FACTOR)
-    _optimize(recorder, optuna.samplers.TPESampler(seed=_seed(recorder)), pruner)
-
-
 def _seed(recorder: Recorder) -> int:
     return derive_seed(recorder.settings.seed, "optuna") % 2**32
 
 
-def _optimize(
-    recorder: Recorder, sampler: Any, pruner: Any = None, flat: bool = False, repair: bool = False
-) -> None:
+def _optimize(recorder: Recorder, sampler: Any, flat: bool = False, repair: bool = False) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # The pruner draws a trial's bracket from the study's name.
-    name = f"study {recorder.settings.seed}"
-    pruner = pruner or optuna.pruners.NopPruner()
-    study = optuna.create_study(sampler=sampler, pruner=pruner, study_name=name)
-    levels = [recorder.settings.epochs]
-    if isinstance(pruner, optuna.pruners.HyperbandPruner):
-        levels = list(_levels(recorder.settings.min_epochs, recorder.settings.epochs))
+    study = optuna.create_study(sampler=sampler)
     while True:
         trial = study.ask()
         config = suggest(recorder.space, trial, flat)
@@ -99,7 +80,7 @@ def _optimize(
             continue
         violation = recorder.static_violation(config)
         if violation <= 0:
-            _train(recorder, study, trial, config, levels)
+            _train(recorder, study, trial, config)
         elif repair:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             fitted = recorder.repaired(config, trial.number)
@@ -120,37 +101,18 @@ def _as_told(space: Space, config: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _train(
-    recorder: Recorder, study: Any, trial: Any, config: dict[str, Any], levels: list[int]
-) -> None:
-    """Trains what Optuna proposes up to the last level, or until it is pruned."""
-    for epochs in levels:
-        done = recorder.train(config, epochs)
-        trial.report(recorder.loss(done), epochs)
-        pruned = epochs < levels[-1] and trial.should_prune()
-        if pruned or done.status != "ok":
-            break
+def _train(recorder: Recorder, study: Any, trial: Any, config: dict[str, Any]) -> None:
+    """Trains in full what Optuna proposes."""
+    done = recorder.train(config, recorder.settings.epochs)
     if done.status != "ok":
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
-    residuals = [limit.relative_residual(done.metrics) for limit in recorder.ranking.constraints]
-    if len(levels) == 1:  # what a pruned trial has is of a lower rung: `Recorder.loss` alone says
-        for limit, residual in zip(recorder.ranking.constraints, residuals, strict=True):
-            trial.set_constraint(str(limit), residual)
+    limits = recorder.ranking.constraints
+    residuals = [limit.relative_residual(done.metrics) for limit in limits]
+    for limit, residual in zip(limits, residuals, strict=True):
+        trial.set_constraint(str(limit), residual)
     trial.set_user_attr("residuals", residuals)
-    if pruned:
-        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-    else:
-        objective = recorder.ranking.key(done)[2]
-        study.tell(trial, recorder.loss(done) if len(levels) > 1 else objective)
-
-
-def _levels(low: int, high: int) -> Iterator[int]:
-    """The epochs at which any bracket of the pruner decides, and the last."""
-    while low < high:
-        yield low
-        low *= FACTOR
-    yield high
+    study.tell(trial, recorder.ranking.key(done)[2])
 
 
 def suggest(space: Space, trial: Any, flat: bool = False) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, rankdata
 
 from evaluation.statistics import holm
 from search.trial import Trial
@@ -42,12 +42,7 @@ def regret_at(line: Line, budget: float) -> float:
 
 def ranks(regrets: Mapping[str, float]) -> dict[str, float]:
     """Method -> rank, 1 for the least regret; equals share it, as do all with nothing feasible."""
-    ranked = {}
-    for method, regret in regrets.items():
-        below = sum(other < regret for other in regrets.values())
-        equal = sum(other == regret for other in regrets.values())
-        ranked[method] = below + (equal + 1) / 2
-    return ranked
+    return dict(zip(regrets, map(float, rankdata([*regrets.values()])), strict=True))
 
 
 def average_ranks(lines: Sequence[Line], budget: float) -> tuple[dict[str, float], int]:

@@ -204,6 +204,8 @@ def ended(folder: Path) -> bool:
     if not (folder / "run.json").exists():
         return False
     record = read_json(folder / "run.json")
+    if not record.get("sessions"):  # killed before the first one began
+        return False
     reason = record["sessions"][-1]["reason"]
     by_time = reason == "time limit" and record["settings"]["max_total_epochs"] is None
     return reason is not None and (by_time or reason not in RESUMABLE)

@@ -6,7 +6,7 @@ its result. Files of an earlier export there are replaced.
 
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,12 @@ from deploy import card, memory, session
 from deploy.facts import facts
 from deploy.graph import build_model
 from evaluation import results, thresholds
-from evaluation.comparison import Measured
+from evaluation.comparison import Measured, judged
 from utils import InputError, replacing, write_json, write_text
 
 OF_INT8 = ("network.int8.onnx", "result_int8.json", "predictions_int8.npz")
 WRITTEN = ("network.onnx", "network.safetensors", "card.md", *OF_INT8)
 TOLERANCE = 1e-4  # of logits, as a share of the largest if that is over 1
-Judge = Callable[[Path, dict[str, Any], Sequence[results.Predictions]], Measured]
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,12 @@ def ship(
     measured: Measured,
     target: Any,
     stored: results.Predictions,
-    judge: Judge,
     search: Mapping[str, Any] | None,
 ) -> tuple[list[Measured], list[str]]:
     """Exports; returns the network in int8, if asked for, as it was measured, and sentences.
 
     network: PyTorch's, of a training on the last fold of the target, whose predictions are
-    `stored`. judge: (file, result, predictions) -> the result with intervals and verdicts.
-    search: the run.json of the search that found the configuration, if one did.
+    `stored`. search: the run.json of the search that found the configuration, if one did.
     """
     train, test = (target.pixels[part] for part in target.folds[-1])
     model, words = export(plan.folder, network, measured.result, test)
@@ -92,7 +89,8 @@ def ship(
         models["network.int8.onnx"] = quantise(model, train)
         scores = session.logits_of(models["network.int8.onnx"], test)
         int8 = _result(plan.folder, models["network.int8.onnx"], scores, measured, target, stored)
-        both.append(judge(plan.folder / "network.int8.onnx", *int8))
+        limits = [one["text"] for one in measured.result["constraints"]]
+        both.append(judged(str(plan.folder / "network.int8.onnx"), *int8, limits))
         int8[0].update(thresholds.again(measured.result, both[-1].outcomes))
         write_json(plan.folder / "result_int8.json", both[-1].result)
         _write(plan.folder / "network.int8.onnx", models["network.int8.onnx"], both[-1].result)

@@ -69,17 +69,13 @@ def build_model(
     x = _sequence(graph, layers(config, image_size, num_classes), x, weights, "", 1)
     graph.nodes[-1].output[0] = LOGITS
     graph.add("Softmax", PROBABILITIES, [LOGITS], axis=1)
-    shapes: dict[str, list[str | int | None]] = {
-        INPUT: ["N", image_size, image_size, 3],
-        LOGITS: ["N", num_classes],
-        PROBABILITIES: ["N", num_classes],
-    }
-    kinds = {INPUT: TensorProto.UINT8}
-    values = [
-        helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), shape)
-        for name, shape in shapes.items()
+    images: list[str | int | None] = ["N", image_size, image_size, 3]
+    inputs = [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, images)]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", num_classes])
+        for name in (LOGITS, PROBABILITIES)
     ]
-    made = helper.make_graph(graph.nodes, "network", values[:1], values[1:], graph.constants)
+    made = helper.make_graph(graph.nodes, "network", inputs, outputs, graph.constants)
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(made, opset_imports=opset, ir_version=IR_VERSION)
     onnx.checker.check_model(model, full_check=True)

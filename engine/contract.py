@@ -60,8 +60,7 @@ def as_target(given: Any) -> Target:
     if isinstance(given, Target):
         return given
     if hasattr(given, "evaluate"):
-        hint = "; `cheap` is called so now" if hasattr(given, "cheap") else ""
-        raise InputError(f"the target has no method `static_metrics(config)`{hint}")
+        raise InputError("the target has no method `static_metrics(config)`")
     if callable(given):
         return FunctionTarget(given)
     raise InputError(f"{given!r} is no target; allowed is a function or an object of `Target`")

@@ -1,7 +1,7 @@
 """Trials, limits, durations and counts in words, for messages and reports."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.constraints import Ranking
@@ -56,3 +56,12 @@ def resume_words(run: Any, peer: str | None) -> str:
 def counted(count: int, noun: str) -> str:
     """1 epoch, 2 epochs, 12,000 epochs."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line a row, in columns: the first aligned to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([name.ljust(widths[0]), *map(str.rjust, others, widths[1:])]).rstrip()
+        for name, *others in rows
+    ]

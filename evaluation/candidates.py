@@ -9,9 +9,9 @@ from typing import Any
 from engine.storage.journal import read_trials
 from engine.storage.resuming import place_of_images
 from engine.storage.run import identity
-from engine.storage.spaces import own_space, read_config, space_file
+from engine.storage.spaces import own_space, space_file
 from search.space import Config, Space
-from utils import InputError, nearest, read_json
+from utils import InputError, nearest, read_json, read_object
 
 log = logging.getLogger("nas")
 
@@ -82,7 +82,7 @@ def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) 
     """
     candidates = []
     for path, count in zip(paths, [*epochs] * (len(paths) // len(epochs)), strict=True):
-        values = read_config(path)
+        values = read_object(path)
         try:
             config, warnings = space.adopt(values)
         except InputError as error:
@@ -96,7 +96,7 @@ def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) 
 
 def family(paths: Sequence[Path]) -> dict[str, Any]:
     """Space and optimizer for configurations from nowhere: the modern ones, or nothing to say."""
-    return MODERN if paths and "n_stages" in read_config(paths[0]) else {}
+    return MODERN if paths and "n_stages" in read_object(paths[0]) else {}
 
 
 def search_behind(path: Path) -> Origin | None:
@@ -106,7 +106,7 @@ def search_behind(path: Path) -> Origin | None:
     """
     run_json = (path.resolve().parent / "run.json").resolve()
     try:
-        record, config = read_json(run_json), read_config(path)
+        record, config = read_json(run_json), read_object(path)
         known = record.get("winner"), record.get("baseline")
         own = config in [one["config"] for one in known if one] or any(
             config == trial.config for trial in read_trials(run_json.with_name("trials.jsonl"))[0]

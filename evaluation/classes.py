@@ -5,6 +5,7 @@ from typing import Any
 
 from scipy.stats import beta
 
+from engine.wording import aligned
 from evaluation.statistics import Outcomes
 
 COLUMNS = ("class", "images", "answers", "right", "precision", "at least", "recall")
@@ -43,8 +44,4 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         counts = [f"{row[name]:g}" for name in ("images", "answers", "right")]
         ratios = [row[name] for name in ("precision", "precision_bound", "recall")]
         cells.append([row["class"], *counts, *("-" if r is None else f"{r:.3f}" for r in ratios)])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join([name.ljust(widths[0]), *map(str.rjust, others, widths[1:])])
-        for name, *others in cells
-    ]
+    return aligned(cells)

@@ -18,6 +18,7 @@ from evaluation import classes, thresholds
 from evaluation.candidates import Origin
 from evaluation.evidence import evidence, told
 from evaluation.metrics import STATIC
+from evaluation.results import Predictions
 from evaluation.statistics import (
     METRICS,
     Outcomes,
@@ -25,6 +26,7 @@ from evaluation.statistics import (
     holm,
     interval,
     mcnemar,
+    outcomes_of,
     permutation,
 )
 from search.constraints import Constraint, Ranking
@@ -62,6 +64,22 @@ class Measured:
         """All metrics, those known before training included; None for what is not finite."""
         static_metrics = {name: self.result[name] for name in STATIC if name in self.result}
         return without_nan({**self.result["metrics"], **static_metrics})
+
+
+def outcomes(stored: Sequence[Predictions]) -> Outcomes:
+    """Of trainings with several seeds, on the same images."""
+    scores = np.stack([part["scores"] for part in stored])
+    return outcomes_of(scores, stored[0]["labels"], stored[0]["fold"])
+
+
+def judged(
+    name: str, result: dict[str, Any], stored: Sequence[Predictions], limits: Sequence[str]
+) -> Measured:
+    """The result with what its resamples say: intervals, and how it stands to each limit."""
+    measured = Measured(name, result, outcomes(stored))
+    result |= {"intervals": measured.intervals, "by_class": measured.by_class}
+    result["constraints"] = [verdict(text, measured) for text in limits]
+    return measured
 
 
 def verdict(text: str, measured: Measured) -> dict[str, Any]:
@@ -132,12 +150,8 @@ def table(done: Sequence[Measured]) -> str:
     chances = wording.chance(len(first["dataset"]["class_names"]))
     guessed = [_number(chances[name], 3) if name in chances else "" for name in shown]
     rows.append(["chance", "", "", *guessed, "", ""])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     where = "the test split" if first["split"] == "test" else "the folds (means)"
-    lines = ["", f"{first['dataset']['name']}, measured on {where}:"]
-    for name, *cells in rows:
-        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *aligned]).rstrip())
+    lines = ["", f"{first['dataset']['name']}, measured on {where}:", *wording.aligned(rows)]
     few = min(len(one.outcomes.predicted) for one in done) == 1
     lines.append(
         "Intervals: bootstrap over images"

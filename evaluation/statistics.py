@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import binom, binomtest
 
 from utils import derive_rng
+from vision.metrics import label_ranks, losses
 
 RESAMPLES = 10_000
 BLOCK = 2**22  # weights (images x resamples) in memory at a time
@@ -36,6 +37,25 @@ class Outcomes:
     loss: np.ndarray
     finite: np.ndarray
     confidence: np.ndarray
+
+
+def outcomes_of(scores: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> Outcomes:
+    """Of logits (S, N, K); a training that diverged got nothing right."""
+    scores = scores.astype(np.float64)
+    finite = np.asarray(np.isfinite(scores).all(axis=(1, 2)))
+    scores[~finite] = 0.0
+    ranks = np.stack([label_ranks(one, labels) for one in scores])
+    return Outcomes(
+        num_classes=scores.shape[2],
+        labels=labels,
+        fold=fold,
+        predicted=scores.argmax(axis=2),
+        top3=(ranks < 3) & finite[:, None],
+        top1=(ranks < 1) & finite[:, None],
+        loss=np.stack([losses(one, labels) for one in scores]),
+        finite=finite,
+        confidence=np.stack([np.exp(-losses(one, one.argmax(axis=1))) for one in scores]),
+    )
 
 
 def bootstrap(outcomes: Outcomes, resamples: int = RESAMPLES) -> dict[str, np.ndarray]:

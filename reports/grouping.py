@@ -10,7 +10,7 @@ from search.constraints import Ranking
 from utils import canonical_json
 
 # What makes no other method: the seed, names, what results do not depend on, and budgets.
-_NO_METHOD = {*MAY_DIFFER, "seed", "run_name", "runs_dir", "device", "threads"}
+_NO_METHOD = {*MAY_DIFFER, "seed", "run_name", "runs_dir", "device", "threads"} - {"space"}
 # Runs that differ in these are of other groups: their objectives cannot be compared.
 _COMPARABLE = ("objective", "epochs", "folds", "image_size", "split", "crop")
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.wording import number_words
+from engine.wording import aligned, number_words
 from reports.outcomes import front
 from reports.reading import Run, read_run
 from search.trial import Trial
@@ -69,11 +69,7 @@ def _table(run: Run, best: Sequence[Trial], metric: str) -> list[str]:
     shown = [*dict.fromkeys((metric, *run.ranking.metrics, *run.static))]
     rows = [["trial", *shown]]
     rows += [[str(t.trial), *(number_words(t.metrics.get(n)) for n in shown)] for t in best]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
+    lines = aligned(rows)
     winner = run.best.trial if run.best is not None else None
     return [lines[0]] + [
         line + "  (the winner)" * (trial.trial == winner)

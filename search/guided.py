@@ -49,18 +49,17 @@ class GuidedSampler(OffspringSampler):
             return super().rank_for_promotion(rung, bracket)
         return self.model.rank_for_promotion(rung, bracket)
 
-    def _chosen(
-        self, first: Proposal | None, population: Sequence[Trial], rng: np.random.Generator
-    ) -> Proposal | None:
+    def _propose(self, population: Sequence[Trial], rng: np.random.Generator) -> Proposal | None:
         """The candidate with the best acquisition value, by evolution and then by local search.
 
         The latter from several starts, for the value has many local optima. Its steps keep the
         parents and the operator of the candidate from which they began.
         """
-        model = self.fantasy
+        propose, model = super()._propose, self.fantasy
+        first = propose(population, rng)
         if model is None or first is None:
             return first
-        more = (self._propose(population, rng) for _ in range(CANDIDATES - 1))
+        more = (propose(population, rng) for _ in range(CANDIDATES - 1))
         drawn = [first, *filter(None, more)]
         values = model.acquisition([config for config, _, _ in drawn])
         places = np.argsort(-values, kind="stable")[:STARTS]

@@ -34,6 +34,11 @@ class StaticLimits:
         """What `static_metrics` reports; it gets a copy, as it may change what it is given."""
         return dict(self.static_metrics(copy.deepcopy(dict(config))))
 
+    def cost(self, config: Mapping[str, Any]) -> float:
+        """Of an epoch: the metric `cost` or `macs`, else the same for all configurations."""
+        known = self.metrics(config)
+        return float(known.get("cost", known.get("macs", 1.0)))
+
     def violation(self, config: Mapping[str, Any]) -> float:
         """Of the limits that are known before training; infinite if `static_metrics` raises."""
         try:

@@ -60,10 +60,8 @@ class OffspringSampler:
             number = len(self.seen)
             rng = derive_rng(self.run_seed, "child", number)
             try:
-                proposal = self._default(rng) if self.default_first and number == 0 else None
-                proposal = self._chosen(
-                    proposal or self._propose(population, rng), population, rng
-                )
+                default = self._default(rng) if self.default_first and number == 0 else None
+                proposal = default or self._propose(population, rng)
             except LimitsUnreachable as error:
                 raise self.known.unreachable(error.nearest) from None
             if proposal is None:
@@ -85,6 +83,8 @@ class OffspringSampler:
         return config, (), "default"
 
     def _propose(self, population: Sequence[Trial], rng: np.random.Generator) -> Proposal | None:
+        """A new child within the limits; None if none is found."""
+
         def vary(rng: np.random.Generator) -> Proposal:
             if self.default and not population and rng.random() < self.near_default:
                 return self._near(self.default, rng), (0,), "perturb"
@@ -96,12 +96,6 @@ class OffspringSampler:
         for _ in range(STEPS):
             config = self.space.perturb(config, rng)
         return config
-
-    def _chosen(
-        self, first: Proposal | None, population: Sequence[Trial], rng: np.random.Generator
-    ) -> Proposal | None:
-        """The child, given the first proposal for it."""
-        return first
 
 
 class RandomSampler(OffspringSampler):

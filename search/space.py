@@ -4,7 +4,6 @@ ConfigSpace objects say what is legal. Outside this module a configuration is a 
 native Python values that holds the active hyperparameters only, in the order of the space.
 """
 
-import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,6 +43,8 @@ class Space:
         self._choices = {name: choices(configspace[name]) for name in self.names}
         for name in self.names:
             check_choices(configspace[name])
+        known = {name: configspace[name] for name in self.names}
+        self.scales = {n: Scale(one) for n, one in known.items() if not isinstance(one, Constant)}
         # For ConfigSpace's draws; seeded before each, which is much faster than another one.
         self._stream = np.random.RandomState(0)
 
@@ -61,11 +62,6 @@ class Space:
         if not space.names:
             raise InputError(f"search space {path} has no hyperparameters")
         return space
-
-    @classmethod
-    def of(cls, space: "Space | ConfigurationSpace") -> "Space":
-        """The same, or the one around a space of ConfigSpace."""
-        return cls(space) if isinstance(space, ConfigurationSpace) else space
 
     def default(self) -> Config:
         """The default configuration of the space."""
@@ -90,12 +86,6 @@ class Space:
             if child is not None:
                 return child
         return dict(config)
-
-    @functools.cached_property
-    def scales(self) -> dict[str, Scale]:
-        """Of all hyperparameters but the constants."""
-        known = {name: self.configspace[name] for name in self.names}
-        return {n: Scale(one) for n, one in known.items() if not isinstance(one, Constant)}
 
     def perturb(self, config: Mapping[str, Any], rng: np.random.Generator) -> Config:
         """Steps to near values: of one active hyperparameter, often of some more.

@@ -164,12 +164,12 @@ class Surrogate:
 
     def outcomes(self, trials: Sequence[Trial]) -> np.ndarray:
         """(trials, 1 + constraints), least is best."""
-        rows = [self._outcome(trial.metrics) for trial in trials]
+        rows = []
+        for trial in trials:
+            known: Mapping[str, Any] = trial.metrics
+            residuals = [model_residual(limit, known) for limit in self.limits]
+            rows.append([-self.ranking.sign * known[self.ranking.metric], *residuals])
         return np.array(rows, float).reshape(len(trials), 1 + len(self.limits))
-
-    def _outcome(self, metrics: Mapping[str, Any]) -> list[float]:
-        residuals = [model_residual(limit, metrics) for limit in self.limits]
-        return [-self.ranking.sign * metrics[self.ranking.metric], *residuals]
 
 
 def model_residual(limit: Constraint, metrics: Mapping[str, Any]) -> float:

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "engine/workers/": {"engine.workers", *_STORAGE},
     "engine/watching/": {"engine.watching", "engine.workers", *_STORAGE},
     "engine/": {"search", "utils"},
-    "evaluation/": {"evaluation", "engine", "search", "utils"},
+    "evaluation/": {"evaluation", "engine", "search", "utils", "vision.metrics"},
     "vision/": {"vision", "utils", "predict"},
     "cnn.py": set(),
     "training/": {"training", "cnn", "utils"},

@@ -93,7 +93,6 @@ def test_what_is_no_number_is_refused(text):
         (["--wandb-key=secret"], "a W&B key is no flag"),
         (["--hyper-bnad=True"], "unknown flag --hyper_bnad; did you mean --hyperband?"),
         (["--pop", "3"], "unknown flag --pop; "),
-        (["--arithmetic", "tf32"], "--arithmetic is called --dtype now"),
         (["--seed", "1", "extra"], "'extra' belongs to no flag"),
         (["-x"], "unknown flag -x"),
         (["--seed"], "--seed"),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import optimizer
-from engine.cli.settings import Settings, read_preset, resolve
+from engine.cli.settings import Settings, resolve
 from engine.storage import run as run_module
 from engine.storage.resuming import place_of_images, resumed
 from engine.storage.run import RunFolder, read_record
@@ -17,7 +17,7 @@ from evaluation.candidates import read_candidates, search_behind
 from optimizer import search
 from tests.stub_target import StubTarget
 from tests.stubs import ROOT, lines, on_disk
-from utils import InputError, read_json
+from utils import InputError, read_json, read_object
 
 STUB = {"pop_size": 4, "epochs": 12, "max_generations": 1, "workers": "0"}
 
@@ -148,7 +148,7 @@ def test_files_in_json_load_or_are_refused(space, fuzz_folder, config, preset, r
     path.write_bytes(config)
     loads_or_says(lambda: read_candidates([path], [1], space))
     path.write_bytes(preset)
-    loads_or_says(lambda: resolve(read_preset(str(path))))
+    loads_or_says(lambda: resolve(read_object(path)))
     (fuzz_folder / "run.json").write_bytes(record)
     path.write_text(json.dumps(GOOD))
     loads_or_says(lambda: resumed(read_record(fuzz_folder / "run.json"), {}))

@@ -107,7 +107,7 @@ def test_it_needs_four_packages():
     """Whatever else is missing on a machine with a GPU: see the docstring of the check."""
     code = """
 import sys
-for name in ("schedulefree", "safetensors", "psutil", "PIL", "tqdm", "torchvision", "rich"):
+for name in ("schedulefree", "safetensors", "psutil", "PIL", "torchvision", "rich"):
     sys.modules[name] = None  # as if it were not installed
 for name in ("wandb", "altair", "vl_convert", "jinja2", "sklearn", "threadpoolctl", "shtab"):
     sys.modules[name] = None

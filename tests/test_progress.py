@@ -65,19 +65,6 @@ def test_a_line_a_rung_with_all_facts(caplog):
     assert news and len(news) == len(set(news)), "what is the best is said when it changes"
 
 
-def test_debug_says_why_each_child_goes_on_or_not(caplog):
-    result, _, messages = watched(caplog, verbosity="DEBUG")
-    followed = {trial.key[0] for trial in result.trials if trial.rung}
-    first = [t for t in result.trials if t.bracket and not t.rung]
-    assert first
-    for trial in first:
-        told = [m for m in messages if re.match(rf"trial {trial.trial} \(", m) and "rank" in m]
-        verdict = "goes on to" if trial.trial in followed else "is dropped, the best"
-        origin = f"({trial.operator} of {list(trial.parents)}) {verdict}"
-        assert origin in told[0] and f"top3 {trial.metrics['top3']:.4f}" in told[0]
-    assert any(message.startswith("population: [") for message in messages)
-
-
 def test_the_epochs_that_end_a_search_are_known():
     for changes in ({}, {"hyperband": False}, {"max_total_epochs": 30}):
         settings = resolve({**TINY, **changes})

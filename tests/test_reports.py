@@ -117,13 +117,15 @@ def test_runs_are_grouped_by_question_method_and_variant():
         run_of(name="b", seed=2, max_generations=7),
         run_of(name="c", seed=1, pop_size=3),
         run_of(name="d", seed=1, sampler="random", hyperband=False),
+        run_of(name="f", seed=1, sampler="random", hyperband=False, space="own.json"),
         run_of(name="e", constraints=["precision >= 0.4"]),
     ]
     first, second = group(made)
     assert {label: [run.name for run in runs] for label, runs in first.methods.items()} == {
         "evolution + Hyperband, pop_size 8": ["a", "b"],
         "evolution + Hyperband, pop_size 3": ["c"],
-        "random search": ["d"],
+        "random search, space published": ["d"],
+        "random search, space own.json": ["f"],
     }
     assert (first.title, second.title) == ("precision >= 0.3", "precision >= 0.4")
 

@@ -6,11 +6,11 @@ import math
 
 import pytest
 
-from engine.cli.settings import REMOVED, Settings, of_record, read_preset, resolve, with_objective
+from engine.cli.settings import Settings, resolve, with_objective
 from engine.storage.resuming import resumed
 from search.space import Space
 from tests.stubs import ROOT
-from utils import InputError
+from utils import InputError, read_object
 
 PRESETS = sorted(
     path
@@ -116,7 +116,7 @@ def test_a_resumed_run_keeps_its_limits_however_they_are_written():
 
 
 def test_every_preset_loads_and_paper_is_the_default_spelled_out():
-    known = {path.stem: resolve(read_preset(str(path))) for path in PRESETS}
+    known = {path.stem: resolve(read_object(path)) for path in PRESETS}
     assert {"quick", "modern", "guided", "paper"} <= known.keys()
     assert [name for name, settings in known.items() if settings == Settings()] == ["paper"]
 
@@ -129,7 +129,7 @@ def test_with_few_classes_the_objective_is_top_1_unless_another_is_given():
 
 def test_the_quick_preset_is_the_modern_one_with_less_to_spend():
     paths = (ROOT / "configs" / f"{name}.json" for name in ("quick", "modern", "guided"))
-    quick, modern, guided = (read_preset(str(path)) for path in paths)
+    quick, modern, guided = (read_object(path) for path in paths)
     budget = {"epochs", "constraints", "max_time", "max_generations"}
     assert {name for name in quick if quick[name] != modern.get(name)} <= budget
     assert modern.keys() <= quick.keys()
@@ -142,23 +142,10 @@ def test_the_guided_sampler_has_defaults_of_its_own():
     assert resolve({"sampler": "guided", "pop_size": 7}).pop_size == 7
 
 
-def test_settings_of_earlier_versions_are_refused_by_name_and_read_from_their_runs():
-    with pytest.raises(InputError, match="proposals 32 is gone: allowed is 'sampler' guided"):
-        resolve({"proposals": 32})
-    removed = {name: usual for name, (usual, _) in REMOVED.items()}
-    recorded = {"seed": 3, "sampler": "evolution", **removed}
-    assert of_record(recorded) == {"seed": 3, "sampler": "evolution"}
-    guided = {**recorded, "proposals": 192, "margin": 1}
-    assert of_record(guided) == {"seed": 3, "sampler": "guided"}
-    with pytest.raises(InputError, match="'arithmetic' is called 'dtype' now"):
-        resolve({"arithmetic": "tf32"})
-    assert of_record({"arithmetic": "tf32"}) == {"dtype": "tf32"}
-
-
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"[]", "is not a JSON object"),
+        (b"[]", "holds a JSON list"),
         (b"{", "is not JSON"),
         (b"\xff", "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
@@ -169,20 +156,20 @@ def test_a_preset_of_another_form_is_refused(tmp_path, content, reason):
     path = tmp_path / "preset.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"preset.json {reason}"):
-        read_preset(str(path))
+        read_object(path)
 
 
 def test_a_preset_that_is_missing_is_refused_with_the_nearest(tmp_path):
     (tmp_path / "quick.json").write_text("{}")
     with pytest.raises(InputError, match="no file .*quikc.json; did you mean .*quick.json"):
-        read_preset(str(tmp_path / "quikc.json"))
+        read_object(tmp_path / "quikc.json")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16-le"])
 def test_files_of_other_systems_are_read(tmp_path, encoding):
     """Editors of Windows begin UTF-8 with a byte order mark; its shell writes UTF-16."""
     (tmp_path / "preset.json").write_text('{"seed": 7, "run_name": "näher"}', encoding=encoding)
-    assert read_preset(str(tmp_path / "preset.json")) == {"seed": 7, "run_name": "näher"}
+    assert read_object(tmp_path / "preset.json") == {"seed": 7, "run_name": "näher"}
     text = (ROOT / "configs" / "space.json").read_text()
     (tmp_path / "space.json").write_text(text, encoding=encoding)
     ours = Space.load(ROOT / "configs" / "space.json")

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from evaluation import statistics
 from evaluation.statistics import (
     METRICS,
-    Outcomes,
     bootstrap,
     holm,
     interval,
@@ -26,19 +25,8 @@ CLASSES = 5
 
 
 def outcomes_of(scores, labels, fold=None):
-    """Outcomes of logits (S, N, K), by the program's own metrics of single images."""
-    ranks = np.stack([metrics.label_ranks(one, labels) for one in scores])
-    return Outcomes(
-        num_classes=scores.shape[2],
-        labels=labels,
-        fold=np.zeros(len(labels), int) if fold is None else fold,
-        predicted=scores.argmax(axis=2),
-        top3=ranks < 3,
-        top1=ranks < 1,
-        loss=np.stack([metrics.losses(one, labels) for one in scores]),
-        finite=np.isfinite(scores).all(axis=(1, 2)),
-        confidence=np.stack([np.exp(-metrics.losses(one, one.argmax(axis=1))) for one in scores]),
-    )
+    fold = np.zeros(len(labels), int) if fold is None else fold
+    return statistics.outcomes_of(scores, labels, fold)
 
 
 def drawn(seed, seeds=3, images=60, classes=CLASSES, skill=1.5):

@@ -68,6 +68,8 @@ def test_rows_say_what_the_journals_say(space, tmp_path):
 
 def test_only_what_has_used_its_budget_has_ended(tmp_path):
     assert not study.ended(tmp_path)
+    write_json(tmp_path / "run.json", {"space_hash": "killed before its first session"})
+    assert not study.ended(tmp_path)
     for reason, limit, over in [
         (None, None, False),
         ("interrupted", None, False),

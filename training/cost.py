@@ -17,7 +17,7 @@ TINY, LARGER = (4, 4), (64, 64)  # channels and batch size of the networks that 
 def memory(
     config: Mapping[str, Any], sizes: tuple[int, int], folds: int, images: Sequence[int]
 ) -> int:
-    """Bytes of a process that trains this network, its images apart (docs/decisions/memory.md).
+    """Bytes of a process that trains this network, its images apart (docs/decisions/cpu.md).
 
     PyTorch itself; weights, gradients, moments and averages, and the states of all folds; what a
     batch keeps for the backward pass, a quarter more for gradients; and four outputs of the

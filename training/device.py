@@ -136,7 +136,7 @@ def flushed_denormals() -> Iterator[None]:
 def _keep_freed_memory() -> None:
     """Has glibc keep large freed blocks: else each activation is mapped and zeroed anew each step.
 
-    On a wide network that takes more time than the arithmetic (docs/decisions/speed.md). It
+    On a wide network that takes more time than the arithmetic (docs/decisions/cpu.md). It
     changes no result.
     """
     mallopt = _glibc("mallopt")

@@ -44,7 +44,10 @@ def devices(name: str) -> list[dict[str, Any]]:
         return [{"device": "cpu", "note": f"{why}: training on the CPU" if found else ""}]
     alike = [one for one in usable if one["facts"] == usable[0]["facts"]]
     idle = [one for one in found if one not in alike]
-    note = f"{len(idle)} of {len(found)} GPUs stay idle: {_reason(idle[0])}" if idle else ""
+    note = ""
+    if idle:
+        why = idle[0]["why"] or f"{idle[0]['facts']['name']} is not the same as the first"
+        note = f"{len(idle)} of {len(found)} GPUs stay idle: {why}"
     slots = min(map(_slots, alike))
     return [{"device": "cuda", "note": note, "slots": slots, **one} for one in alike]
 
@@ -73,11 +76,6 @@ def environments(gpus: Sequence[Mapping[str, Any]], workers: int) -> list[dict[s
             f"{allowed}; use fewer --workers or --device cpu"
         )
     return [{**gpu["variables"], MEMORY_SHARE: f"{share / gpu['total']:.6f}"} for gpu in gpus]
-
-
-def _reason(gpu: Mapping[str, Any]) -> str:
-    """Why a GPU is left idle beside others."""
-    return gpu["why"] or f"{gpu['facts']['name']} is not the same as the first"
 
 
 def _slots(gpu: Mapping[str, Any]) -> int:

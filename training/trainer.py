@@ -75,7 +75,7 @@ class Trainer:
         self.network = nn.Sequential(Normalize(normalization), *built).to(device)
         self.network.to(memory_format=self.layout)
         self.average: nn.Module | None = None
-        if self.averages(optimizer):
+        if optimizer == SCHEDULE_FREE:  # an average of the weights is what is measured
             bare = assemble(*sizes).to_empty(device=device)
             self.average = nn.Sequential(Normalize(normalization).to(device), *bare)
             self.average.to(memory_format=self.layout)
@@ -87,27 +87,21 @@ class Trainer:
         """How weights and activations lie in memory."""
         return layout(self.device, dtype)
 
-    def averages(self, optimizer: str) -> bool:
-        """Whether an average of the weights is what is measured."""
-        return optimizer == SCHEDULE_FREE
-
     def _optimizer(self, name: str, config: Mapping[str, Any]) -> torch.optim.Optimizer:
-        rate = config["learning_rate_init"]
+        rate, parameters = config["learning_rate_init"], list(self.network.parameters())
         if name != SCHEDULE_FREE:
-            return OPTIMIZERS[name](list(self.network.parameters()), lr=rate, fused=True)
+            return OPTIMIZERS[name](parameters, lr=rate, fused=True)
         from schedulefree import AdamWScheduleFree  # the others do without the package
 
-        optimizer = AdamWScheduleFree(self.decayed(config.get("weight_decay", 0.0)), lr=rate)
-        optimizer.train()  # for good: what is measured is a copy
-        return optimizer
-
-    def decayed(self, decay: float) -> list[dict[str, Any]]:
-        """Groups of parameters: biases and norms have no decay (Loshchilov and Hutter 2019)."""
-        parameters = list(self.network.parameters())
-        return [
+        # Biases and norms have no decay (Loshchilov and Hutter 2019).
+        decay = config.get("weight_decay", 0.0)
+        groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
+        optimizer = AdamWScheduleFree(groups, lr=rate)
+        optimizer.train()  # for good: what is measured is a copy
+        return optimizer
 
     def _reduced(self) -> contextlib.AbstractContextManager[Any]:
         if self.bfloat16:
@@ -131,12 +125,8 @@ class Trainer:
                 logits = self.network(x.contiguous(memory_format=self.layout))
             self.optimizer.zero_grad(set_to_none=True)
             self._loss(logits.float(), labels[numbers], weights).backward()
-            self.step()
+            self.optimizer.step()
         self.epochs += 1
-
-    def step(self) -> None:
-        """A step of the optimizer."""
-        self.optimizer.step()
 
     def _loss(
         self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None
@@ -160,14 +150,14 @@ class Trainer:
         if self.average is None:
             return self.network.eval()
         self.average.load_state_dict(self.network.state_dict())
-        self.average_weights()
+        self._average_weights()
         norms = [one for one in self.average.modules() if isinstance(one, nn.BatchNorm2d)]
         if norms:
             self._compute_statistics(self.average.eval(), norms, images)
         return self.average.eval()
 
     @torch.no_grad()
-    def average_weights(self) -> None:
+    def _average_weights(self) -> None:
         """Sets the weights of `average` to x, of which the network's are y = (1 - b) z + b x.
 
         As `AdamWScheduleFree.eval` does, but in a copy: there and back again would round.

@@ -6,6 +6,7 @@ Whole and with the right checksum, or nothing is left behind.
 import hashlib
 import http.client
 import os
+import shutil
 import tarfile
 import tempfile
 import urllib.request
@@ -21,7 +22,6 @@ MD5 = {  # as published; the small file first, so that a missing network shows a
     ARCHIVE: "b59a65d8d1a99cd66944d474e1289eab",
 }
 TIMEOUT = 10.0  # seconds without an answer, for the connection and for each read
-CHUNK = 1 << 16  # bytes
 
 
 def flowers17_folder(home: Path) -> Path:
@@ -62,24 +62,20 @@ def download_flowers17(home: Path) -> Path:
 
 def _fetch(name: str, md5: str, path: Path) -> None:
     """Write BASE_URL + name to `path`, with a progress bar on standard error."""
-    from tqdm import tqdm  # nobody else needs the package
+    from rich.console import Console  # nobody else needs the package here
+    from rich.progress import wrap_file
 
-    url = BASE_URL + name
-    digest = hashlib.md5(usedforsecurity=False)
-    received = 0
+    url, console = BASE_URL + name, Console(stderr=True)
     try:
-        response = urllib.request.urlopen(url, timeout=TIMEOUT)
-        with response, open(path, "wb") as file:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(path, "wb") as file:
             expected = int(response.headers.get("Content-Length") or 0)  # bytes; 0: not told
-            with tqdm(total=expected or None, desc=name, unit="B", unit_scale=True) as bar:
-                while chunk := response.read(CHUNK):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    received += len(chunk)
-                    bar.update(len(chunk))
+            with wrap_file(response, expected, description=name, console=console) as source:
+                shutil.copyfileobj(source, file)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise InputError(f"{url} cannot be fetched: {error}") from error
-    if received < expected:
-        raise InputError(f"{url} broke off after {received} of {expected} bytes")
-    if digest.hexdigest() != md5:
-        raise InputError(f"{url} has md5 {digest.hexdigest()}, not {md5} as published")
+    content = path.read_bytes()
+    if len(content) < expected:
+        raise InputError(f"{url} broke off after {len(content)} of {expected} bytes")
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != md5:
+        raise InputError(f"{url} has md5 {found}, not {md5} as published")

@@ -97,10 +97,7 @@ def draw_flowers(image_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         0 or more.
     Returns: images, uint8 (1360, image_size, image_size, 3), RGB, 0 to 255; labels, int64 (1360,),
         0 to 16, the index into SPECIES.
-    Raises: ValueError if image_size or seed is too small.
     """
-    if image_size < 1 or seed < 0:
-        raise ValueError(f"need image_size >= 1 and seed >= 0, not {image_size} and {seed}")
     images = np.concatenate([_draw_species(label, seed) for label in range(len(_TABLE))])
     if image_size != _CANVAS:
         # Means over boxes agree between sizes: 64 -> 32 -> 16 is 64 -> 16 but for rounding.

@@ -78,7 +78,6 @@ class NASBench201(Table):
     values = {f"Op{i}": OPERATIONS for i in range(6)}
     static = ("model_size",)
     objective, objective_range = "maximize val_acc", (0.0, 100.0)
-    limited = ("model_size <=", "train_time <=")
 
 
 class HPOLib(Table):
@@ -98,7 +97,6 @@ class HPOLib(Table):
     }
     static = ("model_size",)
     objective, objective_range = "minimize val_loss", (0.0, 10.0)
-    limited = ("model_size <=", "train_time <=")
 
 
 class HPOBench(Table):
@@ -115,7 +113,6 @@ class HPOBench(Table):
         "width": [16, 25, 40, 64, 101, 161, 256, 406, 645, 1024],
     }
     objective = "maximize val_acc"
-    limited = ("train_time <=", "val_precision >=")
 
 
 class _PlainUnpickler(pickle.Unpickler):

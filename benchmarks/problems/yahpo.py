@@ -61,7 +61,6 @@ class LCBench(Surrogate):
     outputs = ("time", "accuracy", "cross_entropy", "balanced_accuracy")
     outputs += ("test_cross_entropy", "test_balanced_accuracy")
     objective, objective_range = "maximize accuracy", (0.0, 100.0)
-    limited = ("time <=", "cross_entropy <=")
     epochs, min_epochs = 52, 3
 
     def fidelity(self, epochs: int) -> dict[str, float]:
@@ -89,7 +88,6 @@ class SVM(Surrogate):
     numeric = ("cost", "gamma", "tolerance", "degree", "trainsize", "repl")
     outputs = ("mmce", "f1", "auc", "logloss", "timetrain", "timepredict")
     objective = "minimize mmce"  # the error rate
-    limited = ("timetrain <=", "logloss <=")
     epochs, min_epochs = 20, 1
 
     def fidelity(self, epochs: int) -> dict[str, float]:
@@ -124,7 +122,6 @@ class Ranger(Surrogate):
     outputs = ("mmce", "f1", "auc", "logloss", "ramtrain", "rammodel", "rampredict")
     outputs += ("timetrain", "timepredict", "mec", "ias", "nf")
     objective = "maximize auc"
-    limited = ("rammodel <=", "logloss <=")
     epochs, min_epochs = 20, 1
 
     def configspace(self) -> ConfigurationSpace:
@@ -143,11 +140,6 @@ class Ranger(Surrogate):
         )
         space.add(EqualsCondition(splits, rule, "extratrees"))
         return space
-
-
-def tasks(kind: type[Surrogate]) -> list[str]:
-    """All data sets of a scenario."""
-    return sorted(set(surrogate(kind.scenario)[1][kind.task_name]) - {"#na#"})
 
 
 @cache

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from engine.cli.completion import SHELLS, PrintCompletion
-from engine.cli.settings import FIELDS, RENAMED, SHORTHANDS, Settings, base_type
+from engine.cli.settings import FIELDS, SHORTHANDS, Settings, base_type
 from utils import InputError, nearest
 
 # What --help shows, by group; the settings in none of these are for --help_all.
@@ -138,8 +138,6 @@ class Parser(argparse.ArgumentParser):
             return f"{word!r} belongs to no flag; {help_all} lists them"
         flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
         name = word.split("=")[0]
-        if name[2:] in RENAMED:
-            return f"{name} is called --{RENAMED[name[2:]]} now"
         return f"unknown flag {name}{nearest(name, flags) or f'; {help_all} lists all'}"
 
 

@@ -8,7 +8,10 @@ from engine.cli.settings import FIELDS, base_type
 from utils import InputError
 
 SHELLS = ("bash", "zsh")
-_FILES = ("config", "compare", "model", "output", "resume", "space", "dataset", "data_dir")
+_FILES = (
+    *("config", "compare", "model", "output", "resume", "space", "dataset", "data_dir"),
+    *("start_from", "export", "runs_dir"),
+)
 # shtab completes `optimizer.py --`; this, too, `python optimizer.py --`.
 _AFTER_PYTHON = r"""
 _complete_after_python() {

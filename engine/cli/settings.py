@@ -9,11 +9,10 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from search.constraints import Constraint, Ranking
-from utils import InputError, nearest, read_json
+from utils import InputError, nearest
 
 # constraint_max_model_size 2e7 stands for the constraint 'num_params <= 2e7', and so on
 SHORTHANDS = {
@@ -22,21 +21,6 @@ SHORTHANDS = {
 }
 # Defaults of the guided sampler, where they differ.
 GUIDED = {"pop_size": 12, "num_children": 5}
-# Settings of earlier versions: the value at which they changed nothing, and what to say now.
-_BY_SAMPLER, _LEFT_OUT = "'sampler' guided", "to leave it out"
-REMOVED = {
-    "initial": ("full", _BY_SAMPLER),
-    "generation": ("round", _BY_SAMPLER),
-    "local_mutation": (0, _BY_SAMPLER),
-    "immigrants": (0, _BY_SAMPLER),
-    "proposals": (1, _BY_SAMPLER),
-    "margin": (0, _BY_SAMPLER),
-    "bold_every": (0, _BY_SAMPLER),
-    "promotion": ("measured", _BY_SAMPLER),
-    "compile": (False, _LEFT_OUT),
-    "precision": ("macro", _LEFT_OUT),
-}
-RENAMED = {"arithmetic": "dtype"}
 OBJECTIVE, OBJECTIVE_OF_FEW = "maximize top3", "maximize top1"
 FEW_CLASSES = 10  # with fewer, top-3 tells networks apart badly: with three it is 1 for each
 MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
@@ -96,7 +80,9 @@ class Settings:
     max_total_epochs: int | None = _setting(
         None, "epochs to spend in all, counted per configuration", low=1
     )
-    max_generations: int | None = _setting(None, "generations after the initial population", low=0)
+    max_generations: int | None = _setting(
+        None, "generations after the initial population", low=0, high=10_000
+    )
     objective: str | None = _setting(
         None,
         "'maximize METRIC' or 'minimize METRIC' [maximize top3; top1 with fewer than ten classes]",
@@ -115,9 +101,6 @@ class Settings:
     split: int = _setting(1, "which of the published splits of Flowers-17", low=1, high=3)
     space: str = _setting(
         "published", "search space: published, modern, or a file in ConfigSpace's JSON format"
-    )
-    curve: str = _setting(
-        "rungs", "epochs at which each training is measured", choices=("rungs", "epochs")
     )
     device: str = _setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
     dtype: str = _setting(
@@ -199,11 +182,7 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
     values: dict[str, Any] = {}
     for layer in layers:
         for name in layer:
-            if name in RENAMED:
-                raise InputError(f"{name!r} is called {RENAMED[name]!r} now")
-            if name in REMOVED and layer[name] != REMOVED[name][0]:
-                raise InputError(f"{name} {layer[name]!r} is gone: allowed is {REMOVED[name][1]}")
-            if name not in FIELDS and name not in SHORTHANDS and name not in REMOVED:
+            if name not in FIELDS and name not in SHORTHANDS:
                 raise InputError(f"{name!r} is no setting{nearest(name, [*FIELDS, *SHORTHANDS])}")
         values |= {k: _from_json(FIELDS[k], value) for k, value in layer.items() if k in FIELDS}
         for name, (prefix, _) in SHORTHANDS.items():
@@ -221,14 +200,8 @@ def own_settings(objective: str, constraints: Sequence[str] = (), **given: Any) 
 
 
 def of_record(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in a run.json, those of earlier versions in today's words."""
-    guided = any(
-        values.get(name, usual) != usual
-        for name, (usual, instead) in REMOVED.items()
-        if instead == _BY_SAMPLER
-    )
-    kept = {RENAMED.get(k, k): value for k, value in values.items() if k not in REMOVED}
-    return {**kept, "sampler": "guided"} if guided else kept
+    """The settings in a run.json; what earlier versions had beside them changes nothing."""
+    return {name: value for name, value in values.items() if name in FIELDS}
 
 
 def _with_bound(
@@ -305,10 +278,3 @@ def allowed(item: dataclasses.Field) -> str:
         number = "a whole number" if base_type(item) is int else "a number"
         return f"{number} from {low} to {high}" if high < math.inf else f"{number}, {low} or more"
     return {bool: "True or False", str: "text"}.get(base_type(item), "a list of texts")
-
-
-def read_preset(path: str) -> Mapping[str, Any]:
-    """A preset: a JSON object of settings."""
-    if isinstance(preset := read_json(Path(path)), dict):
-        return preset
-    raise InputError(f"preset {path} is not a JSON object of settings")

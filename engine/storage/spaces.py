@@ -13,7 +13,7 @@ from ConfigSpace import ConfigurationSpace
 from engine.cli.settings import Settings
 from engine.storage.run import RunFolder
 from search.space import Space
-from utils import InputError, canonical_json, read_json, without_nan, write_json
+from utils import InputError, canonical_json, read_object, without_nan, write_json
 
 log = logging.getLogger("nas")
 COPY = "space.json"
@@ -38,20 +38,10 @@ def own_space(run: Path, named: str | None) -> Path:
     return run / COPY if (run / COPY).exists() else space_file(named)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """A configuration in JSON, whatever is in it; InputError if there is no object in the file."""
-    values = read_json(path)
-    if not isinstance(values, dict):
-        raise InputError(
-            f"{path} holds a JSON {type(values).__name__}; allowed is an object of hyperparameters"
-        )
-    return values
-
-
 def with_default(space: Space, file: Path) -> Space:
     """The space with the configuration in a file as its default; InputError if it has it not."""
     try:
-        config, outside = space.adopt(read_config(file))
+        config, outside = space.adopt(read_object(file))
     except InputError as error:
         outside = [str(error)]
     if outside:

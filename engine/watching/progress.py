@@ -14,7 +14,7 @@ from engine.callbacks import Callback
 from engine.cli.settings import Settings
 from engine.cli.stopping import Clock
 from engine.storage.journal import used_seconds
-from engine.wording import counted, in_words, number_words, verdicts
+from engine.wording import counted, in_words, number_words
 from engine.workers.pool import Activity
 from search.generation import total_cost_epochs
 from search.hyperband import Bracket, Child
@@ -92,9 +92,6 @@ class Progress(Callback):
 
     def rung_complete(self, trials: Sequence[Trial], promoted: set[int]) -> None:
         log.info("%s", self.rung_line(trials))
-        if log.isEnabledFor(logging.DEBUG):
-            for line in self.decisions(trials, promoted):
-                log.debug("%s", line)
 
     def rung_line(self, trials: Sequence[Trial]) -> str:
         """What has been trained in a rung, what has been used and what is left."""
@@ -154,34 +151,6 @@ class Progress(Callback):
         """Its objective, and what the limits are about."""
         words = [f"{n} {number_words(trial.metrics.get(n))}" for n in self.ranking.metrics]
         return f"trial {trial.trial}: {', '.join(words)}"
-
-    def decisions(self, trials: Sequence[Trial], promoted: set[int]) -> list[str]:
-        """For each child of a rung, where it ranks, and what follows from that."""
-        succeeded = [trial for trial in trials if trial.status == "ok"]
-        ranked = sorted(succeeded, key=self.ranking.key)
-        rungs = next((b.rungs for b in self.brackets if b.s == trials[0].bracket), ())
-        following = rungs[trials[0].rung + 1 :]
-        lines = []
-        for place, trial in enumerate(ranked, start=1):
-            if trial.trial in promoted:
-                verdict = f"goes on to {counted(following[0].epochs, 'epoch')}"
-            elif not following:
-                verdict = "is fully trained"
-            elif place <= following[0].size and following[0].run < following[0].size:
-                verdict = "would go on, but for the limit on epochs"
-            elif place <= following[0].size:
-                verdict = "is dropped: the model expects more of others"
-            else:
-                verdict = f"is dropped, the best {following[0].size} go on"
-            rank = f"rank {place} of {len(trials)} at {counted(trial.epochs, 'epoch')}"
-            value = f"{self.ranking.metric} {number_words(trial.metrics[self.ranking.metric])}"
-            origin = f"{trial.operator} of {list(trial.parents)}"
-            why = ", ".join([value, *verdicts(trial.metrics, self.ranking)])
-            lines.append(f"trial {trial.trial} ({origin}) {verdict}: {rank}, {why}")
-        failed = [trial for trial in trials if trial.status != "ok"]
-        return lines + [
-            f"trial {trial.trial} is dropped: {trial.status}, {trial.error}" for trial in failed
-        ]
 
     def _count(self, trial: Trial) -> None:
         self.spent += trial.cost_epochs

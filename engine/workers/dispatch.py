@@ -8,7 +8,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict
 from typing import Any
 
@@ -171,7 +171,7 @@ class Dispatcher:
             except getattr(self.pool, "fatal_errors", ()) as error:
                 reason = f"{type(error).__name__}: {error}"
                 outcome = {"status": "failed", "error": reason, "meta": {}}
-            except (Exception, CancelledError) as error:  # a scheduler that is gone
+            except Exception as error:  # a scheduler that is gone
                 lost = f"the workers are lost ({type(error).__name__}: {error}); --resume goes on"
                 raise Stop("failures", lost) from None
             self._require_metrics(outcome)

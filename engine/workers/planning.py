@@ -1,8 +1,5 @@
 """What follows from the settings alone: the sampler, the brackets of a generation, the epochs."""
 
-import copy
-import dataclasses
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.cli.settings import Settings
@@ -54,26 +51,11 @@ def epoch_limit(settings: Settings) -> int | None:
     """Epochs charged in all when the search ends by its limits, if these say it."""
     limits = [settings.max_total_epochs] if settings.max_total_epochs is not None else []
     if settings.max_generations is not None:
-        first = 0 if first_generation(settings) else total_epochs(plan(settings, 0))
-        later = dataclasses.replace(settings, default_first=False)
-        cycle = len(hyperband_brackets(settings.epochs, settings.min_epochs, settings.eta))
-        costs = [total_epochs(plan(later, 1 + i)) for i in range(cycle)]
-        rounds, rest = divmod(settings.max_generations, cycle)
-        baseline = total_epochs(plan(settings, 1)) - costs[0]
-        limits.append(first + baseline + rounds * sum(costs) + sum(costs[:rest]))
+        generations = range(first_generation(settings), settings.max_generations + 1)
+        limits.append(sum(total_epochs(plan(settings, number)) for number in generations))
     return min(limits, default=None)
 
 
 def model_facts(settings: Settings) -> dict[str, Any]:
     """What a run notes of the model that decides in it."""
     return {"model_version": MODEL_VERSION} if settings.sampler == "guided" else {}
-
-
-def cost_by(target: Target) -> Callable[[Mapping[str, Any]], float]:
-    """Of an epoch: the `cost` or `macs` of the target, else the same for all configurations."""
-
-    def cost(config: Mapping[str, Any]) -> float:
-        known = target.static_metrics(copy.deepcopy(dict(config)))
-        return float(known.get("cost", known.get("macs", 1.0)))
-
-    return cost
