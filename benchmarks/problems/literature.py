@@ -2,7 +2,7 @@
 
 Each has two constraints of our own, by the same quantile of all configurations: 10, 1 or 0.1 % are
 feasible, and the best without constraints is not. The optimum is the best that is known: of all
-entries of a table; of a surrogate by evolution (benchmarks/problems/freeze.py in commit b5cd87f).
+entries of a table; of a surrogate by evolution (docs/decisions/README.md names the commit).
 Tune on `TUNE`, claim on `CLAIM`; a hash divides the two.
 """
 
