@@ -8,6 +8,9 @@ TPE and NSGA-II are told what breaks a limit known before training with that vio
 with `Recorder.penalty` for a value. The process and c-TPE want all constraints of a trial: their
 proposal is repaired, and asked for again if that cannot be.
 
+With `--default_first` the study begins with the space's default. (Other packages are not told of
+it: it is trained, and can win.)
+
 `flat` methods are asked for all hyperparameters of a conditional space, and what is inactive is
 ignored: a Gaussian process and c-TPE model no other spaces.
 
@@ -72,6 +75,8 @@ def _seed(recorder: Recorder) -> int:
 def _optimize(recorder: Recorder, sampler: Any, flat: bool = False, repair: bool = False) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=sampler)
+    if recorder.settings.default_first and (default := recorder.default()):
+        study.enqueue_trial(_as_told(recorder.space, default))
     while True:
         trial = study.ask()
         config = suggest(recorder.space, trial, flat)

@@ -71,12 +71,22 @@ class Recorder:
             self.count_unevaluated()
         return violation
 
+    def default(self) -> Config | None:
+        """The space's default within the static limits, as our searches with this seed have it.
+
+        None if its structure cannot meet them.
+        """
+        return self._fitted(self.space.default(), "child", 0)
+
     def repaired(self, config: Config, number: int) -> Config | None:
         """A proposal within the limits known before training, repaired as in our own searches.
 
         None if its structure cannot meet them.
         """
-        rng = derive_rng(self.settings.seed, "repair", number)
+        return self._fitted(config, "repair", number)
+
+    def _fitted(self, config: Config, purpose: str, number: int) -> Config | None:
+        rng = derive_rng(self.settings.seed, purpose, number)
         fitted = fit(self.space, config, self.known.violation, rng)
         return fitted if self.known.violation(fitted) <= 0 else None
 

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from engine.storage.resuming import MAY_DIFFER
+from engine.storage.spaces import SPACES
 from reports.reading import METHODS, Run
 from search.constraints import Ranking
 from utils import canonical_json
 
 # What makes no other method: the seed, names, what results do not depend on, and budgets.
 _NO_METHOD = {*MAY_DIFFER, "seed", "run_name", "runs_dir", "device", "threads"} - {"space"}
+_HASH = slice(7, 13)  # of "sha256:...": what tells spaces in files apart
 # Runs that differ in these are of other groups: their objectives cannot be compared.
 _COMPARABLE = ("objective", "epochs", "folds", "image_size", "split", "crop")
 
@@ -63,17 +66,25 @@ def _title(run: Run, varying: Sequence[str]) -> str:
     return ", ".join([limits, *(f"{key}: {facts[key]}" for key in varying)])
 
 
+def _settings(run: Run) -> dict[str, Any]:
+    """With the search space by its content, as a file may have several names and change."""
+    space = Path(run.settings.space).name
+    if run.settings.space not in SPACES:
+        space = f"{space} {run.record.get('space_hash', '')[_HASH]}".rstrip()
+    return asdict(run.settings) | {"space": space}
+
+
 def _methods(runs: Sequence[Run]) -> dict[str, list[Run]]:
     ignored = {*_NO_METHOD, *_COMPARABLE, "constraints", "hyperband", "sampler"}
     variants: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         unused = ignored | ({"num_children"} if run.settings.hyperband else set())
-        others = {key: one for key, one in asdict(run.settings).items() if key not in unused}
+        others = {key: one for key, one in _settings(run).items() if key not in unused}
         variants.setdefault((run.method, canonical_json(others)), []).append(run)
     methods = {}
     for name in dict.fromkeys([*METHODS.values(), *(method for method, _ in variants)]):
         same = [found for (method, _), found in variants.items() if method == name]
-        settings = [asdict(found[0].settings) for found in same]
+        settings = [_settings(found[0]) for found in same]
         names = [key for key in (settings[0] if settings else {}) if key not in _NO_METHOD]
         differing = [key for key in names if len({str(one[key]) for one in settings}) > 1]
         for found, values in zip(same, settings, strict=True):

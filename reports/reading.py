@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from engine.cli.settings import FIELDS, Settings, of_record, resolve
+from engine.cli.settings import Settings, of_record, resolve
 from engine.storage.journal import read_trials, used_seconds
 from engine.storage.naming import runs_by_age
 from engine.storage.run import read_record
@@ -176,8 +176,7 @@ def read_run(name: str | Path, runs_dir: str | Path = "runs") -> Run:
     record = read_record(path / "run.json")
     if not isinstance(record.get("settings"), dict):
         raise InputError(f"{path / 'run.json'} holds no settings of a search")
-    recorded = of_record(record["settings"])
-    settings = resolve({key: value for key, value in recorded.items() if key in FIELDS})
+    settings = resolve(of_record(record["settings"]))
     journal = path / "trials.jsonl"
     trials, _ = read_trials(journal) if journal.is_file() else ([], False)
     return Run(path, record, settings, trials)

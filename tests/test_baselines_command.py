@@ -38,6 +38,14 @@ def test_a_peer_searches_and_its_run_folder_is_ours(tmp_path, folder, capsys):
     assert main(["one-epoch-first", "--resume", str(folder)]) == 0 and decided(folder) == before
 
 
+def test_peers_and_our_searches_begin_with_the_same_default(tmp_path, folder):
+    where = [*TINY, "--dataset", str(folder), "--runs_dir", str(tmp_path), "--default_first"]
+    assert main(["one-epoch-first", *where, "--run_name", "theirs"]) == 0
+    assert optimizer.main([*where, "--sampler", "random", "--run_name", "ours"]) == 0
+    first = [read_run(tmp_path / name).trials[0] for name in ("theirs", "ours")]
+    assert first[0].config == first[1].config and first[0].epochs == first[1].epochs == 2
+
+
 def test_sets_have_the_same_order_in_each_process(monkeypatch):
     begun = []
     monkeypatch.setattr(os, "execv", lambda *words: begun.append(words))

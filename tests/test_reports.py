@@ -112,20 +112,23 @@ def test_a_wrong_name_is_told_with_the_nearest_and_a_damaged_line_too(tmp_path):
 
 
 def test_runs_are_grouped_by_question_method_and_variant():
+    spaces = [("f", "own.json"), ("g", "./own.json"), ("h", "own.json")]
     made = [
         run_of(name="a", seed=1),
         run_of(name="b", seed=2, max_generations=7),
         run_of(name="c", seed=1, pop_size=3),
         run_of(name="d", seed=1, sampler="random", hyperband=False),
-        run_of(name="f", seed=1, sampler="random", hyperband=False, space="own.json"),
         run_of(name="e", constraints=["precision >= 0.4"]),
+        *(run_of(name=n, seed=1, hyperband=False, space=space) for n, space in spaces),
     ]
+    made[-1].record["space_hash"] = "sha256:0123456789"
     first, second = group(made)
     assert {label: [run.name for run in runs] for label, runs in first.methods.items()} == {
         "evolution + Hyperband, pop_size 8": ["a", "b"],
         "evolution + Hyperband, pop_size 3": ["c"],
-        "random search, space published": ["d"],
-        "random search, space own.json": ["f"],
+        "random search": ["d"],
+        "evolution, space own.json": ["f", "g"],
+        "evolution, space own.json 012345": ["h"],
     }
     assert (first.title, second.title) == ("precision >= 0.3", "precision >= 0.4")
 

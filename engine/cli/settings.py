@@ -80,9 +80,7 @@ class Settings:
     max_total_epochs: int | None = _setting(
         None, "epochs to spend in all, counted per configuration", low=1
     )
-    max_generations: int | None = _setting(
-        None, "generations after the initial population", low=0, high=10_000
-    )
+    max_generations: int | None = _setting(None, "generations after the initial population", low=0)
     objective: str | None = _setting(
         None,
         "'maximize METRIC' or 'minimize METRIC' [maximize top3; top1 with fewer than ten classes]",
@@ -200,7 +198,7 @@ def own_settings(objective: str, constraints: Sequence[str] = (), **given: Any) 
 
 
 def of_record(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in a run.json; what earlier versions had beside them changes nothing."""
+    """The settings in a run.json, without those that are gone."""
     return {name: value for name, value in values.items() if name in FIELDS}
 
 

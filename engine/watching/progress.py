@@ -61,7 +61,7 @@ def _terminal() -> Any:
 
 
 class Progress(Callback):
-    """Keeps count, and says a line a rung; with -v DEBUG also why each child goes on or not."""
+    """Keeps count, and says a line a rung."""
 
     name = "the progress display"
 

@@ -11,6 +11,8 @@ from search.offspring import OffspringSampler, RandomSampler
 from search.space import Space
 from search.surrogate import MODEL_VERSION
 
+MANY = 10_000  # generations: no search comes to that end
+
 
 def sampler(settings: Settings, space: Space, target: Target) -> OffspringSampler:
     """What draws the children and decides who goes on."""
@@ -50,7 +52,7 @@ def plan(settings: Settings, generation: int) -> list[Bracket]:
 def epoch_limit(settings: Settings) -> int | None:
     """Epochs charged in all when the search ends by its limits, if these say it."""
     limits = [settings.max_total_epochs] if settings.max_total_epochs is not None else []
-    if settings.max_generations is not None:
+    if settings.max_generations is not None and settings.max_generations <= MANY:
         generations = range(first_generation(settings), settings.max_generations + 1)
         limits.append(sum(total_epochs(plan(settings, number)) for number in generations))
     return min(limits, default=None)
