@@ -1,13 +1,14 @@
 """START HERE: constrained evolutionary search with a Hyperband schedule.
 
-    python optimizer.py --seed 123 --hyperband True
+    python optimizer.py --config configs/quick.json     # minutes: modern networks, guided search
+    python optimizer.py --seed 123 --hyperband True     # a day: the published algorithm and space
 
 Trains networks on Oxford Flowers-17 (or any folder of images), and writes the best configuration
 within the limits to runs/<run>/opt_cfg.json and runs/opt_cfg.json. Then
 `python main.py -c runs/opt_cfg.json -t True` measures it on the test split.
 
-`evolve` is the algorithm, `search` opens what it needs. They know no images: any ConfigSpace space
-and any target (`engine.contract`) will do. `main` only reads arguments and wires.
+`evolve` is the algorithm, `search` opens what it needs. They do not depend on images: any
+ConfigSpace space and any target (`engine.contract`) will do. `main` only reads arguments.
 """
 
 import contextlib
@@ -195,9 +196,9 @@ def parser(description: str) -> Parser:
         "--config", metavar="PRESET", help="such as configs/quick.json; flags override it"
     )
     parser.add_argument(
-        "--resume", metavar="RUN", help="go on with a run: its folder, its name, or 'last'"
+        "--resume", metavar="RUN", help="continue a run: its folder, its name, or 'last'"
     )
-    words = "begin with this configuration as the space's default (and --default_first)"
+    words = "begin with this configuration in place of the space's default"
     parser.add_argument("--start_from", metavar="FILE", help=words)
     parser.add_settings()
     parser.add_help_all()

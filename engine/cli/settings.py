@@ -47,14 +47,14 @@ class Settings:
     """All settings of a search; the defaults are those of the published run."""
 
     seed: int = _setting(
-        123, "seed of the run: everything random derives from it", low=0, high=2**63 - 1
+        123, "all random numbers of the run derive from it", low=0, high=2**63 - 1
     )
     hyperband: bool = _setting(
-        True, "halve brackets of children (Hyperband) instead of training each in full"
+        True, "Hyperband: train children in brackets with halving, not each in full"
     )
     sampler: str = _setting(
         "evolution",
-        "source of children: evolution, random samples, or evolution guided by a surrogate model",
+        "children by evolution, random sampling, or evolution guided by a surrogate model",
         choices=("evolution", "random", "guided"),
     )
     pop_size: int = _setting(50, "size of the population; 12 if guided", low=1, high=100_000)
@@ -62,23 +62,26 @@ class Settings:
         10, "children a generation, without Hyperband; 5 if guided", low=1, high=10**5
     )
     tournament_size: int = _setting(
-        2, "members drawn for each tournament of parents (evolution)", low=1, high=100_000
+        2, "size of the tournaments that choose parents (evolution)", low=1, high=100_000
     )
     mutation_rate: float = _setting(
-        0.5, "share of children by mutation, the rest by recombination (evolution)", low=0, high=1
+        0.5,
+        "share of children by mutation, the others by recombination (evolution)",
+        low=0,
+        high=1,
     )
     default_first: bool = _setting(
-        False, "train the space's default configuration first, in full, within the limits"
+        False, "begin with the space's default configuration, fitted to the limits"
     )
     epochs: int = _setting(50, "epochs of a full training", low=1, high=MAX_COUNT, flags=("-e",))
-    min_epochs: int = _setting(3, "least epochs of a rung", low=1, high=MAX_COUNT)
-    eta: int = _setting(2, "one in eta children goes on to the next rung", low=2, high=1000)
+    min_epochs: int = _setting(3, "epochs of the lowest rung", low=1, high=MAX_COUNT)
+    eta: int = _setting(2, "one in eta children is promoted to the next rung", low=2, high=1000)
     folds: int = _setting(3, "folds of the cross-validation", low=2, high=1000)
     max_time: float = _setting(
         86400.0, "seconds after which no new training begins", low=0, flags=("-T",)
     )
     max_total_epochs: int | None = _setting(
-        None, "epochs to spend in all, counted per configuration", low=1
+        None, "budget in epochs, summed over configurations", low=1
     )
     max_generations: int | None = _setting(None, "generations after the initial population", low=0)
     objective: str | None = _setting(
@@ -96,14 +99,19 @@ class Settings:
     data_dir: str | None = _setting(None, "folder that holds Flowers-17")
     image_size: int = _setting(16, "side of the images in pixels", low=8, high=512)
     crop: str = _setting("centre", "makes images square", choices=("centre", "pad", "stretch"))
-    split: int = _setting(1, "which of the published splits of Flowers-17", low=1, high=3)
+    split: int = _setting(
+        1,
+        "number of the split; of class folders, which random draw is the test split",
+        low=1,
+        high=3,
+    )
     space: str = _setting(
         "published", "search space: published, modern, or a file in ConfigSpace's JSON format"
     )
     device: str = _setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
     dtype: str = _setting(
         "float32",
-        "of training; the others are faster on many GPUs, and results differ",
+        "precision of training; all but float32 are faster on many GPUs, with other results",
         choices=("float32", "tf32", "bfloat16"),
     )
     threads: int = _setting(1, "CPU threads of a training; results depend on it", low=1, high=1024)
@@ -127,10 +135,11 @@ class Settings:
         low=0.001,
     )
     max_checkpoint_gb: float = _setting(
-        10.0, "size of all states between rungs; what has no state is trained again", low=0
+        10.0, "size of all checkpoints between rungs; a trial without one is trained again", low=0
     )
     allow_inexact: bool = _setting(
-        False, "resume although images, machine, threads or versions differ: results may, too"
+        False,
+        "resume although images, machine, threads or versions differ: results may differ too",
     )
     run_name: str | None = _setting(None, "name of the run's folder [how it was made, and when]")
     runs_dir: str = _setting("runs", "folder of all runs")
