@@ -1,10 +1,10 @@
 """The network: configuration -> list of layers, its size and its cost.
 
-`layers` describes a network once, in plain data and without torch. The number of parameters, the
+`layers` describes a network as plain data, without torch. The number of parameters, the
 multiply-adds, the memory on a device, the table for reports, the module (training/network.py) and
 the exported graph (deploy/graph.py) derive from that list.
 
-Two families, told apart by the keys of a configuration:
+Two families, distinguished by the keys of a configuration:
 
 published (configs/space.json)
     `conv -> ReLU -> [batch norm] -> max pool 2x2`, repeated; global average pooling or flatten;
@@ -22,8 +22,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 Config = Mapping[str, Any]
-STEM_SIDE = 32  # pixels; the first convolution of the modern family brings larger images below it
-# What a configuration says of the training; the rest is the network.
+STEM_SIDE = 32  # pixels; the first modern convolution reduces larger images to at most this side
+# Hyperparameters of the training; the rest define the network.
 TRAINING = {"batch_size", "learning_rate_init", "weight_decay", "label_smoothing", "dropout_rate"}
 TRAINING |= {"flip", "shift", "cutout", "color", "mixup"}
 KB = 1024  # bytes, as in the data sheets of microcontrollers
@@ -32,7 +32,7 @@ KB = 1024  # bytes, as in the data sheets of microcontrollers
 class Layer(NamedTuple):
     """One layer; its output is (outputs, side, side), or (outputs,) where side is 0.
 
-    A residual layer adds the outputs of its two branches, the second of which may be empty.
+    A residual layer adds the outputs of its two branches; the second one may be empty.
     """
 
     kind: str
@@ -53,14 +53,14 @@ class Layer(NamedTuple):
 
     @property
     def weights(self) -> int:
-        """Parameters of its products: convolutions and linear layers, without biases."""
+        """Parameters of a convolution or linear layer without biases; 0 for other layers."""
         if self.kind in ("conv", "linear"):
             return self.inputs // self.groups * self.outputs * self.kernel**2
         return 0
 
     @property
     def parameters(self) -> int:
-        """Trainable parameters, those of its branches not counted."""
+        """Trainable parameters, without those of its branches."""
         if self.kind == "batch_norm":
             return 2 * self.outputs
         biases = self.outputs if self.bias and self.kind in ("conv", "linear") else 0
@@ -68,7 +68,7 @@ class Layer(NamedTuple):
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of one image, those of its branches not counted."""
+        """Multiply-adds of one image, without those of its branches."""
         return self.weights * (self.side**2 if self.kind == "conv" else 1)
 
 
@@ -133,7 +133,7 @@ def _modern(config: Config, image_size: int, num_classes: int) -> list[Layer]:
 def _stage(
     config: Config, name: str, inputs: int, outputs: int, side: int, stride: int
 ) -> list[Layer]:
-    """The convolutions of a stage, of which the first has the stride."""
+    """The layers of a stage; its first convolution has the stride."""
     kernel, activation = config["kernel_size"], config["activation"]
     reduced, found = -(-side // stride), []
     for j in range(config["convs_per_stage"]):
@@ -143,7 +143,7 @@ def _stage(
     if config["block"] == "residual":
         last = found.pop()
         at, shortcut = f"{name}.shortcut", []
-        if stride > 1:  # the mean, as by He et al. 2019 (section 4.2), and not every other pixel
+        if stride > 1:  # He et al. 2019, section 4.2: pooling, not a strided convolution
             shortcut.append(Layer("avg_pool", f"{at}.pool", inputs, inputs, reduced, stride))
         if inputs != outputs:
             shortcut.append(Layer("conv", f"{at}.conv", inputs, outputs, reduced, bias=False))
@@ -157,10 +157,10 @@ def _stage(
 def _convolution(
     config: Config, name: str, inputs: int, side: int, stride: int, outputs: int, kernel: int
 ) -> list[Layer]:
-    """A convolution with its norm; separable: one a channel, then one across channels."""
-    reduced, kernel = -(-side // stride), max(kernel, stride + 1)  # it skips no pixel
+    """A convolution with batch norm; if separable, depthwise and then pointwise."""
+    reduced, kernel = -(-side // stride), max(kernel, stride + 1)  # skips no pixel
     norm = Layer("batch_norm", f"{name}.batch_norm", outputs, outputs, reduced)
-    if config["block"] != "separable" or inputs == 3:  # colours are too few to be kept apart
+    if config["block"] != "separable" or inputs == 3:  # too few channels to separate
         shape = (inputs, outputs, reduced, kernel, stride, 1, False)
         return [Layer("conv", f"{name}.conv", *shape), norm]
     activation, own = config["activation"], (inputs, inputs, reduced, kernel, stride, inputs)
@@ -174,7 +174,7 @@ def _convolution(
 
 
 def flattened(found: Iterable[Layer]) -> Iterator[Layer]:
-    """The layers with those of all branches, in the order in which they are computed."""
+    """All layers, including those of branches, in the order of computation."""
     for layer in found:
         for branch in layer.branches:
             yield from flattened(branch)
@@ -182,7 +182,7 @@ def flattened(found: Iterable[Layer]) -> Iterator[Layer]:
 
 
 def count_parameters(config: Config, image_size: int = 16, num_classes: int = 17) -> int:
-    """Trainable parameters, exactly as in the built network (running statistics are none)."""
+    """Trainable parameters, exactly as in the built network (without running statistics)."""
     return _static(_network(config), image_size, num_classes)["num_params"]
 
 
@@ -194,14 +194,14 @@ def count_macs(config: Config, image_size: int = 16, num_classes: int = 17) -> i
 def static_metrics(
     config: Config, image_size: int = 16, num_classes: int = 17
 ) -> dict[str, int | float]:
-    """All that is known before training; the last three are in units of 1024 bytes.
+    """Metrics that need no training; the last three are in units of 1024 bytes.
 
     num_params, macs: as above.
     flash_kb: memory for the weights on a device in int8. A weight has 1 byte; each output channel
-    has a bias (int32) and a scale (float32). Batch norm is part of the convolution before it.
+    has a bias (int32) and a scale (float32). Batch norm is folded into the convolution before it.
     flash_float_kb: the same in float32, without scales.
-    ram_kb: peak of the activations that are alive at once for one image in int8 (Liberis et al.
-    2021): inputs and outputs of a layer, and what a later layer still reads.
+    ram_kb: peak memory of live activations for one image in int8 (Liberis et al. 2021): inputs
+    and outputs of a layer, and what a later layer still reads.
     """
     return dict(_static(_network(config), image_size, num_classes))
 
@@ -210,19 +210,19 @@ def _network(config: Config) -> tuple[tuple[str, Any], ...]:
     return tuple((name, value) for name, value in config.items() if name not in TRAINING)
 
 
-@functools.lru_cache(maxsize=4096)  # fitting to limits asks for the same network many times
+@functools.lru_cache(maxsize=4096)  # fitting to constraints repeats networks many times
 def _static(
     network: tuple[tuple[str, Any], ...], image_size: int, num_classes: int
 ) -> dict[str, Any]:
     found = layers(dict(network), image_size, num_classes)
     every = list(flattened(found))
     products = [layer for layer in every if layer.kind in ("conv", "linear")]
-    alone = [  # a norm without a convolution before it is a product of its own, channel by channel
+    alone = [  # a batch norm that follows no convolution stays a separate layer
         layer.outputs
         for before, layer in itertools.pairwise(every)
         if layer.kind == "batch_norm" and before.kind != "conv"
     ]
-    # The first three are those of the input's normalisation.
+    # The first three belong to the normalisation of the input.
     channels = 3 + sum(layer.outputs for layer in products) + sum(alone)
     weights = 3 + sum(layer.weights for layer in products) + sum(alone)
     return {
@@ -237,10 +237,10 @@ def _static(
 def _peak(
     found: Iterable[Layer], size: int, others: int = 0, keep: bool = False
 ) -> tuple[int, int]:
-    """(most values alive at once, values of the result) of layers with an input of `size` values.
+    """(peak number of live values, output values) of layers with an input of `size` values.
 
-    others: values that stay alive meanwhile. keep: so does the input. Norms, ReLU, additions and
-    flattening overwrite their input; SiLU is x * sigmoid(x) and needs x beside the sigmoid.
+    others: further values that stay alive. keep: the input stays alive, too. Norms, ReLU, addition
+    and flattening overwrite their input; SiLU is x * sigmoid(x) and needs both factors.
     """
     most, held = size + others, 0
     for layer in found:
@@ -252,7 +252,7 @@ def _peak(
             most = max(most, one, other)
         elif layer.kind not in ("relu", "batch_norm", "dropout", "flatten"):
             most = max(most, others + held + size + outputs)
-        if keep:  # from the first layer's result on, the input is one of the others
+        if keep:  # after the first layer, the input counts as held
             held, keep = size, False
         size = outputs
     return most, size
@@ -263,8 +263,8 @@ def layer_table(
 ) -> list[dict[str, Any]]:
     """Name, output of one image ([C, H, W] or [features]), parameters and multiply-adds of layers.
 
-    Activations and dropout have no row: they change no shape and count nothing. The sums of the
-    columns are `count_parameters` and `count_macs`.
+    Activations and dropout have no row: they keep the shape, without parameters or multiply-adds.
+    The sums of the columns are `count_parameters` and `count_macs`.
     """
     hidden = ("relu", "silu", "dropout")
     return [
@@ -282,7 +282,7 @@ def layer_table(
 def count_activations(
     config: Config, image_size: int = 16, num_classes: int = 17
 ) -> tuple[int, int]:
-    """Floats of one image: all outputs, which a training step keeps, and the largest output."""
+    """Floats per image: (all outputs, which a training step keeps; the largest output)."""
     found = list(flattened(layers(config, image_size, num_classes)))
     outputs = [layer.outputs * max(1, layer.side) ** 2 for layer in found]
     return 6 * image_size**2 + sum(outputs), max(outputs)

@@ -1,4 +1,4 @@
-"""Evaluates configurations: trains each anew and measures it on the test split or on the folds.
+"""Evaluates configurations: trains each from scratch, measures it on the test split or the folds.
 
     python main.py -c runs/opt_cfg.json -t True
     python main.py -c A.json B.json -t True --seeds 0 1 2
@@ -8,10 +8,10 @@
 
 Prints one table with 95 % intervals and the verdict on each limit, then tests of all pairs, and
 writes result_test.json (or result_cv.json; with several configurations NAME_result_test.json) and
-the predictions beside the configuration. A configuration that a search has found is measured by
-the limits and on the data of that search, unless flags say otherwise; one from elsewhere by those
-of the first that a search has found. --compare trains nothing. --export writes the network for
-use elsewhere (predict.py, docs/deploy.md).
+the predictions beside the configuration. A configuration that a search found is measured with the
+limits and data of that search, unless flags set them; another one with those of the first
+configuration that a search found. --compare trains nothing. --export writes the network for other
+machines (predict.py, docs/deploy.md).
 """
 
 import logging
@@ -58,12 +58,12 @@ SETTINGS = [
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    words = "interrupted; what was not finished is not written"
+    words = "interrupted; unfinished results are not written"
     return command("main.py", lambda: run(arguments(argv)), words)
 
 
 def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
-    """What was given on the command line."""
+    """The arguments of the command line."""
     parser = Parser(__doc__)
     words = "configurations (JSON) to evaluate"
     parser.add_argument("-c", "--config", nargs="+", metavar="FILE", help=words)
@@ -71,18 +71,18 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
     parser.add_flag("-t", "--test", help=words)
     words = "epochs of training: one number, or one for each configuration [50]"
     parser.add_argument("-e", "--epochs", nargs="+", type=to_int, help=words)
-    words = "train once with each of these seeds, on the same data (folds: cut by the first)"
+    words = "train once with each of these seeds, on the same data (the first defines the folds)"
     parser.add_argument("--seeds", nargs="+", type=to_int, metavar="SEED", help=words)
-    words = "result files to compare, untrained"
+    words = "result files to compare, without training"
     parser.add_argument("--compare", nargs="+", metavar="RESULT", help=words)
-    words = "find on the folds from which confidence on answers keep the limit on precision"
+    words = "find on the folds the confidence threshold that meets the limit on precision"
     parser.add_flag("--thresholds", help=words)
     parser.add_flag("--classes", help="print precision and recall of each class")
     parser.add_argument("-m", "--model", help="save the network there (safetensors; needs -t)")
     parser.add_argument("--output", help="where to write results: a file, or a folder")
     words = "write the network as ONNX and safetensors, and its card"
     parser.add_argument("--export", metavar="DIR", help=words)
-    words = "export it in int8, too, and measure that on the test split"
+    words = "also export it in int8, and measure that on the test split"
     parser.add_flag("--quantise", help=words)
     parser.add_flag("--latency", help="measure how long ONNX Runtime takes for one image here")
     for name in SETTINGS:
@@ -151,7 +151,7 @@ def run(given: dict[str, Any]) -> None:
 
 
 def compare(paths: Sequence[Path], others: Mapping[str, Any], by_class: bool) -> str:
-    """The tables of result files, from their predictions; InputError if they do not compare."""
+    """The tables of result files, from their predictions; InputError if not comparable."""
     if others:
         raise InputError(f"--compare trains nothing: it cannot go with --{next(iter(others))}")
     if len(paths) < 2:
@@ -167,13 +167,13 @@ def compare(paths: Sequence[Path], others: Mapping[str, Any], by_class: bool) ->
 
 
 def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict[str, Any]]:
-    """The target over the test split or the folds, its images' names, and what the data set is."""
-    with not_swallowed():  # torch takes seconds: after the arguments
+    """The target on the test split or the folds, its images' names, and the data set's facts."""
+    with not_swallowed():  # torch loads for seconds, so after the arguments are checked
         from target import cross_validation, train_test, training_options
         from training.device import choose_device
         from vision.data import check_folds, noted, open_data, open_test, open_train
 
-    here = choose_device(settings.device).type  # what is wrong with it is told first, and once
+    here = choose_device(settings.device).type  # reports a device error first, and once
     options = {**training_options(settings), "device": here}
     images = settings.image_size, settings.split, settings.crop
     source = open_data(settings.dataset, settings.data_dir, *images)
@@ -203,7 +203,7 @@ def by_seed(
     parts, stored, trainer = [], [], None
     for seed, file in files.items():
         same = canonical(candidate.config), candidate.epochs, seed
-        if same not in trained:  # without the trainer: networks would pile up in memory
+        if same not in trained:  # caches no trainer: networks would accumulate in memory
             *trained[same], trainer = evaluate(target, candidate, seed)
         by_fold, scores = trained[same]
         parts.append(by_fold)
@@ -216,7 +216,7 @@ def by_seed(
 def evaluate(
     target: Any, candidate: Candidate, run_seed: int
 ) -> tuple[list[dict[str, float]], np.ndarray, Any]:
-    """Trains once per fold: (metrics by fold, logits of all held-out images, last trainer)."""
+    """Trains once per fold; returns (metrics by fold, logits of all held-out images, trainer)."""
     from training.device import out_of_memory_as_memory_error
 
     config, epochs = candidate.config, candidate.epochs
@@ -242,7 +242,7 @@ def threshold(
     seeds: Sequence[int],
     folds: tuple[Any, list[str], dict[str, Any]] | None,
 ) -> dict[str, Any]:
-    """See `thresholds.find`. folds: see `open_target`; None if they are what was measured."""
+    """See `thresholds.find`. folds: see `open_target`; None if the folds were measured."""
     classes = measured.result["dataset"]["class_names"]
     if folds is None:
         return thresholds.find(limit, measured.outcomes, None, classes)
@@ -253,7 +253,7 @@ def threshold(
 
 
 def save_network(path: Path, network: Any, result: Mapping[str, Any]) -> None:
-    """Weights as safetensors, with what is needed to use them in the file's metadata."""
+    """Saves the weights as safetensors, with the facts needed to use them as metadata."""
     from training import saved
 
     saved.save_network(path, network, facts(result))

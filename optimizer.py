@@ -3,12 +3,12 @@
     python optimizer.py --config configs/quick.json     # minutes: modern networks, guided search
     python optimizer.py --seed 123 --hyperband True     # a day: the published algorithm and space
 
-Trains networks on Oxford Flowers-17 (or any folder of images), and writes the best configuration
-within the limits to runs/<run>/opt_cfg.json and runs/opt_cfg.json. Then
+Trains networks on Oxford Flowers-17 (or any folder of images), and writes the best feasible
+configuration to runs/<run>/opt_cfg.json and runs/opt_cfg.json. Then
 `python main.py -c runs/opt_cfg.json -t True` measures it on the test split.
 
-`evolve` is the algorithm, `search` opens what it needs. They do not depend on images: any
-ConfigSpace space and any target (`engine.contract`) will do. `main` only reads arguments.
+`evolve` is the algorithm; `search` opens its workers and files. Neither depends on images: both
+take any ConfigSpace space and any target (`engine.contract`). `main` only reads arguments.
 """
 
 import contextlib
@@ -50,16 +50,16 @@ from search.trial import Trial
 from utils import InputError, read_object
 
 log = logging.getLogger("nas")
-# When the disk is full, or the folder has gone.
-KEPT = "what was recorded is intact, and --resume goes on once the cause is gone"
+# Printed when the disk is full or the run folder is gone.
+KEPT = "all recorded trials are intact; remove the cause, then continue with --resume"
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a search found."""
+    """The result of a search."""
 
     best: Trial | None  # None if nothing was trained
-    feasible: bool  # whether the best meets every limit
+    feasible: bool  # whether the best meets every constraint
     trials: list[Trial]
     reason: str  # a key of engine.cli.stopping.EXIT_CODES
     detail: str = ""  # the reason in words
@@ -75,13 +75,12 @@ def search(
 ) -> Result:
     """Searches until a limit is reached or no new configuration is left.
 
-    Goes on where a run in `run_dir` ended; without `run_dir` nothing is written. InputError if no
-    configuration is within the limits that are known before training, or if the run in `run_dir`
-    began with another space or other settings.
+    Resumes a run that is in `run_dir`; without `run_dir` nothing is written. InputError if no
+    configuration meets the static constraints, or if the run in `run_dir` has another space or
+    other settings.
 
-    Ctrl-C, SIGTERM and SIGHUP end the search in order, and are then passed on to the caller.
-    Whoever has opened the folder himself, as a command does, gets a `Result` with the reason
-    instead.
+    Ctrl-C, SIGTERM and SIGHUP end the search cleanly, and are then passed on to the caller. If
+    `run_dir` is an open `RunFolder`, as a command passes it, the `Result` has the reason instead.
     """
     space = Space(space) if isinstance(space, ConfigurationSpace) else space
     target, signals = as_target(target), StopSignals()
@@ -110,7 +109,7 @@ def search_in(
     callbacks: Sequence[Callback],
     signals: StopSignals,
 ) -> Result:
-    """See `search`; a signal is a reason here."""
+    """As `search`; a signal becomes the reason of the result."""
     journal = Journal(folder.trials_jsonl if folder else None, space.declared)
     history = History(journal, folder, settings, getattr(target, "layers", None))
     name = str(folder.path.resolve()) if folder else uuid.uuid4().hex
@@ -137,7 +136,7 @@ def search_in(
 
 
 def conclude(history: History, stop: Stop, handler: CallbackHandler) -> Result:
-    """Writes and tells what a search has found that ends for this reason."""
+    """Writes, logs and returns the result of a search that ends for the reason `stop`."""
     level = logging.WARNING if EXIT_CODES[stop.reason] == 1 else logging.INFO
     log.log(level, "the search ends: %s", stop)
     best = history.write()
@@ -151,7 +150,7 @@ def conclude(history: History, stop: Stop, handler: CallbackHandler) -> Result:
 def evolve(
     sampler: OffspringSampler, settings: Settings, dispatcher: Dispatcher, history: History
 ) -> Stop:
-    """The loop: generation after generation. Returns why it ended."""
+    """The loop over generations. Returns why it ended."""
     ranking, handler = settings.ranking(), dispatcher.callbacks
     last = sys.maxsize if settings.max_generations is None else settings.max_generations
     most_epochs = settings.max_total_epochs or sys.maxsize
@@ -174,7 +173,7 @@ def evolve(
         handler.notify(Callback.generation_complete, history.rows[-1], history.trials)
         if limited:
             return Stop("epoch limit")
-        if len(children) < size(planned):  # what is left goes to what was dropped early
+        if len(children) < size(planned):  # spend the rest on trials that were not promoted
             left = most_epochs - history.epochs
             rest = continuation(history.trials, settings.epochs, left, generation + 1, ranking.key)
             trials = dispatcher.run([rest])
@@ -190,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser(description: str) -> Parser:
-    """The flags of a search: all settings, and where it begins or goes on."""
+    """The flags of a search: all settings, and what it starts from or resumes."""
     parser = Parser(description)
     parser.add_argument(
         "--config", metavar="PRESET", help="such as configs/quick.json; flags override it"
@@ -198,7 +197,7 @@ def parser(description: str) -> Parser:
     parser.add_argument(
         "--resume", metavar="RUN", help="continue a run: its folder, its name, or 'last'"
     )
-    words = "begin with this configuration in place of the space's default"
+    words = "start from this configuration instead of the space's default"
     parser.add_argument("--start_from", metavar="FILE", help=words)
     parser.add_settings()
     parser.add_help_all()
@@ -208,9 +207,9 @@ def parser(description: str) -> Parser:
 def run(
     given: dict[str, Any], searching: Callable[..., Result] = search, peer: str | None = None
 ) -> int:
-    """Wires a search by what was given on the command line, and tells how it ended.
+    """Runs a search with these command-line arguments; returns the exit code.
 
-    searching: takes what `search` takes. peer: the name of its method, if that is not ours.
+    searching: has the parameters of `search`. peer: the name of its method, if that is not ours.
     """
     resume, preset = given.pop("resume", None), given.pop("config", None)
     start = given.pop("start_from", None)
@@ -220,15 +219,15 @@ def run(
             first = {"default_first": True} if start is not None else {}
             layers = [read_object(Path(preset))] if preset is not None else []
             settings = resolve(*layers, first, given)
-            with not_swallowed(at_once=False):  # a folder that was made is known here
+            with not_swallowed(at_once=False):  # a signal must not lose a new folder
                 folder = RunFolder.create(settings, peer)
             console.set_up_logging(settings.verbosity)
             if settings.hyperband and "num_children" in given:
-                log.warning("warning: with Hyperband --num_children is ignored: brackets decide")
+                log.warning("warning: --num_children is ignored: Hyperband's brackets set it")
         else:
             if preset is not None or start is not None:
                 flag = "--config" if preset is not None else "--start_from"
-                raise InputError(f"{flag} cannot go with --resume: a run keeps its settings")
+                raise InputError(f"{flag} cannot be used with --resume: a run keeps its settings")
             folder = RunFolder.find(resume, given.pop("runs_dir", Settings.runs_dir), peer)
             place = place_of_images(folder.record, given, f"--resume {resume}")
             settings = resumed(folder.record, {**place, **given})
@@ -243,11 +242,11 @@ def run(
             space = with_default(space, Path(start))
         return run_in(folder, space, settings, resume is not None, searching)
     except (InputError, KeyboardInterrupt, OSError) as error:
-        # A run that could not begin leaves nothing behind.
+        # A run that could not start leaves no folder.
         removed = folder is not None and resume is None and folder.remove_if_empty()
         if removed and isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             words = f"{error.filename or 'a file'}: {error.strerror or error}"
-            raise InputError(f"{words}; nothing was begun") from None
+            raise InputError(f"{words}; no run was started") from None
         raise
     finally:
         if folder is not None:
@@ -261,8 +260,8 @@ def run_in(
     must_match: bool,
     searching: Callable[..., Result],
 ) -> int:
-    """Opens the data, searches in that folder, and prints the summary."""
-    with not_swallowed():  # torch takes seconds: not before arguments are right
+    """Opens the data, searches in `folder`, and prints the summary."""
+    with not_swallowed():  # importing torch takes seconds: only once the arguments are valid
         from target import METRICS, TRAINING_VERSION, cross_validation, training_options
         from vision.data import check_folds, noted, open_data, open_train
         from vision.overview import overview
@@ -285,7 +284,7 @@ def run_in(
     try:
         known = target.static_metrics(space.default())
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the search space describes no network: {error!r}") from None
+        raise InputError(f"the search space does not describe a network: {error!r}") from None
     check_metrics(settings.ranking(), [*METRICS, *known])
     where = devices.resolve_devices(target, settings)
     keep_space(folder, space)
@@ -301,14 +300,14 @@ def run_in(
     if source.note:
         log.warning("NOTE: %s", source.note)
     if settings.space == "published":
-        log.info("this is the published space and training; configs/modern.json finds better ones")
+        log.info("published space and training: configs/modern.json finds better networks")
     callbacks = [progress(settings), *tracking(settings, folder)]
     result = searching(space, target, settings, folder, callbacks)
     folder.end_session(result.reason)
     shown, inexact = folder.latest or folder.path, folder.record.get("inexact", [])
     words = console.summary(result, settings, source, shown, folder.path, inexact, known)
     log.info(words)
-    peer = folder.record.get("method")  # which may plan with its budget from the beginning
+    peer = folder.record.get("method")  # a peer may plan with its total budget
     if result.reason in RESUMABLE or (peer is None and result.reason in console.BUDGETS):
         log.info(console.how_to_go_on(result.reason, folder.path, peer))
     return EXIT_CODES[result.reason]

@@ -1,11 +1,11 @@
-"""Says what is on images, by a network that `main.py --export DIR` has written.
+"""Classifies images with a network that `main.py --export DIR` wrote.
 
     python predict.py DIR/network.onnx photo.jpg photos/
     find photos -name '*.jpg' | python predict.py DIR/network.onnx - --csv
 
-This file and the network are all that another machine needs, with Python 3.11 or later and
+Another machine needs only this file and the network, Python 3.11 or later, and
 `pip install onnxruntime numpy pillow`. A folder stands for all images below it, - for a list of
-paths on standard input. If the network has a threshold, the answer is "not sure" where the
+paths on standard input. If the network has a threshold, the answer is "not sure" if the
 probability of the likeliest class is below it.
 
 Exit codes: 0 success, 1 an image could not be read (the others are answered), 2 invalid input.
@@ -33,18 +33,18 @@ _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # orientation in EXIF -> Pi
 
 
 class Mistake(ValueError):
-    """Something that the user gave cannot be used; the message is one sentence."""
+    """Invalid user input; the message is one sentence."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells a mistake in one sentence, with the nearest flag."""
+    """Raises a Mistake of one sentence, with the nearest flag."""
 
     def error(self, message):
-        """argparse's own complaints."""
+        """Raises argparse's own errors as a Mistake."""
         raise Mistake(message.removeprefix("argument "))
 
     def read(self, argv):
-        """What was given; Mistake for an unknown flag."""
+        """The arguments; Mistake for an unknown flag."""
         given, unknown = self.parse_known_intermixed_args(argv)
         if unknown:
             flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
@@ -67,9 +67,9 @@ class Network:
         try:
             providers = ["CPUExecutionProvider"]
             self.session = onnxruntime.InferenceSession(path, options, providers=providers)
-        except Exception as error:  # ONNX Runtime has a dozen types of its own
+        except Exception as error:  # ONNX Runtime has a dozen error types
             words = str(error).splitlines()[0]
-            raise Mistake(f"{path} is no network that ONNX Runtime can read: {words}") from None
+            raise Mistake(f"{path} is not a network that ONNX Runtime can read: {words}") from None
         facts = self.session.get_modelmeta().custom_metadata_map
         try:
             self.classes = json.loads(facts["classes"])
@@ -78,7 +78,7 @@ class Network:
             self.threshold = float(facts["threshold"]) if facts.get("threshold") else None
         except (KeyError, ValueError) as error:
             words = f"its metadata has no usable {error}"
-            raise Mistake(f"{path} is no network of main.py --export: {words}") from None
+            raise Mistake(f"{path} is not a network of main.py --export: {words}") from None
         if self.crop not in CROPS:
             raise Mistake(f"{path}: crop is {self.crop!r}; allowed is {', '.join(CROPS)}")
 
@@ -104,11 +104,11 @@ class Network:
 
 
 def read_image(path, size, crop="centre"):
-    """An image, upright, antialiased to uint8 (size, size, 3), RGB; the training reads it so, too.
+    """An image, upright, antialiased to uint8 (size, size, 3), RGB, exactly as in training.
 
-    crop: how it becomes a square. "centre" cuts off what is outside the central square, "pad"
-    keeps the whole image between black bars, "stretch" keeps it all without its proportions.
-    Mistake if the file is no image.
+    crop: how it becomes a square. "centre" keeps the central square, "pad" keeps the whole image
+    between black bars, "stretch" keeps it all without its proportions. Mistake if the file is not
+    an image.
     """
     import numpy as np
     from PIL import Image
@@ -118,7 +118,7 @@ def read_image(path, size, crop="centre"):
             kind, image = file.format, upright(file)
         if image.mode.startswith("I") or image.mode == "F":
             image = Image.fromarray(_eight_bits(np.asarray(image), image.mode, kind))
-        if image.mode == "P":  # a palette with transparency is not converted in one step
+        if image.mode == "P":  # a palette with transparency needs two conversions
             image = image.convert("RGBA")
         return np.array(_square(image.convert("RGB"), size, crop))
     except Exception as error:  # Pillow's readers raise nearly anything on a broken file
@@ -126,14 +126,14 @@ def read_image(path, size, crop="centre"):
 
 
 def upright(image):
-    """A copy, turned as the camera has noted. Pillow's own function fails at other odd notes."""
-    image.load()  # a TIFF is turned by that, and notes so
+    """A copy, rotated by its EXIF orientation. Pillow's own function fails at odd EXIF entries."""
+    image.load()  # this rotates a TIFF, and updates its orientation
     turn = _TURNS.get(image.getexif().get(0x0112))  # the orientation; 1 is upright
     return image.copy() if turn is None else image.transpose(turn)
 
 
 def _square(image, size, crop):
-    """See `read_image`. Pillow's bilinear filter widens when it reduces: it antialiases."""
+    """See `read_image`. Pillow's bilinear filter antialiases when it reduces."""
     from PIL import Image
 
     width, height = size, size
@@ -154,8 +154,8 @@ def _square(image, size, crop):
 def _eight_bits(pixels, mode, kind):
     """Pixels of 16 or 32 bits as uint8; Pillow itself would clip them to black or white.
 
-    Of 32 bits the file does not say what white is: fractions are taken for shares of it, whole
-    numbers for 16 bits, and ValueError tells what can be neither.
+    A file of 32 bits does not define white: fractions count as shares of it, whole numbers as 16
+    bits. ValueError for anything else.
     """
     least, most = pixels.min(), pixels.max()
     words = f"its pixels of 32 bits go from {least:g} to {most:g}"
@@ -163,7 +163,7 @@ def _eight_bits(pixels, mode, kind):
         if not (0 <= least and most <= 1):  # nor if one is NaN
             raise ValueError(f"{words}; allowed are fractions from 0 to 1, or 8 or 16 bits")
         return (pixels * 255).round().astype("uint8")
-    unsure = mode == "I" and kind != "PPM" and 0 < most <= 255  # white would be all but black
+    unsure = mode == "I" and kind != "PPM" and 0 < most <= 255  # white would be nearly black
     if least < 0 or most > 65535 or unsure:
         raise ValueError(f"{words}; allowed is up to 65535, and more than 255, or 8 or 16 bits")
     return (pixels // 257).astype("uint8")
@@ -185,10 +185,10 @@ def find_images(places):
 
 
 def _below(folder):
-    """Images of a folder and of those in it, in natural order, without hidden ones."""
+    """Images of a folder and its subfolders, in natural order, without hidden ones."""
     found, seen = [], set()
     for where, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(where)) in seen:  # a link to what was read already
+        if (real := os.path.realpath(where)) in seen:  # a link to a folder that was read
             folders.clear()
             continue
         seen.add(real)
@@ -199,12 +199,12 @@ def _below(folder):
 
 
 def natural(name):
-    """Sort key by which image_2 comes before image_10; the name itself settles ties."""
+    """Sort key that puts image_2 before image_10; the name itself breaks ties."""
     return [int(p) if p.isdecimal() else p for p in re.split(r"([0-9]+)", name)], name
 
 
 def read_all(network, files, bad):
-    """Batches of (path, pixels); what is no image is told on standard error and goes to `bad`."""
+    """Batches of (path, pixels); reports bad files on standard error and adds them to `bad`."""
 
     def readable():
         for path in files:
@@ -222,7 +222,7 @@ def read_all(network, files, bad):
 
 
 def write_table(answers, files, classes):
-    """Columns: file, answer, and the likeliest classes with their probabilities."""
+    """Prints columns: file, answer, and the likeliest classes with their probabilities."""
     wide, broad = (max(map(len, [*words, NOT_SURE])) for words in (files, classes))
     print(f"{'file':{wide}}  {'answer':{broad}}  probabilities")
     for one in answers:
@@ -231,12 +231,12 @@ def write_table(answers, files, classes):
 
 
 def write_json(answers, *_):
-    """One list of objects."""
+    """Prints one JSON list of objects."""
     print(json.dumps(list(answers), indent=1, ensure_ascii=False))
 
 
 def write_csv(answers, *_):
-    """A table with a head: file, answer, class_1, probability_1, ..."""
+    """Prints a CSV with a header: file, answer, class_1, probability_1, ..."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     for number, one in enumerate(answers):
         if number == 0:
@@ -248,7 +248,7 @@ def write_csv(answers, *_):
 
 
 def to_int(text):
-    """A whole number."""
+    """Parses a whole number."""
     try:
         return int(text)
     except ValueError:
@@ -279,7 +279,7 @@ def run(argv=None):
     if not 1 <= top <= count:
         words = f"allowed is 1 to {count}; the nearest is {min(max(top, 1), count)}"
         raise Mistake(f"--top cannot be {top}; {words}")
-    for stream in (sys.stdin, sys.stdout):  # names of files need not be text
+    for stream in (sys.stdin, sys.stdout):  # file names may not be valid text
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="surrogateescape")
     files = find_images(given.images)

@@ -1,11 +1,11 @@
 """The target function: (configuration, epochs, seed) -> metrics over the folds of a set of images.
 
 An evaluation is a pure function of its arguments and the images: every random number comes from
-generators that derive from the seed and the fold, never from a global stream. Training stopped
-and continued from a saved state is bit for bit that of training in one go
+generators that derive from the seed and the fold, never from a global stream. Training that
+resumes from a saved state gives the same bits as uninterrupted training
 (tests/test_training_states.py).
 
-It is one target of many: `engine.contract.Target` says what `optimizer.search` needs.
+`engine.contract.Target` defines the interface that `optimizer.search` needs.
 """
 
 import hashlib
@@ -32,18 +32,18 @@ from utils import canonical_json, derive_rng, derive_seed
 from vision import metrics
 from vision.data import Images, stratified_folds
 
-TRAINING_VERSION = 6  # of what a training computes, to the last bit
-LONG_FOLD = 10.0  # seconds of training that a kill may cost: after more a fold is kept at once
+TRAINING_VERSION = 6  # count up when a change alters any bit of a result
+LONG_FOLD = 10.0  # seconds; a fold that trains longer is saved as soon as it ends
 METRICS = ("top3", "top1", "precision", "recall", "loss")
 
 
 class ImageTarget(Placed):
-    """Trains a configuration once per fold and measures it on the images that the fold leaves out.
+    """Trains a configuration once per fold and measures it on the held-out images of the fold.
 
     pixels, labels, device: see `Placed`; the labels are 0..num_classes-1.
     folds: pairs of index arrays (training images, held-out images); one pair makes a plain split.
     optimizer, dtype: see `Trainer`.
-    curve_epochs: after these, a fold is also measured on the way.
+    curve_epochs: epochs after which a fold is also measured during training.
     """
 
     trainer_class = Trainer
@@ -77,16 +77,16 @@ class ImageTarget(Placed):
         self.on_epoch: Callable[[int, int], None] = lambda fold, epoch: None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What a worker process gets: the images, to put on its own device."""
+        """Pickles the images; a worker process copies them to its own device."""
         arguments, options = self._made_of
         return _make, (arguments, {**options, "device": self.device_name})
 
     def static_metrics(self, config: Mapping[str, Any]) -> dict[str, int | float]:
-        """Metrics known before training: see `cnn.static_metrics`."""
+        """See `cnn.static_metrics`."""
         return static_metrics(config, self.image_size, self.num_classes)
 
     def layers(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The rows of `cnn.layer_table` for these images: a network in plain data, for reports."""
+        """The rows of `cnn.layer_table` for these images, for reports."""
         return layer_table(config, self.image_size, self.num_classes)
 
     def evaluate(
@@ -94,9 +94,9 @@ class ImageTarget(Placed):
     ) -> dict[str, Any]:
         """Means over the folds of top3, top1, precision, recall (macro) and loss after `epochs`.
 
-        `epochs` counts from the beginning. `state` is a file: read if it holds this very training
-        (else training starts anew, to the same result), written before return, and after each fold
-        that took long: what is ended in between goes on there. Also returned:
+        `epochs` is a total. `state` is a file: it is read if it belongs to the same evaluation
+        (otherwise training restarts, with the same result), and written before return and after
+        each fold longer than `LONG_FOLD`, from which a killed evaluation resumes. Also returned:
         `folds`, the same metrics per fold with the `curve` over `curve_epochs`; and `meta`,
         what differs between identical runs. If a logit is not finite, all metrics are NaN.
         """
@@ -139,7 +139,7 @@ class ImageTarget(Placed):
         before: Mapping[str, Any] | None,
         keep: bool,
     ) -> dict[str, Any]:
-        """The curve of a fold, and its state if that is kept; else its network is freed here."""
+        """The curve of a fold, and its state if `keep`; otherwise its network is freed here."""
         trainer = self.trainer(config, seed, fold)
         if before is not None:
             trainer.restore(before["trainer"])
@@ -147,7 +147,7 @@ class ImageTarget(Placed):
         return {**after, "trainer": trainer.state()} if keep else after
 
     def trainer(self, config: Mapping[str, Any], seed: int, fold: int) -> Trainer:
-        """An untrained network for a fold, with its generators, in a process set up for it."""
+        """Sets up PyTorch in this process; returns an untrained `Trainer` for a fold."""
         prepare_torch(self.threads, self.how["dtype"])
         return self.trainer_class(
             config,
@@ -160,7 +160,7 @@ class ImageTarget(Placed):
         )
 
     def fit(self, trainer: Trainer, fold: int, epochs: int) -> np.ndarray:
-        """Trains up to `epochs` epochs in all; returns the held-out images' logits (n, K)."""
+        """Trains up to `epochs` epochs in total; returns the held-out images' logits (n, K)."""
         train, held_out = (torch.from_numpy(part).to(self.device) for part in self.folds[fold])
         images, labels = self.images[train], self.targets[train]
         with flushed_denormals():
@@ -170,7 +170,7 @@ class ImageTarget(Placed):
             return trainer.scores(self.images[held_out], images)
 
     def network(self, trainer: Trainer, fold: int) -> torch.nn.Module:
-        """The network of a training as it is measured and kept."""
+        """The trained network as it is measured and saved."""
         train = torch.from_numpy(self.folds[fold][0]).to(self.device)
         return trainer.measured(self.images[train])
 
@@ -189,19 +189,19 @@ class ImageTarget(Placed):
         }
 
     def release_memory(self) -> None:
-        """Gives back what an evaluation has left: else each worker would only ever grow."""
+        """Frees the memory that an evaluation leaves, so that workers do not keep growing."""
         release_memory()
 
     def estimate_memory(self, config: Mapping[str, Any]) -> int:
-        """Bytes that a process needs to train this network, roughly."""
+        """Approximate host memory, in bytes, of a process that trains this network."""
         sizes = self.image_size, self.num_classes
-        if self.device.type == "cuda":  # what trains is in the memory of the GPU
+        if self.device.type == "cuda":  # the network is in GPU memory
             return cost.CUDA_BYTES
         largest = [max(len(part) for part in parts) for parts in zip(*self.folds, strict=True)]
         return cost.memory(config, sizes, len(self.folds), largest) + 8 * self.pixels.size
 
     def estimate_seconds(self, config: Mapping[str, Any], epochs: int) -> float:
-        """Roughly how long `evaluate` takes on this machine: for display, not for decisions."""
+        """Approximate duration of `evaluate` on this machine: for display, not for decisions."""
         sizes = self.image_size, self.num_classes
         self._pace = self._pace or cost.Pace.measured(
             lambda one: self.trainer(one, 0, 0), self.images, self.targets, sizes
@@ -209,7 +209,7 @@ class ImageTarget(Placed):
         return epochs * self._pace.seconds(config, sizes, [len(train) for train, _ in self.folds])
 
     def _fingerprint(self, pixels: np.ndarray) -> str:
-        """Of all that a saved state depends on, besides configuration, seed and optimizer."""
+        """Hash of what a saved state depends on besides configuration, seed and optimizer."""
         digest = hashlib.sha256(pixels.tobytes())
         parts = [[part.tolist() for part in fold] for fold in self.folds]
         facts = [pixels.shape, self.labels.tolist(), self.num_classes, parts]
@@ -219,11 +219,11 @@ class ImageTarget(Placed):
     def _train(
         self, trainer: Trainer, fold: int, epochs: int, curve: Sequence[dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        """Trains on, measuring on the way; returns the curve, whose last point is at `epochs`."""
+        """Continues training up to `epochs`; returns the curve, which ends there."""
         curve = list(curve)
         for point in sorted(self.curve_epochs | {epochs}):
             if trainer.epochs < point <= epochs:
-                if curve and np.isnan(curve[-1]["loss"]):  # it stays so: no epoch is wasted on it
+                if curve and np.isnan(curve[-1]["loss"]):  # it stays NaN: skip the training
                     trainer.epochs, measured = point, curve[-1]
                 else:
                     scores = self.fit(trainer, fold, point)
@@ -233,7 +233,7 @@ class ImageTarget(Placed):
 
 
 def training_options(settings: Any) -> dict[str, Any]:
-    """What the settings say of how and where to train, as `cross_validation` takes it."""
+    """The settings that `cross_validation` takes as options."""
     return {name: getattr(settings, name) for name in ("optimizer", "device", "dtype", "threads")}
 
 
@@ -242,7 +242,7 @@ def _make(arguments: Sequence[Any], options: Mapping[str, Any]) -> ImageTarget:
 
 
 def _normalization(pixels: np.ndarray) -> Normalization:
-    """Of pixels (n, S, S, 3) in 0..255; of training images only, as any part of a fit."""
+    """Statistics of pixels (n, S, S, 3) in 0..255, of training images only."""
     scaled = pixels.reshape(-1, 3).astype(np.float64) / 255
     return Normalization(scaled.mean(axis=0).tolist(), (scaled.std(axis=0) + 1e-3).tolist())
 
@@ -250,7 +250,7 @@ def _normalization(pixels: np.ndarray) -> Normalization:
 def cross_validation(
     images: Images, num_classes: int, folds: int, seed: int, **options: Any
 ) -> ImageTarget:
-    """Over stratified folds of the training images, shuffled by the seed; see `ImageTarget`."""
+    """A target over stratified folds of the training images, shuffled by the seed."""
     held_out = stratified_folds(images.labels, folds, derive_rng(seed, "folds"))
     everything = np.arange(len(images.labels))
     pairs = [(np.setdiff1d(everything, part), part) for part in held_out]
@@ -258,7 +258,7 @@ def cross_validation(
 
 
 def train_test(train: Images, test: Images, num_classes: int, **options: Any) -> ImageTarget:
-    """Trains on all training images and measures on the test images; see `ImageTarget`."""
+    """A target that trains on all training images and measures on the test images."""
     pixels = np.concatenate([train.pixels, test.pixels])
     labels = np.concatenate([train.labels, test.labels])
     pair = np.arange(len(train.labels)), np.arange(len(train.labels), len(labels))

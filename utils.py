@@ -1,6 +1,6 @@
-"""Process plumbing without domain nouns: derived generators, atomic files, words for errors.
+"""General utilities: derived generators, atomic files, error messages.
 
-A function may live here only if two modules use it, it needs nothing else of this project, and no
+A function may be here only if two modules use it, it needs nothing else of this project, and no
 domain noun (trial, configuration, rung, fold, image, network) is in its name or its arguments.
 """
 
@@ -23,17 +23,13 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 class InputError(ValueError):
-    """Something that the user gave cannot be used.
-
-    The message is one sentence, shown without a traceback.
-    """
+    """Invalid input from the user. The message is one sentence, shown without a traceback."""
 
 
 def derive_seed(*parts: Any) -> int:
     """A seed in [0, 2**63) that depends on every part and nothing else (SHA-256 of their JSON).
 
-    Different purposes name themselves in the parts, so that no two of them ever share a stream of
-    random numbers.
+    The parts name the purpose, so that no two purposes share a stream of random numbers.
     """
     digest = hashlib.sha256(canonical_json(list(parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
@@ -53,7 +49,7 @@ def canonical_json(value: Any) -> str:
 
 
 def without_nan(value: Any) -> Any:
-    """The same nested value for JSON: None for floats that are not finite, no numpy numbers."""
+    """The same nested value for JSON: None for non-finite floats, Python numbers for numpy's."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -66,7 +62,7 @@ def without_nan(value: Any) -> Any:
 
 
 def first_processor() -> dict[str, str]:
-    """What Linux tells of the first core ('model name', 'cpu family', ...); else nothing."""
+    """Linux's facts about the first core ('model name', 'cpu family', ...); empty elsewhere."""
     try:
         text = CPUINFO.read_text(errors="replace")
     except OSError:
@@ -77,7 +73,7 @@ def first_processor() -> dict[str, str]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Another path to write to: the file is then replaced whole, or not at all."""
+    """Yields a temporary path to write to, which then replaces `path` atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -88,18 +84,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces the file whole or not at all: a reader or a crash never sees half of it."""
+    """Replaces the file atomically: a reader or a crash never sees half of it."""
     try:
         with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:  # about the file that was asked for, not one that nobody knows of
+    except OSError as error:  # name the requested file, not the temporary one
         raise type(error)(error.errno, error.strerror, str(path)) from None
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a table with a head atomically (see `write_text`); empty where a row has no value."""
+    """Writes a table with a header atomically (see `write_text`); missing values are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -108,24 +104,21 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes indented JSON atomically (see `write_text`).
-
-    Floats that are not finite become null.
-    """
+    """Writes indented JSON atomically (see `write_text`); non-finite floats become null."""
     write_text(path, json.dumps(without_nan(value), indent=2, allow_nan=False) + "\n")
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """As `read_json`; InputError if it is no object."""
+    """As `read_json`; InputError if it is not an object."""
     if isinstance(value := read_json(path), dict):
         return value
     raise InputError(f"{path} holds a JSON {type(value).__name__}; allowed is an object")
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file; InputError in one sentence if it is missing, unreadable or not JSON.
+    """Reads a JSON file; InputError if it is missing, unreadable or not JSON.
 
-    UTF-8, or what an editor or a shell of Windows makes of it: with a byte order mark, or UTF-16.
+    The encoding is UTF-8, or UTF-8 with a byte order mark or UTF-16, as Windows tools write them.
     """
     try:
         return json.loads(Path(path).read_bytes(), parse_constant=no_number)
@@ -134,15 +127,15 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         message = f"{path} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
         raise InputError(message) from None
-    except (ValueError, RecursionError) as error:  # no UTF-8, a number of 5000 digits, too deep
+    except (ValueError, RecursionError) as error:  # not UTF-8, a number of 5000 digits, too deep
         raise InputError(f"{path} is not JSON that can be read: {error}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def no_number(name: str) -> NoReturn:
-    """For `json.loads`: NaN and infinity are no JSON, although Python takes them."""
-    raise ValueError(f"{name} is no number of JSON; what is not finite is null")
+    """For `json.loads`: NaN and infinity are not valid JSON, although Python accepts them."""
+    raise ValueError(f"{name} is not valid JSON; use null for a value that is not finite")
 
 
 def _sibling_hint(path: Path) -> str:
@@ -154,9 +147,6 @@ def _sibling_hint(path: Path) -> str:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """'; did you mean X?' with the choice most like the word, or '' if none is like it.
-
-    The end of an error.
-    """
+    """The end of an error message: '; did you mean X?' with the closest choice, or ''."""
     close = difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""

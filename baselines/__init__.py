@@ -1,6 +1,6 @@
-"""Other people's optimizers, and our own methods, on the same target under one account.
+"""Third-party optimizers and our own methods on the same target, with the same accounting.
 
-`run` is the seam. Packages (requirements-peers.txt) are needed only by the methods that use them.
+`run` is the entry point. Only the methods that use a package (requirements-peers.txt) need it.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ PEERS: dict[str, tuple[str, str, str | None]] = {
     "ax": ("ax_peer", "ax", "ax-platform"),
     "optuna-nsga2": ("optuna_peer", "nsga2", "optuna"),
 }
-OURS: dict[str, dict[str, Any]] = {  # method -> settings that make it, of `optimizer.search`
+OURS: dict[str, dict[str, Any]] = {  # method -> its settings of `optimizer.search`
     "ea-hyperband": {"hyperband": True, "sampler": "evolution"},
     "ea": {"hyperband": False, "sampler": "evolution"},
     "hyperband": {"hyperband": True, "sampler": "random"},
@@ -55,11 +55,11 @@ METHODS = [*OURS, *PEERS]
 def run(
     method: str, problem: Any, seed: int, max_total_epochs: int, run_dir: str | Path | None = None
 ) -> Result:
-    """The search by a method on a problem; its trials are in the order in which they ended.
+    """Runs a method on a problem; the trials are in the order in which they ended.
 
     A problem is a target with `space`, `objective`, `objective_range`, `constraints`, `epochs` and
-    `min_epochs`. With `run_dir` the trials are written there, as those
-    of a search are. InputError if there is no such method or its package is not installed.
+    `min_epochs`. With `run_dir` the trials are written there, as by `optimizer.search`. InputError
+    if there is no such method or its package is not installed.
     """
     check(method)
     settings = settings_of(method, problem, seed, max_total_epochs)
@@ -82,9 +82,9 @@ def search(
     folder: RunFolder | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Result:
-    """What `optimizer.search` does, by one of PEERS, in this process and one training at a time.
+    """As `optimizer.search`, by a method of PEERS, in this process, one trial at a time.
 
-    objective_range: the objective's least and greatest value.
+    objective_range: the smallest and largest value of the objective.
     """
     module, function, _ = PEERS[method]
     with StopSignals() as signals, CallbackHandler(callbacks) as handler:
@@ -106,7 +106,7 @@ def check(method: str) -> None:
     """InputError if there is no such method, or the package that it needs is not installed."""
     if method not in METHODS:
         known = ", ".join(METHODS)
-        raise InputError(f"there is no method {method!r}, but {known}{nearest(method, METHODS)}")
+        raise InputError(f"no method {method!r}; allowed is {known}{nearest(method, METHODS)}")
     package = PEERS[method][2] if method in PEERS else None
     if package and not installed(package):
         raise InputError(
@@ -115,7 +115,7 @@ def check(method: str) -> None:
 
 
 def settings_of(method: str, problem: Any, seed: int, max_total_epochs: int) -> Settings:
-    """The settings of a search for this problem; budgets and limits also hold for the peers."""
+    """The settings of a search for this problem; budgets and constraints also apply to peers."""
     return resolve(
         {
             "seed": seed,
@@ -126,16 +126,16 @@ def settings_of(method: str, problem: Any, seed: int, max_total_epochs: int) -> 
             "max_total_epochs": max_total_epochs,
             "max_time": 1e9,
             "workers": "0",
-            "pop_size": 10,  # the published 50 would be random search for half of 100 trainings
+            "pop_size": 10,  # with the published 50, half of 100 trainings would be random search
         },
         OURS.get(method, {}),
     )
 
 
 def fix_set_order() -> None:
-    """Starts the program anew with a fixed PYTHONHASHSEED, if it has none.
+    """Restarts the program with a fixed PYTHONHASHSEED, if it has none.
 
-    SMAC's choices depend on the order of its sets; a search would be another each time.
+    SMAC's choices depend on the order of its sets; searches would not be reproducible.
     """
     if os.environ.get("PYTHONHASHSEED", "random") == "random":
         os.environ["PYTHONHASHSEED"] = "0"

@@ -1,10 +1,10 @@
-"""A search on images by somebody else's method, in the place of `python optimizer.py`.
+"""A search on images by a third-party method, instead of `python optimizer.py`.
 
     python -m baselines dehb --seed 123 --max_total_epochs 800
 
-Takes the flags of optimizer.py, and the run folder is the same; --resume goes on by replay. It
-trains in this process, one network at a time: what concerns workers, or the methods of
-optimizer.py, has no effect.
+Takes the flags of optimizer.py and writes the same run folder; --resume replays the journal. It
+trains in this process, one network at a time: flags for workers, or for the methods of
+optimizer.py, have no effect.
 """
 
 import functools
@@ -22,8 +22,8 @@ from utils import InputError, nearest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; the exit code."""
-    words = "interrupted; --resume goes on"
+    """The command line; returns the exit code."""
+    words = "interrupted; continue with --resume"
     return command("baselines", lambda: run(argv), words, optimizer.KEPT)
 
 
@@ -44,9 +44,9 @@ def run(argv: Sequence[str] | None) -> int:
 def searching(
     method: str, space: Space, target: Any, settings: Settings, *rest: Any
 ) -> optimizer.Result:
-    """The search by a method for an objective whose range is known."""
+    """Searches with a method; the objective must have the range 0 to 1."""
     metric = settings.ranking().metric
-    if metric not in SHARES:  # what has no greatest value gives no penalty
+    if metric not in SHARES:  # the penalty needs a largest value
         raise InputError(
             f"objective {settings.objective!r}: allowed is one of {', '.join(SHARES)}"
             f"{nearest(metric, SHARES)}"

@@ -1,8 +1,8 @@
 """Ax: Bayesian optimization by BoTorch, with constraints on outcomes.
 
-At the package's defaults. Ax is asked for all hyperparameters, and what is inactive is ignored.
-Constraints are outcomes: violations as shares of the bound. A proposal that breaks a limit known
-before training is repaired; one that cannot be is drawn again.
+At the package's defaults. Ax proposes all hyperparameters; inactive ones are ignored. Constraints
+are reported as outcomes: residuals as shares of the bound. A proposal that violates a static
+constraint is repaired, or drawn again if that fails.
 """
 
 import logging
@@ -21,7 +21,7 @@ from utils import derive_rng, derive_seed
 
 
 def ax(recorder: Recorder) -> None:
-    """Until the budget is spent; every training is a full one."""
+    """Runs Ax until the budget is spent; every trial is fully trained."""
     set_ax_logger_levels(logging.ERROR)
     warnings.filterwarnings("ignore")
     space, constraints = recorder.space, recorder.ranking.constraints
@@ -52,7 +52,7 @@ def ax(recorder: Recorder) -> None:
 
 
 def _parameter(name: str, scale: Scale) -> RangeParameterConfig | ChoiceParameterConfig:
-    """Categories and ordered choices are told by their places among the choices."""
+    """Ax's parameter; categories and ordered choices are passed as indices of the choices."""
     if scale.choices and scale.ordered:
         return RangeParameterConfig(name, (0, len(scale.choices) - 1), "int")
     if scale.choices:
@@ -64,7 +64,7 @@ def _parameter(name: str, scale: Scale) -> RangeParameterConfig | ChoiceParamete
 
 
 def _told(space: Space, config: Config) -> dict[str, Any]:
-    """The active values as Ax knows them."""
+    """The active values in Ax's form."""
     told = {}
     for name, scale in space.scales.items():
         if name in config:
@@ -74,7 +74,7 @@ def _told(space: Space, config: Config) -> dict[str, Any]:
 
 
 def _values(space: Space, told: Mapping[str, Any]) -> Config:
-    """What Ax's values stand for, of all hyperparameters that are no constants."""
+    """The native values of Ax's parameters: all hyperparameters except constants."""
     return {
         name: scale.choices[int(told[name])] if scale.choices else told[name]
         for name, scale in space.scales.items()

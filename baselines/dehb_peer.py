@@ -1,9 +1,9 @@
 """DEHB (Awad, Mallik, Hutter 2021) at the package's defaults: eta 3.
 
-It knows no constraints: it minimises `Recorder.loss`. Its fidelities are rounded to whole epochs.
-A configuration that it promotes unchanged goes on from where it was. It raises where a clause of
-the space forbids what it draws, so it gets the space without clauses, and what they forbid has the
-worst loss there is.
+It does not support constraints: it minimises `Recorder.loss`. Its fidelities are rounded to whole
+epochs. A configuration that it promotes unchanged resumes its training. It raises if a clause of
+the space forbids what it draws, so it gets the space without clauses, and a forbidden
+configuration has the worst possible loss.
 """
 
 import math
@@ -17,12 +17,12 @@ from utils import derive_seed, without_nan
 
 
 def dehb(recorder: Recorder) -> None:
-    """Until the budget is spent."""
+    """Runs DEHB until the budget is spent."""
     settings = recorder.settings
     with tempfile.TemporaryDirectory() as output:
         optimizer = DEHB(
             cs=without_clauses(recorder.space.configspace),
-            # Two levels at least; where there is one, both round to a full training.
+            # DEHB needs two levels; if the problem has one, both round to a full training.
             min_fidelity=min(settings.min_epochs, settings.epochs / 3),
             max_fidelity=settings.epochs,
             n_workers=1,
@@ -45,7 +45,7 @@ def dehb(recorder: Recorder) -> None:
 
 
 def without_clauses(space: ConfigurationSpace) -> ConfigurationSpace:
-    """The same hyperparameters and conditions; nothing is forbidden."""
+    """The same hyperparameters and conditions, without forbidden clauses."""
     free = ConfigurationSpace()
     free.add(*space.values())
     free.add(*space.conditions)

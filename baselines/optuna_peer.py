@@ -1,20 +1,20 @@
 """Optuna: TPE, NSGA-II and a Gaussian process with constraints; c-TPE.
 
-All at the package's defaults, every training a full one. Constraints are told as such
-(`Trial.set_constraint`): violations as shares of the bound. What a clause of the space forbids is
-told as failed.
+All are at the package's defaults, and every trial is fully trained. Constraints are reported by
+`Trial.set_constraint`: residuals as shares of the bound. A configuration that a clause of the
+space forbids is reported as failed.
 
-TPE and NSGA-II are told what breaks a limit known before training with that violation alone, and
-with `Recorder.penalty` for a value. The process and c-TPE want all constraints of a trial: their
-proposal is repaired, and asked for again if that cannot be.
+TPE and NSGA-II get a configuration that violates a static constraint with that violation alone,
+and with `Recorder.penalty` as its value. The Gaussian process and c-TPE need all constraints of a
+trial: their proposal is repaired, or drawn again if that fails.
 
-With `--default_first` the study begins with the space's default. (Other packages are not told of
-it: it is trained, and can win.)
+With `--default_first` the study starts with the space's default. (It is not reported to other
+packages: it is trained, and can win.)
 
-`flat` methods are asked for all hyperparameters of a conditional space, and what is inactive is
-ignored: a Gaussian process and c-TPE model no other spaces.
+`flat` methods propose all hyperparameters of a conditional space, and inactive ones are ignored:
+the Gaussian process and c-TPE do not model conditional spaces.
 
-c-TPE (Watanabe and Hutter 2023) is OptunaHub's: OPTUNAHUB_DIR is a clone of
+c-TPE (Watanabe and Hutter 2023) is from OptunaHub: OPTUNAHUB_DIR is a clone of
 github.com/optuna/optunahub-registry.
 """
 
@@ -33,7 +33,7 @@ from utils import InputError, derive_seed
 
 
 def tpe(recorder: Recorder) -> None:
-    """Until the budget is spent."""
+    """Runs TPE until the budget is spent."""
     _optimize(recorder, optuna.samplers.TPESampler(seed=_seed(recorder)))
 
 
@@ -43,18 +43,18 @@ def tpe_flat(recorder: Recorder) -> None:
 
 
 def nsga2(recorder: Recorder) -> None:
-    """Until the budget is spent."""
+    """Runs NSGA-II until the budget is spent."""
     _optimize(recorder, optuna.samplers.NSGAIISampler(seed=_seed(recorder)))
 
 
 def gp(recorder: Recorder) -> None:
-    """Until the budget is spent."""
+    """Runs the Gaussian process until the budget is spent."""
     sampler = optuna.samplers.GPSampler(seed=_seed(recorder))
     _optimize(recorder, sampler, flat=True, repair=True)
 
 
 def ctpe(recorder: Recorder) -> None:
-    """Until the budget is spent. InputError without OptunaHub."""
+    """Runs c-TPE until the budget is spent. InputError without OptunaHub."""
     folder = Path(os.environ.get("OPTUNAHUB_DIR", "optunahub-registry")) / "package" / "samplers"
     if not (folder / "ctpe").is_dir():
         raise InputError(
@@ -97,7 +97,7 @@ def _optimize(recorder: Recorder, sampler: Any, flat: bool = False, repair: bool
 
 
 def _as_told(space: Space, config: dict[str, Any]) -> dict[str, Any]:
-    """The values as Optuna knows them: see `_suggest_one`."""
+    """The values in Optuna's form: see `_suggest_one`."""
     told = dict(config)
     for name, value in config.items():
         one = space.configspace[name]
@@ -107,7 +107,7 @@ def _as_told(space: Space, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train(recorder: Recorder, study: Any, trial: Any, config: dict[str, Any]) -> None:
-    """Trains in full what Optuna proposes."""
+    """Fully trains a proposal and reports the result."""
     done = recorder.train(config, recorder.settings.epochs)
     if done.status != "ok":
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -121,7 +121,7 @@ def _train(recorder: Recorder, study: Any, trial: Any, config: dict[str, Any]) -
 
 
 def suggest(space: Space, trial: Any, flat: bool = False) -> dict[str, Any]:
-    """Asks for each active hyperparameter, in the order of the space; for all if `flat`."""
+    """Suggests each active hyperparameter, in the order of the space; all of them if `flat`."""
     config: dict[str, Any] = {}
     for name in space.names:
         active = space.active(name, config)
@@ -136,7 +136,7 @@ def _suggest_one(one: Any, trial: Any) -> Any:
         return one.value
     if isinstance(one, CategoricalHyperparameter):
         return trial.suggest_categorical(one.name, list(one.choices))
-    if isinstance(one, OrdinalHyperparameter):  # Optuna has none: the position is a whole number
+    if isinstance(one, OrdinalHyperparameter):  # Optuna has no ordinals: an integer position
         return one.sequence[trial.suggest_int(one.name, 0, len(one.sequence) - 1)]
     if isinstance(one.lower, int):
         return trial.suggest_int(one.name, one.lower, one.upper, log=one.log)

@@ -1,11 +1,11 @@
-"""The account that is the same for every method: what is trained, charged and recorded.
+"""The accounting, which is the same for every method: what is trained, charged and recorded.
 
-A configuration that breaks a limit known before training is never trained and costs nothing. One
-that was trained to fewer epochs before goes on from there and is charged the difference, whether
-or not the package knows of it. The same training again is free: it is in the journal.
+A configuration that violates a static constraint is never trained and costs nothing. One that was
+trained to fewer epochs before resumes there and is charged the difference, even if the package
+does not track this. A repeated trial is free: it is in the journal.
 
-A run goes on by replay. With the same seed a method asks for the same trainings in the same order,
-and as long as the journal has them, they are taken from there, at the same charge.
+A run resumes by replay. With the same seed a method requests the same trials in the same order.
+Those in the journal are taken from there, at the same charge.
 """
 
 import logging
@@ -27,13 +27,13 @@ from search.trial import Job, Trial, canonical, evaluation_seed
 from utils import InputError, derive_rng, without_nan
 
 log = logging.getLogger("nas")
-MAX_UNEVALUATED = 1000  # in a row that cost nothing, before a method counts as stuck
+MAX_UNEVALUATED = 1000  # proposals in a row without cost before a method counts as stuck
 
 
 class Recorder:
     """Trains for a method, and keeps its journal: in memory, and in a run folder if there is one.
 
-    objective_range: the objective's least and greatest value.
+    objective_range: the smallest and largest value of the objective.
     """
 
     def __init__(
@@ -54,32 +54,32 @@ class Recorder:
         self.journal = Journal(folder.trials_jsonl if folder else None, space.declared)
         self.clock = Clock(used_before=used_seconds(self.journal.trials))
         self._trained: dict[str, dict[int, Trial]] = {}  # by configuration and epochs
-        self._asked = 0  # trainings asked for and charged, replayed ones too
+        self._asked = 0  # trials requested and charged, including replayed ones
         self._free, self.spent = 0, 0
 
     def forbidden(self, config: Mapping[str, Any]) -> bool:
-        """Whether a clause of the space forbids it: for packages that know no such clauses."""
+        """Whether a clause of the space forbids it: for packages without such clauses."""
         forbidden = self.space.forbids(config)
         if forbidden:
             self.count_unevaluated()
         return forbidden
 
     def static_violation(self, config: Mapping[str, Any]) -> float:
-        """Of the limits known before training; a proposal that breaks them has no other cost."""
+        """Violation of the static constraints; a violating proposal has no other cost."""
         violation = self.known.violation(config)
         if violation > 0:
             self.count_unevaluated()
         return violation
 
     def default(self) -> Config | None:
-        """The space's default within the static limits, as our searches with this seed have it.
+        """The space's default, fitted to the static constraints as in our searches with this seed.
 
         None if its structure cannot meet them.
         """
         return self._fitted(self.space.default(), "child", 0)
 
     def repaired(self, config: Config, number: int) -> Config | None:
-        """A proposal within the limits known before training, repaired as in our own searches.
+        """A proposal, fitted to the static constraints as in our own searches.
 
         None if its structure cannot meet them.
         """
@@ -91,10 +91,10 @@ class Recorder:
         return fitted if self.known.violation(fitted) <= 0 else None
 
     def train(self, config: Mapping[str, Any], epochs: int) -> Trial:
-        """The trial of the configuration at so many epochs in all.
+        """The trial of the configuration at `epochs` epochs in total.
 
-        Stop if the budget does not allow it; InputError if a run that goes on asks for another
-        training than it did before.
+        Stop if the budget does not allow it; InputError if a resumed run requests another trial
+        than before.
         """
         config = without_nan(dict(config))
         done = self._trained.get(canonical(config), {})
@@ -102,7 +102,7 @@ class Recorder:
             self.count_unevaluated()
             return done[epochs]
         reached = max(done, default=0)
-        cost_epochs = epochs - reached if reached < epochs else epochs  # it does not go back
+        cost_epochs = epochs - reached if reached < epochs else epochs  # fewer: from the start
         if self.spent + cost_epochs > (self.settings.max_total_epochs or math.inf):
             raise Stop("epoch limit")
         number = next(iter(done.values())).trial if done else len(self._trained)
@@ -114,15 +114,15 @@ class Recorder:
         return trial
 
     def _replayed(self, job: Job) -> Trial | None:
-        """The outcome that a session before this one has recorded."""
+        """The trial as an earlier session recorded it; None if it did not."""
         if self._asked >= self.journal.replayed:
             return None
         trial = self.journal.trials[self._asked]
         asked, recorded = asdict(job), asdict(trial)
         if canonical({name: recorded[name] for name in asked}) != canonical(asked):
             raise InputError(
-                f"the run cannot go on: its training number {self._asked} was trial {trial.trial} "
-                f"up to epoch {trial.epochs}, and now it would be another: {canonical(job.config)}"
+                f"the run cannot be resumed: request {self._asked} was trial {trial.trial} "
+                f"up to epoch {trial.epochs}, and now it is another: {canonical(job.config)}"
             )
         return trial
 
@@ -134,7 +134,7 @@ class Recorder:
         if self.folder:
             self.folder.check_space()
             state = str(self.folder.state_path(job.trial))
-            if job.cost_epochs == job.epochs:  # not from the state of a longer training
+            if job.cost_epochs == job.epochs:  # do not use the state of a longer training
                 self.folder.delete_states([job.trial])
         seed = evaluation_seed(self.settings.seed, job.config)
         with self.signals.interruptible():
@@ -151,24 +151,24 @@ class Recorder:
         return trial
 
     def loss(self, trial: Trial) -> float:
-        """What a method without constraints minimises: Deb's order (2000, section 3) in a number.
+        """The loss for a method without constraints: Deb's order (2000, section 3) as a number.
 
         Feasible: the objective, to be minimised. Infeasible: its worst value plus
-        range * v / (1 + v) for a violation v, so that less violation is better, and everything
+        range * v / (1 + v) for a violation v, so that less violation is better, and the loss
         stays within twice the range.
         """
         infeasible, violation, value, _ = self.ranking.key(trial)
         return self.penalty(violation) if infeasible else value
 
     def penalty(self, violation: float) -> float:
-        """The loss of what is infeasible: see `loss`."""
+        """The loss of an infeasible configuration: see `loss`."""
         low, high = self.objective_range
         worst = high if self.ranking.sign < 0 else -low
         share = 1.0 if math.isinf(violation) else violation / (1 + violation)
         return worst + (high - low) * share
 
     def count_unevaluated(self) -> None:
-        """A proposal cost nothing. Stop if there were too many of them in a row."""
+        """Counts a proposal without cost. Stop if there are too many of them in a row."""
         self._free += 1
         if self._free >= MAX_UNEVALUATED:
             raise Stop("space exhausted")

@@ -1,7 +1,7 @@
-"""One epoch, then the best few in full: what somebody does who has no search.
+"""One epoch for many configurations, then full training of the best few: a manual search.
 
-Rounds of as many random configurations as a full training has epochs, each trained for one epoch;
-the best `FEW` of a round, by feasibility and objective as in the search, go on to the end.
+A round trains as many random configurations as a full training has epochs, each for one epoch.
+The best `FEW` of a round, by feasibility and objective as in the search, are fully trained.
 """
 
 from baselines.recorder import Recorder
@@ -13,7 +13,7 @@ FEW = 3
 
 
 def one_epoch_first(recorder: Recorder) -> None:
-    """Until the budget is spent."""
+    """Runs rounds until the budget is spent."""
     settings, number = recorder.settings, 0
     while True:
         trials: list[Trial] = []

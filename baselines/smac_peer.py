@@ -1,8 +1,8 @@
 """SMAC3 (Lindauer et al. 2022): Hyperband and multi-fidelity facade at their defaults (eta 3).
 
-It knows no constraints: it minimises `Recorder.loss`. Its budgets are rounded to whole epochs. A
-configuration that it promotes goes on from where it was. `n_trials`, from which it takes the size
-of its initial design, is what Hyperband with eta 3 trains within the epochs.
+It does not support constraints: it minimises `Recorder.loss`. Its budgets are rounded to whole
+epochs. A promoted configuration resumes its training. `n_trials`, which determines the size of
+the initial design, is the number of trials of Hyperband with eta 3 within the epochs.
 """
 
 import logging
@@ -20,20 +20,20 @@ from utils import derive_seed, without_nan
 
 
 def hyperband(recorder: Recorder) -> None:
-    """Until the budget is spent."""
+    """Runs Hyperband until the budget is spent."""
     _optimize(recorder, HyperbandFacade)
 
 
 def multi_fidelity(recorder: Recorder) -> None:
-    """Until the budget is spent; a random forest proposes, learning from the highest rung."""
+    """As `hyperband`; a random forest, fitted to the highest rung, proposes."""
     _optimize(recorder, _SmallForest)
 
 
 class _SmallForest(MultiFidelityFacade):
-    """The facade with room for 2**14 leaves a tree instead of 2**20.
+    """The facade with at most 2**14 leaves per tree instead of 2**20.
 
-    More than there are trainings, so the trees are the same; but scikit-learn sets all room aside
-    at once, which is half of a search's time.
+    There are fewer trials, so the trees are the same; but scikit-learn allocates all leaves at
+    once, which takes half of a search's time.
     """
 
     @staticmethod
@@ -45,10 +45,10 @@ class _SmallForest(MultiFidelityFacade):
 
 def _optimize(recorder: Recorder, facade: Any) -> None:
     settings = recorder.settings
-    # What its local search says of itself concerns nobody here: "Mean of empty slice", and such.
+    # Warnings of its local search, such as "Mean of empty slice", are irrelevant here.
     warnings.filterwarnings("ignore", "Mean of empty slice|invalid value enc", RuntimeWarning)
     logging.getLogger("smac").setLevel(logging.ERROR)
-    # For each prediction the forest starts threads, and mostly waits; in turn is twice as fast.
+    # The forest starts threads for each prediction and mostly waits: sequential is twice as fast.
     with tempfile.TemporaryDirectory() as output, joblib.parallel_config(backend="sequential"):
         scenario = Scenario(
             recorder.space.configspace,

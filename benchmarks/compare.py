@@ -1,13 +1,14 @@
-"""Methods side by side on problems of the literature, at equal epochs.
+"""Compares methods on problems from the literature, at equal epochs.
 
     python -m benchmarks.compare --seeds 3
     python -m benchmarks.compare --problems tune --methods random dehb --seeds 20 --jobs 2
 
 A unit is a method on a problem with a seed, within the epochs of 100 full trainings. Each finished
-unit is a line of benchmarks/data/compare.jsonl and is not done again. Then the table of all units
-asked for: median and quartiles over the seeds of the regret after 10, 25, 50 and 100 full
-trainings' worth of epochs, and the average ranks. The regret is that of the noiseless objective of
-the incumbent, which is the best feasible configuration trained in full, as it was measured.
+unit is a line of benchmarks/data/compare.jsonl and is not repeated. The tables cover all requested
+units: median and quartiles over the seeds of the regret after the epochs of 10, 25, 50 and 100
+full trainings, and the average ranks. The regret is that of the noiseless objective of the
+incumbent. The incumbent is the fully trained feasible configuration with the best measured
+objective.
 
 Runs in the environment of requirements-peers.txt; our own methods need requirements.txt only.
 """
@@ -37,7 +38,7 @@ PACKAGES = (*PEERS, "ConfigSpace", "numpy", "scipy", "scikit-learn")
 
 
 class Unit(NamedTuple):
-    """What is done in one go."""
+    """A search of the comparison."""
 
     problem: str
     method: str
@@ -45,13 +46,13 @@ class Unit(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; the exit code."""
+    """The command line; returns the exit code."""
     given = arguments(argv)
-    return command("compare.py", lambda: run(given), "interrupted; the same command goes on")
+    return command("compare.py", lambda: run(given), "interrupted; the same command continues")
 
 
 def run(given: argparse.Namespace) -> int:
-    """Does what is left, and prints the tables; 1 if a unit failed."""
+    """Runs the unfinished units, and prints the tables; 1 if a unit failed."""
     units, data = chosen(given), Path(given.output)
     known = finished(data)
     left = [unit for unit in units if unit not in known]
@@ -80,7 +81,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """What was given on the command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -90,22 +91,22 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--methods", nargs="+", default=baselines.METHODS, help=", ".join(baselines.METHODS)
     )
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to one less [%(default)s]")
-    parser.add_argument("--jobs", type=int, default=1, help="units at a time [%(default)s]")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds [%(default)s]")
+    parser.add_argument("--jobs", type=int, default=1, help="parallel units [%(default)s]")
     parser.add_argument("--output", default=str(DATA), help="the file of units [%(default)s]")
-    parser.add_argument("--against", help="a method: on how many problems it beats the others")
-    parser.add_argument("--figure", help="a drawing of the regrets, as .svg or .png")
+    parser.add_argument("--against", help="a method: print on how many problems it beats others")
+    parser.add_argument("--figure", help="file for a plot of the regrets, .svg or .png")
     return parser.parse_args(argv)
 
 
 def chosen(given: argparse.Namespace) -> list[Unit]:
-    """The units asked for, seed by seed. InputError for an unknown problem."""
+    """The requested units, seed by seed. InputError for an unknown problem."""
     if given.seeds < 1 or given.jobs < 1:
         raise InputError("--seeds and --jobs are whole numbers from 1")
     problems = named(given.problems)
     if given.against and given.against not in given.methods:
         hint = nearest(given.against, given.methods)
-        raise InputError(f"--against {given.against!r} is none of --methods{hint}")
+        raise InputError(f"--against {given.against!r} is not one of --methods{hint}")
     return [
         Unit(problem, method, seed)
         for seed in range(given.seeds)
@@ -115,7 +116,7 @@ def chosen(given: argparse.Namespace) -> list[Unit]:
 
 
 def append(data: Path, result: dict[str, Any]) -> None:
-    """Adds a line; one that a crash cut off before stays a line of its own."""
+    """Appends a line; an earlier line that a crash cut off stays separate."""
     data.parent.mkdir(parents=True, exist_ok=True)
     with data.open("a+b") as file:
         if file.tell() and data.read_bytes()[-1:] != b"\n":
@@ -124,7 +125,7 @@ def append(data: Path, result: dict[str, Any]) -> None:
 
 
 def finished(data: Path) -> dict[Unit, dict[str, Any]]:
-    """The lines of a file of units; one that was cut off by a crash is left out."""
+    """The lines of a file of units; damaged ones are left out."""
     lines = {}
     for text in data.read_text(encoding="utf-8").splitlines() if data.exists() else []:
         try:
@@ -136,7 +137,7 @@ def finished(data: Path) -> dict[Unit, dict[str, Any]]:
 
 
 def results(units: Sequence[Unit], jobs: int) -> Iterator[dict[str, Any] | None]:
-    """The results as they come, `jobs` at a time, each in a fresh process if there are more."""
+    """The results as they finish, `jobs` at a time, in spawned processes if `jobs` > 1."""
     if jobs == 1:
         yield from map(measure, units)
         return
@@ -146,14 +147,14 @@ def results(units: Sequence[Unit], jobs: int) -> Iterator[dict[str, Any] | None]
 
 
 def measure(unit: Unit) -> dict[str, Any] | None:
-    """Runs a unit; None if it was cut off, by a signal for instance; `error` if a package failed.
+    """Runs a unit; None if it was interrupted, such as by a signal; `error` if a package failed.
 
-    `path` holds [epochs charged, regret] wherever the incumbent changed.
+    `path` holds [epochs charged, regret] at each change of the incumbent.
     """
     problem, started = PROBLEMS[unit.problem](), time.monotonic()
     try:
         result = baselines.run(unit.method, problem, unit.seed, BUDGETS[-1] * problem.epochs)
-    except Exception as error:  # of one of a dozen packages: the other units go on
+    except Exception as error:  # of one of a dozen packages: the other units continue
         return {**unit._asdict(), "error": f"{type(error).__name__}: {error}"}
     if result.reason in RESUMABLE:
         return None

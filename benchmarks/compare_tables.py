@@ -11,16 +11,16 @@ from scipy.stats import binomtest, rankdata
 from evaluation.statistics import holm
 from search.trial import Trial
 
-BUDGETS = (10, 25, 50, 100)  # in full trainings' worth of epochs
+BUDGETS = (10, 25, 50, 100)  # in epochs of a full training
 HEAD = "".join(f" {budget} |" for budget in BUDGETS)
 RULE = "| --- |" + " --- |" * len(BUDGETS)
 Line = Mapping[str, Any]  # of the file of units
 
 
 def regret_path(trials: Sequence[Trial], problem: Any) -> list[tuple[int, float]]:
-    """(epochs charged so far, regret of the incumbent) wherever the incumbent changes.
+    """(epochs charged so far, regret of the incumbent) at each change of the incumbent.
 
-    The incumbent is the best feasible one trained in full, as it was measured.
+    The incumbent is the fully trained feasible trial with the best measured objective.
     """
     path, spent, best = [], 0, None
     for trial in trials:
@@ -35,18 +35,18 @@ def regret_path(trials: Sequence[Trial], problem: Any) -> list[tuple[int, float]
 
 
 def regret_at(line: Line, budget: float) -> float:
-    """The regret of a unit after the epochs of `budget` full trainings; inf if not feasible."""
+    """The regret after the epochs of `budget` full trainings; inf if nothing is feasible."""
     known = [regret for spent, regret in line["path"] if spent <= budget * line["full_epochs"]]
     return known[-1] if known and known[-1] is not None else math.inf
 
 
 def ranks(regrets: Mapping[str, float]) -> dict[str, float]:
-    """Method -> rank, 1 for the least regret; equals share it, as do all with nothing feasible."""
+    """Method -> rank, 1 for the least regret; ties share one, as do all with nothing feasible."""
     return dict(zip(regrets, map(float, rankdata([*regrets.values()])), strict=True))
 
 
 def average_ranks(lines: Sequence[Line], budget: float) -> tuple[dict[str, float], int]:
-    """Method -> mean rank, and over how many (problem, seed): those where all methods are done."""
+    """Method -> mean rank, and the number of (problem, seed) for which all methods are done."""
     methods = {line["method"] for line in lines}
     cells: dict[tuple[str, int], dict[str, float]] = {}
     for line in lines:
@@ -58,7 +58,7 @@ def average_ranks(lines: Sequence[Line], budget: float) -> tuple[dict[str, float
 
 
 def quartiles(regrets: Sequence[float]) -> tuple[float, float, float]:
-    """Lower quartile, median, upper quartile; numpy's own make NaN of infinite regrets."""
+    """Lower quartile, median, upper quartile; numpy returns NaN for infinite regrets."""
     ordered = sorted(regrets)
 
     def quantile(share: float) -> float:
@@ -70,14 +70,14 @@ def quartiles(regrets: Sequence[float]) -> tuple[float, float, float]:
 
 
 def units(lines: Sequence[Line], problem: str, method: str) -> list[Line]:
-    """Those of a method on a problem."""
+    """The lines of a method on a problem."""
     return [line for line in lines if (line["problem"], line["method"]) == (problem, method)]
 
 
 def tables(lines: Sequence[Line]) -> str:
     """A table for each problem, and the average ranks, as Markdown."""
     methods = list(dict.fromkeys(line["method"] for line in lines))
-    text = ["Regret: median [quartiles] over seeds after so many full trainings' worth of epochs."]
+    text = ["Regret: median [quartiles] over seeds after the epochs of that many full trainings."]
     for problem in dict.fromkeys(line["problem"] for line in lines):
         text += ["", f"| {problem} |{HEAD}", RULE]
         for method in methods:
@@ -97,7 +97,7 @@ def tables(lines: Sequence[Line]) -> str:
 
 
 def first_feasible(lines: Sequence[Line]) -> list[str]:
-    """A table: after how many full trainings' worth of epochs there is one, median over seeds."""
+    """A table: epochs until the first feasible one, in full trainings, median over seeds."""
     methods = list(dict.fromkeys(line["method"] for line in lines))
     text = [f"| first feasible | {' | '.join(methods)} |", "| --- |" + " --- |" * len(methods)]
     for problem in dict.fromkeys(line["problem"] for line in lines):
@@ -114,8 +114,8 @@ def first_feasible(lines: Sequence[Line]) -> list[str]:
 def pairwise_wins(lines: Sequence[Line], method: str) -> str:
     """On how many problems the median regret of a method is below that of each other, in Markdown.
 
-    And on how many it is at most half of it. Two that have nothing feasible in half of their seeds
-    are equal, and neither counts. p: two-sided sign test, Holm-corrected for the others.
+    In parentheses: on how many it is at most half. Two methods with nothing feasible in half of
+    their seeds tie, and neither counts. p: two-sided sign test, Holm-corrected over the others.
     """
     medians: dict[tuple[str, str, int], list[float]] = {}
     for line in lines:
@@ -162,7 +162,7 @@ def figure(lines: Sequence[Line], path: Path) -> None:
     drawing = Figure(figsize=(3.6 * columns, 2.8 * rows), layout="constrained")
     axes = drawing.subplots(rows, columns, squeeze=False).ravel()
     budgets = np.arange(2, BUDGETS[-1] + 1, 2)
-    # Two of each colour, so that twenty methods can be told apart.
+    # Two line styles per colour distinguish twenty methods.
     styles = {
         m: {"color": f"C{i % 10}", "ls": "-" if i < 10 else "--"} for i, m in enumerate(methods)
     }
@@ -186,7 +186,7 @@ def figure(lines: Sequence[Line], path: Path) -> None:
     last.set(title="average rank")
     for axis in axes[len(problems) + 1 :]:
         axis.set_axis_off()
-    drawing.supxlabel("full trainings' worth of epochs")
+    drawing.supxlabel("epochs, in full trainings")
     drawing.supylabel("median regret")
     drawing.legend(loc="outside upper center", ncols=6, fontsize="small")
     drawing.savefig(path)

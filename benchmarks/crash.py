@@ -1,13 +1,12 @@
-"""Kills a search again and again, and shows that it ends as if nothing had happened.
+"""Kills a search repeatedly, and checks that its result is that of an uninterrupted search.
 
     python benchmarks/crash.py --kills 25
     python benchmarks/crash.py --kills 25 --config configs/guided.json
 
-Runs a small search on the embedded flowers as the reference, with two workers. Then the same
-search once more, with SIGKILL to the driver at random moments of its life, and to random workers
-in between, each time resumed. Checks that both journals hold the same lines (apart from
-`meta`), that no line is there twice, that the winner is the same, that no process and no state
-is left. The exit code is 1 if anything of this fails.
+Runs a small search on the embedded flowers as the reference, with two workers. Then runs the same
+search with SIGKILL to the driver and to workers at random times, and resumes it each time. Checks
+that both journals hold the same lines (apart from `meta`), that no line is repeated, that the
+winner is the same, and that no process and no state is left. The exit code is 1 if a check fails.
 """
 
 import argparse
@@ -29,13 +28,13 @@ LIMITS = ["--constraints", "num_params <= 1e5", "macs <= 3e5", "precision >= 0.0
 
 
 def command(runs: Path, *more: str) -> subprocess.Popen:
-    """Starts the optimizer; its own output is of no interest here, but for errors."""
+    """Starts the optimizer; only its standard error is kept."""
     words = [sys.executable, str(ROOT / "optimizer.py"), "--runs_dir", str(runs), *more]
     return subprocess.Popen(words, cwd=runs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def decided(run: Path) -> list[str]:
-    """The journal's lines without what may differ between identical runs, sorted."""
+    """The journal's lines, sorted, without `meta`, which may differ between identical runs."""
     lines = [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
     return sorted(json.dumps({**line, "meta": None}) for line in lines)
 
@@ -51,7 +50,7 @@ def workers_of(driver: subprocess.Popen) -> list[psutil.Process]:
 
 
 def left_over(pids: set[int], seconds: float = 20) -> set[int]:
-    """Which of the processes are still there after a while."""
+    """The processes that still exist after `seconds`."""
     deadline = time.monotonic() + seconds
     while (left := {pid for pid in pids if psutil.pid_exists(pid)}) and (
         time.monotonic() < deadline
@@ -61,7 +60,7 @@ def left_over(pids: set[int], seconds: float = 20) -> set[int]:
 
 
 def crash(runs: Path, words: list[str], kills: int, rng: np.random.Generator) -> dict[str, int]:
-    """The search under attack, until it has ended by itself; what was killed how often."""
+    """Runs and kills the search until it ends by itself; returns the numbers of kills."""
     counts, pids, began = {"driver": 0, "worker": 0, "unfinished journal": 0}, set(), False
     journal = runs / "crashed" / "trials.jsonl"
     while True:
@@ -73,7 +72,7 @@ def crash(runs: Path, words: list[str], kills: int, rng: np.random.Generator) ->
             workers = workers_of(driver)
             pids |= {worker.pid for worker in workers}
             began = began or (journal.exists() and (runs / "crashed" / "run.json").exists())
-            if not killed_worker and workers and rng.random() < 0.05:  # once in a session
+            if not killed_worker and workers and rng.random() < 0.05:  # once per session
                 workers[int(rng.integers(len(workers)))].kill()
                 counts["worker"] += 1
                 killed_worker = True
@@ -81,12 +80,12 @@ def crash(runs: Path, words: list[str], kills: int, rng: np.random.Generator) ->
                 driver.kill()
                 counts["driver"] += 1
                 break
-            time.sleep(0.1)  # looking for workers is not free
+            time.sleep(0.1)  # finding the workers takes time
         error = driver.communicate()[1].decode()
         if began and not journal.read_bytes().endswith(b"\n") and journal.stat().st_size:
             counts["unfinished journal"] += 1
         if counts["driver"] and rng.random() < 0.2 and driver.returncode < 0:
-            tear(journal)  # as a kill in mid-write would leave it
+            tear(journal)  # as a kill during a write does
             counts["unfinished journal"] += 1
         if driver.returncode == 0:
             break
@@ -104,10 +103,10 @@ def tear(journal: Path) -> None:
 
 
 def main() -> int:
-    """Both searches, and what came of them."""
+    """Runs both searches, and prints the checks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=25, help="of the driver")
-    parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    parser.add_argument("--kills", type=int, default=25, help="number of kills of the driver")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the times of the kills")
     parser.add_argument("--config", help="a preset, such as configs/guided.json")
     given = parser.parse_args()
     words = [*SEARCH.split(), *LIMITS]

@@ -1,11 +1,11 @@
-"""Proves what the program promises on a GPU, and measures it there: one table, some minutes.
+"""Checks the program's promises on a GPU, and measures its speed: one table, some minutes.
 
     python -m benchmarks.gpu_check                         # or make gpu-check
-    python -m benchmarks.gpu_check --device cpu --rehearse # the same lines, tiny, on a CPU
+    python -m benchmarks.gpu_check --device cpu --rehearse # the same checks, tiny, on a CPU
 
-Needs torch 2.6 or later, numpy, scipy and ConfigSpace. Exit code 0 if every promise holds, 1 if
-one does not, 2 where no GPU can be used. Figures have no verdict; a star marks the layout that the
-program itself takes. What the GPU or its memory does not allow is left out, and a row says so.
+Needs torch 2.6 or later, numpy, scipy and ConfigSpace. Exit codes: 0 every promise holds, 1 one
+fails, 2 no usable GPU. Figures have no verdict; a star marks the memory format that the program
+uses. Checks that the GPU or its memory does not allow are left out, and a row says so.
 """
 
 import argparse
@@ -37,13 +37,13 @@ FIGURES = {
 
 
 def row(*cells: str) -> None:
-    """Prints a line of the table as soon as it is known."""
+    """Prints a row of the table at once."""
     print("| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |")
     sys.stdout.flush()
 
 
 def table(verdict: str, checks: Mapping[str, Callable[[], Any]]) -> bool:
-    """The row of each promise, or the rows of each group of figures; whether none failed."""
+    """Prints the row of each promise, or the rows of each group of figures; whether all held."""
     good, started = True, time.perf_counter()
     for name, check in checks.items():
         try:
@@ -51,7 +51,7 @@ def table(verdict: str, checks: Mapping[str, Callable[[], Any]]) -> bool:
             for what, words in [(name, found)] if isinstance(found, str) else found:
                 row(what, verdict, words, f"{time.perf_counter() - started:.0f}")
                 started = time.perf_counter()
-        except Exception as error:  # whatever goes wrong is a broken promise
+        except Exception as error:  # any error is a broken promise
             if not isinstance(error, AssertionError):
                 traceback.print_exc()
             seconds = f"{time.perf_counter() - started:.0f}"
@@ -65,10 +65,10 @@ def device(given: argparse.Namespace) -> Mapping[str, Any]:
     if given.device == "cpu" and not given.rehearse:
         raise InputError("--device cpu is for --rehearse only: nothing is proved on a CPU")
     try:
-        (first, *_) = gpus.devices(given.device)  # a process of its own looks: see `one_journal`
+        (first, *_) = gpus.devices(given.device)  # by a subprocess: see `one_journal`
     except InputError as error:
         words = str(error).rpartition(";")[0]
-        raise InputError(f"{words}; --device cpu --rehearse runs the same lines, tiny") from None
+        raise InputError(f"{words}; --device cpu --rehearse runs the same checks, tiny") from None
     if first.get("exclusive"):
         name = first["facts"]["name"]
         raise InputError(f"{name} is in exclusive mode: the check needs several processes on it")
@@ -78,7 +78,7 @@ def device(given: argparse.Namespace) -> Mapping[str, Any]:
 def possible(
     first: Mapping[str, Any], scale: Scale, sizes: gpu_rates.Sizes
 ) -> tuple[Scale, gpu_rates.Sizes]:
-    """What of it this device can do; a row for each thing that is left out."""
+    """The sizes that this device supports; prints a row for each one that is left out."""
     if not has_bfloat16(first) and "bfloat16" in scale.dtypes:
         row("bfloat16", "left out", f"needs compute capability {FIRST_WITH_BFLOAT16}", "")
         scale = scale._replace(dtypes=tuple(a for a in scale.dtypes if a != "bfloat16"))
@@ -95,7 +95,7 @@ def possible(
 
 
 def run(given: argparse.Namespace) -> int:
-    """Prints the table; the exit code."""
+    """Prints the table; returns the exit code."""
     first = device(given)
     scale = Scale(given.device)
     if given.rehearse:
@@ -118,13 +118,13 @@ def run(given: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; the exit code."""
+    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
-    parser.add_argument("--rehearse", action="store_true", help="tiny sizes: does it run at all?")
-    parser.add_argument("--only", nargs="+", choices=list(PROMISES), help="these promises only")
+    parser.add_argument("--rehearse", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--only", nargs="+", choices=list(PROMISES), help="only these promises")
     given = parser.parse_args(argv)
     return command("gpu_check.py", lambda: run(given))
 

@@ -1,6 +1,6 @@
-"""What the program promises on a GPU, as checks: see benchmarks/gpu_check.py.
+"""Checks of the program's promises on a GPU: see benchmarks/gpu_check.py.
 
-Each check returns what it saw, in words, and raises AssertionError for a promise that is broken.
+Each check returns its findings as text, and raises AssertionError if the promise is broken.
 They need torch, numpy, scipy and ConfigSpace only.
 """
 
@@ -35,9 +35,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DTYPES = ("float32", "tf32", "bfloat16")
 CLASSES = 17
 RUNGS = (3, 6, 12)
-SHARE_BYTES = 10**9  # of a GPU, for the check of a lack of memory; on a CPU, of the process
-NOISE = 0.1  # relative difference of logits after an epoch that rounding may make
-FREED_SECONDS = 20.0  # until the driver has the memory of a killed process back
+SHARE_BYTES = 10**9  # of a GPU, for the out-of-memory check; on a CPU, of the process
+NOISE = 0.1  # largest relative difference of logits after an epoch that rounding explains
+FREED_SECONDS = 20.0  # in which the driver frees the memory of a killed process
 # Every layer and every augmentation of both families.
 PUBLISHED: dict[str, Any] = {
     **{"n_conv_layers": 2, "n_channels_conv_0": 24, "n_channels_conv_1": 32, "kernel_size": 3},
@@ -56,17 +56,17 @@ NETWORKS = {
     "residual": MODERN,
     "separable": {**MODERN, "block": "separable", "activation": "relu"},
 }
-# Its first activation is far beyond what the check of a lack of memory allows.
+# Its first activation far exceeds the memory of the out-of-memory check.
 HUGE = {**PUBLISHED, "n_channels_conv_0": 32768, "n_channels_conv_1": 8, "batch_size": 1024}
 
 
 class Scale(NamedTuple):
-    """How much is tried, and where."""
+    """The sizes of the checks, and their device."""
 
     device: str = "cuda"
     images: int = 1020
     side: int = 16  # pixels
-    workers: tuple[int, ...] = (1, 2, 8)  # of the searches that are compared
+    workers: tuple[int, ...] = (1, 2, 8)  # of the compared searches
     population: int = 6
     networks: tuple[str, ...] = tuple(NETWORKS)
     dtypes: tuple[str, ...] = DTYPES
@@ -80,7 +80,7 @@ REHEARSAL = Scale("cpu", 68, 8, (1, 2), 2, ("published", "residual"), ("float32"
 
 
 def pictures(scale: Scale) -> Images:
-    """Noise with a faint colour for each class: to be learned, but not at once."""
+    """Noise with a faint colour for each class: learnable, but not at once."""
     rng = np.random.default_rng(0)
     labels = np.sort(np.arange(scale.images) % CLASSES).astype(np.int64)
     colours = rng.integers(60, 200, (CLASSES, 3))
@@ -94,7 +94,7 @@ def pictures(scale: Scale) -> Images:
 
 
 def optimizer_here() -> str:
-    """The modern training's own, where its package is installed."""
+    """The optimizer of the modern training if its package is installed, else AdamW."""
     return "schedule-free" if importlib.util.find_spec("schedulefree") else "adamw"
 
 
@@ -105,7 +105,7 @@ def target_of(scale: Scale, **options: Any) -> ImageTarget:
 
 
 def bits(result: Mapping[str, Any]) -> str:
-    """All that has to be the same."""
+    """All of a result that must be reproducible, as text."""
     kept = {name: value for name, value in result.items() if name != "meta"}
     return canonical_json(without_nan(kept))
 
@@ -119,7 +119,7 @@ def each(scale: Scale) -> Iterable[tuple[str, ImageTarget, dict[str, Any]]]:
 
 
 def one_journal(scale: Scale) -> str:
-    """Any number of workers, and none, make the same search; the driver never touches CUDA."""
+    """Any number of workers, or none, gives the same journal; the driver never touches CUDA."""
     space = Space.load(ROOT / "configs" / "space_modern.json")
     given = {"pop_size": scale.population, "epochs": 4, "min_epochs": 2, "max_generations": 1}
     given |= {"constraints": ["num_params <= 1e5", "macs <= 2e6"], "optimizer": optimizer_here()}
@@ -143,7 +143,7 @@ def one_journal(scale: Scale) -> str:
 
 
 def continues_exactly(scale: Scale) -> str:
-    """3 -> 6 -> 12 epochs, through a file, are another run's 12 epochs to the bit."""
+    """3 -> 6 -> 12 epochs, through a file, give the same bits as 12 epochs at once."""
     names = []
     for name, target, config in each(scale):
         whole = target.evaluate(config, RUNGS[-1], 4)
@@ -157,11 +157,11 @@ def continues_exactly(scale: Scale) -> str:
 
 
 def no_synchronisation(scale: Scale) -> str:
-    """An epoch hands its work to the device and waits for nothing (as far as torch can tell)."""
+    """An epoch never waits for the device (as far as torch detects it)."""
     names = []
     for name, target, config in each(scale):
         trainer = target.trainer(config, 4, 0)
-        trainer.train_epoch(target.images, target.targets)  # what is made once is made here
+        trainer.train_epoch(target.images, target.targets)  # one-time initialisation
         if scale.on_gpu:
             torch.cuda.set_sync_debug_mode("error")
         try:
@@ -174,7 +174,7 @@ def no_synchronisation(scale: Scale) -> str:
 
 
 def hides_out_of_memory(target: ImageTarget) -> dict[str, Any]:
-    """Runs in a worker: has too little memory for something and goes on, as cuDNN does."""
+    """Runs in a worker: an allocation fails and the work continues, as in cuDNN."""
     try:
         with out_of_memory_as_memory_error(), contextlib.suppress(torch.OutOfMemoryError):
             torch.empty(4 * SHARE_BYTES, dtype=torch.uint8, device=target.device)
@@ -184,7 +184,7 @@ def hides_out_of_memory(target: ImageTarget) -> dict[str, Any]:
 
 
 def memory_is_a_result(scale: Scale) -> str:
-    """A network beyond its worker's memory is a trial, and the next one succeeds."""
+    """A network that exceeds its worker's memory is a trial, and the next one succeeds."""
     target = target_of(scale)
     total = torch.cuda.get_device_properties(0).total_memory if scale.on_gpu else SHARE_BYTES
     place = {MEMORY_SHARE: f"{SHARE_BYTES / total:.6f}"} if scale.on_gpu else {}
@@ -196,7 +196,7 @@ def memory_is_a_result(scale: Scale) -> str:
         ]
         if scale.on_gpu:
             hidden = pool.submit(hides_out_of_memory).result()["status"]
-            assert hidden == "out_of_memory", "a lack that PyTorch hides is not seen"
+            assert hidden == "out_of_memory", "a hidden lack of memory is not detected"
     statuses = [outcome["status"] for outcome in outcomes]
     said = [outcome["error"] for outcome in outcomes]
     assert statuses == ["ok", "out_of_memory", "ok"], f"{statuses}: {said}"
@@ -205,13 +205,13 @@ def memory_is_a_result(scale: Scale) -> str:
 
 
 def who(target: ImageTarget) -> dict[str, Any]:
-    """Runs in a worker: trains, so that it holds memory; says which process it is."""
+    """Runs in a worker: trains, so that it holds memory; returns its process id."""
     target.evaluate(PUBLISHED, 1, 4)
     return {"pid": os.getpid(), "status": "ok", "meta": {}}
 
 
 def kill_frees(scale: Scale) -> str:
-    """kill -9 of a worker gives its memory back."""
+    """kill -9 of a worker frees its memory."""
     before = used_bytes(scale, None)
     pool = ProcessPool(target_of(scale), 1, math.inf, 10**12)
     try:
@@ -229,7 +229,7 @@ def kill_frees(scale: Scale) -> str:
 
 
 def used_bytes(scale: Scale, pid: int | None) -> int:
-    """Of the GPU, by whomever; on a CPU of that process."""
+    """Used memory of the GPU; on a CPU, of the process `pid`."""
     if not scale.on_gpu:
         return resident_memory(pid) if pid is not None else 0
     free, total = torch.cuda.mem_get_info(0)
@@ -237,7 +237,7 @@ def used_bytes(scale: Scale, pid: int | None) -> int:
 
 
 def agrees_with_the_cpu(scale: Scale) -> str:
-    """The same networks, without what draws on the device, learn the same but for rounding."""
+    """Networks without random draws on the device learn the same on both, except for rounding."""
     still = {"dropout_rate": 0.0, "flip": False, "shift": 0.0, "cutout": 0.0, "color": 0.0}
     words = []
     for name in scale.networks:
@@ -252,7 +252,7 @@ def agrees_with_the_cpu(scale: Scale) -> str:
     return f"logits after an epoch differ by: {', '.join(words)}"
 
 
-# In this order: the first must find a process that has not touched CUDA.
+# In this order: the first needs a process that has not touched CUDA.
 PROMISES: dict[str, Callable[[Scale], str]] = {
     "one journal": one_journal,
     "runs repeat, and continue exactly": continues_exactly,

@@ -1,6 +1,6 @@
-"""How fast a GPU trains: rows of the table of benchmarks/gpu_check.py.
+"""Training speed of a GPU: rows of the table of benchmarks/gpu_check.py.
 
-The images lie on the device, as in a search. Each row is measured for some seconds of training.
+The images are on the device, as in a search. Each row is measured for some seconds of training.
 """
 
 import math
@@ -22,15 +22,15 @@ from training.trainer import Trainer
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 GIGA = 10**9
-Row = tuple[str, str]  # what, and what was measured
+Row = tuple[str, str]  # name, measurement
 
 
 class Sizes(NamedTuple):
-    """How much is measured."""
+    """The sizes of the measurements."""
 
     seconds: float = 0.5  # of each figure
     workers: tuple[int, ...] = (1, 2, 4, 8, 16)
-    matrix: int = 8192  # side of the product's matrices
+    matrix: int = 8192  # side of the multiplied matrices
     networks: tuple[str, ...] = ("small", "middle", "default", "modern", "separable")
 
 
@@ -38,28 +38,28 @@ FEW = Sizes(0.1, (1, 2), 256, ("small", "modern"))
 
 
 class InLayout(Trainer):
-    """Lays weights and activations as it is told, whatever the program does."""
+    """Uses the memory format `told` instead of the program's choice."""
 
     told = torch.channels_last
 
     def chosen_layout(self, dtype: str) -> torch.memory_format:
-        """See `told`."""
+        """The memory format `told`."""
         return self.told
 
 
 def waited(device: str) -> float:
-    """The time, when all that was handed to the device is done."""
+    """The time after all work of the device is done."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def repeated(work: Callable[[], Any], seconds: float, device: str) -> float:
-    """Times a second that the work can be done: for about so long, and at least twice.
+    """Repetitions of the work per second, measured for about `seconds` and at least twice.
 
-    The device is waited for at the end only: what hands over its work faster may be ahead.
+    It waits for the device only at the end, so that the host may run ahead.
     """
-    work()  # algorithms are chosen and memory is taken here
+    work()  # chooses algorithms and allocates memory
     started = waited(device)
     work()
     count = max(2, math.ceil(seconds / (waited(device) - started)))
@@ -70,7 +70,7 @@ def repeated(work: Callable[[], Any], seconds: float, device: str) -> float:
 
 
 def epochs_a_second(target: ImageTarget, name: str, seconds: float) -> dict[str, Any]:
-    """Of a fold, as a search trains it; the outcome of a call to a worker."""
+    """Epochs per second of a fold, as a search trains it; the outcome of a call to a worker."""
     trainer = target.trainer(config_of(name), 1, 0)
     train = torch.from_numpy(target.folds[0][0]).to(target.device)
     images, labels = target.images[train], target.targets[train]
@@ -79,13 +79,13 @@ def epochs_a_second(target: ImageTarget, name: str, seconds: float) -> dict[str,
 
 
 def three_folds(scale: Scale, **options: Any) -> ImageTarget:
-    """A target as a search has it, with an optimizer that is in PyTorch."""
+    """A target as in a search, with an optimizer of PyTorch."""
     given = {"device": scale.device, "optimizer": "adam", **options}
     return cross_validation(pictures(scale), CLASSES, 3, 1, **given)
 
 
 def by_dtype(scale: Scale, sizes: Sizes) -> Iterator[Row]:
-    """Layouts and dtypes on one worker; the program's own layout is marked."""
+    """Memory formats and dtypes on one worker; the program's choice is marked."""
     for name in sizes.networks:
         for dtype in scale.dtypes:
             target = three_folds(scale, dtype=dtype)
@@ -103,12 +103,12 @@ def by_workers(scale: Scale, sizes: Sizes) -> Iterator[Row]:
     for dtype in dict.fromkeys((scale.dtypes[0], scale.dtypes[-1])):
         target = three_folds(scale, dtype=dtype)
         most = max(sizes.workers)
-        release_memory()  # what this process keeps of the GPU's
+        release_memory()  # GPU memory that this process caches
         with ProcessPool(target, most, math.inf, 10**12) as pool:
             ask = pool.submit
             for name in sizes.networks:
                 for future in [ask(epochs_a_second, name, 0.0) for _ in range(most)]:
-                    future.result()  # all processes are there and know the network
+                    future.result()  # all processes have started and trained the network once
                 words = []
                 for count in sizes.workers:
                     asked = [ask(epochs_a_second, name, sizes.seconds) for _ in range(count)]
@@ -118,7 +118,7 @@ def by_workers(scale: Scale, sizes: Sizes) -> Iterator[Row]:
 
 
 def by_matrix_rate(scale: Scale, sizes: Sizes) -> Iterator[Row]:
-    """The share of a product of large matrices that one worker's training achieves."""
+    """The rate of one worker's training as a share of that of a product of large matrices."""
     for dtype in scale.dtypes:
         prepare_torch(1, dtype)
         kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
@@ -138,11 +138,11 @@ def by_matrix_rate(scale: Scale, sizes: Sizes) -> Iterator[Row]:
 
 
 def against_the_plain_way(scale: Scale, sizes: Sizes) -> Iterator[Row]:
-    """A DataLoader in the process itself, PyTorch's own layers, layout and Adam."""
+    """A DataLoader in the same process, with PyTorch's own layers, memory format and Adam."""
     for name in sizes.networks:
         target, config = three_folds(scale), config_of(name)
         ours = epochs_a_second(target, name, sizes.seconds)["rate"]
-        torch.use_deterministic_algorithms(False)  # as the plain way has it
+        torch.use_deterministic_algorithms(False)  # PyTorch's default
         train = target.folds[0][0]
         pixels = torch.from_numpy(target.pixels[train]).permute(0, 3, 1, 2).float().div(255)
         images = TensorDataset(pixels, torch.from_numpy(target.labels[train]))

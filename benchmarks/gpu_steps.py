@@ -1,6 +1,6 @@
-"""What folds together and CUDA graphs would bring: measured on bare steps, as no search has them.
+"""The possible gain of joint folds and CUDA graphs, on bare steps: a search uses neither.
 
-A step is: forward, loss, backward, Adam, on a batch that lies on the device. Dropout, augmentation
+A step is: forward, loss, backward, Adam, on a batch that is on the device. Dropout, augmentation
 and the choice of the batch are left out on both sides.
 """
 
@@ -42,7 +42,7 @@ def built(scale: Scale, name: str) -> tuple[nn.Module, torch.Tensor, torch.Tenso
 
 
 def step_of(network: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
-    """A step as PyTorch does it, call by call; its optimizer bears to be in a graph."""
+    """An eager PyTorch step; its optimizer can be captured in a graph."""
     on_gpu = x.device.type == "cuda"
     parameters = list(network.parameters())
     optimizer = torch.optim.Adam(parameters, lr=1e-4, fused=True, capturable=on_gpu)
@@ -56,7 +56,7 @@ def step_of(network: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> Callab
 
 
 def in_graph(step: Callable[[], None]) -> Callable[[], None]:
-    """The same step as one CUDA graph, after some steps outside it, as PyTorch asks for."""
+    """The same step as one CUDA graph, after the warm-up steps that PyTorch requires."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -93,7 +93,7 @@ def together(network: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> Calla
 
 
 def rows(scale: Scale, sizes: Sizes) -> Iterator[Row]:
-    """Steps a second of each network, as they are and as they could be."""
+    """Steps per second of each network: eager, with joint folds, and as a graph."""
     for name in sizes.networks:
         network, x, labels = built(scale, name)
         single = step_of(network, x, labels)

@@ -1,4 +1,4 @@
-"""Networks by whose training a machine is timed."""
+"""Networks for timing the training on a machine."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,7 +49,7 @@ def config_of(name: str) -> dict[str, Any]:
 def plain_network(
     config: Mapping[str, Any], image_size: int, num_classes: int, device: str = "cpu"
 ) -> nn.Sequential:
-    """The same layers in PyTorch's own form and layout (dropout apart, which is like its own)."""
+    """The network with PyTorch's own layers and memory format (dropout is ours, but alike)."""
     generator = Generator(device).manual_seed(1)
     network = assemble(config, image_size, num_classes, generator).to_empty(device=device)
     layers: list[nn.Module] = []

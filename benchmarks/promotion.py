@@ -1,10 +1,10 @@
-"""How well a rung's survivors are chosen: by the model's prediction, or as measured.
+"""Compares promotion by the model's prediction with promotion by measured results.
 
     python -m benchmarks.promotion --problems claim --seeds 3
 
-Whenever `guided` promotes at a rung, both orders of its trials are taken. For the half that goes
-on by each, the table has the mean rank by the true end of the training (0 the best of the rung, 1
-the worst, 0.5 chance), over all rungs of all seeds. Feasible ends rank before infeasible ones.
+Whenever `guided` promotes at a rung, its trials are ordered both ways. For the first half of each
+order, the table has the mean rank by true final result (0 is the best of the rung, 1 the worst,
+0.5 chance), over all rungs of all seeds. Feasible results rank before infeasible ones.
 """
 
 import argparse
@@ -22,16 +22,16 @@ from search.guided import GuidedSampler
 from search.offspring import OffspringSampler
 from search.trial import Trial
 
-TRAININGS = 100  # full ones' worth of epochs for each search
+TRAININGS = 100  # budget of each search, in full trainings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; the exit code."""
+    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--problems", nargs="+", default=["claim"], help="names, tune, claim")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to one less [%(default)s]")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds [%(default)s]")
     given = parser.parse_args(argv)
     return command("promotion.py", lambda: run(named(given.problems), given.seeds))
 
@@ -48,7 +48,7 @@ def run(names: Sequence[str], seeds: int) -> None:
 
 
 def promoted(problem: Problem, seed: int) -> list[tuple[float, float]]:
-    """The mean final rank of the promoted at each rung of a search: (predicted, measured)."""
+    """The mean final rank of promoted trials at each rung of a search: (predicted, measured)."""
     rows = []
     predict = GuidedSampler.rank_for_promotion
 
@@ -67,7 +67,7 @@ def promoted(problem: Problem, seed: int) -> list[tuple[float, float]]:
 
 
 def mean_rank(ordered: Sequence[Trial], problem: Problem) -> float:
-    """Of the first half, by the true end of each; 0 to 1."""
+    """The mean rank of the first half by true final result, 0 to 1."""
     by_end = sorted(ordered, key=lambda trial: problem.end(trial.config))
     truly = {trial.trial: place for place, trial in enumerate(by_end)}
     first = ordered[: max(1, len(ordered) // 2)]

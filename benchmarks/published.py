@@ -1,4 +1,4 @@
-"""The networks of the first version, trained again: the published figures beside those of today.
+"""Retrains the networks of the first version: published figures beside current ones.
 
     python -m benchmarks.published --seeds 0 1 2 --output runs/published
 
@@ -29,10 +29,10 @@ HEADER = """\
 def precision_per_batch(
     predicted: np.ndarray, labels: np.ndarray, num_classes: int, batch_size: int
 ) -> float:
-    """Precision of each batch of consecutive images, averaged by size of batch.
+    """Precision of each batch of consecutive images, weighted by the size of the batch.
 
     A mean over all classes. It falls with the batch size, as most classes are absent from a small
-    batch and count 0: of use only beside the published figures.
+    batch and count 0: use it only beside the published figures.
     """
     total = 0.0
     for start in range(0, len(labels), batch_size):
@@ -44,12 +44,12 @@ def precision_per_batch(
 
 
 def published_order(names: Sequence[str]) -> list[int]:
-    """Images by the text of folder and file (1, 10, 11, ..., 2), as the first version had them."""
+    """Images sorted by folder and file as text (1, 10, 11, ..., 2), as in the first version."""
     return sorted(range(len(names)), key=lambda i: (*Path(names[i]).parts[-2:], i))
 
 
 def row(name: str, then: dict[str, float], result_file: Path) -> str:
-    """A line of the table, means over the seeds of a result of `main.py`."""
+    """A row of the table: means over the seeds of a result of `main.py`."""
     result, stored = read_result(result_file)
     classes, batches = len(result["dataset"]["class_names"]), []
     for one in stored:

@@ -1,23 +1,23 @@
-"""The published experiments: methods x seeds x limits, each a search of its own, then measured.
+"""The published experiments: a search for each method, seed and set of constraints, then measured.
 
     python -m benchmarks.study --preset small
 
-Presets (benchmarks/studies/): `paper` is the published protocol, 24 hours of a GPU a search;
-`small` is what two CPU cores do in about two hours, with equal epochs for all methods; `peers` has
-the same limits and epochs, and other people's methods beside ours (requirements-peers.txt);
-`modern` is `peers` in the modern space and training; `smoke` shows in a minute or two that
-everything works. A study goes on where it was stopped: what is finished is not done again. Each
-step is a command of its own, and is printed.
+Presets (benchmarks/studies/): `paper` is the published protocol, 24 GPU hours per search; `small`
+takes two CPU cores about two hours, with equal epochs for all methods; `peers` has the same
+constraints and epochs, and third-party methods beside ours (requirements-peers.txt); `modern` is
+`peers` in the modern space and training; `smoke` shows in a minute or two that everything works. A
+stopped study resumes: finished steps are not repeated. Each step is a separate command, and is
+printed.
 
-1. A pilot trains random networks in full, without a limit on precision. The bound on macro
-   precision, on which the conclusions rest, is the one that 3 % of them reach. A preset that
+1. A pilot trains random networks in full, without a constraint on precision. The bound on macro
+   precision is the one that 3 % of them reach; the conclusions depend on it. A preset that
    names its bound has no pilot.
-2. Every method searches with every seed under every limit.
-3. Every winner, and the default network, is trained anew and measured on the test split.
-4. Every winner is trained again as in its search, but with fresh seeds and on folds cut anew, the
-   same for all: a winner was chosen on the folds of its search, which flatter it. These are of
-   the same images, three times as many as the test split has.
-5. One table and one report of all.
+2. Every method searches with every seed under every set of constraints.
+3. Every winner, and the default network, is retrained and measured on the test split.
+4. Every winner is retrained as in its search, but with fresh seeds and on fresh folds, the same
+   for all: results on the folds of a search are biased, as they selected its winner. The fresh
+   folds are of the same images, three times as many as in the test split.
+5. One table and one report cover all searches.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from utils import InputError, nearest, read_json, write_json, write_text
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ROOT / "benchmarks" / "studies"
 TEST, AGAIN = study_tables.TEST, study_tables.AGAIN
-SHARE = 0.03  # of fully trained random networks that are to meet the bound on precision
+SHARE = 0.03  # of fully trained random networks that meet the bound on precision
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class Unit:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; the exit code."""
-    words = "interrupted; the same command goes on"
+    """The command line; returns the exit code."""
+    words = "interrupted; the same command continues"
     return command("study", lambda: run(arguments(argv)), words)
 
 
 def run(given: argparse.Namespace) -> int:
-    """Does what is left of a study; 1 if a search did not end in order."""
+    """Runs the unfinished steps of a study; 1 if one failed."""
     preset = read_json(chosen(given.preset))
     out = Path(given.output or ROOT / "runs" / f"study_{Path(given.preset).stem}")
     out.mkdir(parents=True, exist_ok=True)
@@ -75,12 +75,12 @@ def run(given: argparse.Namespace) -> int:
     measured = evaluate(preset, out, given.jobs)
     conclude(preset, bound, out)
     for unit in failed:
-        print(f"study: {unit.folder} did not end in order; its log.txt says why", file=sys.stderr)
+        print(f"study: {unit.folder} did not finish; its log.txt says why", file=sys.stderr)
     return 1 if failed or not measured else 0
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -91,7 +91,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--jobs",
         type=int,
         default=1,
-        help="winners to measure, and searches of peers, at a time: cores, or 1 on a GPU",
+        help="parallel measurements, and searches of peers: number of cores, or 1 on a GPU",
     )
     return parser.parse_args(argv)
 
@@ -109,7 +109,7 @@ def chosen(preset: str) -> Path:
 
 
 def units(preset: Mapping[str, Any], out: Path) -> Iterator[Unit]:
-    """All searches, by seed first: a study that is cut short still compares the methods."""
+    """All searches, seed by seed: an unfinished study still compares the methods."""
     for seed in preset["seeds"]:
         for limits in preset["limits"]:
             for method in preset["methods"]:
@@ -117,7 +117,7 @@ def units(preset: Mapping[str, Any], out: Path) -> Iterator[Unit]:
 
 
 def find_bound(preset: Mapping[str, Any], out: Path) -> float | None:
-    """The macro precision that SHARE of fully trained random networks reach, rounded to 0.01.
+    """The macro precision that SHARE of fully trained random networks reach, a multiple of 0.01.
 
     None if the preset has no pilot.
     """
@@ -133,7 +133,7 @@ def find_bound(preset: Mapping[str, Any], out: Path) -> float | None:
         "seed": next(seed for seed in itertools.count() if seed not in preset["seeds"]),
     }
     if not search("random", pilot, out / "runs" / "pilot"):
-        raise InputError("the pilot did not end in order: there is no bound on precision yet")
+        raise InputError("the pilot did not finish: there is no bound on precision yet")
     reached = study_tables.precisions(out / "runs" / "pilot")
     bound = study_tables.bound_met_by(SHARE, reached)
     met = sum(value >= bound for value in reached)
@@ -144,10 +144,10 @@ def find_bound(preset: Mapping[str, Any], out: Path) -> float | None:
 def run_searches(
     preset: Mapping[str, Any], bound: float | None, out: Path, jobs: int
 ) -> list[Unit]:
-    """Does all searches; returns those that have not ended in order.
+    """Runs all searches; returns those that did not finish.
 
-    Ours have workers, one a core, and run alone. Those of peers train one network at a time, with
-    one thread, and run side by side as long as the next one is of a peer, too.
+    Ours have workers, one per core, and run alone. Those of peers train one network at a time with
+    one thread; consecutive ones run in parallel.
     """
     failed = []
     for of_peers, some in itertools.groupby(
@@ -161,7 +161,7 @@ def run_searches(
 
 
 def side_by_side(work: Sequence[Callable[[], Any]], jobs: int) -> list[Any]:
-    """What the calls return, so many at a time; after Ctrl-C nothing more begins."""
+    """The results of the calls, `jobs` in parallel; after Ctrl-C no further call starts."""
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         futures = [pool.submit(one) for one in work]
         try:
@@ -171,7 +171,7 @@ def side_by_side(work: Sequence[Callable[[], Any]], jobs: int) -> list[Any]:
 
 
 def run_search(preset: Mapping[str, Any], unit: Unit, bound: float | None) -> bool:
-    """Whether the search has ended in order, now or before."""
+    """Runs the search if it has not finished; returns whether it has."""
     limits = preset["limits"][unit.limits]
     settings = {**preset["settings"], **baselines.OURS.get(unit.method, {})}
     settings |= {
@@ -182,7 +182,7 @@ def run_search(preset: Mapping[str, Any], unit: Unit, bound: float | None) -> bo
 
 
 def search(method: str, settings: Mapping[str, Any], folder: Path) -> bool:
-    """Begins or goes on with a run; whether it has ended in order."""
+    """Starts or resumes a run; returns whether it has finished."""
     program = ["-m", "baselines", method] if method in baselines.PEERS else ["optimizer.py"]
     if (folder / "trials.jsonl").exists():
         if ended(folder):
@@ -200,11 +200,11 @@ def search(method: str, settings: Mapping[str, Any], folder: Path) -> bool:
 
 
 def ended(folder: Path) -> bool:
-    """Whether a run has used its budget: nothing is left to be done there."""
+    """Whether a run has finished, that is, used its budget."""
     if not (folder / "run.json").exists():
         return False
     record = read_json(folder / "run.json")
-    if not record.get("sessions"):  # killed before the first one began
+    if not record.get("sessions"):  # killed before the first one started
         return False
     reason = record["sessions"][-1]["reason"]
     by_time = reason == "time limit" and record["settings"]["max_total_epochs"] is None
@@ -212,7 +212,7 @@ def ended(folder: Path) -> bool:
 
 
 def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> bool:
-    """Measures winners and default network, on the test split and fresh folds: was all done?"""
+    """Measures winners and default network on the test split and fresh folds; True on success."""
     evaluation, settings = preset["evaluation"], preset["settings"]
     images = []
     for name in ("dataset", "image_size", "device"):
@@ -222,7 +222,7 @@ def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> bool:
     modern = settings.get("space") == "modern"
     default = ROOT / "configs" / ("default_modern.json" if modern else "default.json")
     waiting = [(default, out / "default" / TEST, test, evaluation["default_seeds"])]
-    if modern:  # the published default is a hundred times the work of a small winner
+    if modern:  # the published default takes a hundred times as long as a small winner
         again = [*as_in_search(dataclasses.asdict(resolve(settings))), *images]
         waiting.append((default, out / "default" / AGAIN, again, fresh))
     for unit in units(preset, out):
@@ -233,7 +233,7 @@ def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> bool:
             waiting.append((config, unit.folder / AGAIN, again, fresh))
     work = []
     for config, result, words, seeds in waiting:
-        # A search that went on may have another winner.
+        # A resumed search may have another winner.
         if seeds and not (
             result.exists() and read_json(result).get("config") == read_json(config)
         ):
@@ -243,7 +243,7 @@ def evaluate(preset: Mapping[str, Any], out: Path, jobs: int) -> bool:
 
 
 def as_in_search(settings: Mapping[str, Any]) -> list[str]:
-    """Flags by which main.py trains as a search with these settings did."""
+    """The flags of main.py for training as in a search with these settings."""
     words = ["-e", str(settings["epochs"])]
     for name in ("optimizer", "device", "dtype", "threads"):
         words += [f"--{name}", str(settings[name])]
@@ -251,7 +251,7 @@ def as_in_search(settings: Mapping[str, Any]) -> list[str]:
 
 
 def fresh_seeds(preset: Mapping[str, Any]) -> list[int]:
-    """As many as the preset wants, none of which a search had; the first cuts the folds."""
+    """As many as the preset requests, none used by a search; the first determines the folds."""
     unused = (seed for seed in itertools.count(1000) if seed not in preset["seeds"])
     return list(itertools.islice(unused, preset["evaluation"].get("again", 0)))
 
@@ -265,7 +265,7 @@ def conclude(preset: Mapping[str, Any], bound: float | None, out: Path) -> None:
     print(text)
     folders = [str(unit.folder) for unit in units(preset, out) if ended(unit.folder)]
     for limits in preset["limits"]:
-        for seed in preset["seeds"]:  # the methods of one seed, as more pairs would say less
+        for seed in preset["seeds"]:  # methods of one seed: more pairs would reduce the power
             here = [
                 unit for unit in units(preset, out) if (unit.limits, unit.seed) == (limits, seed)
             ]
@@ -281,7 +281,7 @@ def conclude(preset: Mapping[str, Any], bound: float | None, out: Path) -> None:
 
 
 def call(*words: str) -> int:
-    """Runs a command of this project, printed as one would type it; its exit code."""
+    """Prints and runs a command of this project; returns its exit code."""
     print(f"\n$ python {' '.join(words)}", flush=True)
     code = subprocess.run([sys.executable, *words], cwd=ROOT).returncode
     if code == 130:

@@ -1,4 +1,4 @@
-"""The numbers of a study, from its run folders and results alone: rows, and tables in Markdown."""
+"""Rows and Markdown tables of a study, from its run folders and results alone."""
 
 import math
 import statistics
@@ -16,24 +16,24 @@ TEST, AGAIN = "result_test.json", "result_again.json"  # of main.py, in the fold
 
 
 def precisions(folder: Path) -> list[float]:
-    """Macro precision of all networks of a run that were trained in full; 0 if that failed."""
+    """Macro precision of all fully trained networks of a run; 0 for failed ones."""
     return [trial.metrics.get("precision") or 0.0 for trial in _full(read_run(folder))]
 
 
 def _full(run: Run) -> list[Trial]:
-    """All that had the epochs of a full training: a failure is no valid network either."""
+    """All trials with full epochs, including failures, which are not valid networks either."""
     return [trial for trial in run.trials if trial.epochs == run.settings.epochs]
 
 
 def bound_met_by(share: float, values: Sequence[float]) -> float:
-    """The bound, a multiple of 0.01, that the nearest to that share of the values reach."""
+    """The bound, a multiple of 0.01, that about this share of the values reach."""
     wanted = max(1, round(share * len(values)))
     edge = sorted(values, reverse=True)[wanted - 1]
     return math.floor(100 * edge) / 100
 
 
 def rows(units: Iterable[Any], default: Path) -> list[dict[str, Any]]:
-    """A row a search (`study.Unit`) that has a winner, then the default network's."""
+    """A row for each search (`study.Unit`) with a winner, then one for the default network."""
     found = []
     for unit in units:
         if (unit.folder / "opt_cfg.json").exists():
@@ -56,7 +56,7 @@ def rows(units: Iterable[Any], default: Path) -> list[dict[str, Any]]:
 
 
 def _searched(run: Run) -> dict[str, Any]:
-    """What a run's journal says: its winner, and the share of valid ones of the fully trained."""
+    """A run's winner, and the share of valid trials among the fully trained."""
     winner, full = run.record["winner"], _full(run)
     valid = [trial for trial in full if run.ranking.feasible(trial)]
     return {
@@ -75,7 +75,7 @@ def _measured(path: Path) -> dict[str, float] | None:
 
 
 def _again(path: Path, limits: Sequence[Constraint]) -> dict[str, Any] | None:
-    """The winner on fresh folds: mean metrics, and in how many of the trainings it kept to all.
+    """The winner on fresh folds: mean metrics, and in how many trainings it met all constraints.
 
     A metric is None if one of the trainings diverged.
     """
@@ -108,9 +108,9 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _by_method(here: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Means and standard deviations over the seeds that found something feasible, by method.
+    """Means and standard deviations over the seeds with a feasible winner, by method.
 
-    What is valid, and how often limits are kept there, over all seeds.
+    The shares of valid trials and of met limits are over all seeds.
     """
     table = [
         "| method | seeds | best feasible top-3 on the folds | its precision | valid, % "
@@ -120,7 +120,7 @@ def _by_method(here: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     for method in dict.fromkeys(row["method"] for row in here):
         mine = [row for row in here if row["method"] == method]
-        feasible = [row for row in mine if row["feasible"]]  # what is not is no solution
+        feasible = [row for row in mine if row["feasible"]]  # the others are not solutions
         found = [row["metrics"] for row in feasible]
         tests = [row["test"] for row in feasible if row["test"]]
         again = [row["again"] for row in feasible if row["again"]]
@@ -142,7 +142,7 @@ def _by_method(here: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _by_seed(here: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A row a search."""
+    """A row for each search."""
     table = [
         "| method | seed | top-3 on the folds | precision | parameters | epochs | fully trained "
         "| valid, % | top-3, fresh folds | its precision | limits kept | test top-3 "
@@ -171,7 +171,7 @@ def _by_seed(here: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def spread(known: Sequence[float | None], digits: int = 3) -> str:
-    """'mean (sd)' over seeds; the mean alone of one. A training that diverged has no value."""
+    """'mean (sd)' over seeds; the mean alone for one. None, a diverged training, is left out."""
     values = [value for value in known if value is not None]
     if not values:
         return "-"

@@ -1,4 +1,4 @@
-"""How fast the target trains, as ratios taken in one run.
+"""Training speed of the target, as ratios measured in one run.
 
     python -m benchmarks.training
     python -m benchmarks.training --device cuda
@@ -6,18 +6,18 @@
 
 For three networks, on a fold of three:
 
-(a) target.py as a search calls it: some epochs, and then the held-out images are scored once. A
-    job of the default schedule trains 12 epochs on average (861 in 72 jobs), its shortest 3;
-(b) the plain way: files decoded in each epoch (ImageFolder, DataLoader in the process itself),
-    PyTorch's default memory layout and Adam, images scored after each epoch;
-(c) multiply-adds a second of a large product of float32 matrices, with as many threads.
+(a) target.py as a search calls it: some epochs, then the held-out images are scored once. A job of
+    the default schedule trains 12 epochs on average (861 in 72 jobs), its shortest 3;
+(b) plain PyTorch: files decoded in each epoch (ImageFolder, DataLoader in the same process),
+    default memory format and Adam, images scored after each epoch;
+(c) multiply-adds per second of a large product of float32 matrices, with as many threads.
 
-Prints the median over --pairs interleaved measurements, with the least and the largest, of
-(a)/(b), how many times as many epochs a second; of the share of (c) that (a) achieves, from
-closed-form multiply-adds: one forward pass an image, two more backward, and one to score; and of
-the epochs a second of two workers, each training as (a) does, over those of one.
-Each side lives in a process of its own, as settings of the allocator and of determinism do. On a
-machine that does other work the ratios mean little.
+Prints the median, minimum and maximum over --pairs interleaved measurements of (a)/(b), the ratio
+of epochs per second; of the share of (c) that (a) achieves, from closed-form multiply-adds: one
+forward pass per image, two more backward, and one to score; and of the epochs per second of two
+workers, each training as (a) does, over those of one.
+Each side runs in its own process, as allocator and determinism are settings of a process. On a
+busy machine the ratios mean little.
 """
 
 import argparse
@@ -49,7 +49,7 @@ from vision.data import Images, open_data, open_train, stratified_folds
 MATRIX = 2048  # side of the product's matrices
 PRODUCT_SECONDS = 1.0
 EPOCHS = {"small": 12, "middle": 3, "default": 3}  # the larger ones take minutes
-# What is asked of (a)/(b), of the share of (c) and of two workers, with one thread on a CPU.
+# Required (a)/(b), share of (c) and ratio of two workers, with one thread on a CPU.
 BARS = {"small": (2.5, 0.70, 1.7), "middle": (1.25, 0.80, 1.7), "default": (1.1, 0.80, 1.7)}
 
 
@@ -68,10 +68,10 @@ class Task(NamedTuple):
 class Rates(NamedTuple):
     """A measurement of all sides."""
 
-    ours: float  # epochs a second
-    both: float  # epochs a second of two workers together
-    plain: float  # epochs a second
-    product: float  # multiply-adds a second
+    ours: float  # epochs per second
+    both: float  # epochs per second of two workers together
+    plain: float  # epochs per second
+    product: float  # multiply-adds per second
 
 
 def ours(task: Task) -> float:
@@ -90,7 +90,7 @@ def ours(task: Task) -> float:
 
 
 def plain(task: Task, folder: str) -> float:
-    """Seconds of (b), from image files as `write_files` leaves them."""
+    """Seconds of (b), from the image files of `write_files`."""
     torch.set_num_threads(task.threads)
     prepare = transforms.Compose(
         [transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
@@ -123,7 +123,7 @@ def plain(task: Task, folder: str) -> float:
 
 
 def product(device: str, threads: int) -> float:
-    """(c): multiply-adds a second."""
+    """(c): multiply-adds per second."""
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(1)
     left = torch.randn(MATRIX, MATRIX, generator=generator).to(device)
@@ -144,7 +144,7 @@ def macs_of(task: Task) -> int:
 
 
 def write_files(task: Task, folder: Path) -> None:
-    """The fold's images as JPEG files in a folder a class, as ImageFolder reads them."""
+    """Writes the fold's images as JPEG files in a folder per class, for ImageFolder."""
     for part, members in zip(("train", "held_out"), task.fold, strict=True):
         for number in members.tolist():
             place = folder / part / f"{task.images.labels[number]:03}"
@@ -159,7 +159,7 @@ def own_process() -> Executor:
 
 
 def measure(task: Task, pairs: int) -> list[Rates]:
-    """Interleaved measurements; one before them, of an epoch, is not counted."""
+    """Interleaved measurements, after a warm-up of one epoch that is not counted."""
     found = []
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -182,7 +182,7 @@ def measure(task: Task, pairs: int) -> list[Rates]:
 
 
 def row(name: str, task: Task, measured: Sequence[Rates]) -> str:
-    """A line of the table."""
+    """A row of the table."""
     per_epoch = macs_of(task) / task.epochs
     middle = Rates(*(statistics.median(values) for values in zip(*measured, strict=True)))
     ratios = [one.ours / one.plain for one in measured]
@@ -197,13 +197,13 @@ def row(name: str, task: Task, measured: Sequence[Rates]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; the exit code."""
+    """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--networks", nargs="+", choices=PUBLISHED, default=PUBLISHED)
     parser.add_argument("--pairs", type=int, default=5, help="[%(default)s]")
-    parser.add_argument("--epochs", type=int, help=f"of a measurement {EPOCHS}")
+    parser.add_argument("--epochs", type=int, help=f"epochs of a measurement {EPOCHS}")
     parser.add_argument("--threads", type=int, default=1, help="[%(default)s]")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dataset", default="auto", help="[%(default)s]")
@@ -213,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(given: argparse.Namespace) -> None:
     """Prints the table, a row as soon as it is measured."""
-    device = gpus.devices(given.device)[0]["device"]  # this process stays off it
+    device = gpus.devices(given.device)[0]["device"]  # this process does not use it
     source = open_data(given.dataset)
     images, _ = open_train(source)
     held_out = stratified_folds(images.labels, 3, derive_rng(1, "folds"))[0]

@@ -1,1 +1,1 @@
-"""SHIPS: a trained network as files that run elsewhere. ONNX, int8, a card; no torch."""
+"""Exports a trained network for other machines: ONNX, int8, a card. Does not import torch."""

@@ -1,4 +1,4 @@
-"""`card.md`: what an exported network is, what it was measured at, how to use and remake it."""
+"""`card.md` of an exported network: its facts, its metrics, how to use and reproduce it."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,11 +40,12 @@ PyTorch, in the folder of the program: float images (N, 3, {size}, {size}), RGB 
 
     network = training.load_network("network.safetensors")
 """
-LIMITS_OF_USE = """## What it must not be used for
+LIMITS_OF_USE = """## Limits of use
 
-- Images of another kind than those it was trained on. It answers with one of its {count} classes
-  whatever an image shows.
-- Decisions about people, their health or their safety, without a person who checks each answer.
+- Do not use it on other kinds of images than those it was trained on. It answers with one of its
+  {count} classes for any image.
+- Do not use it for decisions about people, their health or their safety, unless a person checks
+  each answer.
 - Its probabilities are not calibrated: 0.9 does not mean that nine of ten such answers are right.
 - The metrics hold for images that are drawn like the test images. Measure again on your own.
 """
@@ -58,10 +59,10 @@ def text(
     command: Sequence[str],
     search: Mapping[str, Any] | None,
 ) -> str:
-    """The card of a network in float32 and, if there is one, in int8.
+    """The card of a network in float32 and, if it exists, in int8.
 
-    paces: latency by file. images: how many to train and to test. command: the arguments of
-    main.py. search: the run.json of the search behind it.
+    paces: latency by file. images: numbers of training and test images. command: the arguments
+    of main.py. search: the run.json of the search that found it.
     """
     result = measured[0].result
     dataset, names = result["dataset"], result["dataset"]["class_names"]
@@ -107,7 +108,7 @@ def _about(folder: Path, result: Mapping[str, Any], images: tuple[int, int]) -> 
 
 
 def _limits(measured: Sequence[Measured]) -> str:
-    """Each limit with its verdict, for both forms."""
+    """Each limit with its verdict, in float32 and int8."""
     head = [
         "limit",
         *(f"{form} {w}" for form in FORMS[: len(measured)] for w in ("value", "verdict")),
@@ -135,7 +136,7 @@ def _metrics(measured: Sequence[Measured]) -> str:
     for name, title in MEMORY.items():
         rows.append([title, *(w for one in measured for w in (f"{one.result[name]:.2f}", ""))])
     words = "Measured on the test split, which took no part in training or search."
-    source = "In the column int8, memory is read from the exported graph; else a closed form."
+    source = "Memory in the column int8 is read from the exported graph, else from a closed form."
     return f"## Metrics\n\n{words}\n{source} 1 kB is 1024 bytes.\n\n{_table(head, rows)}"
 
 
@@ -158,7 +159,7 @@ def _share(right: int, among: int) -> str:
 
 
 def _latency(paces: Mapping[str, Mapping[str, Any]]) -> str:
-    """Milliseconds of one image, and on what."""
+    """Milliseconds for one image, and the machine."""
     if not paces:
         return ""
     rows = [(n, f"{p['median_ms']:.3f}", f"{p['p95_ms']:.3f}") for n, p in paces.items()]
@@ -171,7 +172,7 @@ def _latency(paces: Mapping[str, Mapping[str, Any]]) -> str:
 def _found(
     result: Mapping[str, Any], command: Sequence[str], search: Mapping[str, Any] | None
 ) -> str:
-    """How the configuration was found, and the commands that make the network again."""
+    """How the configuration was found, and the commands that reproduce the network."""
     versions = environment()
     rows = [("seed of the training", result["seeds"][0]), ("epochs", result["epochs"])]
     rows += [("optimizer", result["optimizer"]), *_search(search)]
@@ -187,11 +188,11 @@ def _found(
         began = ["-m", "baselines"] if search.get("method") else ["optimizer.py"]
         steps.insert(0, shlex.join(["python", *began, *search.get("arguments", [])]))
     shown = "".join(f"    {step}\n" for step in steps)
-    return f"## How it was made\n\n{_table(('', ''), rows)}\nTo make it again:\n\n{shown}"
+    return f"## How it was made\n\n{_table(('', ''), rows)}\nTo reproduce it:\n\n{shown}"
 
 
 def _search(search: Mapping[str, Any] | None) -> Iterator[tuple[str, Any]]:
-    """What run.json says of the search."""
+    """Rows about the search, from its run.json."""
     if search is None:
         yield "found by", "no search: the configuration was given"
         return

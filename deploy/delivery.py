@@ -1,7 +1,7 @@
-"""What `main.py --export DIR` does with a network that was trained and measured.
+"""Exports a trained and measured network for `main.py --export DIR`.
 
 DIR gets network.onnx, network.safetensors and card.md, with --quantise also network.int8.onnx and
-its result. Files of an earlier export there are replaced.
+its result. They replace the files of an earlier export.
 """
 
 import importlib.util
@@ -27,7 +27,7 @@ TOLERANCE = 1e-4  # of logits, as a share of the largest if that is over 1
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked for: the folder, and whether to quantise and to measure the latency."""
+    """The requested export: the folder, and whether to quantise and to measure the latency."""
 
     folder: Path
     quantise: bool
@@ -35,15 +35,15 @@ class Plan:
 
     @classmethod
     def of(cls, given: dict[str, Any], fits: bool) -> "Plan | None":
-        """Takes its flags out of those given; None without --export, InputError for mistakes.
+        """Removes its flags from `given`; None without --export, InputError for mistakes.
 
-        fits: whether one network is trained for the test split.
+        fits: whether exactly one network is trained for the test split.
         """
         wanted = {name: given.pop(name, False) for name in ("quantise", "latency")}
         folder = given.pop("export", None)
         if folder is None:
             for name in [name for name, value in wanted.items() if value]:
-                raise InputError(f"--{name} is about an exported network: add --export DIR")
+                raise InputError(f"--{name} needs an exported network: add --export DIR")
             return None
         if not fits:
             words = "give one configuration and one seed with it, and -t True"
@@ -55,7 +55,7 @@ class Plan:
         return cls(Path(folder), **wanted)
 
     def make_folder(self, paths: Sequence[Path]) -> None:
-        """InputError, before anything is trained, if it cannot be written."""
+        """Makes the folder; InputError if it cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -73,15 +73,15 @@ def ship(
     stored: results.Predictions,
     search: Mapping[str, Any] | None,
 ) -> tuple[list[Measured], list[str]]:
-    """Exports; returns the network in int8, if asked for, as it was measured, and sentences.
+    """Exports; returns the measured int8 network, if requested, and messages.
 
-    network: PyTorch's, of a training on the last fold of the target, whose predictions are
-    `stored`. search: the run.json of the search that found the configuration, if one did.
+    network: a PyTorch network trained on the last fold of the target; its predictions are
+    `stored`. search: the run.json of the search that found the configuration, if any.
     """
     train, test = (target.pixels[part] for part in target.folds[-1])
     model, words = export(plan.folder, network, measured.result, test)
     models, both = {"network.onnx": model}, [measured]
-    for name in OF_INT8:  # those of an earlier export are of another network
+    for name in OF_INT8:  # files of an earlier export belong to another network
         (plan.folder / name).unlink(missing_ok=True)
     if plan.quantise:
         from deploy.quantise import quantise
@@ -108,11 +108,11 @@ def ship(
 def export(
     folder: Path, network: Any, result: Mapping[str, Any], pixels: np.ndarray
 ) -> tuple[Any, list[str]]:
-    """Writes the network as safetensors and as ONNX; returns the ModelProto, and sentences.
+    """Writes the network as safetensors and as ONNX; returns the ModelProto, and messages.
 
-    Before anything is there under its name: the safetensors are loaded again, and what ONNX
-    Runtime computes is compared with PyTorch on the images (uint8 (N, S, S, 3)). InputError if
-    the network gave no numbers, RuntimeError if the two differ.
+    Before the files get their names, it loads the safetensors again and compares ONNX Runtime
+    with PyTorch on the images (uint8 (N, S, S, 3)). InputError if the training diverged,
+    RuntimeError if the two differ.
     """
     from training.saved import load_network, logits_of, save_network
 
@@ -147,7 +147,7 @@ def _result(
     target: Any,
     stored: results.Predictions,
 ) -> tuple[dict[str, Any], list[results.Predictions]]:
-    """The result of the network in int8: metrics, and memory as read from its graph."""
+    """The result of the int8 network: metrics, and memory read from its graph."""
     result = measured.result
     predictions = {**stored, "scores": scores}
     file = folder / "predictions_int8.npz"
@@ -161,7 +161,7 @@ def _result(
 
 
 def _write(path: Path, model: Any, result: Mapping[str, Any]) -> None:
-    """Replaces the file whole or not at all, with the facts as the model's metadata."""
+    """Replaces the file atomically; the facts become the model's metadata."""
     from onnx import helper
 
     helper.set_model_props(model, facts(result))

@@ -1,4 +1,4 @@
-"""What a file of a network says of itself: texts, for the metadata of ONNX and of safetensors."""
+"""The metadata of a network file, ONNX or safetensors, as texts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +9,11 @@ PIXELS = "uint8 (N, image_size, image_size, 3), RGB, upright, made square as `cr
 
 
 def facts(result: Mapping[str, Any]) -> dict[str, str]:
-    """From a result of main.py (evaluation/results.py).
+    """The metadata from a result of main.py (evaluation/results.py).
 
     config, classes, metrics, limits and dataset are JSON; classes are in the order of the logits.
-    crop: see predict.py. threshold: there only if the result has one; below this probability the
-    answer of predict.py is "not sure".
+    crop: see predict.py. threshold: only if the result has one; below this probability predict.py
+    answers "not sure".
     """
     dataset = result["dataset"]
     limits = [

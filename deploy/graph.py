@@ -1,8 +1,8 @@
 """The ONNX graph of a network, from its list of layers and its trained weights.
 
-pixels uint8 (N, S, S, 3), RGB -> logits float32 (N, K), probabilities float32 (N, K). N is free.
-Normalisation is a convolution of each colour by itself. Batch norm is folded into the convolution
-before it (Jacob et al. 2018, section 3.2); one that follows none is such a convolution, too.
+pixels uint8 (N, S, S, 3), RGB -> logits float32 (N, K), probabilities float32 (N, K), any N.
+Normalisation is a depthwise convolution. Batch norm is folded into the convolution before it
+(Jacob et al. 2018, section 3.2); without one it also becomes a depthwise convolution.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,21 +12,21 @@ import numpy as np
 
 from cnn import Layer, layers
 
-OPSET, IR_VERSION = 17, 8  # of 2022: readers of today's devices know them
+OPSET, IR_VERSION = 17, 8  # of 2022; current runtimes support them
 NORM_EPSILON = 1e-5  # PyTorch's default
 INPUT, LOGITS, PROBABILITIES = "pixels", "logits", "probabilities"
 Weights = Mapping[str, np.ndarray]
 
 
 class _Graph:
-    """Nodes and constants in the order in which they are computed."""
+    """Nodes and constants in the order of computation."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def add(self, kind: str, name: str, inputs: Iterable[str], **attributes: Any) -> str:
-        """Adds a node; returns the name of its output, which is its own."""
+        """Adds a node; returns the name of its output, which equals the node's name."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(kind, [*inputs], [name], name, **attributes))
@@ -85,7 +85,7 @@ def build_model(
 def _sequence(
     graph: _Graph, found: tuple[Layer, ...], x: str, weights: Weights, prefix: str, first: int = 0
 ) -> str:
-    """Adds layers whose weights are named `prefix` and their number; returns the output's name."""
+    """Adds layers, whose weights are named `prefix` + number; returns the name of the output."""
     for number, layer in enumerate(found):
         own = {
             name: np.asarray(weights[f"{prefix}{first + number}.{name}"], np.float64)
@@ -111,7 +111,7 @@ def _sequence(
 
 
 def _fold(graph: _Graph, scale: np.ndarray, shift: np.ndarray) -> str:
-    """Scales and shifts the output of the last node, a convolution, by its weights."""
+    """Folds a scale and a shift of the output into the weights of the last node, a convolution."""
     from onnx import numpy_helper
 
     bias, weight = (numpy_helper.to_array(graph.constants.pop()) for _ in range(2))

@@ -1,6 +1,6 @@
-"""What an ONNX graph asks of a device, read from the graph itself: the check of `cnn.py`.
+"""The memory that an ONNX graph needs on a device, read from the graph: a check of `cnn.py`.
 
-Needs no list of layers: constants are counted as they are stored, activations as they live.
+It uses no list of layers: it counts the stored constants and the live activations.
 """
 
 from typing import Any
@@ -10,16 +10,16 @@ import numpy as np
 from cnn import KB
 from deploy.graph import INPUT
 
-# Nodes that give the same values in another form; on a device they are part of their neighbours.
+# Nodes that change only the form of the values; on a device they are part of their neighbours.
 ALIASES = ("QuantizeLinear", "DequantizeLinear", "Cast", "Transpose", "Flatten", "Reshape")
 IN_PLACE = ("Relu", "Sigmoid", "Mul", "Add", "Softmax")
 
 
 def flash_kb(model: Any) -> float:
-    """Units of 1024 bytes of weights, biases and, in int8, the scales of weights.
+    """Size of weights, biases and, in int8, the scales of weights, in units of 1024 bytes.
 
-    Not counted are constants that a device does not store: zero points, which are 0, the scales
-    of biases, which are products of others, and one scale for each activation.
+    Excludes constants that a device does not store: zero points, which are 0, the scales of
+    biases, which are products of others, and one scale per activation.
     """
     from onnx import numpy_helper
 
@@ -35,14 +35,13 @@ def flash_kb(model: Any) -> float:
 
 
 def ram_kb(model: Any) -> float:
-    """Peak of the activations alive at once for one image, a byte each, in units of 1024 bytes.
+    """Peak size of the live activations for one image, one byte each, in units of 1024 bytes.
 
-    In the order of the nodes. A node that works value by value overwrites an input that no later
-    node reads.
+    In the order of the nodes. An elementwise node overwrites an input that no later node reads.
     """
     graph = model.graph
     sizes, constants = _sizes(model), {one.name for one in graph.initializer}
-    root: dict[str, str] = {}  # of a name: the tensor whose values it shows
+    root: dict[str, str] = {}  # name -> the tensor that holds its values
     steps = []
     for node in graph.node:
         inputs = [root.get(name, name) for name in node.input if name not in constants]
@@ -63,7 +62,7 @@ def ram_kb(model: Any) -> float:
 
 
 def _works_in_place(node: Any) -> bool:
-    """Whether each value of the output depends on one place of the inputs only."""
+    """Whether each output value depends on a single position of the inputs."""
     if node.op_type in IN_PLACE:
         return True
     known = {one.name: one for one in node.attribute}
@@ -73,7 +72,7 @@ def _works_in_place(node: Any) -> bool:
 
 
 def _sizes(model: Any) -> dict[str, int]:
-    """Values of each tensor of the graph, for one image."""
+    """The number of values of each tensor of the graph, for one image."""
     from onnx import shape_inference
 
     graph = shape_inference.infer_shapes(model).graph

@@ -1,4 +1,4 @@
-"""Int8 by ONNX Runtime's static quantisation: QDQ format, a scale for each output channel."""
+"""Int8 by ONNX Runtime's static quantisation: QDQ format, one scale per output channel."""
 
 import logging
 import tempfile
@@ -15,10 +15,10 @@ BATCH = 64
 
 
 def quantise(model: Any, pixels: np.ndarray) -> Any:
-    """The model in int8, weights and activations; ranges are those of training images.
+    """The model with int8 weights and activations, calibrated on training images.
 
-    pixels: uint8 (N, S, S, 3). Weights have 7 bits: with 8, the products of two neighbours
-    overflow 16 bits on processors with AVX2 and without VNNI, which makes results wrong there.
+    pixels: uint8 (N, S, S, 3). Weights have 7 bits: with 8, the sum of two products overflows
+    16 bits on processors with AVX2 and without VNNI, with wrong results.
     """
     import onnx
     from onnxruntime import quantization
@@ -27,7 +27,7 @@ def quantise(model: Any, pixels: np.ndarray) -> Any:
     batches = ({INPUT: chosen[i : i + BATCH]} for i in range(0, len(chosen), BATCH))
     reader = SimpleNamespace(get_next=lambda: next(batches, None))
     silent = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # advice on preprocessing, which the graph does not need
+    logging.disable(logging.WARNING)  # advice on preprocessing, unnecessary for this graph
     try:
         with tempfile.TemporaryDirectory() as folder:
             before, after = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
@@ -53,9 +53,9 @@ def quantise(model: Any, pixels: np.ndarray) -> Any:
 
 
 def _order(graph: Any) -> None:
-    """Puts nodes depth first, as in the model in float32: one branch ends before another begins.
+    """Orders nodes depth first, as in the float32 model: one branch ends before the next starts.
 
-    The quantisation leaves them breadth first, so that both branches would be alive at once.
+    The quantisation leaves them breadth first, with both branches in memory at once.
     """
     made_by = {node.output[0]: node for node in graph.node}
     ordered: dict[str, Any] = {}

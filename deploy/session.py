@@ -1,4 +1,4 @@
-"""ONNX Runtime: the logits of images, and how long one takes on this machine."""
+"""ONNX Runtime: the logits of images, and the latency of one image on this machine."""
 
 import time
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ RUNS, WARM_UP = 200, 20  # of one image
 
 
 def open_session(model: Any) -> Any:
-    """A session of one thread for a ModelProto, on the CPU."""
+    """A single-threaded CPU session for a ModelProto."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -34,9 +34,9 @@ def logits_of(model: Any, pixels: np.ndarray) -> np.ndarray:
 
 
 def latency(model: Any, image: np.ndarray) -> dict[str, Any]:
-    """Milliseconds of one image (1, S, S, 3): median and 95 % quantile of 200 runs, and on what.
+    """Milliseconds for one image (1, S, S, 3): median and 95 % quantile of 200 runs; the machine.
 
-    A result for people: nothing is decided by it.
+    For display only.
     """
     import onnxruntime
 
@@ -57,7 +57,7 @@ def latency(model: Any, image: np.ndarray) -> dict[str, Any]:
 
 
 def in_words(measured: Mapping[str, Any]) -> str:
-    """What `latency` gave, in a sentence."""
+    """The result of `latency` in words."""
     return (
         f"median {measured['median_ms']:.3f} ms, 95 % within {measured['p95_ms']:.3f} ms "
         f"({measured['runs']} runs, one image, one thread; {measured['on']})"

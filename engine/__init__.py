@@ -1,1 +1,1 @@
-"""DOES: every side effect of a run (settings, files, time, signals). Knows nothing of torch."""
+"""All side effects of a run: settings, files, time, signals. Does not import torch."""

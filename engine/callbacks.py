@@ -1,4 +1,4 @@
-"""Callbacks: called when something happens in a search, which they can never stop."""
+"""Callbacks on the events of a search. A callback cannot stop the search."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ log = logging.getLogger("nas")
 
 
 class Callback:
-    """Called by the thread of the search; a method must return at once.
+    """The search thread calls these methods; each must return at once.
 
     After a resume, trials of earlier sessions reach `begin` and `generation_complete` only.
     """
@@ -19,18 +19,18 @@ class Callback:
     name = "callback"
 
     def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
-        """A search begins, or goes on from these trials; it ends by so many epochs, if known."""
+        """A search starts, or resumes from these trials. epochs: its epoch limit, if known."""
 
     def workers_ready(self, activity: dict[int, Any]) -> None:
-        """What each worker does, kept up to date, if known: see `workers.pool.Activity`."""
+        """The activity of each worker, updated in place: see `workers.pool.Activity`."""
 
     def generation_begins(
         self, generation: int, brackets: Sequence[Bracket], children: Sequence[Child] = ()
     ) -> None:
-        """These brackets are trained next, with these children."""
+        """A generation starts with these brackets and children."""
 
     def recorded(self, trial: Trial) -> None:
-        """A job has ended, and is in the journal."""
+        """A job has ended and is in the journal."""
 
     def rung_complete(self, trials: Sequence[Trial], promoted: set[int]) -> None:
         """All jobs of a rung have ended; the children with these numbers are promoted."""
@@ -42,11 +42,11 @@ class Callback:
         """The search has ended, with this `optimizer.Result`."""
 
     def close(self) -> None:
-        """Nothing follows, however the search ended."""
+        """The last call, however the search ended."""
 
 
 class CallbackHandler:
-    """Calls all callbacks; one that raises is called no more, after one warning."""
+    """Calls all callbacks. It warns about one that raises and removes it."""
 
     def __init__(self, callbacks: Sequence[Callback] = ()):
         self._callbacks = list(callbacks)
@@ -65,6 +65,6 @@ class CallbackHandler:
             except Exception as error:
                 self._callbacks.remove(callback)
                 words = f"{type(error).__name__}: {error}"
-                log.warning("warning: %s is off, the search goes on: %s", callback.name, words)
+                log.warning("warning: %s is off, the search continues: %s", callback.name, words)
                 if event is not Callback.close:
                     CallbackHandler([callback]).notify(Callback.close)  # it may hold the terminal

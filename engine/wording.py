@@ -25,20 +25,20 @@ def verdicts(metrics: Mapping[str, Any], ranking: Ranking) -> list[str]:
 
 
 def number_words(value: Any) -> str:
-    """Four digits of what was measured, all digits of what was counted."""
+    """Four decimals of a measured value, all digits of a count."""
     if value is None:
         return "not measured"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def chance(num_classes: int) -> dict[str, float]:
-    """What guessing gives, if all classes are as frequent."""
+    """The expected metrics of random guessing with balanced classes."""
     one = 1 / num_classes
     return {"top3": min(1.0, 3 * one), "top1": one, "precision": one, "recall": one}
 
 
 def in_words(seconds: float) -> str:
-    """A duration as people say it."""
+    """A duration in words."""
     if not math.isfinite(seconds):
         return "unlimited time"
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
@@ -48,7 +48,7 @@ def in_words(seconds: float) -> str:
 
 
 def resume_words(run: Any, peer: str | None) -> str:
-    """What to give Python so that a run goes on. peer: see `RunFolder.create`."""
+    """The arguments of `python` that resume a run. peer: see `RunFolder.create`."""
     program = f"-m baselines {peer}" if peer else "optimizer.py"
     return f"{program} --resume {run}"
 
@@ -59,7 +59,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A line a row, in columns: the first aligned to the left, the others to the right."""
+    """One line per row; the first column is left-aligned, the others are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join([name.ljust(widths[0]), *map(str.rjust, others, widths[1:])]).rstrip()

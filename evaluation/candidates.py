@@ -1,4 +1,4 @@
-"""Configurations that a user wants evaluated: read from files, checked, with their origin."""
+"""Configurations to evaluate: read from files, checked, with the searches that found them."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,15 @@ from utils import InputError, nearest, read_json, read_object
 
 log = logging.getLogger("nas")
 
-# What an evaluation takes over from the search behind a configuration, besides its data set.
+# Settings that an evaluation inherits from the search of a configuration, besides its data set.
 FROM_SEARCH = ("constraints", "image_size", "crop", "split", "folds", "space")
-OLDER = {"crop": "centre"}  # how searches were made that have no such setting
+OLDER = {"crop": "centre"}  # for older searches without this setting
 MAY_BE_ZERO = {"dropout_rate", "weight_decay", "label_smoothing"}
 MAY_BE_ZERO |= {"shift", "cutout", "color", "mixup"}
 BELOW_ONE = ("dropout_rate", "label_smoothing", "shift")
 SCHEDULE_FREE = "schedule-free"
-MODERN = {"space": "modern", "optimizer": SCHEDULE_FREE}  # of a configuration with `n_stages`
-MAX_PARAMETERS = 500_000_000  # 8 GB with gradients and moments; beyond it is a slip of the pen
+MODERN = {"space": "modern", "optimizer": SCHEDULE_FREE}  # for a configuration with `n_stages`
+MAX_PARAMETERS = 500_000_000  # 8 GB with gradients and moments; more is a typing error
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,18 @@ class Origin:
 
     @property
     def space_hash(self) -> str | None:
-        """What tells its search space from others: in an older run, the name of its file."""
+        """Identifies its search space: by hash or, in an older run, by file name."""
         return self.record.get("space_hash", self.settings["space"])
 
     @property
     def images(self) -> Any:
-        """What tells its data set from others."""
+        """Identifies its data set, by name and fingerprint."""
         data = self.record.get("data") or {}
         return f"{data.get('name')} ({str(data.get('fingerprint'))[:8]})"
 
     @property
     def is_baseline(self) -> bool:
-        """Whether this is not what the search found, but what it began with."""
+        """Whether this is the baseline of the search, not its winner."""
         return self.config.name == "baseline.json"
 
     @property
@@ -78,7 +78,7 @@ class Origin:
 def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) -> list[Candidate]:
     """The configurations in the files, each with its epochs (one number may serve for all).
 
-    What has to be left out of a file, or lies outside the space, is said.
+    Warns of ignored entries and of values outside the space.
     """
     candidates = []
     for path, count in zip(paths, [*epochs] * (len(paths) // len(epochs)), strict=True):
@@ -95,14 +95,14 @@ def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) 
 
 
 def family(paths: Sequence[Path]) -> dict[str, Any]:
-    """Space and optimizer for configurations from nowhere: the modern ones, or nothing to say."""
+    """Space and optimizer for configurations without a search: MODERN, or {} for the defaults."""
     return MODERN if paths and "n_stages" in read_object(paths[0]) else {}
 
 
 def search_behind(path: Path) -> Origin | None:
-    """The search that trained a configuration: by the run.json beside it.
+    """The search that trained a configuration, by the run.json beside it.
 
-    Links, as in the folder of all runs or in that of a Pareto front, are followed.
+    Follows links, as in the folder of all runs or in that of a Pareto front.
     """
     run_json = (path.resolve().parent / "run.json").resolve()
     try:
@@ -114,36 +114,34 @@ def search_behind(path: Path) -> Origin | None:
         if own and record["data"] and {*FROM_SEARCH} <= {*OLDER, *record["settings"]}:
             return Origin(path, run_json, record)
     except (InputError, OSError, AttributeError, KeyError, TypeError):
-        pass  # none there, or not one of a search's on images
+        pass  # no run.json, or not of a search on images
     return None
 
 
 def tell_unfound(paths: Sequence[Path], origins: Sequence[Origin | None]) -> None:
-    """Warns of configurations whose limits and data nobody knows."""
+    """Warns of configurations whose search, with its limits and data, is unknown."""
     for path, origin in zip(paths, origins, strict=True):
         if origin is None:
-            whose = (
-                "those of the first that a search has found" if any(origins) else "the defaults"
-            )
+            whose = "those of the first with a known search" if any(origins) else "the defaults"
             log.warning(
                 "warning: %s: no run.json of a search with this winner is beside it; limits and "
-                "data are %s, but for what flags say",
+                "data are %s, unless flags set them",
                 *(path, whose),
             )
 
 
 def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of the searches behind the configurations, but for those that were given.
+    """Settings that the configurations inherit from their searches, except the given ones.
 
-    The constraints are the first one's; all else they have to agree on, as everything is measured
-    on the same images in the same way. InputError if they do not.
+    The constraints are those of the first search. All else must agree, since all configurations
+    are measured on the same images in the same way; InputError if not.
     """
     if not origins:
         return {}
     first, *others = origins
     taken = [*FROM_SEARCH]
     if first.settings.get("optimizer") == SCHEDULE_FREE:
-        taken.append("optimizer")  # else as published: AdamW, whatever the search had
+        taken.append("optimizer")  # else AdamW, as published
     names = [name for name in taken if name not in given]
     on_its_data = "dataset" not in given and "data_dir" not in given
     for other in others:
@@ -157,7 +155,7 @@ def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str,
             if one != another:
                 raise InputError(
                     f"{first.config} was found with {name} {one}, {other.config} with {name} "
-                    f"{another}: evaluate them apart, or say which by --{name}"
+                    f"{another}: evaluate them apart, or choose one with --{name}"
                 )
     kept = {name: first.settings[name] for name in names}
     if "space" in kept:
@@ -172,7 +170,7 @@ def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str,
 
 
 def check_size(candidate: Candidate, target: Any) -> None:
-    """Refuses in words what cannot be built or is too large for any machine."""
+    """InputError if the network cannot be built or has more than MAX_PARAMETERS parameters."""
     config, path = candidate.config, candidate.path
     try:
         parameters = target.static_metrics(config)["num_params"]
@@ -185,9 +183,9 @@ def check_size(candidate: Candidate, target: Any) -> None:
 
 
 def _check_values(path: Path, config: Config) -> None:
-    """InputError for values that no network or training can have, whatever the space.
+    """InputError for values that no network or training can have, in any space.
 
-    A word has to be one of the space that comes with the program: nothing else knows it.
+    A categorical value must be a choice of the program's own space.
     """
     shipped = Space.load(space_file("modern" if "n_stages" in config else "published"))
     for name, value in config.items():

@@ -12,10 +12,10 @@ COLUMNS = ("class", "images", "answers", "right", "precision", "at least", "reca
 
 
 def by_class(outcomes: Outcomes, names: Sequence[str]) -> list[dict[str, Any]]:
-    """A row a class: images of it, answers with it, right ones (means over seeds), and ratios.
+    """One row per class: its images, answers, right answers (means over seeds), and ratios.
 
     precision_bound: one-sided 95 % lower bound (Clopper & Pearson 1934) for one network. Ratios
-    without a denominator are None. A training that diverged has class 0 for an answer.
+    without a denominator are None. A diverged training answers class 0.
     """
     rows = []
     for label, name in enumerate(names):
@@ -38,7 +38,7 @@ def by_class(outcomes: Outcomes, names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Lines, the least precise class first."""
+    """The lines of the table, the least precise class first."""
     cells = [[*COLUMNS]]
     for row in sorted(rows, key=lambda row: (row["precision"] or 0, row["class"])):
         counts = [f"{row[name]:g}" for name in ("images", "answers", "right")]

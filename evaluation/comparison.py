@@ -1,6 +1,6 @@
-"""Evaluated configurations side by side: a table with intervals, verdicts, and tests of all pairs.
+"""Compares evaluated configurations: a table with intervals, verdicts, and tests of all pairs.
 
-Words for the numbers of evaluation/statistics.py.
+Formats the numbers of evaluation/statistics.py.
 """
 
 import itertools
@@ -38,7 +38,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A configuration that was evaluated: what to call it, its result file's content, outcomes."""
+    """An evaluated configuration: its name, the content of its result file, its outcomes."""
 
     name: str
     result: Mapping[str, Any]
@@ -61,13 +61,13 @@ class Measured:
 
     @cached_property
     def known(self) -> dict[str, Any]:
-        """All metrics, those known before training included; None for what is not finite."""
+        """All metrics, also the static ones; None if not finite."""
         static_metrics = {name: self.result[name] for name in STATIC if name in self.result}
         return without_nan({**self.result["metrics"], **static_metrics})
 
 
 def outcomes(stored: Sequence[Predictions]) -> Outcomes:
-    """Of trainings with several seeds, on the same images."""
+    """The outcomes of several seeds on the same images."""
     scores = np.stack([part["scores"] for part in stored])
     return outcomes_of(scores, stored[0]["labels"], stored[0]["fold"])
 
@@ -75,7 +75,7 @@ def outcomes(stored: Sequence[Predictions]) -> Outcomes:
 def judged(
     name: str, result: dict[str, Any], stored: Sequence[Predictions], limits: Sequence[str]
 ) -> Measured:
-    """The result with what its resamples say: intervals, and how it stands to each limit."""
+    """Adds intervals and the verdict on each limit to the result; returns it with outcomes."""
     measured = Measured(name, result, outcomes(stored))
     result |= {"intervals": measured.intervals, "by_class": measured.by_class}
     result["constraints"] = [verdict(text, measured) for text in limits]
@@ -83,10 +83,10 @@ def judged(
 
 
 def verdict(text: str, measured: Measured) -> dict[str, Any]:
-    """How a configuration stands to a limit, for its result file.
+    """The verdict on a limit, for the result file: text, value, probability, and `evidence`.
 
-    text, value, probability, and what `evidence` finds. probability: the share of resamples that
-    meet the limit; 0 or 1 for what is known before training, None for what has no resamples.
+    probability: the share of resamples that meet the limit; 0 or 1 for a static metric, None
+    without resamples.
     """
     limit = Constraint.parse(text)
     value, values = measured.known.get(limit.metric), measured.resamples.get(limit.metric)
@@ -104,7 +104,7 @@ def report(
     files: Sequence[Path] = (),
     by_class: bool = False,
 ) -> str:
-    """All that is printed of evaluations, whose results are in `files`."""
+    """The printed report of evaluations, whose results are in `files`."""
     lines = [table(done)]
     for one in done if by_class else ():
         lines += ["", f"{one.name}, by class:", *classes.table(one.by_class)]
@@ -115,7 +115,7 @@ def report(
 
 
 def beside_baseline(done: Sequence[Measured], origins: Sequence[Origin | None]) -> list[str]:
-    """How each winner stands to the baseline of its search, where both were measured."""
+    """Compares each winner with the baseline of its search, if both were measured."""
     known = [(one, its) for one, its in zip(done, origins, strict=True) if its]
     sentences = []
     for baseline, its in known:
@@ -123,7 +123,7 @@ def beside_baseline(done: Sequence[Measured], origins: Sequence[Origin | None]) 
             if origin.identity == its.identity and not origin.is_baseline:
                 ranking = Ranking.parse(origin.settings["objective"])
                 values = [each.known[ranking.metric] for each in (one, baseline)]
-                if None in values:  # a training diverged: the table says so
+                if None in values:  # a training diverged, as the table shows
                     continue
                 below = ranking.sign * (values[0] - values[1]) < 0
                 sentences.append(
@@ -135,7 +135,7 @@ def beside_baseline(done: Sequence[Measured], origins: Sequence[Origin | None]) 
 
 
 def table(done: Sequence[Measured]) -> str:
-    """A row a configuration with intervals beneath, then the verdict on each limit."""
+    """One row per configuration with intervals below it, then the verdict on each limit."""
     first = done[0].result
     shown = [name for name in METRICS if any(name in one.result["metrics"] for one in done)]
     rows = [["configuration", "epochs", "seeds", *shown, "parameters", "multiply-adds"]]
@@ -155,7 +155,7 @@ def table(done: Sequence[Measured]) -> str:
     few = min(len(one.outcomes.predicted) for one in done) == 1
     lines.append(
         "Intervals: bootstrap over images"
-        + (" (one seed: what another seed would give is not in it)" if few else " and seeds")
+        + (" (one seed: they do not include the variation between seeds)" if few else " and seeds")
     )
     for one in done:
         lines += [f"{one.name}:", *(f"    {words}" for words in _verdicts(one))]
@@ -175,7 +175,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 
 def pairs(done: Sequence[Measured]) -> str:
-    """Tests of all pairs, in words."""
+    """The tests of all pairs, in words."""
     both = list(itertools.combinations(done, 2))
     images = len(done[0].outcomes.labels)
     p_values = {
@@ -192,7 +192,7 @@ def pairs(done: Sequence[Measured]) -> str:
         "paired permutation",
         f"test over images, corrected for {wording.counted(len(both), 'pair')} (Holm); below, "
         "McNemar's test of the two networks",
-        "of each seed: b images only the first has right, c only the second.",
+        "of each seed: b images that only the first gets right, c only the second.",
     ]
     for number, (one, other) in enumerate(both):
         lines.append(f"{one.name} and {other.name}:")
@@ -200,9 +200,7 @@ def pairs(done: Sequence[Measured]) -> str:
             first, second = getattr(one.outcomes, metric), getattr(other.outcomes, metric)
             difference, p = first.mean() - second.mean(), corrected[metric][number]
             better = one.name if difference > 0 else other.name
-            sentence = (
-                f"{better} is better" if p < SIGNIFICANT else "chance alone would do as much"
-            )
+            sentence = f"{better} is better" if p < SIGNIFICANT else "no significant difference"
             lines.append(
                 f"    {title} {difference:+.4f}, p {_p(p_values[metric][number])}, "
                 f"corrected {_p(p)}: {sentence}"
@@ -212,7 +210,7 @@ def pairs(done: Sequence[Measured]) -> str:
 
 
 def _by_seed(one: Measured, other: Measured, metric: str) -> Iterator[str]:
-    """McNemar's test for each seed that both were trained with."""
+    """McNemar's test for each common seed."""
     for i, seed in enumerate(one.result["seeds"]):
         if seed in other.result["seeds"]:
             j = other.result["seeds"].index(seed)
@@ -222,7 +220,7 @@ def _by_seed(one: Measured, other: Measured, metric: str) -> Iterator[str]:
             sentence = (
                 f"{better} is right more often"
                 if p < SIGNIFICANT
-                else "the two networks do not differ beyond chance"
+                else "no significant difference between the two networks"
             )
             yield f"seed {seed}: b {b}, c {c}, p {_p(p)}: {sentence}"
 

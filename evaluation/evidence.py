@@ -1,4 +1,4 @@
-"""Do the images decide whether a limit is met, and if not, how many would?"""
+"""Whether the images decide if a limit is met, and if not, how many images would."""
 
 import math
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ import numpy as np
 from evaluation.statistics import interval
 from search.constraints import Constraint
 
-MOST = 1_000_000  # images; nobody measures more
+MOST = 1_000_000  # images; larger needs are not reported
 
 
 def evidence(
     limit: Constraint, value: float | None, resamples: np.ndarray | None, images: int
 ) -> dict[str, Any]:
-    """How a measured metric stands to its limit, for a result file.
+    """Compares a measured metric with its limit, for a result file.
 
-    bound: the one-sided 95 % bound of the bootstrap (percentile) on the side of the limit that
-    `value` is on; None without resamples. decided: whether the bound is on that side, too.
-    images_needed: where it is not, about how many images would take it there, if the value stays
-    and the bound comes nearer as 1 / sqrt(images); None beyond MOST, or if the limit is decided.
+    bound: the one-sided 95 % bootstrap bound (percentile) of `value` in the direction of the
+    limit; None without resamples. decided: whether value and bound are on the same side of the
+    limit. images_needed: if not, an estimate of the images that would decide it, if the value
+    stays and its distance to the bound scales as 1 / sqrt(images); None above MOST or if decided.
     """
     met = value is not None and math.isfinite(value) and limit.residual({limit.metric: value}) <= 0
     found: dict[str, Any] = {"met": met, "side": None, "bound": None, "decided": None}
@@ -28,7 +28,7 @@ def evidence(
     if value is None or resamples is None or not np.isfinite(resamples).all():
         return found
     low, high = interval(resamples, 0.90)
-    below = met == (limit.sense == ">=")  # the value is above the limit: how far down might it be
+    below = met == (limit.sense == ">=")  # the value is above the limit: take its lower bound
     bound = low if below else high
     decided = bound >= limit.bound if below else bound <= limit.bound
     gap = abs(value - limit.bound)
@@ -40,7 +40,7 @@ def evidence(
 
 
 def told(found: Mapping[str, Any]) -> str:
-    """The evidence as the end of a verdict; '' where it has no bound."""
+    """The evidence as the end of a verdict; '' without a bound."""
     if found.get("bound") is None:
         return ""
     line = f"; {found['side']} {found['bound']:.4f} with 95 % confidence"
@@ -52,6 +52,6 @@ def told(found: Mapping[str, Any]) -> str:
 
 
 def _rounded(count: float) -> int:
-    """Up to two digits."""
+    """Rounds up, to two digits."""
     unit = 10 ** max(0, math.floor(math.log10(count)) - 1)
     return math.ceil(count / unit) * unit

@@ -1,11 +1,11 @@
-"""What is measured of networks on images: mistakes in objective and limits are told at once."""
+"""The metrics of networks on images, and checks of objective and limits against them."""
 
 from collections.abc import Sequence
 
 from search.constraints import Ranking
 from utils import InputError, nearest
 
-# Known before training (cnn.py); the last three are in units of 1024 bytes.
+# Static metrics (cnn.py); the last three are in units of 1024 bytes.
 STATIC = ("num_params", "macs", "flash_kb", "flash_float_kb", "ram_kb")
 SHARES = ("top3", "top1", "precision", "recall")  # from 0 to 1
 
@@ -20,8 +20,8 @@ def check_bounds(ranking: Ranking) -> None:
                 f"{bound:g} % is {bound / 100:g}" if percent else f"the nearest is {bound > 1:d}"
             )
             raise InputError(
-                f"constraint '{limit}' cannot be: {limit.metric} is a share; allowed is a number "
-                f"from 0 to 1; {hint}"
+                f"constraint '{limit}' is impossible: {limit.metric} is a share; allowed is a "
+                f"number from 0 to 1; {hint}"
             )
 
 

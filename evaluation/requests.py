@@ -1,4 +1,4 @@
-"""What `main.py` is asked to evaluate: mistakes in flags are told before anything is trained."""
+"""Checks the flags of `main.py` before any training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from utils import InputError
 
 
 def chosen_seeds(given: dict[str, Any]) -> list[int]:
-    """The seeds to train with; the first of them becomes the setting, by which folds are cut."""
+    """The seeds to train with; the first becomes the setting `seed`, which defines the folds."""
     seeds = given.pop("seeds", None)
     if seeds is None:
         return [resolve({"seed": given.get("seed", Settings.seed)}).seed]
@@ -35,7 +35,7 @@ def check_flags(
     model: str | None,
     on_test: bool,
 ) -> None:
-    """Flags that do not fit together are told before anything is trained."""
+    """InputError for flags that do not fit together."""
     if not paths:
         raise InputError("no configuration: name one or more, such as -c runs/opt_cfg.json")
     if len(epochs) not in (1, len(paths)):
@@ -64,11 +64,11 @@ def check_flags(
 
 
 def check_settings(settings: Settings, writes: bool) -> None:
-    """InputError for limits on nothing that is measured. writes: whether a network is saved."""
+    """InputError for limits on unknown metrics. writes: whether a network is saved."""
     check_bounds(settings.ranking())
     check_metrics(settings.ranking(), [*METRICS, *STATIC])
     if writes and settings.dtype != "float32":
         raise InputError(
             f"--dtype {settings.dtype} cannot go with --export or -m: the network that they write "
-            "computes in float32, and has to be measured so"
+            "computes in float32, and must be measured in it"
         )

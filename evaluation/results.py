@@ -1,4 +1,4 @@
-"""What `main.py` writes and reads again: result files, and the predictions beside them."""
+"""Writes and reads the result files of `main.py`, and the predictions beside them."""
 
 import hashlib
 import io
@@ -25,9 +25,9 @@ Predictions = Mapping[str, np.ndarray]  # see `predictions_of`
 def places(
     configs: Sequence[Path], output: str | None, on_test: bool, seeds: Sequence[int]
 ) -> list[tuple[Path, list[Path]]]:
-    """(result file, predictions by seed) of each configuration: beside it, or where --output says.
+    """(result file, predictions by seed) of each configuration: beside it, or at --output.
 
-    Makes the folders, so that a place that cannot be written is told before anything is trained.
+    Makes the folders, so that an unwritable place is an error before any training.
     """
     if output == "":
         raise InputError("--output is empty; allowed is a file or a folder")
@@ -44,7 +44,7 @@ def places(
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"results cannot go to {output}: {error.strerror}") from None
+            raise InputError(f"results cannot be written to {output}: {error.strerror}") from None
         check_file(file)
         check_not_read(file, configs, "--output ")
         if file in [other for other, _ in found]:
@@ -55,28 +55,28 @@ def places(
 
 
 def check_file(path: Path, flag: str = "") -> None:
-    """InputError if no file can be written there."""
+    """InputError if the file cannot be written."""
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         reason = "is a folder" if path.is_dir() else f"folder {path.parent} cannot be written"
         raise InputError(f"{flag}{path}: {reason}; name a file in a folder that can be written")
 
 
 def check_not_read(path: Path, configs: Sequence[Path], flag: str) -> None:
-    """InputError if writing there would overwrite a configuration, or the record of a search."""
+    """InputError if the file would overwrite a configuration or the record of a search."""
     read = [*configs, *(config.resolve().parent / "run.json" for config in configs)]
     if path.resolve() in [one.resolve() for one in read]:
-        raise InputError(f"{flag}{path} would overwrite what is read; name another file")
+        raise InputError(f"{flag}{path} would overwrite an input file; name another file")
 
 
 def write_predictions(file: Path, predictions: Predictions) -> None:
-    """Writes what `predictions_of` gives."""
+    """Writes the arrays of `predictions_of` as npz."""
     np.savez_compressed(file, **predictions)  # type: ignore[arg-type]
 
 
 def predictions_of(
     target: Any, scores: np.ndarray, names: Sequence[str], seed: int
 ) -> Predictions:
-    """For an npz: scores (logits), labels, names and fold of each held-out image; the seed."""
+    """Scores (logits), labels, names and fold of each held-out image, and the seed."""
     held_out = [part for _, part in target.folds]
     index = np.concatenate(held_out)
     fold = np.concatenate([np.full(len(part), number) for number, part in enumerate(held_out)])
@@ -96,9 +96,9 @@ def summary(
     parts: Sequence[Sequence[Mapping[str, float]]],
     predictions: Sequence[Path],
 ) -> dict[str, Any]:
-    """What a result file says of a configuration; metrics are means over folds and seeds.
+    """The entries of a result file about a configuration; metrics are means over folds and seeds.
 
-    parts: metrics by seed and fold. predictions: a file a seed, which is there already.
+    parts: metrics by seed and fold. predictions: one existing file per seed.
     """
     names = [file.name for file in predictions]
     by_seed = [_mean(by_fold) for by_fold in parts]
@@ -120,26 +120,26 @@ def summary(
 
 
 def of_seed(seed: int, metrics: Mapping[str, float], predictions: Path) -> dict[str, Any]:
-    """An entry of `by_seed`: the digest tells whether the file of predictions is still its own."""
+    """An entry of `by_seed`; the digest detects a changed file of predictions."""
     digest = hashlib.sha256(predictions.read_bytes()).hexdigest()
     entry = {"seed": seed, "metrics": metrics, "predictions": predictions.name}
     return entry | {"sha256": digest}
 
 
 def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each metric; NaN if one is."""
+    """The mean of each metric; NaN if a value is NaN."""
     return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
 
 
 def read_result(path: Path) -> tuple[dict[str, Any], list[Predictions]]:
     """A result file, and the predictions beside it, one for each of its seeds.
 
-    InputError if the file is none or its predictions are not there or do not fit it.
+    InputError if it is not a result file, or if its predictions are missing or do not fit it.
     """
     result = read_json(path)
     missing = [name for name in NEEDED if not isinstance(result, dict) or name not in result]
     if missing:
-        raise InputError(f"{path} is no result of main.py: it has no {missing[0]!r}")
+        raise InputError(f"{path} is not a result of main.py: it has no {missing[0]!r}")
     stored = read_predictions(result, path)
     try:
         seeds = [int(part["seed"]) for part in stored]
@@ -155,15 +155,15 @@ def read_result(path: Path) -> tuple[dict[str, Any], list[Predictions]]:
 def read_predictions(result: Mapping[str, Any], path: Path) -> list[Predictions]:
     """The predictions beside the result file `path`, one for each of its seeds.
 
-    InputError if they are not there, damaged, or not those that were written with it.
+    InputError if they are missing, damaged, or not those that were written with it.
     """
-    listed = result.get("predictions") or []  # one name for one seed, as ever
+    listed = result.get("predictions") or []  # a plain name for one seed
     files = [
         path.parent / str(name) for name in (listed if isinstance(listed, list) else [listed])
     ]
     by_seed = result.get("by_seed") or []
     if not isinstance(by_seed, list) or not all(isinstance(part, dict) for part in by_seed):
-        raise InputError(f"{path} is no result of main.py: its 'by_seed' is no list of objects")
+        raise InputError(f"{path} is not a result of main.py: 'by_seed' is not a list of objects")
     digests = [part.get("sha256") for part in by_seed]
     if not files:
         raise InputError(f"{path} names no predictions")
@@ -172,10 +172,10 @@ def read_predictions(result: Mapping[str, Any], path: Path) -> list[Predictions]
         try:
             content = file.read_bytes()
         except FileNotFoundError:
-            raise InputError(f"{path}: its predictions {file} are not there") from None
+            raise InputError(f"{path}: its predictions {file} are missing") from None
         except OSError as error:
             raise InputError(f"{path}: its predictions {file} cannot be read: {error}") from None
-        if digest not in (None, hashlib.sha256(content).hexdigest()):  # early results have none
+        if digest not in (None, hashlib.sha256(content).hexdigest()):  # old results have no digest
             raise InputError(f"{path}: {NOT_ITS_OWN}")
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as part:
@@ -188,7 +188,7 @@ def read_predictions(result: Mapping[str, Any], path: Path) -> list[Predictions]
 def check_same_images(
     paths: Sequence[Path], results: Sequence[Mapping[str, Any]], stored: Sequence[Predictions]
 ) -> None:
-    """InputError if the results are not of the same held-out images, cut into the same folds.
+    """InputError if the results have different held-out images or folds.
 
     stored: the predictions of one seed of each.
     """
@@ -205,12 +205,12 @@ def check_same_images(
             raise InputError(f"{pair}: they were measured on different images")
         if not all(np.array_equal(part[n], kept[n]) for n in ("names", "labels", "fold")):
             raise InputError(
-                f"{pair}: the folds differ; they are cut by the first seed and --folds"
+                f"{pair}: the folds differ; they depend on the first seed and --folds"
             )
 
 
 def differences(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What else is not the same for all of them, in words."""
+    """The other differences between the results, in words."""
     first = results[0]
     words = {
         "epochs": "They were trained for different numbers of epochs: no fair comparison.",

@@ -1,7 +1,7 @@
-"""Intervals and tests for evaluations: how sure is a metric, and is a difference one?
+"""Intervals and tests for evaluations: the uncertainty of metrics and of differences.
 
-Everything is a pure function of what was predicted for the held-out images. Two things are
-random in an evaluation: which images are in the test split, and the seed of the training.
+All functions are pure functions of the predictions for the held-out images. An evaluation has two
+sources of randomness: the images of the test split, and the seed of the training.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ METRICS = ("top3", "top1", "precision", "recall", "loss")
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """What a configuration predicted for N held-out images, trained once with each of S seeds.
+    """The predictions of a configuration for N held-out images, trained once per seed, S seeds.
 
     labels, fold: int (N,). predicted: int (S, N), the likeliest class. top3, top1: bool (S, N),
-    whether it was right. loss: float (S, N), nats. finite: bool (S,), whether the training gave
-    numbers at all. confidence: float (S, N), the probability of the likeliest class. A metric is
-    the mean over the folds (one, for the test split).
+    whether it was right. loss: float (S, N), nats. finite: bool (S,), whether all logits are
+    finite. confidence: float (S, N), the probability of the likeliest class. A metric is the mean
+    over the folds (one, for the test split).
     """
 
     num_classes: int
@@ -40,7 +40,7 @@ class Outcomes:
 
 
 def outcomes_of(scores: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> Outcomes:
-    """Of logits (S, N, K); a training that diverged got nothing right."""
+    """The outcomes of logits (S, N, K); a diverged training gets nothing right."""
     scores = scores.astype(np.float64)
     finite = np.asarray(np.isfinite(scores).all(axis=(1, 2)))
     scores[~finite] = 0.0
@@ -66,7 +66,7 @@ def bootstrap(outcomes: Outcomes, resamples: int = RESAMPLES) -> dict[str, np.nd
     pigeonhole bootstrap"). With one seed the spread is that of the images alone; few seeds show
     too little of theirs, by a factor of (S - 1) / S in variance. The generator depends on the
     shapes only, so that configurations measured on the same images share their resamples. NaN
-    where a training gave no numbers.
+    where a training diverged.
     """
     count, images = outcomes.predicted.shape
     rng = derive_rng("bootstrap", count, images)
@@ -90,9 +90,9 @@ def bootstrap(outcomes: Outcomes, resamples: int = RESAMPLES) -> dict[str, np.nd
 def weighted_metrics(
     outcomes: Outcomes, part: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """METRICS of each seed over some images, each counted as often as its weight: float (R, S).
+    """METRICS of each seed over some images, each with its weight: float (R, S).
 
-    part: int (n,), the images. weights: float (R, n), above 0 in sum.
+    part: int (n,), the images. weights: float (R, n), with a positive sum.
     """
     labels, predicted = outcomes.labels[part], outcomes.predicted[:, part]
     classes = np.arange(outcomes.num_classes)
@@ -109,24 +109,24 @@ def weighted_metrics(
         guessed = guess[:, None] == classes
         right = weights @ (guessed & true)
         for name, among in (("precision", weights @ guessed), ("recall", present)):
-            # Over the classes that the labels have, as in vision/metrics.py; right is 0 elsewhere.
+            # Mean over the classes of the labels, as in vision/metrics.py; right is 0 elsewhere.
             ratios[name].append((right / np.maximum(among, 1)).sum(axis=1) / (present > 0).sum(1))
     values |= {name: np.stack(columns, axis=1) for name, columns in ratios.items()}
     return {name: np.where(outcomes.finite, value, np.nan) for name, value in values.items()}
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval (Efron & Tibshirani 1993, section 13.3); NaN if a value is."""
+    """The percentile interval (Efron & Tibshirani 1993, section 13.3); NaN if a value is NaN."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
-    """McNemar's test (1947) on two bool (N,): whether each image was got right.
+    """McNemar's exact test (1947) on two bool (N,): whether each image was classified correctly.
 
-    Returns (images only the first got right, only the second, p two-sided). It is about two
-    trained networks, not two configurations: one seed each (Dietterich 1998, section 3.1). The
-    exact binomial test; p is 1 if no image tells the two apart.
+    Returns (images only the first got right, only the second, p two-sided). It compares two
+    trained networks, not two configurations: one seed each (Dietterich 1998, section 3.1). p is 1
+    if the two are right on the same images.
     """
     b, c = int((first & ~second).sum()), int((second & ~first).sum())
     return b, c, float(binomtest(b, b + c, 0.5).pvalue) if b + c else 1.0
@@ -135,12 +135,11 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
 def permutation(first: np.ndarray, second: np.ndarray) -> float:
     """p, two-sided, of the paired permutation test on mean correctness over seeds.
 
-    first: bool (S, N); second: bool (T, N), whether each image was got right with each seed. If
-    the configurations were alike, each image's difference might as well have the other sign
-    (Fisher 1935, section 21). The differences are whole multiples of 1 / lcm(S, T), so that the
-    distribution over all 2^N signs is a convolution of binomials: p is exact, nothing is drawn.
-    For one seed each it is McNemar's exact test. It generalises over images, for the networks
-    that these seeds gave.
+    first: bool (S, N); second: bool (T, N), whether each image was classified correctly with each
+    seed. Under the null hypothesis each image's difference has a random sign (Fisher 1935,
+    section 21). The differences are whole multiples of 1 / lcm(S, T), so that the distribution
+    over all 2^N signs is a convolution of binomials: p is exact, without sampling. For one seed
+    each it is McNemar's exact test. It generalises over images, for the networks of these seeds.
     """
     parts = int(np.lcm(len(first), len(second)))
     difference = first.sum(axis=0) * (parts // len(first))

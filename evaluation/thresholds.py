@@ -1,4 +1,4 @@
-"""A threshold on the confidence: a network that may say "not sure" where it would often be wrong.
+"""A threshold on the confidence, below which a network answers "not sure".
 
 The confidence of an answer is the largest softmax probability. Below the threshold there is no
 answer (selective classification, El-Yaniv & Wiener 2010; Geifman & El-Yaniv 2017). Coverage is the
@@ -31,7 +31,7 @@ def precision_limit(constraints: Sequence[Constraint]) -> Constraint:
 
 
 def answered(outcomes: Outcomes, threshold: float) -> Outcomes:
-    """The outcomes where less confidence than the threshold is no answer: class -1."""
+    """The outcomes with a threshold: class -1, no answer, if the confidence is below it."""
     sure = outcomes.confidence >= threshold
     right = {name: getattr(outcomes, name) & sure for name in ("top3", "top1")}
     return replace(outcomes, predicted=np.where(sure, outcomes.predicted, -1), **right)
@@ -50,8 +50,8 @@ def find(
     """The smallest threshold at which the limit holds on the folds, for a result file.
 
     The held-out images of all folds count together: a fold alone has too few answers of a class.
-    "threshold": None if it holds at none; then "at_threshold" is about the most precise one. test:
-    only measured, at that threshold.
+    "threshold": None if it holds at none; "at_threshold" then describes the most precise one.
+    test: is only measured, at that threshold.
     """
     folds = replace(folds, fold=np.zeros_like(folds.fold))
     values = [precision(answered(folds, threshold)) for threshold in THRESHOLDS]
@@ -66,9 +66,9 @@ def find(
 
 
 def again(result: Mapping[str, Any], outcomes: Outcomes) -> dict[str, Any]:
-    """What another form of the network, with these outcomes, reaches at the threshold of a result.
+    """Measures another form of the network, with these outcomes, at the threshold of a result.
 
-    For its own result file; nothing if no threshold was looked for.
+    For its own result file; {} if the result has no threshold.
     """
     at = result.get("at_threshold")
     if at is None:
@@ -95,7 +95,7 @@ def _measured(
 
 
 def words(result: Mapping[str, Any]) -> Iterator[str]:
-    """What a result file says of a threshold, for people; nothing if none was looked for."""
+    """The threshold of a result file in words; nothing if it has none."""
     at = result.get("at_threshold")
     if at is None:
         return

@@ -1,9 +1,9 @@
-"""The search on a problem of your own: the lightest coil spring that is stiff enough.
+"""A search on your own problem: the lightest coil spring that is stiff enough.
 
     python examples/own_problem.py
 
-A problem is a ConfigSpace space and a target. The target says what is known of a configuration
-before training (`static_metrics`), and what a training measures (`evaluate`). See
+A problem is a ConfigSpace space and a target. The target has the metrics of a configuration that
+need no training (`static_metrics`), and those that a training measures (`evaluate`). See
 docs/own_problem.md.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from ConfigSpace import Categorical, ConfigurationSpace, Float, Integer
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # started from anywhere
+sys.path.insert(0, str(ROOT))  # so that it runs from any folder
 
 from engine.cli.settings import own_settings
 from optimizer import search
@@ -24,14 +24,14 @@ MATERIALS = {"steel": (79e3, 7.85e-3), "bronze": (45e3, 8.8e-3)}  # MPa, g/mm^3
 
 
 class Spring:
-    """A spring; to "train" it is to measure its stiffness, more exactly the more epochs."""
+    """A spring; "training" measures its stiffness, more exactly with more epochs."""
 
     def static_metrics(self, config):
-        """Known at once: the outer diameter in mm."""
+        """The outer diameter in mm, which needs no training."""
         return {"width": config["coil"] + config["wire"]}
 
     def evaluate(self, config, epochs, seed, state=None):
-        """The metrics after `epochs` in all; what is random in them derives from the seed."""
+        """The metrics after `epochs` epochs in total; their noise derives from the seed."""
         modulus, density = MATERIALS[config["material"]]
         wire, coil, turns = config["wire"], config["coil"], config["turns"]
         weight = math.pi**2 / 4 * density * wire**2 * coil * turns  # g

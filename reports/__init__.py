@@ -1,1 +1,1 @@
-"""Explains: reads run folders, never writes there; numbers first, then charts."""
+"""Explains searches: reads run folders and never writes to them."""

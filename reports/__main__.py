@@ -1,14 +1,14 @@
-"""Explains searches: what they found, how, and at what cost, from their run folders alone.
+"""Explains searches from their run folders: what they found, how, and at what cost.
 
     python -m reports [RUN...] --output DIR
     python -m reports RUN --export optuna && optuna-dashboard NAME.optuna.jsonl
     python -m reports RUN --export csv
     python -m reports RUN --pareto num_params
 
-RUN is a run folder, the name of one in runs/, or 'last' for the newest, as without any; a search
-may be under way in it. Writes DIR/report.html (one file that needs nothing else) and DIR/figures/
-(SVG, PNG); or a file of one run for other viewers; or the Pareto front of one run, as a table, a
-CSV and the configurations as main.py takes them.
+RUN is a run folder, the name of one in runs/, or 'last' for the newest (the default); its search
+may still run. Writes DIR/report.html (one self-contained file) and DIR/figures/ (SVG, PNG); or a
+file of one run for other viewers; or the Pareto front of one run, as a table, a CSV and the
+configurations in the format of main.py.
 """
 
 import sys
@@ -22,7 +22,7 @@ from evaluation.results import check_file
 from reports.reading import find_run
 from utils import InputError
 
-EXPORTS = {"optuna": ".optuna.jsonl", "csv": ".csv"}  # viewer -> how the file is called
+EXPORTS = {"optuna": ".optuna.jsonl", "csv": ".csv"}  # viewer -> suffix of the file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
-    """What was given on the command line."""
+    """The arguments of the command line."""
     parser = Parser(__doc__)
     parser.prog = "python -m reports"
     words = "folders or names in runs/ [last]"
@@ -39,15 +39,15 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
     words = "folder for the report [report] or --pareto, file for --export [NAME.KIND]"
     parser.add_argument("--output", help=words)
     parser.add_argument("--export", choices=EXPORTS, help="for which viewer")
-    words = "known before training, as num_params or macs"
+    words = "a static metric, such as num_params or macs"
     parser.add_argument("--pareto", metavar="METRIC", help=words)
-    words = "results of main.py on the test split that lie elsewhere than beside the runs"
+    words = "results of main.py on the test split that are not beside the runs"
     parser.add_argument("--results", nargs="+", default=[], metavar="FILE", help=words)
     return parser.parse_strictly(argv)
 
 
 def run(given: dict[str, Any]) -> None:
-    """Writes what was asked for and says where it is."""
+    """Writes the requested files and prints where they are."""
     runs, output = given["runs"], given.get("output")
     if output == "":
         raise InputError("--output is empty; allowed is a folder, or a file for --export")
@@ -79,7 +79,7 @@ def run(given: dict[str, Any]) -> None:
 
 
 def export(run_folder: Path, kind: str, output: str | None) -> str:
-    """Exports a run, by default into the current folder; says what is where."""
+    """Exports a run, by default into the current folder; returns a message."""
     from reports.export import export_csv, export_optuna
 
     path = Path(output or run_folder.resolve().name + EXPORTS[kind])

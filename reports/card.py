@@ -1,4 +1,4 @@
-"""The answer: what a search hands over, how sure its metrics are, and how to go on with it."""
+"""The card of a search's winner: its metrics with intervals, and the commands to continue."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ Values = Mapping[str, tuple[float, Interval]]  # by metric: mean and interval
 def card(
     drawn: dict[str, charts.Chart | None], name: str, label: str, run: Run, tests: Sequence[Result]
 ) -> dict[str, Any]:
-    """The winner of a run, which has one; puts the picture of its network into `drawn`."""
+    """The card of the winner of a run that has one; puts a picture of its network into `drawn`."""
     best, record = run.best, run.record.get("winner") or {}
     assert best is not None
     test = next((one.content for one in tests if one.of_winner), {})
@@ -54,7 +54,7 @@ def card(
 def _headline(
     run: Run, best: Trial, winner: Values, baseline: Values, where: str
 ) -> list[tuple[str, str, str]]:
-    """(value, its name, what it compares with) of the metrics that decide, and of the sizes."""
+    """(value, name, baseline and chance) of the objective, the limited metrics and the sizes."""
     beside = {"baseline": _means(baseline), "chance": _chance(run)}
     known = {**best.metrics, **_means(winner)}
     return [
@@ -75,21 +75,21 @@ def _means(values: Values) -> dict[str, float]:
 
 
 def _origin(label: str, run: Run, best: Trial) -> str:
-    """Which trial of which search it is."""
+    """The trial and the search of the winner, in words."""
     parents = f" of {' and '.join(map(str, best.parents))}" if best.parents else ""
     text = f"{label}, seed {run.settings.seed}: trial {best.trial} of {len(run.lasts)} "
     text += f"({best.operator}{parents})"
     if best.epochs < run.settings.epochs:
         text += f", trained for {counted(best.epochs, 'epoch')} only"
     if not run.ranking.feasible(best):
-        text += ". Nothing met all limits: this is the nearest to them"
+        text += ". No configuration met all limits: this is the nearest to them"
     elif run.baseline and run.baseline.trial == best.trial:
         text += ". It is the baseline, the space's default: nothing better was found"
     return f"{text}. {run.name}"
 
 
 def _verdicts(run: Run, best: Trial, test: Mapping[str, Any]) -> list[tuple[bool, str]]:
-    """How the winner stands to each limit: whether it meets it on the folds, and in words."""
+    """For each limit: whether the winner meets it on the folds, and the verdict in words."""
     verdicts = {one["text"]: one for one in test.get("constraints") or []}
     lines = []
     for limit in run.ranking.constraints:
@@ -104,7 +104,7 @@ def _verdicts(run: Run, best: Trial, test: Mapping[str, Any]) -> list[tuple[bool
 
 
 def on_folds(trial: Trial) -> Values:
-    """What was measured in each fold; of a target without folds, what was measured at all."""
+    """Mean and interval of each metric over the folds; of a target without folds, the metrics."""
     folds = trial.folds or [trial.metrics]
     found = {name: [fold.get(name) for fold in folds] for name in folds[0] if name not in STATIC}
     return {
@@ -152,7 +152,7 @@ def _sure(value: tuple[float, Interval] | None) -> str:
 
 
 def _commands(run: Run) -> list[tuple[str, str]]:
-    """How to measure, ship and go on with a search on images."""
+    """The commands to evaluate, export and resume a search on images."""
     own, link = (folder / "opt_cfg.json" for folder in (run.path, run.path.parent))
     config = link if link.resolve() == own.resolve() else own
     return [

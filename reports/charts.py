@@ -1,7 +1,7 @@
-"""The charts of a report, in Vega-Lite by way of Altair.
+"""The charts of a report, in Vega-Lite, made with Altair.
 
-Text has the colour of the page around it, and series have colours that people with any colour
-vision can tell apart on light and on dark (after Okabe and Ito, "Color Universal Design", 2008).
+Text has the colour of the surrounding page. Series have colours that people with any colour vision
+can distinguish on light and on dark (after Okabe and Ito, "Color Universal Design", 2008).
 """
 
 from typing import Any
@@ -20,20 +20,20 @@ SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, GREY)  # methods, in their orde
 INK, FAINT = "currentColor", "#8884"
 STAR = "M0,-1 L.22,-.31 L.95,-.31 L.36,.12 L.59,.81 L0,.38 L-.59,.81 L-.36,.12 L-.95,-.31 "
 STAR += "L-.22,-.31 Z"
-LOOKS = {  # what a point stands for -> colour, shape, area; drawn in this order
+LOOKS = {  # status of a point -> colour, shape, area; drawn in this order
     "not fully trained": (GREY, "circle", 25),
     "misses a limit": (RED, "triangle-up", 50),
     "meets all limits": (GREEN, "circle", 60),
     "baseline": (BLUE, "square", 110),
     "winner": (GOLD, STAR, 330),
 }
-MAX_POINTS = 3000  # of a run that were not fully trained; more are thinned out evenly
+MAX_POINTS = 3000  # of a run, not fully trained; more are thinned out evenly
 Chart = alt.Chart | alt.LayerChart
 Rows = list[dict[str, Any]]
 
 
 def finished(chart: Chart, height: int = 280) -> Chart:
-    """As wide as what is around it, in the look of all charts."""
+    """Sets the full width of the container and the common style."""
     text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
     text |= {"titleFontWeight": "normal"}
     symbols = {"symbolOpacity": 1, "symbolBaseFillColor": GREY, "symbolBaseStrokeColor": GREY}
@@ -54,7 +54,7 @@ def rows_of(rows: Rows) -> alt.Chart:
 
 
 def tooltip(**titles: str) -> list[alt.Tooltip]:
-    """Of fields; numbers with up to four digits, names as they are."""
+    """The tooltip of these fields; numbers have up to four digits."""
     numbers = {"x", "y", "epochs", "images", "parameters", "macs"}
     return [
         alt.Tooltip(f"{field}:Q", title=title, format=",.4~f")
@@ -65,7 +65,7 @@ def tooltip(**titles: str) -> list[alt.Tooltip]:
 
 
 def _methods(experiment: ExperimentGroup) -> alt.Color:
-    """A colour a method; the legend names them where there are several."""
+    """One colour per method, with a legend if there are several."""
     labels = list(experiment.methods)
     colours = [SERIES[i % len(SERIES)] for i in range(len(labels))]
     legend = alt.Legend(title=None, columns=1) if len(labels) > 1 else None
@@ -77,8 +77,8 @@ def _objective(experiment: ExperimentGroup) -> alt.Y:
 
 
 def trade_off(experiment: ExperimentGroup, metric: str) -> Chart | None:
-    """All evaluated configurations, `metric` against the objective: limits, Pareto fronts of a
-    metric known before training, baselines, winners; None if none has the metric.
+    """All evaluated configurations, `metric` against the objective, with limits, baselines,
+    winners and, for a static metric, Pareto fronts; None if none has the metric.
     """
     rows = [row for label, run in experiment.labelled for row in _points(label, run, metric)]
     if not rows:
@@ -115,7 +115,7 @@ def trade_off(experiment: ExperimentGroup, metric: str) -> Chart | None:
 
 
 def _points(label: str, run: Run, metric: str) -> Rows:
-    """A row a configuration by its last measurement."""
+    """One row per configuration, with its last measurement."""
     meanings = {"feasible": "meets all limits", "infeasible": "misses a limit"}
     marked = {run.baseline.trial: "baseline"} if run.baseline else {}
     marked |= {run.best.trial: "winner"} if run.best else {}
@@ -135,7 +135,7 @@ def _points(label: str, run: Run, metric: str) -> Rows:
 
 
 def _limits(experiment: ExperimentGroup, metric: str) -> list[alt.Chart]:
-    """Dashed lines at the constraints on either axis."""
+    """Dashed lines at the constraints on both axes."""
     axes = {metric: "x", experiment.ranking.metric: "y"}
     rules = {"color": RED, "strokeDash": [5, 3], "strokeWidth": 1.5}
     return [
@@ -148,7 +148,7 @@ def _limits(experiment: ExperimentGroup, metric: str) -> list[alt.Chart]:
 
 
 def best_so_far(experiment: ExperimentGroup) -> Chart | None:
-    """The best objective of all methods against what the reader chooses; None without one."""
+    """The best objective of all methods against a selectable axis; None without a feasible one."""
     seconds = max(run.used_seconds for run in experiment.runs)
     unit, length = ("hours", 3600) if seconds >= 7200 else ("minutes", 60)
     rows = progress.rows(experiment)
@@ -186,7 +186,7 @@ def best_so_far(experiment: ExperimentGroup) -> Chart | None:
 
 
 def learning_curves(experiment: ExperimentGroup, label: str) -> Chart | None:
-    """The children of the brackets of a method, from rung to rung, over all its runs."""
+    """The learning curves of a method's bracket children, from rung to rung, of all its runs."""
     rows, metric = [], experiment.ranking.metric
     for run in experiment.methods[label]:
         for one in run.lasts:
@@ -217,7 +217,7 @@ def learning_curves(experiment: ExperimentGroup, label: str) -> Chart | None:
 
 
 def correlations(experiment: ExperimentGroup) -> Chart | None:
-    """Rank correlation of each rung with the full budget: a point a run, the mean of a method."""
+    """Rank correlation of each rung with the full budget: points for runs, lines for means."""
     rows = [
         {"method": label, "run": run.name, "x": epochs, "y": value}
         for label, run in experiment.labelled

@@ -11,13 +11,13 @@ from reports.grouping import ExperimentGroup
 from reports.importance import column_of
 from reports.words import plain, setting
 
-MAX_LINES = 100  # of parallel coordinates; the best are kept, the rest thinned out evenly
-WIDE = 30.0  # from the smallest to the largest value: an axis of factors instead of steps
+MAX_LINES = 100  # of parallel coordinates; the best are kept, the rest are thinned out evenly
+WIDE = 30.0  # ratio of largest to smallest value above which an axis is logarithmic
 WORST, BEST = "#8fb0c9", "#d9480f"
 
 
 def importance_bars(found: dict[str, Any], names: Sequence[str], metric: str) -> Chart:
-    """Loss of R2 when a hyperparameter is shuffled, the most important on top."""
+    """Loss of R2 when a hyperparameter is shuffled, the most important at the top."""
     rows = [{"name": one, "x": value} for one, value in zip(names, found["values"], strict=True)]
     bars = rows_of(rows).mark_bar(color=BLUE).encode(
         x=alt.X("x:Q", title=f"loss of R² for {plain(metric)}"),
@@ -28,9 +28,9 @@ def importance_bars(found: dict[str, Any], names: Sequence[str], metric: str) ->
 
 
 def parallel_coordinates(experiment: ExperimentGroup) -> Chart | None:
-    """One line a configuration trained in full, one row a hyperparameter; None if there are none.
+    """One line per fully trained configuration, one row per hyperparameter; None without any.
 
-    Rows instead of columns, so that their names can be read on a phone.
+    Rows instead of columns, so that their names are readable on a phone.
     """
     metric, sign = experiment.ranking.metric, experiment.ranking.sign
     full = [(run, one) for run in experiment.runs for one in run.full]
@@ -67,7 +67,7 @@ def parallel_coordinates(experiment: ExperimentGroup) -> Chart | None:
 
 
 def _axis(values: Sequence[Any]) -> tuple[list[float], Any, Any]:
-    """Places from 0 to 1 of values, -0.1 where not active; what stands at either end."""
+    """Positions of values from 0 to 1, -0.1 if not active; the values at both ends."""
     known = sorted({value for value in values if value is not None})
     if isinstance(known[0], str):
         at = {value: float(i) for i, value in enumerate(known)}
@@ -101,8 +101,8 @@ def confusion(counts: Any, names: Sequence[str]) -> Chart:
 
 
 def network(layers: Sequence[dict[str, Any]]) -> Chart:
-    """A picture of a network: a block a layer, as high as the maps in it, as wide as it has
-    channels, and darker the more parameters it has. What changes nothing is not drawn.
+    """A picture of a network: one block per layer; its height is the size of its maps, its width
+    grows with the channels, and more parameters are darker. Layers without effect are omitted.
     """
     rows: Rows = []
     place, shape, total = 0.0, None, sum(layer["parameters"] for layer in layers) or 1

@@ -1,4 +1,4 @@
-"""Tables of a report: methods side by side, what early stopping saved, how it was made."""
+"""Tables of a report: comparison of methods, savings by early stopping, settings and versions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,7 +19,7 @@ Tests = Mapping[Path, Sequence[Result]]  # by run folder: see `results.read_resu
 
 
 def methods(experiments: Sequence[ExperimentGroup], tests: Tests) -> list[list[str]]:
-    """A row a method within its limits, below the names of the columns."""
+    """One row per method and set of limits, after a row of column names."""
     columns = ["limits", "method", "seeds", "best objective", "precision", "parameters"]
     columns += ["test objective", "valid share", "sd", "epochs", "time"]
     rows = [
@@ -54,7 +54,7 @@ def _method(experiment: ExperimentGroup, label: str, tests: Tests) -> list[str]:
 
 
 def unlike(results: Sequence[Sequence[Result]]) -> list[str]:
-    """Says so if results of the winners on the test split were not made in the same way."""
+    """A note if the test results of the winners differ in epochs, optimizer or seeds."""
     first = [next((one.content for one in of_run if one.of_winner), None) for of_run in results]
     same = ("epochs", "optimizer", "seeds")
     kinds = [kind for kind in same if len({str(one[kind]) for one in first if one}) > 1]
@@ -63,7 +63,7 @@ def unlike(results: Sequence[Sequence[Result]]) -> list[str]:
 
 
 def savings(experiment: ExperimentGroup) -> list[list[str]]:
-    """By method and bracket: children, their epochs, those of all in full, the share saved."""
+    """By method and bracket: children, their epochs, epochs of full training, the share saved."""
     return [
         [label, str(bracket), *(f"{count:,}" for count in counts), words.share(saved)]
         for label, runs in experiment.methods.items()
@@ -73,7 +73,7 @@ def savings(experiment: ExperimentGroup) -> list[list[str]]:
 
 
 def how_made(experiment: ExperimentGroup) -> dict[str, Any]:
-    """Runs and what became of their configurations, failures, settings, versions."""
+    """Runs with the counts of their configurations, failures, settings, versions."""
     failed = [
         [label, status, error or words.NONE, str(count)]
         for label, runs in experiment.methods.items()
@@ -90,7 +90,7 @@ def how_made(experiment: ExperimentGroup) -> dict[str, Any]:
 
 
 def _runs(experiment: ExperimentGroup) -> list[list[str]]:
-    """A column a run, for one is the usual case and a phone is narrow."""
+    """One column per run, since one run is the usual case and a phone is narrow."""
     ranking = experiment.ranking
     names = ["run", "method", "seed", "ended", "configurations", "feasible", "miss a limit"]
     names += ["not fully trained", "failed"]

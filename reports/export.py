@@ -1,6 +1,6 @@
 """A run in the formats of other viewers: an Optuna journal for optuna-dashboard, a flat CSV.
 
-Only reads the run folder, so that a running search can be exported, too.
+Only reads the run folder, so it also exports a running search.
 """
 
 import datetime
@@ -25,10 +25,10 @@ LINEAGE = ("trial", "generation", "bracket", "rung", "epochs", "cost_epochs", "r
 
 
 def export_csv(run_folder: Path, path: Path) -> int:
-    """Writes a row a line of the journal (a configuration at a rung); returns how many.
+    """Writes one row per line of the journal (a configuration at a rung); returns their number.
 
-    Columns: where it comes from, `config.*`, `metrics.*`, seconds of its training, seconds of the
-    run at its end. Empty where there is no value.
+    Columns: the trial's origin, `config.*`, `metrics.*`, seconds of its training, seconds of the
+    run at its end. Missing values are empty.
     """
     rows: list[dict[str, Any]] = []
     for trial in _read(run_folder).trials:
@@ -48,11 +48,11 @@ def export_csv(run_folder: Path, path: Path) -> int:
 def export_optuna(run_folder: Path, path: Path) -> int:
     """Writes an Optuna journal with a study named like the run; returns its number of trials.
 
-    A trial a configuration. Complete are those trained in full, pruned those that Hyperband
-    stopped before (or that a running search has not gone on with yet), failed the others. Values:
-    the objective, and the metric of the first limit on something else, for only with two
-    objectives does optuna-dashboard tell which trials meet the limits. Intermediate values are
-    the objective at the ends of rungs, by epochs. Times count from the start of the first session.
+    One trial per configuration: complete if trained in full, pruned if Hyperband stopped it (or
+    a running search has not promoted it yet), else failed. Values: the objective, and the metric
+    of the first limit on another metric, since optuna-dashboard shows which trials meet the limits
+    with two objectives only. Intermediate values are the objective at the ends of rungs, by
+    epochs. Times count from the start of the first session.
     """
     try:
         import optuna
@@ -64,7 +64,7 @@ def export_optuna(run_folder: Path, path: Path) -> int:
     run = _read(run_folder)
     ranking = run.ranking
     if not run.record.get("sessions"):
-        raise InputError(f"{run_folder / 'run.json'} says nothing of how the run was made")
+        raise InputError(f"{run_folder / 'run.json'} has no sessions of the run")
     second = [limit for limit in ranking.constraints if limit.metric != ranking.metric][:1]
     directions = ["maximize" if ranking.sign > 0 else "minimize"]
     directions += ["minimize" if limit.sense == "<=" else "maximize" for limit in second]
@@ -87,14 +87,14 @@ def export_optuna(run_folder: Path, path: Path) -> int:
         study.set_user_attr("objective", run.settings.objective)
         study.set_user_attr("constraints", [str(limit) for limit in ranking.constraints])
         study.add_trials([_frozen(run, trials, names, ranges) for trials in rungs.values()])
-        os.replace(file, path)  # whole or not at all
+        os.replace(file, path)  # atomic
     return len(rungs)
 
 
 def _frozen(
     run: Run, rungs: Sequence[Trial], names: Sequence[str], ranges: Mapping[str, Any]
 ) -> Any:
-    """A configuration, with its trials in order of epochs, as one of Optuna's trials."""
+    """An Optuna trial for a configuration, from its trials in order of epochs."""
     from optuna.trial import TrialState, create_trial
 
     last, seconds = rungs[-1], [rung.meta.get("seconds", 0.0) for rung in rungs]
@@ -112,7 +112,7 @@ def _frozen(
         params=_plain(last.config),
         distributions={name: ranges[name] for name in last.config},
         user_attrs={name: value for name, value in notes.items() if value is not None},
-        # The dashboard looks for them here; what was not measured is infinite, which JSON is not.
+        # The dashboard reads them here. A missing metric gives infinity, which JSON does not have.
         system_attrs={"constraints": misses} if all(map(math.isfinite, misses)) else {},
         intermediate_values={at: one for at, one in objectives.items() if one is not None},
     )
@@ -129,13 +129,13 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scalar(value: Any) -> Any:
-    """What Optuna takes for a value: a list, such as a kernel's sides, is a text there."""
+    """A value that Optuna accepts; a list, such as a kernel's sides, becomes text."""
     plain = without_nan(value)
     return canonical_json(plain) if isinstance(plain, list | dict) else plain
 
 
 def _distributions(run: Run, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Optuna's distribution of each hyperparameter; the search space may be gone."""
+    """Optuna's distribution of each hyperparameter, also without the search space's file."""
     try:
         space: Mapping[str, Any] = Space.load(own_space(run.path, run.settings.space)).configspace
     except InputError:
@@ -148,7 +148,7 @@ def _distributions(run: Run, configs: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 
 def _distribution(declared: Any, values: Sequence[Any]) -> Any:
-    """That of the space if it holds all values, else their range."""
+    """The declared distribution if it contains all values, else their range."""
     from optuna import distributions
 
     known = sorted(dict.fromkeys(values), key=str)
@@ -167,8 +167,8 @@ def _distribution(declared: Any, values: Sequence[Any]) -> Any:
 
 
 def _read(run_folder: Path) -> Run:
-    """A run, which may be going on; InputError if it is none or has no journal."""
+    """A finished or running run; InputError if it is not one or has no journal."""
     run, journal = read_run(run_folder), run_folder / "trials.jsonl"
     if not journal.is_file():
-        raise InputError(f"{run_folder} is no run folder: there is no {journal}")
+        raise InputError(f"{run_folder} is not a run folder: there is no {journal}")
     return run

@@ -1,4 +1,4 @@
-"""Which runs may be compared, and which are the same method with another seed."""
+"""Groups comparable runs, and the runs of one method with different seeds."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,10 +11,10 @@ from reports.reading import METHODS, Run
 from search.constraints import Ranking
 from utils import canonical_json
 
-# What makes no other method: the seed, names, what results do not depend on, and budgets.
+# Settings that do not distinguish methods: seed, names, budgets, those without effect on results.
 _NO_METHOD = {*MAY_DIFFER, "seed", "run_name", "runs_dir", "device", "threads"} - {"space"}
-_HASH = slice(7, 13)  # of "sha256:...": what tells spaces in files apart
-# Runs that differ in these are of other groups: their objectives cannot be compared.
+_HASH = slice(7, 13)  # of "sha256:...": identifies a space in a file
+# Runs that differ in these belong to different groups: their objectives are not comparable.
 _COMPARABLE = ("objective", "epochs", "folds", "image_size", "split", "crop")
 
 
@@ -22,10 +22,10 @@ _COMPARABLE = ("objective", "epochs", "folds", "image_size", "split", "crop")
 class ExperimentGroup:
     """Runs under the same constraints on the same data.
 
-    methods: by label, the runs that differ in nothing but their seeds and budgets.
+    methods: by label, the runs that differ only in their seeds and budgets.
     """
 
-    title: str  # what sets it apart from the other groups
+    title: str  # its differences from the other groups
     methods: dict[str, list[Run]]
 
     @property
@@ -67,7 +67,7 @@ def _title(run: Run, varying: Sequence[str]) -> str:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """With the search space by its content, as a file may have several names and change."""
+    """The settings, with the search space by its content, since its file may change."""
     space = Path(run.settings.space).name
     if run.settings.space not in SPACES:
         space = f"{space} {run.record.get('space_hash', '')[_HASH]}".rstrip()

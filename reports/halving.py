@@ -1,9 +1,9 @@
-"""Hyperband in hindsight: how well early rungs foretell the end, and what was saved.
+"""Analysis of Hyperband: how well early rungs predict the final ranking, and the saved epochs.
 
-A journal does not say how a dropped child would have ended, and children that reached the full
-budget were chosen by the very rungs that are to be judged, which narrows their spread. So rungs
-are judged on configurations that were trained in full at once (generation 0 and bracket 0): their
-curves hold, to the bit, what each rung would have measured.
+A journal does not record how a dropped child would have ended, and the children with the full
+budget were chosen by the rungs under analysis, which narrows their spread. So the analysis uses
+configurations that were trained in full at once (generation 0 and bracket 0): their curves equal,
+to the bit, the measurements of each rung.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from scipy.stats import spearmanr
 from reports.reading import Run
 from search.hyperband import budget_levels
 
-MIN_TRIALS = 6  # fewer say nothing about a correlation
+MIN_TRIALS = 6  # fewer give no useful correlation
 
 
 def levels(run: Run) -> list[int]:
-    """The epochs at which rungs stand, ascending; the last is the full budget."""
+    """The epochs of the rungs, ascending; the last is the full budget."""
     return budget_levels(run.settings.epochs, run.settings.min_epochs, run.settings.eta)
 
 
 def rank_correlations(run: Run) -> dict[int, float | None]:
-    """{epochs of a rung: Spearman's rank correlation of the objective there and in full}.
+    """{epochs of a rung: Spearman's rank correlation of its objective with the final one}.
 
     None for fewer than MIN_TRIALS configurations, or without spread.
     """
@@ -45,7 +45,7 @@ def rank_correlations(run: Run) -> dict[int, float | None]:
 
 
 def savings(runs: Sequence[Run]) -> list[tuple[int, int, int, int]]:
-    """(bracket, children, their epochs, those of training all of them in full), by bracket."""
+    """(bracket, children, their epochs, epochs if all were trained in full), by bracket."""
     lines = [(run, one) for run in runs for one in run.trials if one.bracket > 0]
     found = []
     for s in sorted({one.bracket for _, one in lines}, reverse=True):

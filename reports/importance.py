@@ -1,7 +1,7 @@
-"""Which hyperparameters matter: permutation importance in random forests, with its reliability.
+"""Importance of hyperparameters: permutation importance in random forests, with its reliability.
 
-Breiman, "Random Forests", Machine Learning 45 (2001), section 10. Measured on held-out
-configurations only: how much worse a forest predicts when one hyperparameter is shuffled.
+Breiman, "Random Forests", Machine Learning 45 (2001), section 10: how much worse a forest
+predicts held-out configurations when one hyperparameter is shuffled.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from reports.reading import Run
 from search.trial import canonical
 from utils import derive_rng, derive_seed
 
-MIN_TRIALS = 40  # below, a forest of a dozen hyperparameters learns nothing that holds
-MAX_TRIALS = 600  # for the time it takes; drawn at random from more
-RELIABLE = 0.3  # R2 below which the order of the hyperparameters should not be believed
+MIN_TRIALS = 40  # with fewer, a forest of a dozen hyperparameters does not generalise
+MAX_TRIALS = 600  # limits the time; a random sample of more
+RELIABLE = 0.3  # R2 below which the order of the hyperparameters is unreliable
 LARGEST = 1e38  # trees compare in single precision
 TREES, FOLDS, REPEATS = 40, 3, 3
 
@@ -23,10 +23,10 @@ TREES, FOLDS, REPEATS = 40, 3, 3
 def importance(runs: Sequence[Run]) -> dict[str, Any]:
     """{"trials", "names", "objective": {"r2", "values"} or None, "precision": the same}.
 
-    Over configurations trained in full, each once a seed (methods of one seed share their initial
-    population). values: mean loss of R2 on held-out configurations by hyperparameter, in the order
-    of names; r2: of the unshuffled forest, mean over the parts. None with fewer than MIN_TRIALS,
-    or without spread.
+    Over configurations trained in full, each once per seed (methods with the same seed share their
+    initial population). values: mean loss of R2 on held-out configurations by hyperparameter, in
+    the order of names; r2: of the unshuffled forest, mean over the folds. None with fewer than
+    MIN_TRIALS, or without spread.
     """
     unique = {
         (run.settings.seed, canonical(trial.config)): (run, trial)
@@ -48,8 +48,8 @@ def importance(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def encode(configs: Sequence[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
-    """(configurations, hyperparameters) of numbers. Words by their order in the alphabet; below
-    the smallest where not active. Forests look at the order only, so no logarithms are taken.
+    """(configurations, hyperparameters) as numbers. Words become alphabetic ranks; an inactive
+    value is below the smallest. Forests use the order only, so logarithms are unnecessary.
     """
     columns = []
     for name in names:
@@ -63,8 +63,8 @@ def encode(configs: Sequence[dict[str, Any]], names: Sequence[str]) -> np.ndarra
 
 
 def column_of(configs: Sequence[dict[str, Any]], name: str) -> list[Any]:
-    """The values of a hyperparameter, None where it is not active: all of them numbers (truth
-    values count as such), or all of them words.
+    """The values of a hyperparameter, None if not active: all numbers (or booleans), or all
+    words.
     """
     known = [config[name] for config in configs if name in config]
     numbers = all(isinstance(value, int | float) for value in known)

@@ -1,4 +1,4 @@
-"""What became of the configurations: Pareto fronts, failures."""
+"""Outcomes of the configurations: Pareto fronts, failures, busy time."""
 
 import re
 from collections import Counter
@@ -9,9 +9,9 @@ from search.trial import Trial
 
 
 def front(run: Run, metric: str) -> list[Trial]:
-    """The Pareto front of the objective and less of a metric known before training.
+    """The Pareto front of the objective and a static metric, which is minimized.
 
-    Of what meets all limits; if nothing does, of all that was trained in full. By rising metric.
+    Of the feasible trials or, without any, of all fully trained ones. By ascending metric.
     """
     sign, objective = run.ranking.sign, run.ranking.metric
     pool = [one for one in run.full if run.ranking.feasible(one)] or run.full
@@ -38,9 +38,9 @@ def failures(runs: Sequence[Run]) -> list[tuple[str, str, int]]:
 
 
 def share_busy(run: Run) -> float | None:
-    """Share of the time of all workers that went into training; the rest is waiting.
+    """Share of all workers' time spent on training; the rest is waiting.
 
-    Workers are those seen in the journal, as if all had been there from beginning to end.
+    Counts the workers in the journal, each for the whole run.
     """
     spent = [
         one.meta.get("seconds") or sum(one.meta.get("fold_seconds", ())) for one in run.trials

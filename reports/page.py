@@ -18,16 +18,16 @@ from reports import words
 from utils import InputError, write_text
 
 HERE = Path(__file__).resolve().parent
-FIGURE_WIDTH = 560  # of the files; in the page a chart is as wide as there is room
+FIGURE_WIDTH = 560  # of the files; in the page a chart has the width of its container
 THUMBNAIL = 96  # pixels, the longer side
 LONG = 48  # characters of a cell
 _NUMBER = re.compile(r"[–\d.,% ()+-]*( to [–\d.,% ()+-]+)?")
 
 
 def write(folder: Path, charts: Mapping[str, dict[str, Any]], **told: Any) -> Path:
-    """Writes report.html, and figures/ with each chart, by name in Vega-Lite.
+    """Writes report.html, and each chart ({name: Vega-Lite}) to figures/.
 
-    told: what page.html asks for. InputError if the folder cannot be made.
+    told: the variables of page.html. InputError if the folder cannot be made.
     """
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def write(folder: Path, charts: Mapping[str, dict[str, Any]], **told: Any) -> Pa
     environment.filters |= {"kind": kind, "plain": words.plain, "limit": words.limit}
     environment.filters |= {"number": words.number, "share": words.share}
     template = environment.from_string((HERE / "page.html").read_text("utf-8"))
-    # In a script only "<" could end it early; as JSON it may be written otherwise.
+    # "<" could end the script element early; JSON allows an escape.
     specs = json.dumps(charts, separators=(",", ":")).replace("<", "\\u003c")
     parts = {"style": (HERE / "page.css").read_text("utf-8"), "specs": specs, "vega": _vega()}
     write_text(folder / "report.html", template.render(charts=charts, **parts, **told))
@@ -50,12 +50,12 @@ def write(folder: Path, charts: Mapping[str, dict[str, Any]], **told: Any) -> Pa
 
 @functools.cache
 def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed, so that the page asks no network for them."""
+    """Vega, Vega-Lite and Vega-Embed, so that the page needs no network."""
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def kind(cell: str) -> str:
-    """How a cell is set: numbers to the right, long words over several lines."""
+    """The CSS class of a cell: numbers are right-aligned, long texts wrap."""
     if _NUMBER.fullmatch(cell):
         return "n"
     return "long" if len(cell) > LONG and "\n" not in cell else ""

@@ -1,7 +1,7 @@
-"""How the best configuration got better, against epochs, trials and time: step functions.
+"""The best objective so far against epochs, trials and time, as step functions.
 
 A step function is {"x": [..], "y": [..], "end": x}: y[i] holds from x[i] to x[i + 1], the last
-one to `end`, where the run stood when it was read. Before x[0] there is no value.
+one to `end`, the state of the run when it was read. Before x[0] there is no value.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from reports.grouping import ExperimentGroup
 from reports.reading import Run
 from search.trial import Trial
 
-# Epochs and trials count in the order of the plan; seconds are those at which trials ended.
+# Epochs and trials count in the planned order; seconds are the end times of trials.
 AXES = ("epochs", "trials", "seconds")
 
 
 def places(run: Run, axis: str) -> list[tuple[float, Trial]]:
-    """Where on an axis each line of the journal ended."""
+    """(position on the axis, trial) of each line of the journal."""
     if axis == "seconds":
         return [(one.meta.get("elapsed", 0.0), one) for one in run.trials]
     ends = np.cumsum([one.cost_epochs if axis == "epochs" else 1 for one in run.ordered])
@@ -38,9 +38,9 @@ def best_so_far(run: Run, axis: str) -> dict[str, Any]:
 
 
 def aggregate(steps: Sequence[dict[str, Any]]) -> list[tuple[float, float, float, float]]:
-    """(x, mean, lowest, highest) of the seeds, where each of them has a value.
+    """(x, mean, lowest, highest) of the seeds, where all of them have a value.
 
-    That is from where the last of them found its first to where the first of them ended.
+    That range starts at the last first value and ends at the first end.
     """
     if not all(step["x"] for step in steps):
         return []
@@ -55,10 +55,10 @@ def aggregate(steps: Sequence[dict[str, Any]]) -> list[tuple[float, float, float
 
 
 def rows(experiment: ExperimentGroup) -> list[dict[str, Any]]:
-    """Points of lines: {"axis", "method", "run", "kind", "x", "y"}.
+    """Points of the chart: {"axis", "method", "run", "kind", "x", "y"}.
 
     kind: "method", the mean of its seeds, with "low" and "high", or its only run; "seed", one of
-    several; "trial", a feasible one trained in full, of an only run.
+    several runs; "trial", a feasible, fully trained trial of an only run.
     """
     found = []
     for axis in AXES:

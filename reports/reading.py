@@ -1,6 +1,6 @@
-"""A run folder as it stands: finished, killed, old, or being written at this moment.
+"""Reads a run folder in any state: finished, killed, old, or of a running search.
 
-Nothing is locked, made or mended here: a search that is under way does not notice its reader.
+It locks, creates and repairs nothing, so it does not disturb a running search.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ IN_FULL = KINDS[:2]  # trained in full, with success
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its folder told when it was read."""
+    """The content of a run folder at the time of reading."""
 
     path: Path
     record: dict[str, Any]  # run.json
@@ -45,14 +45,14 @@ class Run:
 
     @property
     def method(self) -> str:
-        """Of a peer its own name; of a search of ours what its settings make of it."""
+        """The name of the method: that of a baseline, or that of the settings."""
         if "method" in self.record:
             return self.record["method"]
         return METHODS[self.settings.sampler, self.settings.hyperband]
 
     @property
     def data(self) -> dict[str, Any]:
-        """What run.json says of the data set; {} if it has none."""
+        """The data set in run.json; {} if it has none."""
         return self.record.get("data") or {}
 
     @cached_property
@@ -68,35 +68,35 @@ class Run:
 
     @cached_property
     def ordered(self) -> list[Trial]:
-        """In the order of the search's plan, which does not depend on workers."""
+        """The trials in the planned order, which does not depend on workers."""
         return sorted(
             self.trials, key=lambda one: (one.generation, one.rung, -one.bracket, one.trial)
         )
 
     @cached_property
     def lasts(self) -> list[Trial]:
-        """The last line of each configuration: where it was trained the longest; by id."""
+        """The trial with the most epochs of each configuration; by id."""
         by_reach = sorted(self.ordered, key=lambda one: (one.trial, one.epochs))
         return list({trial.trial: trial for trial in by_reach}.values())
 
     @cached_property
     def full(self) -> list[Trial]:
-        """Those trained in full, with success; by id."""
+        """The successful, fully trained trials; by id."""
         return [one for one in self.lasts if self.kind(one) in IN_FULL]
 
     @cached_property
     def best(self) -> Trial | None:
-        """The winner so far, as the search itself would name it."""
+        """The winner so far, chosen as in the search."""
         return incumbent(self.trials, self.ranking)
 
     @cached_property
     def baseline(self) -> Trial | None:
-        """The space's default within the limits, if the search began with it."""
+        """The space's default within the limits, if the search started with it."""
         return baseline(self.trials, self.settings.epochs)
 
     @cached_property
     def curves(self) -> dict[int, dict[int, dict[str, Any]]]:
-        """{trial: {epochs: metrics}}, wherever it was measured: means over the folds."""
+        """{trial: {epochs: metrics}} of all measurements: means over the folds."""
         found: dict[int, dict[int, dict[str, Any]]] = {}
         for trial in self.ordered:
             if trial.status == "ok":
@@ -106,7 +106,7 @@ class Run:
 
     @cached_property
     def static(self) -> list[str]:
-        """Metrics known before training, of which less is better: those that no fold has."""
+        """Static metrics to minimize: those that no fold has."""
         limits = self.ranking.constraints
         more = {self.ranking.metric, *(one.metric for one in limits if one.sense == ">=")}
         names = [name for trial in self.lasts for name in trial.metrics]
@@ -126,7 +126,7 @@ class Run:
         return "feasible" if self.ranking.feasible(trial) else "infeasible"
 
     def notes(self) -> list[str]:
-        """What has to be said wherever results of this run are shown."""
+        """Notes to show with any results of this run."""
         notes = [self.data["note"]] if self.data.get("note") else []
         if not notes and self.data.get("kind") == "synthetic":
             notes = ["The images are drawn flowers: results say nothing about photographs."]
@@ -175,7 +175,7 @@ def read_run(name: str | Path, runs_dir: str | Path = "runs") -> Run:
     path = find_run(name, runs_dir)
     record = read_record(path / "run.json")
     if not isinstance(record.get("settings"), dict):
-        raise InputError(f"{path / 'run.json'} holds no settings of a search")
+        raise InputError(f"{path / 'run.json'} has no settings of a search")
     settings = resolve(of_record(record["settings"]))
     journal = path / "trials.jsonl"
     trials, _ = read_trials(journal) if journal.is_file() else ([], False)
@@ -183,6 +183,6 @@ def read_run(name: str | Path, runs_dir: str | Path = "runs") -> Run:
 
 
 def read_runs(names: Iterable[str | Path], runs_dir: str | Path = "runs") -> list[Run]:
-    """Each run once, however often it is named."""
+    """The named runs, without repetitions."""
     runs = [read_run(name, runs_dir) for name in names]
     return list({run.path.resolve(): run for run in runs}.values())

@@ -1,4 +1,4 @@
-"""What a report tells: numbers, tables and charts for page.html.
+"""Collects the numbers, tables and charts of a report for page.html.
 
 from reports.report import write
 write(["runs/a", "runs/b"], Path("report"))
@@ -17,17 +17,17 @@ from reports.reading import read_runs
 from reports.results import Result, confusion, mistakes, read_results
 from utils import InputError
 
-MAX_MISTAKES = 24  # that are shown
+MAX_MISTAKES = 24  # shown images
 Drawn = dict[str, charts.Chart | None]  # by name
 
 
 def write(
     names: Iterable[str | Path], folder: Path, results: Iterable[str | Path] = ()
 ) -> tuple[Path, list[str]]:
-    """Writes report.html and figures/ on the runs into the folder.
+    """Writes report.html and figures/ about the runs into the folder.
 
-    Returns the path of the page, and in words which results are left out. InputError if a run
-    cannot be read or the folder cannot be made.
+    Returns the path of the page, and messages about omitted results. InputError if a run cannot
+    be read or the folder cannot be made.
     """
     runs = read_runs(names)
     found, left_out = read_results(runs, results)
@@ -48,7 +48,7 @@ def write(
 def _experiment(
     drawn: Drawn, prefix: str, experiment: ExperimentGroup, tests: comparing.Tests
 ) -> dict[str, Any]:
-    """All on runs with the same limits and data; puts its charts into `drawn`."""
+    """The report of runs with the same limits and data; puts its charts into `drawn`."""
     first, objective = experiment.runs[0], experiment.ranking.metric
     notes = dict.fromkeys(note for run in experiment.runs for note in run.notes())
     found = [(label, run) for label, run in experiment.labelled if run.best]
@@ -100,7 +100,7 @@ def _charts(
 
 
 def _mistakes(drawn: Drawn, name: str, result: Result) -> dict[str, Any]:
-    """The confusion matrix and the surest mistakes of a network on the test split."""
+    """The confusion matrix and the most confident mistakes of a network on the test split."""
     try:
         counts, wrong = confusion(result), mistakes(result)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Result files of `main.py` that belong to a run: what its winner reaches on the test split."""
+"""Result files of `main.py` on the test split, assigned to the runs that they belong to."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ class Result:
 def read_results(
     runs: Sequence[Run], named: Iterable[str | Path] = ()
 ) -> tuple[list[list[Result]], list[str]]:
-    """Results on the test split by run, and what was left out and why, in words.
+    """Results on the test split by run, and messages about omitted files.
 
-    Looked at are the files that are named, those in the folder of a run, and those beside it, in
-    this order. A result belongs to the run that it says has found its configuration; if it does
-    not say (one from elsewhere does not), to the run in whose folder it is, or to all that have
-    this winner if it was named. InputError if a named file is no result.
+    Reads the named files, those in the folder of a run, and those beside it, in this order. A
+    result belongs to the run in its `found_by`. Without that entry it belongs to the run in whose
+    folder it is or, if it was named, to all runs with its configuration as winner. InputError if
+    a named file is not a result.
     """
     found: list[list[Result]] = [[] for _ in runs]
     left_out: list[str] = []
@@ -60,12 +60,12 @@ def read_results(
 
 
 def _places(runs: Sequence[Run], named: Sequence[Path]) -> Iterable[tuple[Path, Path | None]]:
-    """Each file once, with the folder where it was found; None for those that were named."""
+    """Each file once, with its folder, or None if it was named."""
     places: dict[Path, tuple[Path, Path | None]] = {}
     for path in named:
         places.setdefault(path.resolve(), (path, None))
     for folder in [*(run.path for run in runs), *(run.path.parent for run in runs)]:
-        # main.py's own name for it comes before others
+        # the default name of main.py comes first
         for path in sorted(folder.glob("*result_test*.json"), key=lambda p: (len(p.name), p)):
             places.setdefault(path.resolve(), (path, folder))
     return places.values()
@@ -74,12 +74,12 @@ def _places(runs: Sequence[Run], named: Sequence[Path]) -> Iterable[tuple[Path, 
 def _read(path: Path) -> dict[str, Any]:
     result = read_json(path)
     if not isinstance(result, dict) or not {*NEEDED} <= set(result):
-        raise InputError(f"{path} is no result file of main.py")
+        raise InputError(f"{path} is not a result file of main.py")
     return result
 
 
 def _is_of(result: dict[str, Any], run: Run, home: Path | None) -> bool:
-    """Whether a result, found in that folder or named, is about this run."""
+    """Whether a result belongs to this run. home: its folder, or None if it was named."""
     if result.get("found_by") is not None:
         return result["found_by"] == identity(run.record)
     return _is_winner(result, run) if home is None else home == run.path
@@ -90,7 +90,7 @@ def _is_winner(result: dict[str, Any], run: Run) -> bool:
 
 
 def _unfit(result: dict[str, Any], run: Run) -> str | None:
-    """Why a result says nothing about the run on the test split; None if it does."""
+    """Why a result does not describe the run on the test split; None if it does."""
     if result["split"] != "test":
         return "was measured on the folds"
     if result["config"] not in [one.config for one in (run.best, run.baseline) if one]:
@@ -117,17 +117,17 @@ def confusion(result: Result) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image that the network (of the first seed) takes for something else."""
+    """An image that the network (of the first seed) misclassifies."""
 
     name: str
     true: str
     answer: str
     confidence: float  # the probability of the answer
-    file: Path | None  # the image, where it is still there
+    file: Path | None  # the image, if it still exists
 
 
 def mistakes(result: Result) -> list[Mistake]:
-    """The misclassified images, the surest mistake first; see `confusion` for errors."""
+    """The misclassified images, the most confident first; see `confusion` for errors."""
     stored, data = read_predictions(result.content, result.path)[0], result.content["dataset"]
     scores, labels = stored["scores"].astype(float), stored["labels"]
     shares = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -141,7 +141,7 @@ def mistakes(result: Result) -> list[Mistake]:
 
 
 def _image(data: dict[str, Any], name: str) -> Path | None:
-    """Where an image of the test split lies, in any layout of a data set."""
+    """The file of an image of the test split, in any layout of a data set."""
     root = Path(data.get("root") or "")
     places = root / "test" / name, root / name, root / "jpg" / Path(name).name
     return next((place for place in places if data.get("root") and place.is_file()), None)

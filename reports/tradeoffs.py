@@ -1,10 +1,9 @@
-"""The Pareto front of a run against a metric known before training: a table, and files to go on.
+"""The Pareto front of a run in the objective and a static metric: a table and configurations.
 
     python -m reports RUN --pareto num_params
 
-Of what was trained in full and meets all limits, those that nothing beats in both the objective
-and the metric. Writes a folder: front.csv, each configuration as main.py takes it, and a link to
-the run, by which main.py finds its limits and its images.
+The front of the feasible, fully trained trials. Writes a folder: front.csv, each configuration in
+the format of main.py, and a link to the run, where main.py finds its limits and its images.
 """
 
 import os
@@ -20,11 +19,11 @@ from utils import InputError, nearest, write_csv, write_json
 
 
 def export_front(run_folder: Path, metric: str, folder: Path | None) -> str:
-    """Writes the front into the folder [NAME.pareto_METRIC]; returns what is printed."""
+    """Writes the front into the folder [NAME.pareto_METRIC]; returns the printed lines."""
     run = read_run(run_folder)
     if run.static and metric not in run.static:
         raise InputError(
-            f"--pareto cannot be {metric!r}; allowed is what is known before training: "
+            f"--pareto cannot be {metric!r}; allowed is a static metric: "
             f"{', '.join(run.static)}{nearest(metric, run.static)}"
         )
     best = front(run, metric)
@@ -33,9 +32,9 @@ def export_front(run_folder: Path, metric: str, folder: Path | None) -> str:
     folder = folder or Path(f"{run.name}.pareto_{metric}")
     files = _write(run, best, folder)
     met = run.kind(best[0]) == "feasible"
-    among = "all that meets the limits" if met else "all trained in full (none meets the limits)"
+    among = "all that meet the limits" if met else "all trained in full (none meets the limits)"
     lines = [
-        f"{run.ranking.metric} against {metric}: of {among}, what nothing beats in both:",
+        f"{run.ranking.metric} against {metric}: the Pareto front of {among}:",
         *_table(run, best, metric),
         f"written: {folder / 'front.csv'} and {len(files)} configurations; to measure them:",
         f"python main.py -c {' '.join(map(str, files))} -t True",
@@ -44,7 +43,7 @@ def export_front(run_folder: Path, metric: str, folder: Path | None) -> str:
 
 
 def _write(run: Run, best: Sequence[Trial], folder: Path) -> list[Path]:
-    """The files of the configurations."""
+    """Writes the folder; returns the files of the configurations."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Numbers and names as a report writes them."""
+"""Formats of numbers and names in a report."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -14,19 +14,19 @@ def plain(metric: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """0.812, or 268,897 for what was counted; a dash for nothing."""
+    """0.812, or 268,897 for a count; a dash for None."""
     if value is None:
         return NONE
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
 def share(value: float | None) -> str:
-    """83 %; a dash for nothing."""
+    """83 %; a dash for None."""
     return NONE if value is None else f"{100 * value:.0f} %"
 
 
 def spread(values: Sequence[Any], write: Callable[[Any], str] = number) -> str:
-    """The mean, and in brackets the lowest and the highest if they differ, of those there are."""
+    """The mean of the values that are not None, and in brackets their range if they differ."""
     known = [value for value in values if value is not None]
     if not known:
         return NONE
@@ -42,6 +42,6 @@ def setting(value: Any) -> str:
 
 
 def limit(text: str) -> str:
-    """num_params ≤ 100,000 for 'num_params <= 100000'."""
+    """'num_params ≤ 100,000' for 'num_params <= 100000'."""
     signs = text.replace("<=", "≤").replace(">=", "≥")
     return re.sub(r"(?<=[≤≥] )\d{5,}", lambda found: f"{int(found[0]):,}", signs)

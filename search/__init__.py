@@ -1,4 +1,4 @@
-"""DECIDES: pure functions of recorded trials and derived generators.
+"""The search algorithms: pure functions of recorded trials and derived generators.
 
-No torch, clock, files or printing here.
+This package uses no torch, clock or printing, and writes no files.
 """

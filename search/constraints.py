@@ -1,4 +1,4 @@
-"""Objective, constraints, and the one key by which trials are ranked everywhere."""
+"""Objective, constraints, and the sort key that ranks trials everywhere."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from typing import Any
 from search.trial import Trial
 from utils import InputError
 
-# A metric has any name without < and >: val/acc, f1-score, mAP@0.5, macro recall.
+# The name of a metric contains neither < nor >: val/acc, f1-score, mAP@0.5, macro recall.
 _CONSTRAINT = re.compile(r"\s*([^\s<>](?:[^\n<>]*[^\s<>])?)\s*(<=|>=)\s*(\S+)\s*")
 RankKey = tuple[bool, float, float, int]
 
@@ -26,7 +26,7 @@ class Constraint:
     def parse(cls, text: str) -> "Constraint":
         """Reads 'precision >= 0.39'.
 
-        InputError if the text has another form or the bound is no finite number.
+        InputError if the text has another form or the bound is not a finite number.
         """
         match = _CONSTRAINT.fullmatch(str(text))
         try:
@@ -48,7 +48,7 @@ class Constraint:
     def residual(self, metrics: Mapping[str, Any]) -> float:
         """How far the metric is beyond the bound: feasible when <= 0.
 
-        Infinite if it is not there or no number.
+        Infinite if the metric is missing or not finite.
         """
         value = metrics.get(self.metric)
         if value is None or not math.isfinite(value):
@@ -56,7 +56,7 @@ class Constraint:
         return value - self.bound if self.sense == "<=" else self.bound - value
 
     def relative_residual(self, metrics: Mapping[str, Any]) -> float:
-        """The residual as a share of the bound, or as it is where the bound is 0."""
+        """The residual divided by the absolute bound; the residual itself if the bound is 0."""
         return self.residual(metrics) / (abs(self.bound) or 1.0)
 
     def violation(self, metrics: Mapping[str, Any]) -> float:
@@ -71,9 +71,9 @@ def total_violation(constraints: Iterable[Constraint], metrics: Mapping[str, Any
 
 @dataclass(frozen=True)
 class Ranking:
-    """What is better: feasible first, by the objective.
+    """The order of trials: feasible ones first, by the objective.
 
-    Then infeasible, by violation (Deb 2000, section 3).
+    Infeasible ones follow, by violation (Deb 2000, section 3).
     """
 
     metric: str
@@ -82,9 +82,9 @@ class Ranking:
 
     @classmethod
     def parse(cls, objective: str, constraints: Sequence[str] = ()) -> "Ranking":
-        """Reads 'maximize top3' or 'minimize loss', and constraints in words.
+        """Reads 'maximize top3' or 'minimize loss', and constraints as text.
 
-        InputError if it cannot.
+        InputError if one has another form.
         """
         sense, _, metric = str(objective).strip().partition(" ")
         if sense not in ("maximize", "minimize") or not metric.strip():
@@ -99,7 +99,7 @@ class Ranking:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics that decide: the objective's, then those of the constraints, each once."""
+        """The metrics of the objective and then of the constraints, each once."""
         return [*dict.fromkeys((self.metric, *(limit.metric for limit in self.constraints)))]
 
     def feasible(self, trial: Trial) -> bool:
@@ -107,9 +107,9 @@ class Ranking:
         return not self.key(trial)[0]
 
     def key(self, trial: Trial) -> RankKey:
-        """Sorts the best first: (is infeasible, violation, -objective, trial id).
+        """Sort key, best first: (is infeasible, violation, objective to minimise, trial id).
 
-        Failed ones and NaN come last.
+        Failed trials and NaN objectives come last.
         """
         value = trial.metrics.get(self.metric)
         if trial.status != "ok" or value is None or not math.isfinite(value):
@@ -118,6 +118,6 @@ class Ranking:
         return violation > 0, violation, -self.sign * value, trial.trial
 
     def static(self, known: Iterable[str]) -> "tuple[Constraint, ...]":
-        """The constraints on metrics that are known before training."""
+        """The static constraints: those on metrics in `known`."""
         names = set(known)
         return tuple(constraint for constraint in self.constraints if constraint.metric in names)

@@ -8,12 +8,12 @@ from ConfigSpace.hyperparameters import FloatHyperparameter
 
 from search.space import Config, Space
 
-MOST = 100_000  # configurations; larger spaces are taken as without end
+MOST = 100_000  # configurations; larger spaces count as infinite
 
 
 @functools.lru_cache(maxsize=8)
 def configurations(space: Space) -> tuple[Config, ...]:
-    """Each legal configuration once, in a fixed order; none if there are infinite or too many."""
+    """Each legal configuration once, in a fixed order; empty if there are more than `MOST`."""
     if any(isinstance(space.configspace[name], FloatHyperparameter) for name in space.names):
         return ()
     values = {name: space.values(name) for name in space.names}
@@ -23,7 +23,7 @@ def configurations(space: Space) -> tuple[Config, ...]:
 
 
 def _extended(space: Space, values: dict[str, list], config: Config, at: int) -> Iterator[Config]:
-    """All ways to complete the first `at` hyperparameters."""
+    """All completions of a configuration whose first `at` hyperparameters are decided."""
     if at == len(space.names):
         yield dict(config)
     elif not space.active(name := space.names[at], config):

@@ -14,19 +14,19 @@ from search.trial import Trial, canonical
 
 Key = Callable[[Trial], Any]
 Proposal = tuple[dict[str, Any], tuple[int, ...], str]  # configuration, parents' trials, operator
-TRIES = 200  # proposals of each kind for one child
-SAMPLES = 50  # tried for a child where operators find nothing new
-UNREPAIRED_TRIES = 10  # repairs that may fail before the limits count as unreachable
+TRIES = 200  # proposals for one child without repair, and as many with it
+SAMPLES = 50  # random samples tried for a child if the operators find nothing new
+UNREPAIRED_TRIES = 10  # failed repairs after which the constraints count as unreachable
 
 
 class LimitsUnreachable(ValueError):
-    """No configuration within the static constraints was found.
+    """No configuration that meets the static constraints was found.
 
-    `nearest` is the one that violates them least.
+    nearest: the configuration with the least violation.
     """
 
     def __init__(self, nearest: dict[str, Any]):
-        super().__init__("no configuration is within the static constraints")
+        super().__init__("no configuration meets the static constraints")
         self.nearest = nearest
 
 
@@ -40,11 +40,11 @@ def tournament(
 
 @dataclass(frozen=True)
 class Variation:
-    """Makes a child of a population, by mutation of one parent or recombination of two.
+    """Creates a child by mutation of one parent or recombination of two.
 
-    Parents win tournaments of `tournament_size`. A share `local` of the mutations are steps to
-    near values. A share `random` of the children are samples of the space, as are all without a
-    population.
+    Tournaments of `tournament_size` select the parents. A share `local` of the mutations are steps
+    to near values. A share `random` of the children are samples of the space; without a population
+    all are.
     """
 
     tournament_size: int = 2
@@ -55,7 +55,7 @@ class Variation:
     def offspring(
         self, space: Space, population: Sequence[Trial], key: Key, rng: np.random.Generator
     ) -> Proposal:
-        """A child, not yet within the static constraints."""
+        """A child, which may violate the static constraints."""
         if not population or (self.random > 0 and rng.random() < self.random):
             return space.sample(rng), (), "sample"
         first = tournament(population, key, self.tournament_size, rng)
@@ -71,7 +71,7 @@ class Variation:
 def survivors(
     population: Sequence[Trial], children: Sequence[Trial], key: Key, size: int
 ) -> list[Trial]:
-    """The best `size` of parents and children together, the best first."""
+    """The best `size` of parents and children together, best first."""
     return sorted([*population, *children], key=key)[:size]
 
 
@@ -84,16 +84,16 @@ def draw_child(
 ) -> Proposal | None:
     """The first proposal, fitted to the static constraints, that is new in this run.
 
-    After `TRIES` proposals the structure of the next ones is repaired, too. Where these find
-    nothing new, samples of the space do, or what is left of a finite one. None: every
-    configuration was drawn, as far as bounded tries can tell of an infinite space.
-    LimitsUnreachable: no proposal could be brought within the limits.
+    After `TRIES` proposals the structure of the next ones is repaired, too. If these find nothing
+    new, samples of the space are tried, then the remaining configurations of a finite space. None
+    if nothing new is found: the space then counts as exhausted. LimitsUnreachable if no proposal
+    could be made to meet the constraints.
     """
     nearest: dict[str, Any] = {}
     within_limits, least = bool(seen), math.inf
     for attempt in range(2 * TRIES):
         if attempt == TRIES and not nearest:
-            break  # all were within the limits, but none was new
+            break  # all met the constraints, but none was new
         config, parents, operator = propose_one(rng)
         config = fit(space, config, violation, rng)
         if attempt >= TRIES:
@@ -117,7 +117,7 @@ def _anything_new(
     seen: Container[str],
     rng: np.random.Generator,
 ) -> Proposal | None:
-    """A sample that is new, or one of what is left of a finite space; None if nothing is."""
+    """A new sample, or a remaining configuration of a finite space; None if there is none."""
 
     def is_new(config: dict[str, Any]) -> bool:
         return canonical(config) not in seen and violation(config) <= 0

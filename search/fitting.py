@@ -1,7 +1,7 @@
-"""Proposals that break a limit known before training are made smaller, not thrown away.
+"""Changes proposals that violate a static constraint until they meet it.
 
-To throw them away leaves few kinds of networks: a sample with one convolution meets tight limits
-much more often than one with three.
+Rejecting them would leave few kinds of networks: a sample with one convolution meets tight
+constraints much more often than one with three.
 """
 
 from collections.abc import Callable
@@ -11,18 +11,18 @@ import numpy as np
 from search.space import Config, Space
 
 STEPS = 12  # of the bisection
-SLOWEST = 0.2  # the least speed, as a share of the greatest
+SLOWEST = 0.2  # the smallest speed, as a share of the largest
 
 
 def fit(
     space: Space, config: Config, violation: Callable[[Config], float], rng: np.random.Generator
 ) -> Config:
-    """The configuration, moved as far as needed towards where `violation` is 0.
+    """The configuration, moved just far enough that `violation` is 0.
 
-    Its structure stays: categories, and whatever decides what else is active. All other ordered
-    hyperparameters move together, each at a speed of its own, towards the end of their range at
-    which less is violated; those that change nothing stay. If even the ends violate, or a clause
-    of the space forbids the result, the configuration is returned as it was.
+    Its structure is kept: categories, and parents of conditions. The other ordered hyperparameters
+    move together, each at a random speed, towards the end of their range with the smaller
+    violation; those that do not reduce it stay. If even the ends violate constraints, or a clause
+    of the space forbids the result, the configuration is returned unchanged.
     """
     violated = violation(config)
     if violated <= 0:

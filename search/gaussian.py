@@ -1,15 +1,15 @@
-"""Regression with a Gaussian process: Matern 5/2, a length scale for each column, noise.
+"""Gaussian process regression: Matern 5/2 kernel, a length scale for each column, noise.
 
 Rasmussen and Williams, "Gaussian Processes for Machine Learning" (2006): prediction by equations
 2.25 and 2.26, the kernel by 4.17, its parameters by the marginal likelihood (5.8 and 5.9), in
-which the amplitude is at its optimum. A prior keeps the length scales of many columns long
+which the amplitude is at its optimum. The prior favours longer length scales for more columns
 (Hvarfner et al. 2024, "Vanilla Bayesian Optimization Performs Great in High Dimensions").
 
-Rows may be of one training, measured at several of its epochs. A random effect per trial is what
-such rows share beside what the columns explain: an offset, the simplest of the processes by which
-Swersky et al. 2014 ("Freeze-Thaw Bayesian Optimization", section 3) tie the points of a learning
-curve together. Noise is independent in each row. Where each row is of a training of its own, the
-two cannot be told apart, and there is only noise.
+Several rows may belong to one trial, measured at several epochs. They share a random effect of
+the trial, an offset: the simplest of the processes with which Swersky et al. 2014 ("Freeze-Thaw
+Bayesian Optimization", section 3) couple the points of a learning curve. Noise is independent in
+each row. If no trial has two rows, effect and noise are not distinguishable, and the model has
+noise only.
 """
 
 import math
@@ -17,23 +17,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-PRIOR_LENGTH = 0.5  # median of a length scale, times the root of the number of columns
+PRIOR_LENGTH = 0.5  # median of a length scale / square root of the number of columns
 PRIOR_NOISE = 1e-3  # median variance of noise and of trial effect, as shares of the amplitude
 SPREAD_LENGTH, SPREAD_NOISE = 1.0, 3.0  # standard deviations of the logarithms
 LENGTHS, NOISES = (0.05, 30.0), (1e-6, 1.0)  # bounds
-STEPS = 40  # of the search for the parameters
+STEPS = 40  # iterations of the optimization of the parameters
 JITTER = 1e-8
-FANTASY = -1  # the number of a training that has not been
+FANTASY = -1  # trial number of a fantasized row
 
 
 def squared_distances(a: np.ndarray, b: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Between the rows (n, d) and (m, d), in units of the length scales: (n, m)."""
+    """Squared distances of rows (n, d) and (m, d) in units of the length scales: (n, m)."""
     a, b = a / lengths, b / lengths
     return np.maximum((a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T, 0.0)
 
 
 def matern(squares: np.ndarray) -> np.ndarray:
-    """The correlation at these squared distances."""
+    """Matern 5/2 correlations at these squared distances."""
     r = np.sqrt(5 * squares)
     return (1 + r + r * r / 3) * np.exp(-r)
 
@@ -44,8 +44,8 @@ def negative_log_posterior(
     """Minus the logarithm of (marginal likelihood x prior), up to a constant, and its gradient.
 
     theta: logarithms of the d length scales, of the variance of the noise and, with `same`, of
-    the trial effect; x: (n, d); y: (n,) with mean 0; same: (n, n), 1 where rows are of one
-    training, else 0.
+    the trial effect; x: (n, d); y: (n,) with mean 0; same: (n, n), 1 for rows of the same trial,
+    else 0.
     """
     from scipy.linalg import cho_factor, cho_solve
 
@@ -74,16 +74,16 @@ def negative_log_posterior(
 
 
 def prior(columns: int, variances: int) -> np.ndarray:
-    """The most likely parameters before any data, as logarithms."""
+    """Logarithms of the prior medians of the parameters."""
     length = math.log(PRIOR_LENGTH * math.sqrt(columns))
     return np.append(np.full(columns, length), [math.log(PRIOR_NOISE)] * variances)
 
 
 def fit(x: np.ndarray, y: np.ndarray, trainings: np.ndarray) -> np.ndarray:
-    """The parameters under which the data are most likely; see `negative_log_posterior`.
+    """The parameters of greatest posterior density; see `negative_log_posterior`.
 
-    trainings: (n,), a number a row, the same where two rows are of one training. Without any such
-    rows there is no trial effect among the parameters.
+    trainings: (n,), the trial number of each row. If all differ, there is no trial effect among
+    the parameters.
     """
     from scipy.optimize import minimize
 
@@ -105,12 +105,12 @@ def fit(x: np.ndarray, y: np.ndarray, trainings: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Process:
-    """A Gaussian process that has seen data."""
+    """A Gaussian process conditioned on data."""
 
     x: np.ndarray  # (n, d)
     trainings: np.ndarray  # (n,), see `fit`
     theta: np.ndarray  # see `fit`
-    factor: np.ndarray  # lower triangle of the covariance, as Cholesky has it
+    factor: np.ndarray  # lower Cholesky factor of the covariance
     alpha: np.ndarray  # (n,): covariance^-1 y
     amplitude: float
 
@@ -118,7 +118,7 @@ class Process:
     def of(
         cls, x: np.ndarray, y: np.ndarray, trainings: np.ndarray, theta: np.ndarray
     ) -> "Process":
-        """After the data x (n, d), y (n,) with mean 0, of these trainings."""
+        """Conditions on data x (n, d), y (n,) with mean 0, and trial numbers (n,)."""
         from scipy.linalg import cho_solve, cholesky
 
         lengths, noise, trial_effect = _read(theta, x.shape[1])
@@ -136,7 +136,7 @@ class Process:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard deviations, without noise, at x (m, d): (m,) and (m,).
 
-        Of configurations; with the numbers (m,) of trainings, of these, their effects included.
+        With trial numbers `trainings` (m,), the effects of these trials are included.
         """
         across, left = self._solved(x, trainings)
         unknown = 1.0 if trainings is None else 1 + _read(self.theta, x.shape[1])[2]
@@ -177,13 +177,13 @@ class Process:
 
 
 def _read(theta: np.ndarray, columns: int) -> tuple[np.ndarray, float, float]:
-    """Length scales (columns,), the variances of the noise and of the trial effect, 0 without."""
+    """Length scales (columns,), variance of the noise, variance of the trial effect or 0."""
     variances = np.exp(theta[columns:])
     return np.exp(theta[:columns]), variances[0], variances[1] if len(variances) > 1 else 0.0
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(n, m): 1 where the rows (n,) and (m,) are of one training, else 0."""
+    """(n, m): 1 where the trial numbers (n,) and (m,) are equal, else 0."""
     return (a[:, None] == b).astype(float)
 
 

@@ -1,4 +1,4 @@
-"""A generation: how its children go through its brackets, and the best of all."""
+"""A generation: its children in brackets; the incumbent, the baseline and the total cost."""
 
 import itertools
 from collections.abc import Generator, Sequence
@@ -9,14 +9,14 @@ from search.trial import Job, Trial
 
 
 def size(brackets: Sequence[Bracket]) -> int:
-    """How many children the brackets take in."""
+    """The number of children in the first rungs of the brackets."""
     return sum(bracket.rungs[0].size for bracket in brackets)
 
 
 def halvings(
     brackets: Sequence[Bracket], children: Sequence[Child], generation: int, rank: Promotion
 ) -> list[Generator[list[Job], list[Trial], None]]:
-    """Hands the children to the brackets in order; each bracket then goes its own way."""
+    """Assigns the children to the brackets in order; one generator per bracket."""
     sizes = [bracket.rungs[0].size for bracket in brackets]
     starts = itertools.accumulate(sizes, initial=0)
     return [
@@ -28,7 +28,7 @@ def halvings(
 def incumbent(trials: Sequence[Trial], ranking: Ranking) -> Trial | None:
     """The best fully trained trial of a journal.
 
-    Before there is one, the best of those trained the longest.
+    If there is none, the best of those trained longest.
     """
     succeeded = [trial for trial in trials if trial.status == "ok"]
     most = max((trial.epochs for trial in succeeded), default=0)

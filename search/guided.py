@@ -1,6 +1,6 @@
-"""The guided sampler: a surrogate model chooses the children, and who goes on to the next rung.
+"""The guided sampler: a surrogate model chooses the children and the trials to promote.
 
-Evolution and local search propose, the acquisition value of `surrogate` decides.
+Evolution and local search propose candidates; the acquisition value of `surrogate` selects one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +16,13 @@ from search.surrogate import Model, Surrogate
 from search.trial import Trial
 
 VARIATION = Variation(local=0.7, random=0.2)
-CANDIDATES = 32  # of evolution for each child
-STARTS, ROUNDS = 4, 5  # of the local search from the best of them
-STEPS = 32  # candidates of a round
+CANDIDATES = 32  # proposed by evolution for each child
+STARTS, ROUNDS = 4, 5  # of the local search from the best candidates
+STEPS = 32  # candidates per round
 
 
 class GuidedSampler(OffspringSampler):
-    """As `OffspringSampler`, with a model of all trials as soon as there are enough."""
+    """An `OffspringSampler` with a model of all trials as soon as there are enough."""
 
     def __init__(
         self,
@@ -36,15 +36,15 @@ class GuidedSampler(OffspringSampler):
         """epochs: of a full training."""
         super().__init__(space, ranking, static_metrics, run_seed, VARIATION, default_first)
         self.surrogate = Surrogate(space, ranking, self.known.limits, epochs)
-        self.model: Model | None = None  # after all trials
-        self.fantasy: Model | None = None  # that, and the children drawn so far
+        self.model: Model | None = None  # of all trials
+        self.fantasy: Model | None = None  # also conditioned on the children drawn so far
 
     def learn(self, trials: Sequence[Trial]) -> None:
         """Fits the model to the trials."""
         self.model = self.fantasy = self.surrogate.learn(trials)
 
     def rank_for_promotion(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
-        """By what the model expects of each."""
+        """Ranks by the model's prediction of each trial's final result."""
         if self.model is None or not rung:
             return super().rank_for_promotion(rung, bracket)
         return self.model.rank_for_promotion(rung, bracket)
@@ -52,8 +52,8 @@ class GuidedSampler(OffspringSampler):
     def _propose(self, population: Sequence[Trial], rng: np.random.Generator) -> Proposal | None:
         """The candidate with the best acquisition value, by evolution and then by local search.
 
-        The latter from several starts, for the value has many local optima. Its steps keep the
-        parents and the operator of the candidate from which they began.
+        Local search has several starts, as the acquisition function has many local optima. Its
+        steps keep the parents and the operator of the candidate from which they start.
         """
         propose, model = super()._propose, self.fantasy
         first = propose(population, rng)

@@ -1,8 +1,8 @@
-"""Hyperband's brackets and rungs in whole numbers, and successive halving within one bracket.
+"""Hyperband's brackets and rungs in integers, and successive halving within one bracket.
 
 Li, Jamieson, DeSalvo, Rostamizadeh and Talwalkar, "Hyperband: A Novel Bandit-Based Approach to
 Hyperparameter Optimization", JMLR 18 (2018), algorithm 1. R is `epochs`, the smallest budget
-`min_epochs`, eta a whole number.
+`min_epochs`, eta an integer.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -11,23 +11,23 @@ from typing import Any, NamedTuple
 
 from search.trial import Job, Trial
 
-# (trials of a rung that succeeded, all of its bracket so far) -> the former, the best first
+# (successful trials of a rung, all trials of its bracket so far) -> the former, best first
 Promotion = Callable[[Sequence[Trial], Sequence[Trial]], list[Trial]]
 
 
 class Rung(NamedTuple):
-    """How many children come to this rung and the epochs they reach there, in all."""
+    """The number of children in this rung and the total epochs that they reach."""
 
     size: int
     epochs: int
-    run: int  # how many of them the epochs left allow, the first by trial id
+    run: int  # how many of them the remaining epochs allow, lowest trial ids first
 
 
 @dataclass(frozen=True)
 class Bracket:
     """A series of rungs; the last one of a full bracket trains in full.
 
-    `s` counts the halvings.
+    s: the number of halvings.
     """
 
     s: int
@@ -52,10 +52,10 @@ def plain_bracket(size: int, epochs: int) -> Bracket:
 def hyperband_brackets(epochs: int, min_epochs: int, eta: int) -> list[Bracket]:
     """All brackets of one round, the one with most halvings first.
 
-    s_max is the largest s with eta^s * min_epochs <= epochs, found in whole numbers:
+    s_max is the largest s with eta^s * min_epochs <= epochs, computed in integers: in floats,
     floor(log(243) / log(3)) is 4. Bracket s starts with ceil((s_max + 1) / (s + 1) * eta^s)
-    children at epochs // eta^s; each rung keeps a 1/eta share of them, at least one, with the
-    epochs of the level above.
+    children at epochs // eta^s. Rung i keeps a share of 1 / eta^i of them, at least one, at
+    epochs // eta^(s - i).
     """
     s_max = 0
     while eta ** (s_max + 1) * min_epochs <= epochs:
@@ -71,7 +71,7 @@ def hyperband_brackets(epochs: int, min_epochs: int, eta: int) -> list[Bracket]:
 
 
 def budget_levels(epochs: int, min_epochs: int, eta: int) -> list[int]:
-    """The epochs at which rungs stand, ascending: 50, 3, 2 -> 3, 6, 12, 25, 50."""
+    """The epochs of the rungs, ascending: 50, 3, 2 -> 3, 6, 12, 25, 50."""
     return [rung.epochs for rung in hyperband_brackets(epochs, min_epochs, eta)[0].rungs]
 
 
@@ -87,7 +87,7 @@ def total_epochs(brackets: Sequence[Bracket]) -> int:
 
 
 def shrink(brackets: Sequence[Bracket], children: int) -> list[Bracket]:
-    """The brackets when only so many children could be drawn: they fill the brackets in order."""
+    """The brackets for this number of children, which fill the brackets in order."""
     shrunk = []
     for bracket in brackets:
         available = min(bracket.rungs[0].size, children)
@@ -100,7 +100,7 @@ def shrink(brackets: Sequence[Bracket], children: int) -> list[Bracket]:
 
 
 def cut(brackets: Sequence[Bracket], epochs_left: int) -> tuple[list[Bracket], bool]:
-    """Cuts the fixed order of jobs (rung, bracket, trial id) at the epochs left.
+    """Cuts the fixed order of jobs (rung, bracket, trial id) at the remaining epochs.
 
     Sizes of rungs do not depend on results, so the cut is known before the first job of a
     generation. Returns the brackets with `Rung.run` reduced, and whether anything was cut.
@@ -122,9 +122,9 @@ def cut(brackets: Sequence[Bracket], epochs_left: int) -> tuple[list[Bracket], b
 def continuation(
     trials: Sequence[Trial], epochs: int, budget: int, generation: int, key: Callable[[Trial], Any]
 ) -> Generator[list[Job], list[Trial], None]:
-    """Trains what was dropped at a rung to the end: those trained longest first, then by `key`.
+    """Fully trains trials that were not promoted: those trained longest first, then by `key`.
 
-    As many as the budget of epochs allows.
+    As many as `budget` epochs allow.
     """
     last = {trial.trial: trial for trial in sorted(trials, key=lambda trial: trial.epochs)}
     dropped = [one for one in last.values() if one.status == "ok" and one.epochs < epochs]
@@ -142,12 +142,12 @@ def continuation(
 def successive_halving(
     bracket: Bracket, children: Sequence[Child], generation: int, rank: Promotion
 ) -> Generator[list[Job], list[Trial], None]:
-    """Yields the jobs of each rung, by trial id, and is sent their trials.
+    """Yields the jobs of each rung, by trial id, and receives their trials.
 
-    The first of `rank(rung, bracket)` go on to the next: trials of the rung that succeeded, and
-    all of the bracket so far.
+    The first trials of `rank(rung, bracket)` are promoted. rung: its successful trials. bracket:
+    all trials of the bracket so far.
 
-    Failed and diverged children are out; the next best take their places while there are any.
+    Failed and diverged children are never promoted; the next best take their places.
     """
     alive, done = {child.trial: child for child in children}, 0
     so_far: list[Trial] = []

@@ -1,4 +1,4 @@
-"""Static limits: what is known before training, and how far a configuration is beyond them."""
+"""Static constraints: those on metrics that need no training, and their violation."""
 
 import copy
 import math
@@ -9,14 +9,14 @@ from search.constraints import Constraint, Ranking, total_violation
 from search.space import Config, Space
 from utils import InputError, derive_rng
 
-TRIES = 1000  # samples of the space for one of which `static_metrics` does not raise
+TRIES = 1000  # samples tried to find one for which `static_metrics` does not raise
 
 
 class StaticLimits:
-    """By the target's `static_metrics`; a configuration for which that raises is infeasible.
+    """Constraints on `static_metrics`; a configuration for which that raises is infeasible.
 
-    limits: the constraints on metrics that `static_metrics` reports. refusal: the first reason for
-    which it raised, for display, and the configuration.
+    limits: the constraints on metrics that `static_metrics` reports. refusal: the first exception
+    that it raised, with the configuration, for display.
     """
 
     def __init__(
@@ -31,16 +31,16 @@ class StaticLimits:
         self.limits = ranking.static(self._any(space, run_seed))
 
     def metrics(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """What `static_metrics` reports; it gets a copy, as it may change what it is given."""
+        """The static metrics; `static_metrics` gets a copy, as it may change its argument."""
         return dict(self.static_metrics(copy.deepcopy(dict(config))))
 
     def cost(self, config: Mapping[str, Any]) -> float:
-        """Of an epoch: the metric `cost` or `macs`, else the same for all configurations."""
+        """Relative cost of an epoch: the metric `cost`, else `macs`, else 1."""
         known = self.metrics(config)
         return float(known.get("cost", known.get("macs", 1.0)))
 
     def violation(self, config: Mapping[str, Any]) -> float:
-        """Of the limits that are known before training; infinite if `static_metrics` raises."""
+        """Violation of the static constraints; infinite if `static_metrics` raises."""
         try:
             return total_violation(self.limits, self.metrics(config))
         except Exception as error:
@@ -48,7 +48,7 @@ class StaticLimits:
             return math.inf
 
     def unreachable(self, nearest: Mapping[str, Any]) -> InputError:
-        """Why a search cannot begin, if that is the configuration nearest to the limits."""
+        """The error if no configuration meets the limits; `nearest` violates them least."""
         if math.isinf(self.violation(nearest)):
             return self._none_taken()
         known = self.metrics(nearest)
@@ -62,7 +62,7 @@ class StaticLimits:
         """The metrics of the default, or of a sample if `static_metrics` raises there."""
         config, rng = space.default(), derive_rng(run_seed, "known")
         for _ in range(TRIES):
-            if self.violation(config) == 0:  # there are no limits yet
+            if self.violation(config) == 0:  # `limits` is still empty
                 return self.metrics(config)
             config = space.sample(rng)
         raise self._none_taken()

@@ -1,4 +1,4 @@
-"""The published sampler: children by evolution, and promotion by what was measured."""
+"""The published sampler: children by evolution, and promotion by measured results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,15 +14,15 @@ from search.space import Config, Space
 from search.trial import Trial, canonical
 from utils import derive_rng
 
-STEPS = 3  # from the default to a child near to it
+STEPS = 3  # from the default to a child near it
 
 
 class OffspringSampler:
-    """Draws children: new in this run, and within the limits that are known before training.
+    """Draws children that are new in this run and meet the static constraints.
 
-    `seen` holds the canonical configuration of every child ever drawn, also of those that were
-    dropped; the next child's trial id is their number, and its generator derives from the run's
-    seed and that id alone.
+    `seen` holds the canonical configuration of every child ever drawn, including dropped ones. The
+    next child's trial id is the size of `seen`, and its generator derives from the run's seed and
+    that id alone.
     """
 
     near_default = 0.5
@@ -36,24 +36,24 @@ class OffspringSampler:
         variation: Variation,
         default_first: bool = False,
     ):
-        """default_first: child 0 is the space's default configuration, fitted to the limits.
+        """default_first: child 0 is the space's default, fitted to the static constraints.
 
-        The others of the first population are then, in a share `near_default`, few steps from it.
+        A share `near_default` of the rest of the first population is then a few steps from it.
         """
         self.space, self.ranking, self.run_seed = space, ranking, run_seed
         self.variation, self.default_first = variation, default_first
-        self.default: Config | None = None  # fitted, once it is a child
+        self.default: Config | None = None  # the fitted default, once it is drawn
         self.known = StaticLimits(space, ranking, static_metrics, run_seed)
         self.seen: set[str] = set()
 
     def learn(self, trials: Sequence[Trial]) -> None:
-        """Prepares for a generation, after these trials; evolution has nothing to learn."""
+        """Prepares a generation, given all trials; evolution does not use them."""
 
     def draw(self, population: Sequence[Trial], count: int) -> list[Child]:
-        """Children of the population as it stands, or samples of the space if there is none.
+        """Children of the population, or samples of the space if it is empty.
 
-        Fewer than `count` if no new ones are to be found. InputError if no configuration is
-        within the limits.
+        Fewer than `count` if no more new ones are found. InputError if no configuration meets
+        the static constraints.
         """
         children: list[Child] = []
         while len(children) < count:
@@ -71,11 +71,11 @@ class OffspringSampler:
         return children
 
     def rank_for_promotion(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
-        """The trials of a rung, the best first; `bracket` has all trials of theirs so far."""
+        """The trials of a rung, best first; `bracket` has all trials of their bracket so far."""
         return sorted(rung, key=self.ranking.key)
 
     def _default(self, rng: np.random.Generator) -> Proposal | None:
-        """The default configuration, fitted to the limits, if it can be."""
+        """The default configuration fitted to the static constraints; None if it cannot be."""
         config = fit(self.space, self.space.default(), self.known.violation, rng)
         if self.known.violation(config) > 0:
             return None
@@ -83,7 +83,7 @@ class OffspringSampler:
         return config, (), "default"
 
     def _propose(self, population: Sequence[Trial], rng: np.random.Generator) -> Proposal | None:
-        """A new child within the limits; None if none is found."""
+        """A new child that meets the static constraints; None if none is found."""
 
         def vary(rng: np.random.Generator) -> Proposal:
             if self.default and not population and rng.random() < self.near_default:
@@ -99,10 +99,10 @@ class OffspringSampler:
 
 
 class RandomSampler(OffspringSampler):
-    """Samples of the space, whatever the population."""
+    """Draws random samples of the space; the population is not used."""
 
     near_default = 0.0
 
     def draw(self, population: Sequence[Trial], count: int) -> list[Child]:
-        """As `OffspringSampler.draw` without a population."""
+        """`OffspringSampler.draw` without a population."""
         return super().draw([], count)

@@ -1,7 +1,7 @@
 """The search space: load, sample, mutate, recombine, validate, repair.
 
-ConfigSpace objects say what is legal. Outside this module a configuration is a plain dict of
-native Python values that holds the active hyperparameters only, in the order of the space.
+ConfigSpace objects define what is legal. Outside this module a configuration is a plain dict of
+native Python values. It holds the active hyperparameters only, in the order of the space.
 """
 
 import json
@@ -24,14 +24,14 @@ from search.values import Scale, allowed, cast, check_choices, choice_at, choice
 from utils import InputError, nearest
 
 Config = dict[str, Any]
-FORBIDDEN_TRIES = 100  # draws of an operator before forbidden clauses are taken to leave no child
+FORBIDDEN_TRIES = 100  # forbidden draws of an operator before it returns a parent
 REPAIR_STEPS = 500
-FINEST, WIDEST = 0.01, 0.3  # deviation of steps to near values, as shares of a range
-EXTRA_CHANGES = 1.5  # hyperparameters that are changed besides the first, on average
+FINEST, WIDEST = 0.01, 0.3  # standard deviation of the steps of `perturb`, as shares of a range
+EXTRA_CHANGES = 1.5  # average number of hyperparameters that `perturb` changes besides the first
 
 
 class Space:
-    """A ConfigSpace space whose draws depend on nothing but the generator given to them."""
+    """A ConfigSpace space whose draws depend only on the generator given to them."""
 
     def __init__(self, configspace: ConfigurationSpace):
         self.configspace = configspace
@@ -45,18 +45,18 @@ class Space:
             check_choices(configspace[name])
         known = {name: configspace[name] for name in self.names}
         self.scales = {n: Scale(one) for n, one in known.items() if not isinstance(one, Constant)}
-        # For ConfigSpace's draws; seeded before each, which is much faster than another one.
+        # For ConfigSpace's draws: reseeding it is much faster than creating another one.
         self._stream = np.random.RandomState(0)
 
     @classmethod
     def load(cls, path: str | Path) -> "Space":
-        """Reads ConfigSpace's own JSON format. InputError if the file is none."""
+        """Reads a file in ConfigSpace's JSON format. InputError if that fails."""
         try:
-            known = json.loads(Path(path).read_bytes())  # in UTF-8 or 16, marked so or not
+            known = json.loads(Path(path).read_bytes())  # UTF-8 or UTF-16, detected
             space = cls(ConfigurationSpace.from_serialized_dict(known))
         except OSError as error:
             raise InputError(f"search space {path} cannot be read: {error.strerror}") from None
-        except Exception as error:  # ConfigSpace raises nearly anything on a foreign file
+        except Exception as error:  # ConfigSpace raises nearly any type on other files
             words = f"search space {path} is not in ConfigSpace's JSON format: {error}"
             raise InputError(words) from None
         if not space.names:
@@ -68,16 +68,16 @@ class Space:
         return self._native(self.configspace.get_default_configuration())
 
     def sample(self, rng: np.random.Generator) -> Config:
-        """Every active hyperparameter drawn from its distribution."""
+        """Draws every active hyperparameter from its distribution."""
         self.configspace.random.seed(int(rng.integers(2**31)))
         sampled = self._native(self.configspace.sample_configuration())
-        # ConfigSpace 1.2 leaves values behind an OrConjunction over inactive parents.
+        # ConfigSpace 1.2 keeps inactive values under an OrConjunction over inactive parents.
         return self.complete(sampled, rng) or sampled
 
     def mutate(self, config: Mapping[str, Any], rng: np.random.Generator) -> Config:
-        """Draws one active hyperparameter anew.
+        """Redraws one active hyperparameter.
 
-        What becomes active by it is drawn, what becomes inactive is left out.
+        Hyperparameters that become active are drawn, those that become inactive are removed.
         """
         names = [name for name in config if name in self.scales]
         for _ in range(FORBIDDEN_TRIES if names else 0):
@@ -88,11 +88,10 @@ class Space:
         return dict(config)
 
     def perturb(self, config: Mapping[str, Any], rng: np.random.Generator) -> Config:
-        """Steps to near values: of one active hyperparameter, often of some more.
+        """Moves one or more active hyperparameters to near values.
 
-        Numbers take a normal step on the scale of the space, its deviation drawn from `FINEST` to
-        `WIDEST` for all of them, so that steps are now wide and now fine; categories take another
-        one.
+        Numbers take a normal step on the scale of the space. Its standard deviation is the same
+        for all of them and log-uniform from `FINEST` to `WIDEST`. Categories take another value.
         """
         names = [name for name in config if name in self.scales]
         for _ in range(FORBIDDEN_TRIES if names else 0):
@@ -104,14 +103,14 @@ class Space:
                 for name, changes in zip(names, chosen.tolist(), strict=True)
                 if changes
             }
-            # Each value is legal by itself, so ConfigSpace's own, slow check is not needed.
+            # Each value is legal by itself, so ConfigSpace's slow check is not needed.
             child = self._with_active({**config, **near}, rng)
             if not self.forbids(child):
                 return child
         return dict(config)
 
     def forbids(self, config: Mapping[str, Any]) -> bool:
-        """Whether a clause of the space forbids it."""
+        """Whether a forbidden clause of the space rules out the configuration."""
         return any(_forbids(clause, config) for clause in self.configspace.forbidden_clauses)
 
     def recombine(
@@ -119,8 +118,8 @@ class Space:
     ) -> Config:
         """Takes each hyperparameter from either parent (uniform crossover, Syswerda 1989).
 
-        One that is inactive in a parent is taken from the other one if the child needs it, or
-        drawn if neither has it.
+        If one parent lacks an active hyperparameter of the child, the other one provides it; if
+        both lack it, it is drawn.
         """
         for _ in range(FORBIDDEN_TRIES):
             values = {}
@@ -134,11 +133,9 @@ class Space:
         return dict(first)
 
     def complete(self, values: Mapping[str, Any], rng: np.random.Generator) -> Config | None:
-        """Repairs conditions.
+        """Removes inactive hyperparameters and draws active ones that have no value.
 
-        Leaves out what is inactive and draws what is active and has no value.
-
-        Returns None if a forbidden clause rules the result out.
+        Returns None if a forbidden clause rules out the result.
         """
         config = self._with_active(values, rng)
         try:
@@ -159,13 +156,11 @@ class Space:
         violation: Callable[[Config], float],
         rng: np.random.Generator,
     ) -> Config:
-        """Walks towards where `violation` is 0, changing as little as will do.
-
-        Greedy steps over single hyperparameters.
+        """Reduces `violation` by greedy steps of single hyperparameters.
 
         A step halves a number's distance to either end of its range (on the scale of the space) or
-        takes another category. The walk ends where nothing is violated or no step helps: the
-        result may still violate.
+        takes another category. The steps end when nothing is violated or no step helps: the
+        result may still violate constraints.
         """
         current, value = dict(config), violation(dict(config))
         for _ in range(REPAIR_STEPS):
@@ -189,21 +184,21 @@ class Space:
         return current
 
     def values(self, name: str) -> list[Any]:
-        """All values of a hyperparameter that has no fractions, in order."""
+        """All values of a discrete hyperparameter, in order."""
         known: Any = self.configspace[name]
         return self._choices[name] or list(range(int(known.lower), int(known.upper) + 1))
 
     def adopt(self, values: Mapping[str, Any]) -> tuple[Config, list[str]]:
         """A configuration that a user wrote -> (configuration, warnings).
 
-        What is inactive or null is left out and what lies outside the space is kept, both with a
-        warning. InputError for an unknown hyperparameter, an active one that is missing, or a
-        value of another type.
+        Inactive hyperparameters are removed and values outside the space are kept, both with a
+        warning. InputError for an unknown hyperparameter, an active one that is missing or null,
+        or a value of another type.
         """
         for name in values:
             if name not in self.configspace:
                 raise InputError(
-                    f"{name!r} is no hyperparameter of the space{nearest(name, self.names)}"
+                    f"{name!r} is not a hyperparameter of the space{nearest(name, self.names)}"
                 )
         config: Config = {}
         warnings, outside = [], False
@@ -222,7 +217,7 @@ class Space:
                     warnings.append(f"{name} = {value!r} is outside the space ({kept})")
             elif name in values:
                 warnings.append(
-                    f"{name} = {value!r} is inactive in this configuration and was left out"
+                    f"{name} = {value!r} is inactive in this configuration and was removed"
                 )
         if not outside:
             try:
@@ -232,13 +227,13 @@ class Space:
         return config, warnings
 
     def active(self, name: str, config: Mapping[str, Any]) -> bool:
-        """Whether the hyperparameter is active beside these values of those before it."""
+        """Whether the hyperparameter is active, given the values of those before it."""
         if not self._conditions[name]:
             return True
         values = {parent: config.get(parent, NotSet) for parent in self._parents[name]}
         try:
             return all(one.satisfied_by_value(values) for one in self._conditions[name])
-        except KeyError:  # an ordinal parent has a value outside the space, which has no order
+        except KeyError:  # the value of an ordinal parent is outside the space, without an order
             return False
 
     def _draw(self, name: str, rng: np.random.Generator) -> Any:
@@ -248,7 +243,7 @@ class Space:
         return choice_at(values, drawn) if values else native(one.to_value(drawn))
 
     def declared(self, config: Mapping[str, Any]) -> Config:
-        """A configuration that was JSON, with its choices as they were declared."""
+        """A configuration read from JSON, with its choices as they are declared."""
         return {name: declared(self._choices.get(name, ()), config[name]) for name in config}
 
     def _native(self, configuration: Configuration) -> Config:
@@ -270,12 +265,12 @@ class Space:
         position, steps = float(hyperparameter.to_vector(value)), []
         for end in (0.0, 1.0):
             halfway = native(hyperparameter.to_value((position + end) / 2))
-            # In a coarse range the half way may round back to where it began.
+            # In a coarse range the midpoint may round back to `value`.
             steps.append(halfway if halfway != value else native(hyperparameter.to_value(end)))
         return [step for step in steps if step != value]
 
     def _near(self, name: str, value: Any, step: float, rng: np.random.Generator) -> Any:
-        """A value so far away on the unit scale; at the ends of a range it is reflected."""
+        """The value `step` away on the unit scale; a number is reflected at its range's ends."""
         scale = self.scales[name]
         if not scale.ordered:
             others = self._steps(name, value)
@@ -293,9 +288,9 @@ class Space:
 
 
 def _forbids(clause: Any, config: Mapping[str, Any]) -> bool:
-    """Whether a forbidden clause holds; what is inactive cannot be forbidden.
+    """Whether a forbidden clause holds; an inactive hyperparameter cannot be forbidden.
 
-    ConfigSpace's own `is_forbidden_value` takes an inactive order for the bound of a >= or <=.
+    ConfigSpace's `is_forbidden_value` takes an inactive ordinal for the bound of a >= or <=.
     """
     if isinstance(clause, ForbiddenAndConjunction):
         return all(_forbids(part, config) for part in clause.components)

@@ -1,12 +1,12 @@
 """Surrogate model: predicts the final objective and constraints from all evaluations so far.
 
-A Gaussian process for the objective and one for each measured constraint learn from all rungs;
-epochs are a column like the others. The acquisition value is the expected improvement times the
-probability of being feasible (Gardner et al. 2014, "Bayesian Optimization with Inequality
+One Gaussian process for the objective and one for each measured constraint are fitted to all
+rungs; the epochs are an input column. The acquisition value is the expected improvement times the
+probability of feasibility (Gardner et al. 2014, "Bayesian Optimization with Inequality
 Constraints"), or that probability alone while nothing is feasible.
 
-The rungs of one training share its random effect (`gaussian`). Promotion goes by the predicted end
-of this very training, with its effect: by the mean, for a rung exploits what the draw explored.
+The rungs of one trial share a random effect (`gaussian`). Promotion ranks trials by the predicted
+mean of their final result, including this effect: drawing explores, promotion exploits.
 """
 
 import math
@@ -21,33 +21,33 @@ from search.constraints import Constraint, Ranking
 from search.space import Config, Space
 from search.trial import Trial
 
-MODEL_VERSION = 8  # of what is decided with a model; a run that goes on needs the same
+MODEL_VERSION = 8  # of the decisions by a model; a resumed run needs the same
 MIN_TRIALS = 8  # trials before there is a model
-MAX_TRIALS = 500  # the latest ones count
+MAX_TRIALS = 500  # the latest trials are used
 MAX_TRIALS_FOR_FIT = 256
-SMALLEST = 1e-6  # of a metric, as a share of its upper bound
-CLIP_RANGE = 2.0  # outcomes are cut off so many widths of the middle 90 % beside it
+SMALLEST = 1e-6  # smallest metric / upper bound
+CLIP_RANGE = 2.0  # outcomes are clipped at this many widths of the middle 90 % outside it
 
 
 @dataclass(frozen=True)
 class Model:
-    """After some trials. Outcomes are minimised: the negated objective, then the residuals."""
+    """A fitted model. Outcomes to minimise: the objective, negated if maximized, and residuals."""
 
     surrogate: "Surrogate"
     x: np.ndarray  # (trials, columns)
-    trainings: np.ndarray  # (trials,), their numbers
+    trainings: np.ndarray  # (trials,), trial numbers
     y: np.ndarray  # (trials, outcomes), each with mean 0 and standard deviation 1
     mean_y: np.ndarray
     std_y: np.ndarray
     processes: tuple[gaussian.Process, ...]
-    best: float | None  # what a feasible configuration, fully trained, is expected to have
+    best: float | None  # best predicted objective of a feasible, fully trained configuration
 
     def predict(
         self, x: np.ndarray, trainings: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard deviations of the outcomes: (rows, outcomes) each.
 
-        Of configurations, or of the trainings with these numbers; see `gaussian.Process`.
+        trainings: trial numbers, to include the effects of these trials; see `gaussian.Process`.
         """
         each = (process.predict(x, trainings) for process in self.processes)
         mean, deviation = zip(*each, strict=True)
@@ -77,7 +77,7 @@ class Model:
         return replace(self, processes=processes, best=best)
 
     def rank_for_promotion(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
-        """The trials of a rung by their predicted end, in the order of the search: best first.
+        """The trials of a rung by predicted final result, in the order of the search: best first.
 
         bracket: all trials of their bracket so far; the model is conditioned on them, too.
         """
@@ -91,7 +91,7 @@ class Model:
         mean, _ = replace(self, processes=processes).predict(inputs, numbers(rung))
         violation = np.maximum(mean[:, 1:], 0).sum(axis=1)
         predicted = np.where(violation > 0, violation, mean[:, 0])
-        # Rounded: equal values must not be ordered by the last bits of a product.
+        # Rounded, so that the last bits of a product do not order equal values.
         order = {
             one.trial: (missed > 0, float(f"{value:.6g}"))
             for one, missed, value in zip(rung, violation, predicted, strict=True)
@@ -101,9 +101,9 @@ class Model:
 
 
 class Surrogate:
-    """Learns from the trials of a search, in their fixed order.
+    """Fits models to the trials of a search, in their fixed order.
 
-    The parameters of the processes are searched for whenever the number of trials has grown by a
+    The parameters of the processes are refitted whenever the number of trials has grown by a
     quarter: they depend on the first 8, 10, 12, 15, ... trials only.
     """
 
@@ -111,10 +111,10 @@ class Surrogate:
         self.scales, self.ranking, self.epochs = space.scales, ranking, epochs
         self.limits = [limit for limit in ranking.constraints if limit not in static]
         self.parameters: list[np.ndarray] = []
-        self._known = 0  # trials behind the parameters
+        self._known = 0  # number of trials that determined the parameters
 
     def learn(self, trials: Sequence[Trial]) -> Model | None:
-        """A model, or None while there is too little to learn from."""
+        """A model of the trials, or None while there are too few."""
         usable = [trial for trial in trials if self.usable(trial)]
         if len(usable) < MIN_TRIALS:
             return None
@@ -134,13 +134,13 @@ class Surrogate:
         full = [t for t in usable if t.epochs == self.epochs and self.ranking.feasible(t)]
         if not full:
             return model
-        # Not the best as measured, which its noise favoured.
+        # The best prediction: the best measured value is biased by noise.
         return replace(model, best=float(model.predict(self.inputs_of(full))[0][:, 0].min()))
 
     def processes(
         self, x: np.ndarray, y: np.ndarray, trainings: np.ndarray
     ) -> tuple[gaussian.Process, ...]:
-        """After these inputs and outcomes, with the parameters of now."""
+        """Processes conditioned on these inputs and outcomes, with the current parameters."""
         pairs = zip(y.T, self.parameters, strict=True)
         return tuple(gaussian.Process.of(x, one, trainings, theta) for one, theta in pairs)
 
@@ -149,7 +149,7 @@ class Surrogate:
         return math.isfinite(self.ranking.key(trial)[1])
 
     def inputs(self, configs: Sequence[Config], epochs: Sequence[int] | None = None) -> np.ndarray:
-        """(configurations, columns), each in [0, 1]; epochs are those of a full training."""
+        """(configurations, columns), each in [0, 1]; default epochs: of a full training."""
         reached = np.array(epochs or [self.epochs] * len(configs), float)
         share = np.log(reached) / math.log(max(self.epochs, 2))
         rows = [
@@ -159,11 +159,11 @@ class Surrogate:
         return np.column_stack([np.array(rows, float).reshape(len(configs), -1), share])
 
     def inputs_of(self, trials: Sequence[Trial]) -> np.ndarray:
-        """As `inputs`."""
+        """`inputs` of the configurations and epochs of trials."""
         return self.inputs([t.config for t in trials], [t.epochs for t in trials])
 
     def outcomes(self, trials: Sequence[Trial]) -> np.ndarray:
-        """(trials, 1 + constraints), least is best."""
+        """(trials, 1 + constraints), to minimise."""
         rows = []
         for trial in trials:
             known: Mapping[str, Any] = trial.metrics
@@ -173,10 +173,10 @@ class Surrogate:
 
 
 def model_residual(limit: Constraint, metrics: Mapping[str, Any]) -> float:
-    """How far a metric is beyond its bound, on a scale that suits a model: feasible when <= 0.
+    """The residual of a constraint on a scale that suits a model: feasible when <= 0.
 
-    Upper bounds are on times, sizes, losses: these differ by factors, and grow with the epochs. So
-    it is the logarithm of metric / bound; for any other bound, the relative residual.
+    For a positive upper bound it is log(metric / bound), as times, sizes and losses differ by
+    factors and change with the epochs; for any other bound it is the relative residual.
     """
     if limit.sense == "<=" and limit.bound > 0:
         return math.log(max(metrics[limit.metric] / limit.bound, SMALLEST))
@@ -184,15 +184,15 @@ def model_residual(limit: Constraint, metrics: Mapping[str, Any]) -> float:
 
 
 def numbers(trials: Sequence[Trial]) -> np.ndarray:
-    """(trials,): of the training that each is a rung of; a search trains a configuration once."""
+    """(trials,): the trial numbers; all rungs of a configuration have the same one."""
     return np.array([trial.trial for trial in trials], int)
 
 
 def log_improvement(z: np.ndarray) -> np.ndarray:
-    """log(density(z) + z * distribution(z)) of the standard normal, however small.
+    """log(density(z) + z * distribution(z)) of the standard normal, also for very small values.
 
     Ament et al. 2023, "Unexpected Improvements to Expected Improvement for Bayesian Optimization",
-    equation 9: where the sum cancels, by the scaled complementary error function.
+    equation 9: where the sum cancels, it uses the scaled complementary error function.
     """
     from scipy.special import erfcx, ndtr
 
@@ -205,7 +205,7 @@ def log_improvement(z: np.ndarray) -> np.ndarray:
 
 
 def standardized(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """With mean 0 and standard deviation 1, what diverged cut off; the mean, and the deviation."""
+    """(clipped outcomes with mean 0 and standard deviation 1, their mean, their deviation)."""
     low, high = np.quantile(outcomes, [0.05, 0.95], axis=0)
     reach = CLIP_RANGE * (high - low)
     clipped = np.clip(outcomes, low - reach, high + reach)

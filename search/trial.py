@@ -1,6 +1,4 @@
-"""The one record that everything shares.
-
-A job to be done, and a trial, which is a job with its outcome.
+"""The records that all modules share: a job, and a trial, which is a job with its outcome.
 
 A trial is one line of a run's journal, `trials.jsonl`: one configuration at one rung.
 """
@@ -13,7 +11,7 @@ from typing import Any
 from utils import canonical_json, derive_seed, no_number, without_nan
 
 JOURNAL_VERSION = 2
-# Names of version 1, whose journals are still read.
+# Names in journals of version 1, which can still be read.
 _NAMES_OF_VERSION_1 = {"charged": "cost_epochs", "observed": "meta"}
 STATUSES = ("ok", "failed", "out_of_memory", "timeout", "diverged")
 # The JSON types of a record's entries.
@@ -29,17 +27,14 @@ _KINDS: dict[str, type] = {
 
 @dataclass(frozen=True)
 class Job:
-    """Train a configuration up to `epochs` epochs in all.
-
-    Plain data, ready for another process.
-    """
+    """Train a configuration up to `epochs` epochs in total: plain data for any process."""
 
     trial: int  # number of the configuration in its run, from 0
     generation: int  # 0 is the initial population
     bracket: int  # Hyperband's s; 0 trains in full at once
     rung: int  # position in its bracket, from 0
-    epochs: int  # total reached afterwards
-    cost_epochs: int  # epochs by which this job goes on from the rung before
+    epochs: int  # total after this job
+    cost_epochs: int  # epochs that this job adds to the rung before
     config: dict[str, Any] = field(hash=False)
     parents: tuple[int, ...] = ()
     operator: str = "sample"  # default, sample, mutate, perturb or recombine
@@ -68,7 +63,7 @@ class Trial(Job):
 
     @classmethod
     def from_line(cls, line: str) -> "Trial":
-        """Reads `to_line`, also of version 1. ValueError if the line is no such record."""
+        """Reads a line of `to_line`, or of version 1. ValueError if it is not such a record."""
         record = json.loads(line, parse_constant=no_number)
         version = record.pop("v", None) if isinstance(record, dict) else None
         if version == 1:
@@ -89,7 +84,7 @@ class Trial(Job):
 def canonical(config: Mapping[str, Any]) -> str:
     """Text that is equal for equal configurations.
 
-    Take it of active hyperparameters with native values only.
+    config: active hyperparameters with native values only.
     """
     return canonical_json(dict(config))
 
@@ -97,6 +92,6 @@ def canonical(config: Mapping[str, Any]) -> str:
 def evaluation_seed(run_seed: int, config: Mapping[str, Any], repeat: int = 0) -> int:
     """The seed of an evaluation.
 
-    It knows no epochs, trial number or rung, so that training can go on exactly.
+    It does not depend on epochs, trial number or rung, so that training can resume exactly.
     """
     return derive_seed(run_seed, "evaluation", canonical(config), repeat)

@@ -1,4 +1,4 @@
-"""Values of a hyperparameter: as native ones, on the unit scale, as a user writes them."""
+"""Values of a hyperparameter: native, on the unit scale, and as a user writes them."""
 
 import math
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from ConfigSpace.hyperparameters import FloatHyperparameter, Hyperparameter, Int
 
 from utils import InputError, canonical_json
 
-INACTIVE = 0.5  # where an inactive number stands: as near to all values as can be
-MAX_REAL = 1e300  # a longer whole number has no float
-MAX_WHOLE = 2**62  # ConfigSpace's own checks hold whole numbers in 64 bits
+INACTIVE = 0.5  # position of an inactive number: nearest to all values
+MAX_REAL = 1e300  # larger integers have no float
+MAX_WHOLE = 2**62  # ConfigSpace's checks hold integers in 64 bits
 
 
 class Scale:
-    """A hyperparameter on [0, 1], logarithmic where the space is; of choices the last is 1.
+    """A hyperparameter on [0, 1], logarithmic if the space is; the last choice is 1.
 
-    ConfigSpace's own way takes 5 to 20 microseconds a value, and a search asks for very many.
+    ConfigSpace takes 5 to 20 microseconds a value, and a search converts very many.
     """
 
     def __init__(self, hyperparameter: Hyperparameter):
@@ -33,12 +33,12 @@ class Scale:
         self._width = (self._scaled(self.most) - self._low) or 1.0
 
     def position(self, value: Any) -> float:
-        """From 0 to 1. ValueError for no choice of the hyperparameter."""
+        """The position of a value, 0 to 1. ValueError if it is not one of the choices."""
         number = self.choices.index(value) if self.choices else value
         return (self._scaled(number) - self._low) / self._width
 
     def value(self, position: float) -> Any:
-        """The native value there, or nearest to it."""
+        """The native value nearest to a position."""
         number = self._low + position * self._width
         if self.log:
             number = math.exp(number)
@@ -48,7 +48,7 @@ class Scale:
         return self.choices[int(number)] if self.choices else number
 
     def encoded(self, value: Any) -> list[float]:
-        """Columns of a model: the position, or one number per category; None if inactive."""
+        """Input columns of a model: the position, or one-hot categories. None is inactive."""
         if not self.ordered:
             return [float(choice == value) for choice in self.choices]
         return [INACTIVE if value is None else self.position(value)]
@@ -58,7 +58,7 @@ class Scale:
 
 
 def choices(hyperparameter: Hyperparameter) -> list[Any]:
-    """The native values of a category, an order, or a constant; none of a number."""
+    """The native values of a categorical, ordinal or constant; empty for a number."""
     values: list[Any] = []
     if isinstance(hyperparameter, CategoricalHyperparameter):
         values = list(hyperparameter.choices)
@@ -72,20 +72,20 @@ def choices(hyperparameter: Hyperparameter) -> list[Any]:
 def choice_at(values: list[Any], place: float) -> Any:
     """A choice by ConfigSpace's number for it, which is 1 for a constant.
 
-    ConfigSpace's own values are of one type of numpy's: of [1, 1.5] it makes 1.0, of [True, 2] 1.
+    ConfigSpace converts its values to one numpy type: [1, 1.5] gives 1.0, [True, 2] gives 1.
     """
     return values[int(place)] if len(values) > 1 else values[0]
 
 
 def native(value: Any) -> Any:
-    """ConfigSpace hands out numpy scalars, which are neither JSON nor equal in a hash."""
+    """Converts ConfigSpace's numpy scalars, which are neither JSON nor equal in a hash."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def declared(values: Sequence[Any], value: Any) -> Any:
-    """The one of the values, as it was declared, that this is; the value itself if it is none.
+    """The declared value that equals `value`, or `value` itself if there is none.
 
-    JSON makes a list of (3, 3), and people write 1.0 for 1.
+    JSON turns (3, 3) into a list, and users write 1.0 for 1.
     """
     for one in values:
         if isinstance(one, bool) == isinstance(value, bool) and one == value:
@@ -103,7 +103,7 @@ def _same_json(one: Any, other: Any) -> bool:
 
 
 def check_choices(hyperparameter: Hyperparameter) -> None:
-    """InputError for a choice that a journal could not give back."""
+    """InputError for a choice that a journal cannot store."""
     for choice in choices(hyperparameter):
         if not _same_json(choice, choice):
             raise InputError(
@@ -113,10 +113,7 @@ def check_choices(hyperparameter: Hyperparameter) -> None:
 
 
 def cast(hyperparameter: Hyperparameter, value: Any) -> Any:
-    """The value in the declared type of its hyperparameter.
-
-    InputError if it has another type.
-    """
+    """The value in the declared type of its hyperparameter; InputError if it has another type."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(hyperparameter, FloatHyperparameter) and number:
         if abs(value) <= MAX_REAL:
@@ -136,7 +133,7 @@ def cast(hyperparameter: Hyperparameter, value: Any) -> Any:
 
 
 def allowed(hyperparameter: Hyperparameter) -> str:
-    """What values it takes, in words."""
+    """The allowed values, as text for messages."""
     if isinstance(hyperparameter, IntegerHyperparameter | FloatHyperparameter):
         whole = isinstance(hyperparameter, IntegerHyperparameter)
         kind = "a whole number" if whole else "a number"

@@ -1,4 +1,4 @@
-"""What tests of the commands share: tiny budgets and images, reading what was written."""
+"""Helpers for tests of the commands: tiny budgets and images, readers of output files."""
 
 import contextlib
 import io
@@ -39,7 +39,7 @@ def command(script, *arguments, cwd):
 
 @contextlib.contextmanager
 def logging_kept():
-    """The logger is as before after it."""
+    """Restores the logger afterwards."""
     log = logging.getLogger("nas")
     level, propagate, handlers = log.level, log.propagate, list(log.handlers)
     try:
@@ -54,9 +54,9 @@ def logging_kept():
 
 @contextlib.contextmanager
 def told(home):
-    """Collects what is printed, for fixtures of a module: what each test has anew is set here.
+    """Collects the output in module fixtures, with the environment that each test gets.
 
-    The cache of images lies in `home`, which is the working folder; logging is as before after it.
+    `home` is the working folder and has the cache of images. Restores the logger afterwards.
     """
     with pytest.MonkeyPatch.context() as patch, logging_kept():
         patch.setattr(data, "DEFAULT_CACHE", home / "cache")
@@ -79,7 +79,7 @@ def lines_of(run):
 
 
 def decided(run):
-    """The journal without what may differ between identical runs."""
+    """The journal without the values that may differ between identical runs."""
     return [{k: v for k, v in line.items() if k != "meta"} for line in lines_of(run)]
 
 
@@ -93,7 +93,7 @@ def save(path, value):
 
 
 def complaint(capsys, entry, arguments):
-    """The one sentence that a mistake is answered with."""
+    """The one-sentence error message of a command."""
     capsys.readouterr()
     code = call(entry, *arguments)
     err = capsys.readouterr().err
@@ -112,7 +112,7 @@ def check_complaint(capsys, runs, arguments, *words):
 
 
 def make_folder(root, test=True, contrast=190):
-    """Three classes of coloured noise, easy to tell apart (unless they lie close)."""
+    """Three classes of coloured noise, hard to distinguish with a low contrast."""
     rng = np.random.default_rng(0)
     for part, count in (("train", 6), *([("test", 3)] if test else [])):
         for label, name in enumerate(("alder", "birch", "cedar")):

@@ -20,7 +20,7 @@ IGNORED = {"__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = os.path.join(
     tempfile.gettempdir(), f"hypothesis_{os.getuid()}"
 )
-os.environ["WANDB_MODE"] = "disabled"  # whatever key the developer has: tests are not tracked
+os.environ["WANDB_MODE"] = "disabled"  # tests are not tracked, even if the developer has a key
 settings.register_profile(
     "project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -47,7 +47,7 @@ def nothing_left_behind():
 
 @pytest.fixture
 def few_candidates(monkeypatch):
-    """The guided search in less time: 16 candidates a child."""
+    """A faster guided search: 16 candidates per child."""
     monkeypatch.setattr(guided, "CANDIDATES", 6)
     monkeypatch.setattr(guided, "STEPS", 2)
 
@@ -71,7 +71,7 @@ def modern_space() -> Space:
 
 @pytest.fixture
 def drawings(monkeypatch):
-    """Pixels in place of the embedded flowers, which take a second to draw."""
+    """Replaces the embedded flowers, which take a second to draw, by other pixels."""
     drawn = np.random.default_rng(0).integers(0, 256, (1360, 8, 8, 3), dtype=np.uint8)
     monkeypatch.setattr(data, "_drawings", lambda size: (drawn, np.repeat(np.arange(17), 80)))
     return drawn
@@ -79,10 +79,10 @@ def drawings(monkeypatch):
 
 @pytest.fixture
 def no_flowers(monkeypatch, tmp_path):
-    """No photographs, no network, and caches that no other test sees."""
+    """No photographs, no network, and separate caches."""
     monkeypatch.delenv("FLOWERS17_DIR", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    # Nothing listens there, so that no test can reach the real home of Flowers-17.
+    # No server listens there, so no test can reach the real home of Flowers-17.
     monkeypatch.setattr(download, "BASE_URL", "http://127.0.0.1:9/")
     monkeypatch.setattr(data, "DEFAULT_CACHE", tmp_path / "data" / "cache")
 

@@ -1,4 +1,4 @@
-"""Folders of images as users have them, for tests of where data come from."""
+"""Folders of images like those of users, for tests of data sources."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-# A small Flowers-17 in the published form: of each class of 80 numbers only these exist.
+# A small Flowers-17 in the published form: each class of 80 numbers has only these images.
 TRAIN_NUMBERS = [80 * label + offset for label in range(17) for offset in (1, 10, 2)]
 TEST_NUMBERS = [80 * label + offset for label in range(17) for offset in (5,)]
 
@@ -39,7 +39,7 @@ def make_published(root: Path) -> Path:
 
 
 def make_flowers102(root: Path) -> Path:
-    """Two classes in the form of Flowers-102: each even number is of the first."""
+    """Two classes in the form of Flowers-102: each even number belongs to the first."""
     for number in range(1, 9):
         write_image(root / "jpg" / f"image_{number:05d}.jpg", 10 * number)
     savemat(root / "imagelabels.mat", {"labels": np.array([[2, 1] * 4], np.uint8)})

@@ -1,4 +1,4 @@
-"""Small networks with weights that nothing trained, for tests of exports."""
+"""Small untrained networks, for tests of exports."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.trainings import CONFIG, MODERN
 from training.network import build_network
 from training.trainer import Normalization, Normalize
 
-# Each kind of layer, branch and stride is in one of them: (configuration, image size, classes).
+# (configuration, image size, classes); together they have each kind of layer, branch and stride.
 NETWORKS = {
     "published": ({**CONFIG, "use_BN": False}, 8, 5),
     "norm after ReLU": ({**CONFIG, "global_avg_pooling": True}, 9, 4),
@@ -26,7 +26,7 @@ NETWORKS = {
 
 
 def make_network(config, image_size, classes, seed=0):
-    """In evaluation, with statistics of batch norm that are not those of the beginning."""
+    """A network in evaluation mode, with batch norm statistics other than the initial ones."""
     generator = torch.Generator().manual_seed(seed)
     made = build_network(
         config, image_size, classes, init_generator=generator, dropout_generator=generator
@@ -44,7 +44,7 @@ def make_network(config, image_size, classes, seed=0):
 
 
 def make_model(config, size, classes, **facts):
-    """(the network, its ONNX model), which has the metadata that predict.py needs."""
+    """(network, its ONNX model with the metadata that predict.py needs)."""
     from onnx import helper
 
     network = make_network(config, size, classes)

@@ -1,4 +1,4 @@
-"""Problems made of formulas, on which tests let all methods search."""
+"""Closed-form problems, on which tests run all methods."""
 
 import math
 
@@ -19,12 +19,12 @@ from benchmarks.problems.base import Problem, made_of
 
 
 def share(epochs, total, speed):
-    """How much of its final value a curve has reached: exponential, 1 at `total` epochs."""
+    """The share of its final value that a curve has reached: exponential, 1 at `total` epochs."""
     return math.expm1(-speed * epochs / total) / math.expm1(-speed)
 
 
 class Crossing(Problem):
-    """Early ranks mislead: high learning rates lead until half of the epochs, low ones win."""
+    """Early ranks mislead: high learning rates lead for half of the epochs, low ones win."""
 
     name = "crossing"
     objective = "maximize top3"

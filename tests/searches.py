@@ -1,4 +1,4 @@
-"""Small searches on a target that trains nothing, whole and interrupted."""
+"""Small searches on a target without training, complete and interrupted."""
 
 import json
 from pathlib import Path
@@ -19,14 +19,14 @@ METHODS = [
     (sampler, hyperband) for sampler in ("evolution", "random") for hyperband in (True, False)
 ]
 SMALL = {"workers": "0", "pop_size": 4, "num_children": 3, "epochs": 12, "max_generations": 2}
-# Epochs of each job of a small search, in the fixed order in which a limit cuts them.
+# Epochs of each job of a small search, in the fixed order used by the epoch limit.
 CHARGES = [12] * 4 + 2 * ([3] * 4 + [6] * 3 + [12] * 3 + [3] * 2 + [6] + [6])
 GUIDED = {"sampler": "guided", "pop_size": 4, "max_generations": 10}
 each_method = pytest.mark.parametrize(("sampler", "hyperband"), METHODS)
 
 
 def without(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Switches a part of the guided search off."""
+    """Disables a part of the guided search."""
     if part == "candidates":
         monkeypatch.setattr(guided, "CANDIDATES", 1)
         monkeypatch.setattr(guided, "STEPS", 0)
@@ -40,7 +40,7 @@ def small(**given) -> Settings:
 
 
 class Interrupted(StubTarget):
-    """Stops the search after so many jobs: before the next one, or when its state is saved."""
+    """Stops the search after that many jobs: before the next one, or when its state is saved."""
 
     def __init__(self, after: int, saved: bool = False, **options):
         super().__init__(**options)
@@ -59,7 +59,7 @@ class Interrupted(StubTarget):
 def assert_resumed(
     space, settings, folder: Path, after: int, saved: bool, **options
 ) -> list[StubTarget]:
-    """Searches in sessions that end after so many jobs, until one ends by itself."""
+    """Searches in sessions that end after that many jobs, until one ends by itself."""
     whole = search(space, StubTarget(**options), settings)
     targets = []
     while True:

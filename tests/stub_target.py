@@ -27,7 +27,7 @@ class StubTarget:
         self.act = act
         self._static_metrics = static_metrics or _size
         self.calls = []
-        self.begun = []  # epochs of the state from which each call went on
+        self.begun = []  # epochs of the state from which each call resumed
 
     def static_metrics(self, config):
         return dict(self._static_metrics(config))
@@ -67,7 +67,7 @@ class StubTarget:
 
 
 class Unhurried(StubTarget):
-    """Takes 2 ms an epoch, so that workers wait for each other at a barrier; can be pickled."""
+    """Takes 2 ms per epoch, so that workers wait for each other at a barrier; can be pickled."""
 
     def __reduce__(self):
         return Unhurried, ()
@@ -78,7 +78,7 @@ class Unhurried(StubTarget):
 
 
 class Misbehaving(StubTarget):
-    """A stub whose trainings of chosen configurations go wrong; can be pickled.
+    """A stub that fails for chosen configurations; can be pickled.
 
     wrong: canonical configuration -> 'raise', 'nan', 'hang', 'allocate', 'memory_error' or 'kill'.
     """

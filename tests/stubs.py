@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def make_trial(number: int = 0, **changes: Any) -> Trial:
-    """A trial that succeeded, trained in full, with these differences."""
+    """A successful, fully trained trial, with these changes."""
     values: dict[str, Any] = {
         "trial": number,
         "generation": 0,
@@ -58,7 +58,7 @@ def on_disk(folder: Path) -> list[Trial]:
 
 
 def lines(trials: Sequence[Trial]) -> set[str]:
-    """What a journal says, but for what may differ between identical runs."""
+    """The lines of a journal, without the values that may differ between identical runs."""
     records = [json.loads(trial.to_line()) for trial in trials]
     found = {json.dumps({**record, "meta": None}) for record in records}
     assert len(found) == len(records)
@@ -66,7 +66,7 @@ def lines(trials: Sequence[Trial]) -> set[str]:
 
 
 def assert_same(folder: Path, trials: Sequence[Trial], whole: Sequence[Trial]) -> None:
-    """A search in a folder, on disk and in memory, is the one that ran without a folder."""
+    """A search in a folder, on disk and in memory, equals the one without a folder."""
     assert lines(on_disk(folder)) == lines(trials) == lines(whole)
 
 
@@ -80,7 +80,7 @@ def processes_of(pid):
 def rich_space() -> Space:
     """Every kind of hyperparameter, conditions on conditions, and a forbidden clause.
 
-    The names are such that children come before their parents in the alphabet.
+    Children come before their parents in alphabetical order.
     """
     space = ConfigurationSpace(name="rich")
     kind = Categorical("z_kind", ["x", "y", "z"], default="x")

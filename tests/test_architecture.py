@@ -1,4 +1,4 @@
-"""The house: who imports whom, who may do what, and how long things are. Reads syntax trees."""
+"""The architecture, read from syntax trees: imports, side effects, and lengths."""
 
 import ast
 import functools
@@ -20,7 +20,7 @@ SIDE_EFFECTS = {"os", "pathlib", "time", "logging", "sys", "io", "shutil", "subp
 SIDE_EFFECTS |= {"datetime"}
 MAX_MODULE, MAX_FUNCTION = 320, 60  # lines
 
-# What a module may import of ours, the first match by its path counts. `None`: whatever it needs.
+# Project imports that a module may use; the first match of its path counts. `None`: any.
 _GROUND = {"engine.contract", "engine.callbacks", "engine.wording", "search", "utils"}
 _STORAGE = {"engine.storage", "engine.cli", *_GROUND}
 MAY_IMPORT = {
@@ -59,7 +59,7 @@ def calls(tree):
 
 @functools.cache
 def imports(tree):
-    """Dotted names of all that is imported anywhere in a module, also inside functions."""
+    """Dotted names of all imports of a module, also inside functions."""
     found = []
     for node in nodes(tree):
         if isinstance(node, ast.Import):
@@ -75,7 +75,7 @@ def packages(tree):
 
 
 def dotted(node):
-    """'np.random.normal' for the expression, '' for what is no chain of names."""
+    """'np.random.normal' for the expression, '' for anything but a chain of names."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
@@ -116,7 +116,7 @@ def test_torch_and_onnx_are_imported_where_they_are_needed():
 
 
 def test_prediction_needs_three_packages():
-    """predict.py is copied to machines that have nothing else."""
+    """predict.py runs on machines that have no other file of the project."""
     foreign = packages(TREES["predict.py"]) - sys.stdlib_module_names
     assert foreign == {"onnxruntime", "numpy", "PIL"}
 
@@ -127,7 +127,7 @@ def test_only_main_opens_the_test_split():
         names |= {node.attr for node in nodes(tree) if isinstance(node, ast.Attribute)}
         names |= {name.rpartition(".")[2] for name in imports(tree)}
         assert ("open_test" in names) == (name == "main.py"), name
-        if name not in ("main.py", "target.py"):  # nor by another way
+        if name not in ("main.py", "target.py"):  # nor indirectly
             assert not {"train_test", "_open", "list_files"} & names, name
 
 
@@ -142,14 +142,14 @@ def test_deciding_has_no_clock_no_output_and_writes_nothing():
         assert not names & {"write_json", "write_text", "read_json"}, "files are for engine/"
 
 
-# Methods and functions of torch that draw; each takes a generator of its own.
+# Random methods and functions of torch; each takes a generator of its own.
 DRAWS = {"rand", "randn", "randint", "randperm", "normal", "normal_", "uniform_", "bernoulli"}
 DRAWS |= {"bernoulli_", "multinomial", "random_", "exponential_", "log_normal_", "cauchy_"}
 DRAWS |= {"rand_like", "randn_like", "randint_like", "geometric_"}
 
 
 def test_no_global_random_stream():
-    """The legacy functions of numpy are ruff's business (NPY002)."""
+    """Ruff checks the legacy functions of numpy (NPY002)."""
     for name, tree in TREES.items():
         assert not packages(tree) & {"random", "secrets"}, "use utils.derive_rng"
         draws = DRAWS if "torch" in packages(tree) else set()
@@ -174,7 +174,7 @@ def test_modules_and_functions_are_short():
 
 
 def test_nothing_happens_at_import_time():
-    """An example is a script, which says where the packages are before it imports them."""
+    """An example is a script, which sets the path of the packages before it imports them."""
     kinds = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef | ast.Assign
     kinds |= ast.AnnAssign | ast.AugAssign
     for name, tree in except_for("examples/").items():
@@ -185,7 +185,7 @@ def test_nothing_happens_at_import_time():
 
 
 def test_the_arguments_are_right_before_torch_is_loaded():
-    """The commands answer a wrong flag at once: no torch is loaded for that."""
+    """The commands report a wrong flag at once, without loading torch."""
     code = "import sys, main, optimizer; optimizer.main(['--seed', 'x']);"
     code += "sys.exit('torch' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -194,7 +194,7 @@ def test_the_arguments_are_right_before_torch_is_loaded():
 
 
 def test_the_repository_stands_alone_and_no_merge_was_left_half_done():
-    """Nothing but .ci/run may know of the images that lie beside the repository."""
+    """Only .ci/run may name the images beside the repository."""
     listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listing.returncode:
         pytest.skip("not in a git repository")

@@ -1,4 +1,4 @@
-"""Command lines: strict about names and values, kind about spelling."""
+"""Command lines: strict about names and values, with suggestions for misspellings."""
 
 import argparse
 
@@ -88,16 +88,16 @@ def test_what_is_no_number_is_refused(text):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["-wsecret"], "a W&B key is no flag"),
+        (["-wsecret"], "a W&B key cannot be a flag"),
         (["-workers", "4"], "unknown flag -workers; did you mean --workers?"),
-        (["--wandb-key=secret"], "a W&B key is no flag"),
+        (["--wandb-key=secret"], "a W&B key cannot be a flag"),
         (["--hyper-bnad=True"], "unknown flag --hyper_bnad; did you mean --hyperband?"),
         (["--pop", "3"], "unknown flag --pop; "),
         (["--seed", "1", "extra"], "'extra' belongs to no flag"),
         (["-x"], "unknown flag -x"),
         (["--seed"], "--seed"),
         (["--hyperband", "Flase"], "'Flase' is neither True nor False; did you mean False?"),
-        (["-p", "half"], "constraint_min_precision"),  # as it is documented
+        (["-p", "half"], "constraint_min_precision"),  # as documented
         (["--constraints"], "--constraints"),
     ],
 )

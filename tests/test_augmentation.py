@@ -1,4 +1,4 @@
-"""Random changes of training images: each does what it says, from its own generator."""
+"""Augmentation of training images: its effects, and its own generator."""
 
 import numpy as np
 import pytest
@@ -81,7 +81,7 @@ def test_mixup_mixes_in_the_image_before(images):
     w = weights[:, None, None, None]
     assert torch.allclose(x, (1 - w) * images + w * images.roll(1, 0), atol=1e-6)
     assert weights.min() >= 0 and weights.max() <= 0.5
-    # The share of Beta(a, a) below x is near to (2 x)^a / 2 for a up to 1, from either end.
+    # The share of Beta(a, a) below x is close to (2 x)^a / 2 for a up to 1, at both ends.
     from scipy.stats import beta
 
     shares = np.minimum(draws := beta(0.5, 0.5).rvs(4000, random_state=1), 1 - draws)

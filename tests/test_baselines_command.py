@@ -1,4 +1,4 @@
-"""`python -m baselines` on images: its run folder, after a kill too; words for mistakes."""
+"""`python -m baselines` on images: its run folder, also after a kill; its error messages."""
 
 import os
 import sys
@@ -33,7 +33,7 @@ def test_a_peer_searches_and_its_run_folder_is_ours(tmp_path, folder, capsys):
     assert read_json(tmp_path / "opt_cfg.json") == run.best.config
 
     assert optimizer.main(["--resume", str(folder)]) == 2
-    assert "begun by one-epoch-first" in capsys.readouterr().err
+    assert "started by one-epoch-first" in capsys.readouterr().err
     before = decided(folder)
     assert main(["one-epoch-first", "--resume", str(folder)]) == 0 and decided(folder) == before
 

@@ -1,7 +1,7 @@
-"""Worker processes: what they say, the same search though one is killed, and how they end.
+"""Worker processes: their reports, identical results after a kill, and their end.
 
-All that a worker has started ends with it. Workers import this file: it imports neither the search
-nor torch.
+A worker's child processes end with it. Workers import this file: it imports neither the search nor
+torch.
 """
 
 import multiprocessing
@@ -21,7 +21,7 @@ from engine.workers.pool import Activity, ProcessPool
 from search.trial import Job
 from tests.stub_target import StubTarget
 
-HERE = "fork" if sys.platform == "linux" else "spawn"  # for those that a worker starts, too
+HERE = "fork" if sys.platform == "linux" else "spawn"  # also for a worker's child processes
 
 
 def double(number):
@@ -29,7 +29,7 @@ def double(number):
 
 
 class Pooled(StubTarget):
-    """Two folds of one epoch, each with a pool of processes, as loaders of images have."""
+    """Two folds of one epoch, each with a pool of processes, as image loaders use."""
 
     def __init__(self):
         super().__init__(static_metrics=dict)
@@ -49,7 +49,7 @@ class Pooled(StubTarget):
 
 
 def run(name, *arguments):
-    """A function of this file in a process of its own, ended if it hangs."""
+    """Runs a function of this file in its own process, which is ended if it hangs."""
     here = Path(__file__).resolve()
     code = f"import sys; sys.path[:0] = {[str(here.parent), str(here.parent.parent)]!r}\n"
     code += f"import test_children\ntest_children.{name}(*{arguments!r})"
@@ -58,7 +58,7 @@ def run(name, *arguments):
 
 def train_with_pools():
     job = Job(3, 0, 0, 0, 1, 1, {"x": 1})
-    # The forked processes must not have these handlers.
+    # Forked processes must not inherit these handlers.
     with StopSignals() as signals, signals.interruptible():
         print(evaluate(Pooled(), job, 1, None, None)["metrics"])
 
@@ -81,7 +81,7 @@ def test_a_training_may_use_a_pool_of_processes_and_a_worker_says_where_it_is():
 
 
 def killed_once(target, job, seed, state, limit):
-    """An evaluation whose worker is killed in the midst of its second fold: once in a search."""
+    """An evaluation that kills its worker during its second fold, once per search."""
     note = Path(state).parent / "killed"
 
     def on_epoch(fold, epoch):
@@ -96,13 +96,13 @@ def killed_once(target, job, seed, state, limit):
 def test_any_number_of_workers_makes_the_same_search_also_if_one_is_killed(
     space, tmp_path, monkeypatch
 ):
-    """A real training: a killed worker costs another attempt and nothing else."""
+    """Real training: a killed worker only costs another attempt."""
     from engine.cli.settings import resolve
     from optimizer import search
     from tests.stubs import lines, on_disk
     from tests.trainings import images_of, make_target
 
-    # 2 + 2 of the population and in full, 2 -> 1 in the bracket: seven trainings.
+    # 2 + 2 of the population and in full, 2 -> 1 in the bracket: seven jobs.
     given = {"pop_size": 2, "epochs": 2, "min_epochs": 1, "seed": 5, "max_generations": 1}
     given["constraints"] = ["num_params <= 3e4", "macs <= 1.5e5", "precision >= 0.01"]
     found = []
@@ -121,7 +121,7 @@ def test_any_number_of_workers_makes_the_same_search_also_if_one_is_killed(
 def test_a_forked_process_does_not_take_a_signal_for_the_search(number):
     with StopSignals() as signals:
         child = os.fork()
-        if child == 0:  # never back into pytest, whatever happens
+        if child == 0:  # must never return into pytest
             try:
                 os.kill(os.getpid(), number)
             except KeyboardInterrupt:
@@ -141,19 +141,19 @@ def test_no_signal_is_lost_while_a_process_is_forked():
             if child == 0:
                 time.sleep(5)
                 os._exit(0)
-            os.kill(child, signal.SIGTERM)  # before it runs at all, now and then
+            os.kill(child, signal.SIGTERM)  # sometimes before it runs at all
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
 
 
 class Place:
-    """Arrives in a worker as what its environment says when the target is taken over."""
+    """Unpickles in a worker as a value of the worker's environment."""
 
     def __reduce__(self):
         return os.getenv, ("PLACE",)
 
 
 def sleeper(place, folder, end):
-    """A call that starts a process, writes the numbers of both, and then never returns."""
+    """A call that starts a process, writes both process ids, and never returns."""
     started = multiprocessing.Process(target=time.sleep, args=(3600,))
     started.start()
     unfinished = Path(folder) / f".{place}"
@@ -165,7 +165,7 @@ def sleeper(place, folder, end):
 
 
 def gone(pid):
-    """Whether a process ends within seconds; one that nobody waits for has ended, too."""
+    """Whether a process ends within seconds; a zombie has ended, too."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
@@ -178,7 +178,7 @@ def gone(pid):
 
 
 def written(path):
-    """The numbers in the file, once it is there."""
+    """The numbers in the file, once it exists."""
     deadline = time.monotonic() + 30
     while not path.exists():
         assert time.monotonic() < deadline
@@ -187,7 +187,7 @@ def written(path):
 
 
 def test_what_a_worker_has_started_ends_with_it(tmp_path, monkeypatch):
-    """Whether the worker is killed, or the pool ends in mid-call; each has its environment."""
+    """If the worker is killed, and if the pool ends during a call; each has its environment."""
     monkeypatch.setattr("engine.workers.pool.RETRIES", 0)
     for name in ("killed", "ended"):
         (tmp_path / name).mkdir()

@@ -1,4 +1,4 @@
-"""Choices of every type that JSON or numpy would change: they stay as they were declared."""
+"""Choices of types that JSON or numpy would change keep their declared types."""
 
 import pytest
 from ConfigSpace import Categorical, Constant, Float, OrdinalHyperparameter

@@ -24,7 +24,7 @@ SMALL |= {"n_channels_fc_1": 7, "dropout_rate": 0.25}
 
 @pytest.fixture(scope="module", params=[16, pytest.param(300, marks=pytest.mark.slow)])
 def configs(request):
-    """Random configurations of both spaces, so many of each."""
+    """Random configurations of both spaces, that many of each."""
     found = []
     for name, seed in (("space.json", 5), ("space_modern.json", 6)):
         space, rng = Space.load(ROOT / "configs" / name), np.random.default_rng(seed)
@@ -93,7 +93,7 @@ def test_memory_of_a_plain_network_by_hand():
     known = static_metrics(config, 8, 3)
     assert known["flash_kb"] == (weights + 8 * channels) / 1024
     assert known["flash_float_kb"] == 4 * (weights + channels) / 1024
-    assert known["ram_kb"] == (3 * 64 + 6 * 64) / 1024  # the image and the first result
+    assert known["ram_kb"] == (3 * 64 + 6 * 64) / 1024  # the image and the first output
     silu = static_metrics({**config, "activation": "silu"}, 8, 3)
     assert silu == {**known, "ram_kb": 2 * 6 * 64 / 1024}  # x and sigmoid(x)
 
@@ -110,7 +110,7 @@ def test_too_many_poolings(image_size, layers):
 
 
 def test_layers_are_in_the_published_order():
-    """What a configuration says of others does not matter."""
+    """Entries about inactive layers have no effect."""
     more = {**SMALL, "n_channels_conv_2": 99, "n_channels_fc_2": 99}
     assert [type(layer) for layer in assemble(more)] == [
         *(nn.Conv2d, nn.ReLU, nn.BatchNorm2d, nn.MaxPool2d) * 2,
@@ -155,4 +155,4 @@ def test_dropout_depends_on_its_own_generator_only_and_rests_in_evaluation():
     torch.manual_seed(99)
     assert torch.equal(layers[0].eval()(x), x)
     assert torch.equal(layers[1](x), first) and not torch.equal(layers[2](x), first)
-    assert torch.equal(layers[0].train()(x), layers[1](x))  # evaluation drew nothing
+    assert torch.equal(layers[0].train()(x), layers[1](x))  # evaluation used no random numbers

@@ -1,6 +1,6 @@
 """Mistakes on the command line of `optimizer.py`: one sentence, exit code 2, nothing lost.
 
-Words and values: tests/test_arguments.py, tests/test_settings.py; here, that nothing is left.
+Names and values: tests/test_arguments.py, tests/test_settings.py; here: no files are left.
 """
 
 import pytest

@@ -38,11 +38,11 @@ from vision import data
 from vision.metrics import cross_entropy, macro_precision, macro_recall, top_k_accuracy
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
-FIRST_ONLY = ["--max_generations", 0, "--epochs", 1]  # the first population, an epoch each
+FIRST_ONLY = ["--max_generations", 0, "--epochs", 1]  # the first population, one epoch each
 
 
 def test_both_commands_in_processes_of_their_own(tmp_path):
-    """As a newcomer does, from another folder and without photographs."""
+    """As a new user runs them, from another folder and without photographs."""
     words = [*TINY, *FIRST_ONLY, "--pop_size", 1, "--runs_dir", "runs", "--run_name", "tiny"]
     code, out, err = command("optimizer.py", *words, cwd=tmp_path)
     assert (code, err) == (0, "")
@@ -61,9 +61,9 @@ def test_both_commands_in_processes_of_their_own(tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A search and the measurement of its winner, and what both have printed."""
+    """A search, the evaluation of its winner, and the output of both."""
     home = tmp_path_factory.mktemp("home")
-    make_folder(home / "woods", contrast=12)  # so alike that no network is right always
+    make_folder(home / "woods", contrast=12)  # so similar that no network is always right
     with told(home) as out:
         assert search("runs", "--dataset", home / "woods") == 0
     with told(home) as table:
@@ -234,7 +234,7 @@ def test_images_may_move_but_not_change_and_settings_not_either(tmp_path, folder
 
 
 def test_flowers_that_have_moved_are_found_either_way(tmp_path):
-    """However a run was told where they were, another way does not make it two data sets."""
+    """The setting that names their folder does not change the data set."""
     images = make_train_test(tmp_path / "old", [str(n) for n in range(1, 18)], n_train=2)
     runs = tmp_path / "runs"
     assert search(runs, "--dataset", "flowers17", "--data_dir", images, "--max_time", 0) == 0
@@ -287,7 +287,7 @@ def test_drawn_flowers_and_limits_that_are_not_met_are_told_to_the_end(tmp_path,
 def test_ctrl_c_ends_a_search_in_order_and_a_resume_completes_it(
     finished, tmp_path, monkeypatch, capsys
 ):
-    """It comes in the second fold of a training that goes on from the state of its rung."""
+    """The signal comes in the second fold of a trial that resumes from the state of its rung."""
     run, train_epoch, begun = tmp_path / "tiny", Trainer.train_epoch, []
 
     def interrupted(*given):
@@ -302,7 +302,7 @@ def test_ctrl_c_ends_a_search_in_order_and_a_resume_completes_it(
         assert search(tmp_path, "--dataset", finished["woods"]) == 130
     out, err = capsys.readouterr()
     assert err == "" and "The search ended (interrupted)" in out and "Next:" in out
-    assert out.endswith(f"Go on:   python optimizer.py --resume {run}\n")
+    assert out.endswith(f"Continue: python optimizer.py --resume {run}\n")
     stopped, whole = decided(run), decided(finished["run"])
     assert len(stopped) == 4 and stopped == whole[:4] and len(whole) == JOBS
     configs = [line["config"] for line in stopped]
@@ -326,7 +326,7 @@ def test_ctrl_c_before_the_search_begins_leaves_nothing(
 
     def interrupted(*given):
         result = step(*given)
-        signal.raise_signal(signal.SIGINT)  # before the caller knows the folder
+        signal.raise_signal(signal.SIGINT)  # before the caller has the folder
         return result
 
     monkeypatch.setattr(place, name, interrupted)

@@ -1,4 +1,4 @@
-"""A run folder is whole in itself: its space, the search behind a winner, wherever one stands."""
+"""A run folder is self-contained and works from any folder: its space, its winner's search."""
 
 import json
 
@@ -13,7 +13,7 @@ SPACE = json.loads((ROOT / "configs" / "space.json").read_text())
 
 
 def write_space(path, **changes) -> None:
-    """The space of the program, with other bounds of the batch size."""
+    """The program's space with other bounds of the batch size."""
     known = SPACE["hyperparameters"]
     parts = [{**one, **(changes if one["name"] == "batch_size" else {})} for one in known]
     path.write_text(json.dumps({**SPACE, "hyperparameters": parts}))
@@ -22,7 +22,7 @@ def write_space(path, **changes) -> None:
 def test_a_run_goes_on_with_the_space_it_began_with_and_from_anywhere(
     tmp_path, folder, monkeypatch, capsys
 ):
-    """It was named by a relative path; then the file is another one, and then gone."""
+    """A relative path named the space; then its file changes, and then it is deleted."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     file, runs = tmp_path / "here" / "my.json", tmp_path / "runs"
@@ -40,7 +40,7 @@ def test_a_run_goes_on_with_the_space_it_began_with_and_from_anywhere(
     assert (runs / "tiny" / "trials.jsonl").read_bytes() == before
     assert len(read(runs / "tiny" / "run.json")["sessions"]) == 1
     assert optimizer.main(resume) == 0
-    assert "my.json has changed; the run goes on with its own space" in capsys.readouterr().out
+    assert "my.json has changed; the run continues with its copy" in capsys.readouterr().out
     assert decided(runs / "tiny") == decided(runs / "whole")
 
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Accounts, regrets and ranks on data made by hand; a small comparison; peers where installed."""
+"""Accounts, regrets and ranks on hand-made data; a small comparison; peers if installed."""
 
 import json
 import math
@@ -36,7 +36,7 @@ def trial(number, epochs, top3, precision=1.0, cost_epochs=None):
 
 
 class Tiny(StubTarget):
-    """Six configurations, `x` is known before training."""
+    """Six configurations with the static metric `x`."""
 
     objective, constraints = "maximize top3", ("x <= 4", "precision >= 0.1")
     objective_range = (0.0, 1.0)
@@ -48,7 +48,7 @@ class Tiny(StubTarget):
 
 
 def needs(method):
-    """Skips the test where the package of the method is not installed."""
+    """Skips the test if the package of the method is not installed."""
     package = baselines.PEERS[method][2]
     if package and not baselines.installed(package):
         pytest.skip(f"{package} is not installed: requirements-peers.txt")
@@ -57,7 +57,7 @@ def needs(method):
 
 
 def decided(one):
-    """What does not differ between identical runs, as the journal in memory has it."""
+    """The part of the journal in memory that is equal in identical runs."""
     return replace(one, meta={}, folds=[])
 
 
@@ -77,9 +77,9 @@ def test_the_regret_of_the_incumbent_by_hand():
         trial(0, 3, 0.9),  # not trained in full
         trial(1, 50, 0.5),
         trial(2, 50, 0.8, precision=0.4),  # not feasible
-        trial(3, 50, 0.6),  # better as measured, though not in truth
+        trial(3, 50, 0.6),  # better as measured, not in truth
         trial(4, 50, 0.55),
-        trial(5, 50, 0.7, cost_epochs=25),  # went on from 25
+        trial(5, 50, 0.7, cost_epochs=25),  # resumed from 25
     ]
     path = regret_path(trials, problem)
     assert path == [(53, 0.4), (153, 0.5), (228, 0.1)]
@@ -87,8 +87,8 @@ def test_the_regret_of_the_incumbent_by_hand():
 
 
 def test_the_tables_by_hand():
-    """Regrets at a budget, their quartiles, and ranks where all methods are done: ties share them,
-    what is not feasible is last.
+    """Regrets at a budget, their quartiles, and ranks where all methods are done: ties share a
+    rank, infeasible results are last.
     """
     lines = [
         line(method="a", path=[[450, None], [600, 0.3], [1250, 0.1]]),
@@ -118,7 +118,7 @@ def test_pairwise_wins_by_median_regret():
             *(("q", "a", 0.3 if seed else math.inf), ("q", "b", 0.5)),
         )
     ]
-    lines.append(line("r", "a"))  # nothing feasible, and none to compare with
+    lines.append(line("r", "a"))  # nothing feasible, and no other method
     rows = pairwise_wins(lines, "a").splitlines()
     assert rows[2:] == [
         "| b |" + " 2 (1) of 2, p 1.000 |" * 4,
@@ -134,7 +134,7 @@ def test_training_goes_on_and_only_the_difference_is_charged_within_the_budget()
     again = account.train({"x": 1}, 9)
     assert [(one.trial, one.cost_epochs) for one in (first, again)] == [(0, 3), (0, 6)]
     assert account.train({"x": 1}, 9) is again and account.spent == 9, "in the journal: free"
-    shorter = account.train({"x": 1}, 5)  # a longer training does not go back
+    shorter = account.train({"x": 1}, 5)  # the longer training is not reused
     assert shorter.cost_epochs == 5 and account.spent == 14
     assert account.train({"x": 2}, 3).trial == 1
     with pytest.raises(Stop):
@@ -202,8 +202,8 @@ def assert_legal_and_charged(problem, trials):
 
 @pytest.mark.parametrize("method", baselines.PEERS)
 def test_a_run_of_a_peer_goes_on_by_replay(method, tmp_path):
-    """Cut in mid-line, and run again with more epochs where the method does not plan with them:
-    the same journal as at once, and only what was missing is trained.
+    """Cut within a line, and run again with more epochs if the method's plan does not use them:
+    the journal equals that of an uninterrupted run, and only missing trials are trained.
     """
     needs(method)
     problem = Crossing()
@@ -225,7 +225,7 @@ def test_a_run_of_a_peer_goes_on_by_replay(method, tmp_path):
     assert [decided(one) for one in again] == [decided(one) for one in whole]
     assert len(calls) == len(whole) - 3
     assert path.read_text().splitlines(keepends=True)[:3] == lines[:3]
-    with pytest.raises(InputError, match="the run cannot go on: its training number"):
+    with pytest.raises(InputError, match="the run cannot be resumed: request"):
         baselines.run(method, problem, 4, after, tmp_path)
 
 
@@ -260,7 +260,7 @@ def test_a_comparison_goes_on_where_a_signal_or_a_crash_cut_it_off(tmp_path, cap
             os.kill(os.getpid(), signal.SIGINT)
         return measure(self, *words)
 
-    # A peer catches the signal and returns what it has; ours lets it through.
+    # A peer catches the signal and returns its result; ours does not catch it.
     words = ["--problems", "nested", "--methods", "one-epoch-first", "random"]
     words += ["--output", str(data)]
     with monkeypatch.context() as patch:

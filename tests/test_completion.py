@@ -1,4 +1,4 @@
-"""Completion in a shell: the script that a command prints, asked by bash itself."""
+"""Completion in a shell: bash runs the script that a command prints."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ source optimizer.py.bash; source main.py.bash
 
 
 def printed(entry, shell):
-    name = mock.patch.object(sys, "argv", [f"{entry.__name__}.py"])  # a parser's name for itself
+    name = mock.patch.object(sys, "argv", [f"{entry.__name__}.py"])  # the parser's program name
     with name, contextlib.redirect_stdout(io.StringIO()) as out:
         with pytest.raises(SystemExit) as stop:
             entry.main(["--print-completion", shell])
@@ -33,7 +33,7 @@ def printed(entry, shell):
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 def test_bash_completes(tmp_path):
-    """Both scripts are loaded, as in a user's shell."""
+    """With both scripts loaded, as in a user's shell."""
     expected = {
         "main.py --se": {"--seed", "--seeds"},
         "python3 ./main.py -c winn": {"winner.json"},

@@ -1,4 +1,4 @@
-"""Objective and constraints: how they are read, what violates them, and the one ranking key."""
+"""Objective and constraints: parsing, violations, and the ranking key."""
 
 import math
 

@@ -1,6 +1,6 @@
-"""What the program promises on a GPU: the checks of benchmarks/gpu_check.py, one a test.
+"""The program's guarantees on a GPU: the checks of benchmarks/gpu_check.py, one per test.
 
-`make gpu-check` also measures. Skipped where no GPU can be used, with the reason.
+`make gpu-check` also measures. Skipped with the reason if no GPU is usable.
 """
 
 import json
@@ -19,7 +19,7 @@ from tests.trainings import CONFIG, make_target
 from training import gpus
 from training.device import choose_device, refusal
 
-# Asked of another process: the first promise is that a driver never touches CUDA.
+# Asks another process: the first guarantee is that a driver never touches CUDA.
 FOUND = gpus.devices("auto")
 WHY = FOUND[0]["note"] or "PyTorch sees no CUDA device here"
 pytestmark = pytest.mark.skipif(FOUND[0]["device"] == "cpu", reason=WHY)
@@ -40,7 +40,7 @@ def test_a_gpu_is_found_and_told_whole():
 
 
 def worker_memory(target):
-    """Runs in a worker: what its share lets it have, and what it has of the GPU."""
+    """Runs in a worker: the memory of its share, and the GPU memory that it uses."""
     target.evaluate(CONFIG, 1, 4)
     free, total = torch.cuda.mem_get_info(0)
     share = torch.cuda.get_per_process_memory_fraction(0)
@@ -51,7 +51,7 @@ def test_workers_have_shares_and_more_than_one_fits():
     target = make_target(device="cuda")
     places = target.environments(2)
     with ProcessPool(target, 2, math.inf, 10**12, places) as pool:
-        asked = [pool.submit(worker_memory) for _ in range(2)]  # both are there at once
+        asked = [pool.submit(worker_memory) for _ in range(2)]  # both exist at once
         seen = [future.result() for future in asked]
     assert {one["meta"]["worker"] for one in seen} == {0, 1}
     for one in seen:

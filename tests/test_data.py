@@ -1,4 +1,4 @@
-"""Data sets: where they are found, how they are divided, and that the test part stays unseen."""
+"""Data sets: where they are found, how they are split, and that the test split stays unseen."""
 
 import io
 import os
@@ -53,7 +53,7 @@ def test_seventeen_numbered_classes_are_flowers17(tmp_path, cache):
     assert source.class_names[0] == "daffodil" and source.class_names[16] == "pansy"
     own = open_data(str(root), cache_dir=cache)
     assert (own.kind, own.class_names[0]) == ("folder", "1"), "nobody knows what is on them"
-    write_image(root / "train" / "rose" / "1.png")  # not all are numbers: sorted as text
+    write_image(root / "train" / "rose" / "1.png")  # not all names are numbers: sorted as text
     names = open_data(str(root), cache_dir=cache).class_names
     assert names == tuple(sorted([*map(str, range(1, 18)), "rose"]))
 
@@ -122,7 +122,7 @@ def test_what_is_not_read_is_said(tmp_path, cache, form):
     top = root if form == "class_folders" else root / "train"
     write_image(top / "1" / "more" / "yet" / "5.png")
     write_image(top / "6.png")
-    write_image(top / "2" / "7.JFIF")  # an image by a rarer name is read
+    write_image(top / "2" / "7.JFIF")  # a rare image suffix is read
     for name in ("a.heic", "b.heic", "Thumbs.db"):
         (top / "2" / name).write_text("no image")
     (top / "around").symlink_to(top)
@@ -130,7 +130,7 @@ def test_what_is_not_read_is_said(tmp_path, cache, form):
     os.mkfifo(top / "10" / "x.png")
     (top / "10" / "gone.png").symlink_to("nothing")
     (top / "10" / "loop.png").symlink_to("loop.png")
-    os.symlink(tmp_path / "elsewhere", top / "11")  # a class that lies elsewhere is one
+    os.symlink(tmp_path / "elsewhere", top / "11")  # a link to a class folder is a class
     write_image(tmp_path / "elsewhere" / "1.png")
     write_image(tmp_path / "elsewhere" / "2.png")
     images, _ = open_train(source := open_data(str(root), cache_dir=cache))
@@ -151,7 +151,7 @@ def test_a_folder_beside_train_and_test_is_said_to_be_left_out(tmp_path, cache):
 
 
 def test_flowers_102_by_its_own_split(tmp_path, cache):
-    """Labels are in no order there, and the test part is larger than what one trains with."""
+    """Its labels are unordered, and its test split is larger than the training images."""
     root = make_flowers102(tmp_path / "flowers-102")
     source = open_data(str(root), cache_dir=cache)
     assert (source.kind, source.layout, source.class_names) == ("folder", "flowers102", ("1", "2"))
@@ -192,7 +192,7 @@ def test_training_never_touches_the_test_part(tmp_path, cache, monkeypatch, make
         patch.setattr("builtins.open", guarded(open))
         patch.setattr(io, "open", guarded(io.open))
         images, fingerprint = open_train(source := open_data(data_dir=root, cache_dir=cache))
-        with pytest.raises(AssertionError):  # the guard does see what is read
+        with pytest.raises(AssertionError):  # the guard sees reads
             open_test(source)
     assert fingerprint == whole[1] and np.array_equal(images.pixels, whole[0].pixels)
 
@@ -248,7 +248,7 @@ def test_images_are_decoded_once_and_a_broken_cache_is_rewritten(tmp_path, cache
     open_test(source)
     open_train(open_data(data_dir=tmp_path / "flowers", image_size=8, cache_dir=cache))
     open_train(open_data(data_dir=tmp_path / "flowers", crop="pad", cache_dir=cache))
-    assert len(list(cache.iterdir())) == 4  # test part, size and crop have files of their own
+    assert len(list(cache.iterdir())) == 4  # test split, size and crop have their own files
 
 
 def test_a_changed_image_is_seen_through_the_cache_which_may_be_missing(tmp_path, cache):
@@ -266,7 +266,7 @@ def test_auto_without_network_falls_back_and_says_so(cache):
     source = open_data(cache_dir=cache)
     assert (source.kind, source.name) == ("synthetic", "embedded flowers (drawn, not photographs)")
     assert (source.layout, source.root, source.num_classes) == ("drawn", None, 17)
-    assert "Flowers-17 cannot be had" in source.note and "drawn flowers" in source.note
+    assert "Flowers-17 is not available" in source.note and "drawn flowers" in source.note
     assert open_data("synthetic", cache_dir=cache).note == ""
 
 
@@ -283,7 +283,7 @@ def test_embedded_flowers_are_divided_60_to_20(cache, drawings):
         assert split > 1 or not set(test.names) & set(train.names)
         tests |= set(test.names)
     assert len(tests) == 3 * 340
-    train.pixels[:] = 0  # the arrays are the caller's own
+    train.pixels[:] = 0  # the caller owns the arrays
     again, same = open_train(source)
     assert again.pixels.any() and same == fingerprint
 
@@ -348,7 +348,7 @@ def test_folds_that_cannot_be_made():
     rng = np.random.default_rng(0)
     with pytest.raises(InputError, match="class 1 has 2: use at most 2 folds"):
         stratified_folds(np.array([0, 0, 0, 1, 1]), 3, rng)
-    with pytest.raises(InputError, match="class 'rose' has 1: give it more images, or take"):
+    with pytest.raises(InputError, match="class 'rose' has 1: give it more images, or remove"):
         check_folds(np.array([0, 0, 0, 1]), 3, ("daisy", "rose"))
     for labels, folds in (([0, 0, 0], 1), ([], 3)):
         with pytest.raises(InputError, match="at least 2 folds"):

@@ -1,4 +1,4 @@
-"""Which device trains, what is known of it, and that only who trains touches CUDA."""
+"""The choice of the device, its facts, and that only workers touch CUDA."""
 
 import json
 import runpy
@@ -29,7 +29,7 @@ CARD |= {"memory_bytes": 40 * GIGABYTE, "cuda": "13.0", "cudnn": 91002, "driver"
 
 
 def a_gpu(number=0, free=40, why=None, exclusive=False, **facts):
-    """What the process that looks for GPUs says of one; free: GB."""
+    """The answer of the process that looks for GPUs about one; free: GB."""
     card = {**CARD, **facts}
     known = {"why": why, "facts": card, "free": free * GIGABYTE, "total": card["memory_bytes"]}
     return {**known, "exclusive": exclusive, "variables": {"CUDA_VISIBLE_DEVICES": str(number)}}
@@ -37,7 +37,7 @@ def a_gpu(number=0, free=40, why=None, exclusive=False, **facts):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine with these GPUs, as far as asking goes; to touch CUDA in this process fails."""
+    """Simulates a machine with these GPUs; touching CUDA in this process fails."""
 
     def touched():
         raise AssertionError("CUDA was touched")
@@ -53,7 +53,7 @@ def machine(monkeypatch):
 
 @pytest.fixture
 def gpu_here(monkeypatch):
-    """This process has a GPU of that capability, whose kernels raise that error."""
+    """Simulates a GPU of that capability, whose kernels raise that error."""
 
     def give(capability, error=None):
         def tried(device):
@@ -99,7 +99,7 @@ def test_a_gpu_is_taken_if_a_convolution_runs_or_refused_with_the_reason(
 
 
 def test_a_worker_takes_its_share_of_its_gpu_before_its_first_training(gpu_here, monkeypatch):
-    """What fails there is told as such, and no trial fails."""
+    """An error there is reported as such, and no trial fails."""
     set_to = []
     share = "set_per_process_memory_fraction"
     monkeypatch.setattr(torch.cuda, share, lambda *given: set_to.append(given))
@@ -136,8 +136,8 @@ def test_whatever_says_that_memory_is_out_is_a_memory_error():
 
 @pytest.fixture
 def lacks(monkeypatch):
-    """CUDA runs here; `lacks()`: its allocator has too little for something, and raises that."""
-    count = [3]  # of before
+    """Simulates CUDA; `lacks()` counts one failed allocation."""
+    count = [3]  # earlier ones
     monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: {"num_ooms": count[0]})
 
     def once():
@@ -159,7 +159,7 @@ def test_a_lack_of_memory_that_cudnn_hides_is_a_memory_error_too(lacks):
 
 
 def test_a_training_by_another_algorithm_is_no_result(lacks, monkeypatch):
-    """Else its bits would depend on how many workers share a GPU."""
+    """Else its bits would depend on the number of workers on a GPU."""
     target, forward = make_target(), torch.nn.Conv2d.forward
     hidden = lambda self, x: lacks() or forward(self, x)  # noqa: E731
     monkeypatch.setattr(torch.nn.Conv2d, "forward", hidden)
@@ -168,7 +168,7 @@ def test_a_training_by_another_algorithm_is_no_result(lacks, monkeypatch):
 
 
 def test_the_layout_changes_how_it_is_computed_and_nothing_else(monkeypatch, after_three):
-    """What a GPU does with float32, here on the CPU: the same training but for rounding."""
+    """The layout of float32 on a GPU, here on the CPU: the same training except for rounding."""
     assert layout(torch.device("cuda"), "float32") == torch.contiguous_format
     assert layout(torch.device("cuda"), "tf32") == torch.channels_last
     monkeypatch.setattr("training.trainer.layout", lambda *_: torch.contiguous_format)
@@ -201,7 +201,7 @@ def test_workers_share_a_gpus_memory_and_leave_what_cuda_itself_needs(machine):
     for workers, each in ((1, 1), (2, 1), (3, 2), (8, 4)):
         places = gpus.environments(found, workers)
         assert [place["CUDA_VISIBLE_DEVICES"] for place in places] == ["0", "1"]
-        (share,) = {place[MEMORY_SHARE] for place in places}  # what fits does not depend on where
+        (share,) = {place[MEMORY_SHARE] for place in places}  # equal on all GPUs
         held = float(share) * found[1]["total"] + gpus.CONTEXT_BYTES
         assert 0.9 * found[1]["free"] < each * held <= found[1]["free"]
 
@@ -212,7 +212,7 @@ def test_too_many_workers_for_a_gpu_are_refused_with_what_is_allowed(machine):
     assert found[0]["slots"] == 1 and gpus.environments(found, 3)
     with pytest.raises(InputError, match=r"4 worker\(s\): Some GPU has 3.0 GB .* at most 3 a GPU"):
         gpus.environments(found, 4)
-    machine(a_gpu(exclusive=True))  # where its driver allows one process
+    machine(a_gpu(exclusive=True))  # its driver allows one process
     found = gpus.devices("cuda")
     assert found[0]["slots"] == 1 and gpus.environments(found, 1)
     with pytest.raises(InputError, match="exclusive mode.* use --workers 1 or auto"):
@@ -229,7 +229,7 @@ def test_another_process_is_asked_and_what_goes_wrong_there_is_a_reason(monkeypa
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
 
     def asked(words, cwd, **_):
-        """The same module here: another process would import torch for seconds."""
+        """Runs the same module here, since another process would import torch for seconds."""
         assert (Path(cwd) / f"{words[-1].replace('.', '/')}.py").is_file() and words[1] == "-m"
         runpy.run_module(words[-1], run_name="__main__")
         return SimpleNamespace(stdout=capsys.readouterr().out)
@@ -274,7 +274,7 @@ def test_each_gpu_is_told_with_its_facts(monkeypatch, gpu_here):
 
 @pytest.fixture
 def stub_gpus(machine, monkeypatch):
-    """Two GPUs, as far as the driver of a search can tell; its workers train on the CPU."""
+    """Simulates two GPUs for the driver of a search; its workers train on the CPU."""
     machine(a_gpu(0), a_gpu(1))
     reduce, sent = ImageTarget.__reduce__, []
 
@@ -288,7 +288,7 @@ def stub_gpus(machine, monkeypatch):
 
 
 def test_the_driver_of_a_search_never_touches_cuda(stub_gpus, tmp_path, folder):
-    """Images, estimate of the time, journal, winner: all of it without a context on a GPU."""
+    """Images, time estimate, journal and winner need no context on a GPU."""
     for touch in (lambda: torch.ones(1, device="cuda"), lambda: torch.ones(1).to("cuda")):
         with pytest.raises(AssertionError, match="CUDA was touched"):
             touch()
@@ -333,7 +333,7 @@ def test_bfloat16_is_refused_where_cudnn_has_no_convolutions_in_it(machine):
         assert engine_devices.resolve_devices(
             make_target(device="auto"), resolve({"dtype": dtype})
         )
-    machine()  # a CPU has them
+    machine()  # a CPU has bfloat16
     assert engine_devices.resolve_devices(make_target(device="auto"), settings)
 
 
@@ -351,7 +351,7 @@ def test_gpus_that_do_not_do_are_told_and_leave_no_folder_behind(
 
 
 def test_workers_get_a_gpu_each_and_a_share_of_it(machine, monkeypatch):
-    """In their environments, which they have before the target: see tests/test_children.py."""
+    """In their environments, which are set before the target: see tests/test_children.py."""
     machine(a_gpu(0), a_gpu(1))
     given = []
     pool = SimpleNamespace(shutdown=lambda **_: None)
@@ -365,7 +365,7 @@ def test_workers_get_a_gpu_each_and_a_share_of_it(machine, monkeypatch):
 
 
 def test_workers_may_always_hold_what_cuda_takes(monkeypatch):
-    """However many are asked for: a worker that ends at its start would never train."""
+    """For any number of workers: a worker that ends at its start would never train."""
     monkeypatch.setattr("engine.workers.executor.usable_memory", lambda: 16 * GIGABYTE)
     assert memory_limit(None, 8, on_gpus=True) == GPU_WORKER_BYTES
     assert memory_limit(None, 8, on_gpus=False) < 2 * GIGABYTE
@@ -378,7 +378,7 @@ def test_workers_may_always_hold_what_cuda_takes(monkeypatch):
 
 @pytest.fixture
 def workers_say(monkeypatch):
-    """What the workers of a cluster answer; the machine of the driver has no GPU."""
+    """The answers of the workers of a cluster; the driver's machine has no GPU."""
 
     def give(**answers):
         asked = SimpleNamespace(devices_of=lambda address, target: answers)
@@ -411,8 +411,8 @@ def test_a_driver_without_a_gpu_uses_those_of_the_workers(workers_say):
 
 
 def test_workers_with_different_devices_are_refused_unless_that_is_allowed(workers_say, caplog):
-    """Then each uses its own, whoever answers first: neither may a GPU stay idle, nor a worker
-    without one fail.
+    """Then each uses its own in any order of answers: no GPU stays idle, and no worker without
+    one fails.
     """
     allowed = resolve({**CLUSTER, "allow_inexact": True})
     for first in ("gpu", "cpu"):

@@ -1,4 +1,4 @@
-"""What the documents and the comments name is there: files, links, flags, versions."""
+"""The files, links, flags and versions in documents and comments exist."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The download of Flowers-17, from a stand-in for its home: once, whole or not at all."""
+"""The download of Flowers-17 from a fake server: once, and atomic."""
 
 import hashlib
 import http.server
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("no_flowers")
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A loopback stand-in for the home of Flowers-17, and the paths it was asked for."""
+    """A local server in place of the home of Flowers-17, and the requested paths."""
     www = tmp_path / "www"
     published = make_published(tmp_path / "made")
     www.mkdir()
@@ -102,7 +102,7 @@ def test_failed_download_leaves_nothing_behind_and_can_be_repeated(tmp_path, cac
 
 
 def test_folders_named_by_the_user_come_before_the_download(tmp_path, cache, monkeypatch):
-    """No home is there to be asked: `no_flowers`."""
+    """No server answers: `no_flowers`."""
     own = make_train_test(tmp_path / "own")
     other = make_train_test(tmp_path / "other")
     monkeypatch.setenv("FLOWERS17_DIR", str(other))

@@ -1,4 +1,4 @@
-"""What is noted of the machine that a run works on."""
+"""The recorded facts about a run's machine."""
 
 import platform
 

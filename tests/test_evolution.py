@@ -63,7 +63,7 @@ def test_the_mutation_rate_chooses_the_operator(space):
         assert least <= len(mutants) <= most and len(mutants) + len(pairs) == 100
         assert all(len(parents) == 1 and 0 <= parents[0] < 6 for parents in mutants)
         assert all(len(parents) == 2 for parents in pairs)
-        if pairs:  # partners are drawn apart
+        if pairs:  # partners are drawn separately
             assert 0.3 < sum(first != second for first, second in pairs) / len(pairs) < 1
 
 
@@ -100,7 +100,7 @@ def test_limits_out_of_reach_are_told_with_the_smallest_there_is(space, monkeypa
 
 
 def test_limits_that_were_met_once_are_not_out_of_reach():
-    """One value in 200 is within the limit, and no step of a repair tells where."""
+    """One value in 200 is within the limit, and no repair step leads to it."""
     space = Space(ConfigurationSpace({"x": (1, 200)}))
 
     def draw(seen):

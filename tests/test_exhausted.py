@@ -1,4 +1,4 @@
-"""Small spaces: every configuration is tried, and what was dropped early goes on."""
+"""Small spaces: every configuration is tried, and dropped trials resume."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("few_candidates")
 
 
 class Additive:
-    """The sum of all numbers; early epochs tell the reverse."""
+    """The sum of all numbers; early epochs give the opposite."""
 
     def static_metrics(self, config):
         return {"size": sum(value for value in config.values() if not isinstance(value, str))}
@@ -69,7 +69,7 @@ def test_the_budget_bounds_what_goes_on():
 
 
 def test_operators_that_find_nothing_new_do_not_end_a_search_in_a_large_space():
-    """A population that has converged breeds what was drawn before: samples take over."""
+    """A converged population repeats earlier configurations: random samples take over."""
     space = categories(6, 5)
     result = search(space, Additive(), settings(max_generations=12, hyperband=False, pop_size=3))
     assert result.reason == "generation limit"

@@ -1,4 +1,4 @@
-"""Runs in the formats of other viewers, read back by these viewers' own code."""
+"""Runs in the formats of other viewers, read back with the viewers' own code."""
 
 import csv
 import importlib
@@ -32,7 +32,7 @@ def act(config, epochs):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, space):
-    """A finished run on disk, of a target without training."""
+    """A finished run on disk with a target without training."""
     given = {"target": StubTarget(act), "constraints": LIMITS}
     given |= {"pop_size": 5, "epochs": 8, "seed": 3}
     return stub_run(space, tmp_path_factory.mktemp("runs"), "eventful", **given)
@@ -59,7 +59,7 @@ def copied(run, folder, **settings):
 
 
 def last_lines(run):
-    """By trial id: the last line of each configuration."""
+    """{trial id: last line of its configuration}."""
     return {t.trial: t for t in sorted(read_trials(run / "trials.jsonl")[0], key=lambda t: t.key)}
 
 
@@ -139,7 +139,7 @@ def test_every_line_is_a_row_of_the_table(run, tmp_path):
 
 @pytest.mark.parametrize("kind", ["optuna", "csv"])
 def test_a_running_search_is_exported_and_left_as_it_is(run, tmp_path, kind):
-    """Its folder is locked, and the last line of the journal is half written."""
+    """Its folder is locked, and the last line of the journal is incomplete."""
     live = copied(run, tmp_path / "live")
     content = (run / "trials.jsonl").read_bytes()[:-40]
     (live / "trials.jsonl").write_bytes(content)
@@ -156,7 +156,7 @@ def test_a_running_search_is_exported_and_left_as_it_is(run, tmp_path, kind):
 
 def test_mistakes_of_an_export_and_a_lack_of_optuna_are_told(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    importlib.reload(export)  # needs no Optuna, nor does the table
+    importlib.reload(export)  # this and the table work without Optuna
     assert main([str(run), "--export", "csv", "--output", str(tmp_path / "x.csv")]) == 0
     for arguments, word in (
         ([tmp_path, "--export", "csv"], str(tmp_path)),

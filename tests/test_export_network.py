@@ -1,4 +1,4 @@
-"""Exported networks: the numbers of PyTorch, the memory of the closed form, files, mistakes."""
+"""Exported networks: equal to PyTorch and to the closed form of memory; files, mistakes."""
 
 import numpy as np
 import onnxruntime
@@ -38,7 +38,7 @@ def test_the_graph_has_the_logits_of_pytorch_and_the_memory_of_the_closed_form(n
 
 
 def test_int8_does_not_overflow_on_any_processor():
-    """With optimizations off, ONNX Runtime computes in float32: no product can overflow there."""
+    """With optimizations off, ONNX Runtime computes in float32, where no product overflows."""
     config, size, classes = NETWORKS["plain"]
     _, model = make_model({**config, "width_0": 64, "width_1": 64}, size, classes)
     pixels = noise(64, size)

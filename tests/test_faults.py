@@ -1,4 +1,4 @@
-"""The disk and the folder go wrong; JSON files hold whatever bytes: one clear error, no more."""
+"""Errors of the disk and of folders, and damaged JSON files: exactly one clear error."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ def whole(space):
 
 
 def test_a_full_disk_keeps_what_was_recorded(space, whole, tmp_path):
-    """A limit on the size of files stands for the end of the disk."""
+    """A limit on the size of files simulates a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (6000, before[1]))
     try:
@@ -52,7 +52,7 @@ def test_no_space_stops_before_a_bracket_and_goes_on_later(space, whole, tmp_pat
 
 
 def test_states_over_the_cap_cost_time_only(space, whole, tmp_path):
-    for cap in (0.0, 1e-6):  # GB: for no state, for two or three
+    for cap in (0.0, 1e-6):  # GB: for no state, and for two or three
         target, folder = StubTarget(), tmp_path / str(cap)
         search(space, target, resolve({**STUB, "max_checkpoint_gb": cap}), folder)
         assert lines(on_disk(folder)) == whole
@@ -88,12 +88,12 @@ def test_a_search_that_cannot_begin_leaves_no_folder(tmp_path, monkeypatch, caps
     monkeypatch.setattr(optimizer, "run_in", full)
     assert optimizer.main(["--runs_dir", str(tmp_path / "runs")]) == 2
     assert not [*(tmp_path / "runs").iterdir()]
-    assert "No space left on device; nothing was begun" in capsys.readouterr().err
+    assert "No space left on device; no run was started" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
 def fuzz_folder(tmp_path_factory):
-    """Hypothesis runs a test's body many times; its files lie here."""
+    """A folder for the files of all Hypothesis examples of a test."""
     folder = tmp_path_factory.mktemp("fuzz")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -115,7 +115,7 @@ PRESET = {**dataclasses.asdict(Settings()), **read_json(ROOT / "configs" / "quic
 
 
 def damaged(good):
-    """JSON near a good one: entries replaced, dropped, added; cut off; or any bytes at all."""
+    """JSON with entries replaced, dropped or added; cut off; or any bytes."""
     known = st.sampled_from(sorted(good))
     changed = st.dictionaries(st.one_of(known, st.text(max_size=12)), values, max_size=3)
     near = st.builds(

@@ -1,4 +1,4 @@
-"""Proposals are fitted to the limits known before training; their structure stays as it was."""
+"""Proposals are fitted to the static limits; their structure stays unchanged."""
 
 from collections import Counter
 
@@ -28,7 +28,7 @@ DECIDES = ("n_conv_layers", "n_fc_layers", "n_stages", "block", "kind", "convs_p
 
 
 def toy():
-    """A space of its own: two families, one of which has a hyperparameter more."""
+    """A small space with two families, one of which has an extra hyperparameter."""
     space = ConfigurationSpace()
     kind = Categorical("kind", ["thin", "thick"])
     width, depth = Integer("width", (1, 1000), log=True), Integer("depth", (1, 9))
@@ -80,7 +80,7 @@ def case(request):
 
 
 def test_structures_are_as_frequent_as_without_limits(case):
-    """Total variation between proposals and the children made of them."""
+    """Total variation distance between proposals and the children made of them."""
     space, violation = case
     proposed, kept = [], []
     for number in range(SAMPLES):

@@ -1,4 +1,4 @@
-"""The embedded flowers are as hard as the real ones; what is found on the real ones."""
+"""The embedded flowers are as hard as the real ones; results on the real ones."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from vision.data import open_data, open_test, open_train
 from vision.folders import FLOWERS17_CLASSES
 
 REAL = os.environ.get("FLOWERS17_DIR")
-# With a larger learning rate, top-3 jumps by 0.1 from epoch to epoch.
+# With a larger learning rate, top-3 varies by 0.1 from epoch to epoch.
 NETWORK = {"n_conv_layers": 3, "n_channels_conv_0": 32, "n_channels_conv_1": 64}
 NETWORK |= {"n_channels_conv_2": 128, "kernel_size": 3, "use_BN": True}
 NETWORK |= {"global_avg_pooling": True, "n_fc_layers": 1, "n_channels_fc_0": 128}
@@ -29,7 +29,7 @@ real_images = pytest.mark.skipif(
 
 
 def measured(dataset, cache, config, epochs, seed=0):
-    """On the test split, after training on all training images."""
+    """Metrics on the test split, after training on all training images."""
     source = open_data(dataset, cache_dir=cache)
     train, test = open_train(source)[0], open_test(source)[0]
     target = train_test(train, test, source.num_classes, optimizer="adamw")
@@ -37,7 +37,7 @@ def measured(dataset, cache, config, epochs, seed=0):
 
 
 def check_begun(result):
-    """Finite metrics of a training that has begun to learn."""
+    """Checks for finite metrics, better than chance."""
     assert np.isfinite([result[name] for name in (*METRICS, "loss")]).all()
     assert all(0 <= result[name] <= 1 for name in METRICS)
     assert result["top1"] <= result["top3"] and result["top3"] > 1.2 * CHANCE

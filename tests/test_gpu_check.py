@@ -1,4 +1,4 @@
-"""The check of the CUDA path, rehearsed on the CPU: each of its lines that can run here runs."""
+"""The check of the CUDA path, rehearsed on the CPU as far as possible."""
 
 import subprocess
 import sys
@@ -11,16 +11,16 @@ from benchmarks.gpu_promises import PROMISES, REHEARSAL
 from engine.workers.executor import InProcess
 from tests.stubs import ROOT
 
-# Less than a rehearsal: each process takes seconds to start.
+# Smaller than the rehearsal: each process takes seconds to start.
 SMALL = REHEARSAL._replace(workers=(1,), dtypes=("float32",))
 TINY = gpu_rates.Sizes(0.0, (1, 2), 64, ("small", "modern"))
 
 
-# These start workers again and again; test_workers.py proves the same of a worker on the CPU.
+# These restart workers often; test_workers.py tests the same with a worker on the CPU.
 SLOW = ("out of memory is a trial", "kill -9 frees memory")
 
 
-# The last test rehearses the other one.
+# The last test covers "one journal".
 @pytest.mark.parametrize(
     "name",
     [
@@ -35,7 +35,7 @@ def test_a_promise_holds_on_the_cpu(name):
 
 @pytest.mark.parametrize("name", gpu_check.FIGURES)
 def test_figures_are_measured(name, monkeypatch):
-    # What workers do is done here.
+    # The work of workers runs in this process.
     monkeypatch.setattr(gpu_rates, "ProcessPool", lambda target, *_: InProcess(target))
     found = list(gpu_check.FIGURES[name](SMALL, TINY))
     assert found and all(what and words for what, words in found)
@@ -104,7 +104,7 @@ def test_without_a_gpu_nothing_is_proved(monkeypatch, capsys):
 
 
 def test_it_needs_four_packages():
-    """Whatever else is missing on a machine with a GPU: see the docstring of the check."""
+    """No other package is needed on a machine with a GPU: see the docstring of the check."""
     code = """
 import sys
 for name in ("schedulefree", "safetensors", "psutil", "PIL", "torchvision", "rich"):

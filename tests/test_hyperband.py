@@ -1,4 +1,4 @@
-"""Brackets and rungs in whole numbers, the cut at a limit of epochs, successive halving."""
+"""Brackets and rungs in whole numbers, the epoch limit, successive halving."""
 
 import itertools
 
@@ -60,7 +60,7 @@ BRACKETS = st.one_of(
 
 
 def charges(brackets: list[Bracket]) -> list[tuple[int, int, int]]:
-    """(rung, place of the bracket, epochs) of each job, in the fixed order."""
+    """(rung, position of the bracket, epochs) of each job, in the fixed order."""
     jobs = []
     for level in range(max((len(bracket.rungs) for bracket in brackets), default=0)):
         for place, bracket in enumerate(brackets):
@@ -103,7 +103,7 @@ def children_of(count: int, first: int = 0) -> list[Child]:
 
 
 def drive(bracket: Bracket, children: list[Child], outcome=lambda job: "ok", key=None):
-    """All rungs' jobs, when the highest trial id is the best unless `key` says otherwise."""
+    """All rungs' jobs, ranked by `key`; by default the highest trial id is the best."""
     key = key or (lambda trial: -trial.trial)
     going = successive_halving(bracket, children, 3, lambda rung, _: sorted(rung, key=key))
     rungs, jobs = [], next(going, None)

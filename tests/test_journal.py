@@ -54,7 +54,7 @@ def test_the_last_line_may_be_torn_anywhere(tmp_path, caplog):
         journal.append(TRIALS[1])
         assert path.read_text() == "".join(lines)
         journal.close()
-    path.write_bytes(b'{"v": 1, "tri')  # of the first line nothing is left
+    path.write_bytes(b'{"v": 1, "tri')  # an incomplete first line
     journal = Journal(path)
     assert journal.trials == [] and path.read_bytes() == b""
     journal.close()

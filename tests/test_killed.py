@@ -1,4 +1,4 @@
-"""Searches that are killed or get signals with their workers: what is left, and what is said."""
+"""Searches killed or signalled together with their workers: files and messages."""
 
 import os
 import signal
@@ -12,13 +12,13 @@ import pytest
 from tests.stubs import ROOT, processes_of
 
 
-@pytest.mark.slow  # the fast siblings: a killed driver, a killed worker, a journal cut anywhere
+@pytest.mark.slow  # fast variants: a killed driver, a killed worker, a cut journal
 def test_a_search_that_is_killed_again_and_again_ends_as_if_nothing_had_happened():
     words = [sys.executable, str(ROOT / "benchmarks" / "crash.py"), "--kills", "2", "--seed", "3"]
     words += ["--config", str(ROOT / "configs" / "modern.json")]
     ended = subprocess.run(words, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "driver: 0," not in ended.stdout, ended.stdout  # else nothing was tried
+    assert "driver: 0," not in ended.stdout, ended.stdout  # else nothing was tested
     assert ended.stdout.count(": yes") == 5
 
 
@@ -65,7 +65,7 @@ def test_a_signal_to_the_whole_group_is_told_by_nobody_but_the_driver(
     assert driver.stdout.readline() == "begins\n", driver.communicate()
     deadline = time.monotonic() + 60
     while len(processes_of(driver.pid)) < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)  # two workers, and multiprocessing's tracker of resources
+        time.sleep(0.01)  # two workers, and multiprocessing's resource tracker
     started = processes_of(driver.pid)
     time.sleep(seconds)
     os.killpg(driver.pid, number)

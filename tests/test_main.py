@@ -24,7 +24,7 @@ def test_a_missing_configuration_in_a_process_of_its_own(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# Words and values: tests/test_space.py and tests/test_faults.py; here, what makes no network.
+# Names and values: tests/test_space.py and tests/test_faults.py; here: impossible networks.
 CONFIGS = {
     "no channels": ({**SMALL, "n_channels_conv_0": 0}, "n_channels_conv_0"),
     "less than none": ({**SMALL, "batch_size": -4}, "batch_size"),
@@ -48,7 +48,7 @@ def test_mistakes_in_a_configuration(folder, config, capsys, what):
     assert [path.name for path in config.parent.iterdir()] == ["small.json"]
 
 
-FLAGS = {  # beside small.json and other.json
+FLAGS = {  # besides small.json and other.json
     "-t": "-c",
     "-c small.json -t --export out --dtype bfloat16": "float32",
     "-c small.json --constraints prec>=0.9": "did you mean precision?",
@@ -74,7 +74,7 @@ FLAGS = {  # beside small.json and other.json
     "--compare small.json": "two or more",
     "--compare small.json other.json -c small.json": "--config",
     "--compare small.json other.json -e 3": "--epochs",
-    "--compare small.json other.json": "no result",
+    "--compare small.json other.json": "not a result",
     "--compare othr.json small.json": "did you mean other.json",
 }
 
@@ -111,7 +111,7 @@ def test_several_configurations_share_a_table(folder, config, capsys):
     out = capsys.readouterr().out
     assert out.count("training for") == 2, "the same network is trained once"
     assert out.count(str(config)) >= 2 and out.count(str(other)) >= 2
-    assert "no fair comparison" in out  # as their epochs differ
+    assert "no fair comparison" in out  # since their epochs differ
     first, second = (
         read(config.parent / f"{name}_result_test.json") for name in ("small", "other")
     )
@@ -145,7 +145,7 @@ def test_too_little_memory_is_one_sentence(folder, config, capsys, monkeypatch):
 
     monkeypatch.setattr("training.trainer.Trainer.train_epoch", fails)
     assert evaluate("-c", config, "-t", "-e", 1, "--dataset", folder) == 1
-    words = "main.py: too little memory (CUDA out of memory. Tried to allocate 2.00 GiB)\n"
+    words = "main.py: out of memory (CUDA out of memory. Tried to allocate 2.00 GiB)\n"
     assert words in capsys.readouterr().err
     assert not (config.parent / "result_test.json").exists()
 
@@ -184,7 +184,7 @@ def test_a_saved_network_gives_the_same_scores(tmp_path, folder, config):
 
 @pytest.fixture
 def winners(tmp_path, folder):
-    """Two searches with different limits that found different networks: their opt_cfg.json."""
+    """The opt_cfg.json of two searches with different limits and different winners."""
     made = []
     for name, kernel, limits in (("a", 3, ["num_params <= 1"]), ("b", 5, ["precision >= 0.5"])):
         here = tmp_path / "runs" / name
@@ -211,7 +211,7 @@ def test_each_winner_is_measured_by_the_limits_of_its_own_search(
     assert call(main, "-c", *files, "-t", "-e", 1, "--output", out) == 0
     assert limits_in(out / "first_result_test.json") == ["num_params <= 1"]
     assert limits_in(out / "opt_cfg_result_test.json") == ["precision >= 0.5"]
-    assert limits_in(out / "small_result_test.json") == ["num_params <= 1"]  # the first one's
+    assert limits_in(out / "small_result_test.json") == ["num_params <= 1"]  # that of the first
     assert read(out / "first_result_test.json")["found_by"] == {"name": "a", "begun": "today"}
     assert read(out / "small_result_test.json")["found_by"] is None
     assert "limits and data of " in capsys.readouterr().out
@@ -229,7 +229,7 @@ def test_images_are_made_square_as_in_the_search(winners):
     record["settings"]["crop"] = "pad"
     save(winners[0].parent / "run.json", record)
     record = read(winners[1].parent / "run.json")
-    del record["settings"]["crop"]  # as older searches are
+    del record["settings"]["crop"]  # as in older searches
     save(winners[1].parent / "run.json", record)
     for winner, crop in zip(winners, ("pad", "centre"), strict=True):
         assert main.main(["-c", str(winner), "-t", "-e", "1"]) == 0
@@ -251,7 +251,7 @@ def test_nothing_that_is_read_is_overwritten(winners, folder, config, capsys):
     before = config.read_text(), winners[0].read_text()
     where = ["-t", "-e", 1, "--dataset", folder]
     err = complaint(capsys, main, ["-c", config, *where, "--output", config])
-    assert "overwrite what is read" in err
+    assert "overwrite an input file" in err
     record = winners[0].parent / "run.json"
     assert "overwrite" in complaint(capsys, main, ["-c", winners[0], *where, "--output", record])
     assert "overwrite" in complaint(capsys, main, ["-c", config, *where, "-m", config])

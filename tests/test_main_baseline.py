@@ -1,4 +1,4 @@
-"""The modern search as users run it: it begins with the default, and is held against it."""
+"""The modern search as users run it: it starts with the default, its baseline."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_the_default_within_the_limits_is_trained_first_and_lies_beside_the_winn
     record = read(finished / "runs" / "r" / "run.json")
     for folder in (finished / "runs", finished / "runs" / "r"):
         assert read(folder / "baseline.json") == record["baseline"]["config"]
-    assert record["settings"]["objective"] == "maximize top1"  # as there are three classes
+    assert record["settings"]["objective"] == "maximize top1"  # since there are three classes
     log, better = (finished / "runs" / "r" / "log.txt").read_text(), record["winner"]["trial"] != 0
     assert ("Baseline: " in log) is better
     assert ("nothing better than its baseline" in log) is not better
@@ -159,7 +159,7 @@ def test_the_smallest_within_one_standard_error_of_the_winner_is_named():
     best = make_trial(trial=0, metrics={"top1": 0.9, "size": 90.0}, folds=folds)
     others = [
         make_trial(trial=1, metrics={"top1": 0.8945, "size": 50.0}),
-        make_trial(trial=2, metrics={"top1": 0.8940, "size": 10.0}),  # beyond the error
+        make_trial(trial=2, metrics={"top1": 0.8940, "size": 10.0}),  # outside the error
         make_trial(trial=5, metrics={"top1": 0.9, "size": 82.0}),  # hardly smaller
         make_trial(trial=3, metrics={"top1": 0.9, "size": 20.0}, epochs=best.epochs - 1),
         make_trial(trial=4, metrics={"top1": 0.9, "size": 120.0}),

@@ -1,4 +1,4 @@
-"""`main.py --export`: files, what they say, mistakes before any training."""
+"""`main.py --export`: files, their content, mistakes before any training."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ LIMITS = ["--constraints", "flash_kb <= 4", "ram_kb <= 1", "precision >= 0.5"]
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """An export with int8 and latency: its folder, that of the result, the images, the output."""
+    """An export with int8 and latency: its folder, the result's folder, the images, the output."""
     home = tmp_path_factory.mktemp("home")
     woods, out = make_folder(home / "woods"), home / "exported"
     config = save(home / "small.json", SMALL)
@@ -54,7 +54,7 @@ def test_the_files_and_what_they_say(exported):
 
 
 def test_predictions_are_those_of_the_evaluation(exported, capsys):
-    """PyTorch and predict.py, each from its file, against what main.py has measured."""
+    """PyTorch and predict.py, each with its file, give the predictions of main.py."""
     out, home, folder, _ = exported
     stored = np.load(home / "predictions_test.npz")
     files = [folder / "test" / name for name in stored["names"]]
@@ -88,7 +88,7 @@ def test_the_card(exported):
     out, home, *_ = exported
     text, result = (out / "card.md").read_text(), read(home / "result_test.json")
     for words in (
-        *("must not be used", "18 images to train, 9 to test", "load_network", "birch"),
+        *("## Limits of use", "18 images to train, 9 to test", "load_network", "birch"),
         "python predict.py",
         f"| top1 | {result['metrics']['top1']:.4f}",
         "| flash_kb <= 4 |",
@@ -97,7 +97,7 @@ def test_the_card(exported):
 
 
 def test_a_network_alone_without_int8(tmp_path, folder, config):
-    """What an earlier export left of another network is gone."""
+    """It deletes the files of an earlier export."""
     out = tmp_path / "alone"
     out.mkdir()
     (out / "network.int8.onnx").write_text("of an earlier export")

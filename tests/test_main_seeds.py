@@ -25,9 +25,9 @@ pytestmark = pytest.mark.usefixtures("no_flowers")
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """Three configurations, two seeds, on the test split: (folder of results, what was printed).
+    """Three configurations, two seeds, on the test split: (folder of results, output).
 
-    The classes lie so close that no network is right always.
+    The classes are so similar that no network is always right.
     """
     home = tmp_path_factory.mktemp("compared")
     make_folder(home / "woods", contrast=12)
@@ -104,7 +104,7 @@ def test_pairs_are_told_in_words(compared):
 
 
 def test_results_are_compared_without_training(compared, capsys, monkeypatch):
-    """The same tables, whoever was in which row; no data set is opened."""
+    """The same tables in any order of rows; no data set is opened."""
     home, out = compared
     monkeypatch.setattr(main, "open_target", None)
     assert call(main, "--compare", *result_files(home)) == 0
@@ -119,7 +119,7 @@ def test_results_are_compared_without_training(compared, capsys, monkeypatch):
 
 
 def test_old_result_files_are_read(compared, tmp_path, capsys):
-    """Of the version before this one: one seed, no intervals, no layers."""
+    """Results of the previous version: one seed, no intervals, no layers."""
     files = []
     for name in ("small", "other"):
         result = read(compared[0] / f"{name}_result_test.json")
@@ -150,7 +150,7 @@ def test_results_that_do_not_compare(compared, tmp_path, capsys):
         ({"split": "cv"}, "folds", "test split"),
         ({"dataset": others_images}, "different images"),
         ({"seeds": [7, 4]}, "predictions", "not those"),
-        ({"predictions": ["gone.npz", "gone.npz"]}, "gone.npz", "not there"),
+        ({"predictions": ["gone.npz", "gone.npz"]}, "gone.npz", "missing"),
         ({"predictions": ["wide_predictions_test_seed_7.npz"] * 2}, "predictions", "not those"),
         ({"predictions": 3}, "predictions"),
     ):

@@ -26,7 +26,7 @@ def test_main_finds_a_threshold_and_hands_it_to_the_network(
     network = predict.Network(str(exported / "network.onnx"))
     assert (network.crop, network.threshold) == ("pad", result["threshold"])
     assert f"{result['threshold']:g}: below it" in (exported / "card.md").read_text()
-    # On the folds alone the same threshold is found, as they are the same trainings.
+    # The folds alone give the same threshold, since the trainings are the same.
     assert evaluate("-c", config, *where) == 0
     alone = read(config.parent / "result_cv.json")
     assert alone["threshold"] == result["threshold"]

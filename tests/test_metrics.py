@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, and by hand where it has no answer."""
+"""Metrics compared with scikit-learn, or with hand-computed values."""
 
 import warnings
 
@@ -57,13 +57,13 @@ def test_cross_entropy_of_large_logits_does_not_overflow():
 
 
 def test_classes_that_are_never_predicted_or_not_among_the_labels():
-    """A test part may hold some of the classes only: what is perfect has to be 1 there, too."""
+    """A test split may lack classes; perfect predictions must still give 1."""
     labels = np.array([0, 0, 1, 1])
     assert macro_precision(np.zeros(4, int), labels, 2) == 0.25  # half right for 0, nothing for 1
     assert macro_precision(np.array([3, 3, 3, 3]), labels, 4) == 0.0
     labels = np.array([0, 0, 3, 3])
     assert macro_precision(labels, labels, 5) == macro_recall(labels, labels, 5) == 1.0
-    guess = np.array([0, 2, 3, 3])  # a wrong guess is a loss of recall
+    guess = np.array([0, 2, 3, 3])  # a wrong guess reduces the recall
     assert macro_recall(guess, labels, 5) == 0.75 and macro_precision(guess, labels, 5) == 1.0
 
 

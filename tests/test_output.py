@@ -1,4 +1,4 @@
-"""Standard output that is closed, full, or has lost its reader: a sentence at most."""
+"""Standard output that is closed, full, or has lost its reader: one sentence at most."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 from tests.stubs import ROOT
 
-TOLD = "warning: standard output cannot be written ({}): the work goes on without it\n"
+TOLD = "warning: standard output cannot be written ({}): the work continues without it\n"
 LOGS = """
 import logging
 from engine.watching.progress import progress
@@ -26,7 +26,7 @@ def work():
 
 
 def run(folder, work, redirection):
-    """(exit code, standard error) of a command that does this, its output redirected by bash."""
+    """(exit code, standard error) of a command that runs this code, with bash redirections."""
     begin, end = "import sys\nfrom engine.cli.command import command\n", 'command("x.py", work)'
     (folder / "x.py").write_text(f"{begin}{work}\nsys.exit({end})")
     words = ["bash", "-c", f"set -o pipefail; {sys.executable} x.py {redirection}"]

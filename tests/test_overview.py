@@ -1,4 +1,4 @@
-"""What is told of a data set before a search."""
+"""The description of a data set before a search."""
 
 import pytest
 

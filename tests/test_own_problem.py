@@ -1,4 +1,4 @@
-"""The search on any space and any target: kinds of hyperparameters, sizes, budgets, directions."""
+"""The search on any space and target: kinds of hyperparameters, sizes, budgets, directions."""
 
 import re
 import runpy
@@ -19,9 +19,9 @@ from utils import derive_seed
 
 
 class Any:
-    """Metrics out of the configuration's hash: defined on every space, better with epochs.
+    """Metrics from the configuration's hash: defined on every space, better with epochs.
 
-    `size` is known before training if `knows_size`, else by training only.
+    `size` is a static metric if `knows_size`, else a trained one.
     """
 
     def __init__(self, knows_size=True):
@@ -114,7 +114,7 @@ def test_objective_and_limits_in_either_direction(objective, knows_size, limits)
     assert feasible and result.feasible, "a quarter or more of the configurations are"
     choose = max if sense == "maximize" else min
     assert result.best.metrics[metric] == choose(t.metrics[metric] for t in feasible)
-    # Only what is known before training keeps a configuration from being trained.
+    # Only static metrics exclude a configuration from training.
     first = Constraint.parse(limits[0])
     assert any(first.violation(t.metrics) for t in result.trials) == (not knows_size)
 

@@ -1,4 +1,4 @@
-"""`predict.py`: the same pixels as in training, its output, its mistakes, alone elsewhere."""
+"""`predict.py`: the pixels of training, output, mistakes, and use on another machine."""
 
 import csv
 import io
@@ -170,7 +170,7 @@ except SystemExit as end:
 
 
 def test_it_works_alone_on_another_machine(tmp_path, model, photos):
-    """A copy of one file and the network, isolated from the project: no torch, nothing of ours."""
+    """A copy of one file and the network, isolated from the project and from torch."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     shutil.copy(ROOT / "predict.py", elsewhere)

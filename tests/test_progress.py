@@ -1,4 +1,4 @@
-"""What a search shows while it runs, and that those who watch it cannot hurt it."""
+"""The output of a running search, and that callbacks cannot disturb it."""
 
 import contextlib
 import fcntl
@@ -70,7 +70,7 @@ def test_the_epochs_that_end_a_search_are_known():
         settings = resolve({**TINY, **changes})
         result = search(small_space(100), target(), settings)
         left = epoch_limit(settings) - sum(trial.cost_epochs for trial in result.trials)
-        assert 0 <= left < 4  # a job that would exceed the limit is not begun
+        assert 0 <= left < 4  # a job that would exceed the limit does not start
     assert epoch_limit(resolve({**TINY, "max_generations": None})) is None
     assert epoch_limit(resolve({**TINY, **changes, "max_generations": None})) == 30
 
@@ -91,7 +91,7 @@ EVENTS = [name for name in dir(Callback) if not name.startswith("_") and name !=
 
 
 class Raising(Callback):
-    """Raises in one event, and notes what it is told."""
+    """Raises in one event, and records all events."""
 
     name = "the raising one"
 
@@ -121,7 +121,7 @@ def test_an_observer_that_raises_is_off_and_does_no_harm(caplog):
 
 
 def on_terminal(folder, given, interrupt_at):
-    """Runs the script on a pseudo-terminal of 100 columns until it says that; what it shows."""
+    """The output of the script on a pseudo-terminal, interrupted after the text `interrupt_at`."""
     primary, secondary = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
     words = [sys.executable, SCRIPT, folder, given]
@@ -157,7 +157,7 @@ def test_a_terminal_shows_a_display_below_the_lines_until_an_interrupt(tmp_path)
         r"last +at \d: trial \d+: top3",
     ):
         assert any(re.search(words, frame) for frame in plain), (words, plain[-1])
-    # The lines of the log stand whole above the display, and in log.txt without any control code.
+    # Log lines are complete above the display, and have no control codes in log.txt.
     log = (tmp_path / "run" / "log.txt").read_text()
     told = re.findall(r"INFO (generation .*)", log)
     assert "\x1b" not in log and len(told) >= 7
@@ -174,7 +174,7 @@ def test_a_terminal_that_goes_ends_the_search_in_order(tmp_path, kind):
         **{"stdin": secondary, "stdout": secondary, "stderr": secondary},
         env={**os.environ, "TERM": kind},
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),  # it is its terminal now
+        preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),  # its own terminal
     )
     os.close(secondary)
     while b"generation 1" not in os.read(primary, 65536):
@@ -187,7 +187,7 @@ def test_a_terminal_that_goes_ends_the_search_in_order(tmp_path, kind):
 
 
 def shown(monkeypatch):
-    """A console that writes into a string, as the terminal of `progress`."""
+    """A console that writes to a string, as the terminal of `progress`."""
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     monkeypatch.setattr(progress, "_terminal", lambda: console)
     return console

@@ -1,4 +1,4 @@
-"""The table of promotion: ranks of what goes on, by hand and in a search."""
+"""The table of promotion: ranks of promoted trials, by hand and in a search."""
 
 import pytest
 

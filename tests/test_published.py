@@ -25,7 +25,7 @@ def test_published_order_is_by_text():
 
 
 def test_a_network_stands_beside_its_published_figures(folder, config):
-    """Of SMALL, whose batches are larger than the test part: the whole split is one batch."""
+    """The network SMALL, whose batches are larger than the test split: it is one batch."""
     assert evaluate("-c", config, "-t", "-e", 1, "--dataset", folder) == 0
     file = config.parent / "result_test.json"
     now = read_json(file)["metrics"]

@@ -52,7 +52,7 @@ def test_pixels_whose_white_nobody_knows_are_refused(tmp_path):
 def test_central_square_is_cropped_and_the_resize_is_antialiased(tmp_path):
     stripes = np.zeros((64, 128, 3), np.uint8)
     stripes[:, :32] = stripes[:, 96:] = (255, 0, 0)  # outside of the central square
-    stripes[:, 32:96:2] = 255  # finer than the result can show: must become an even grey
+    stripes[:, 32:96:2] = 255  # finer than the result's pixels: must become an even grey
     Image.fromarray(stripes).save(tmp_path / "image.png")
     pixels = read_image(tmp_path / "image.png", 16)
     assert np.ptp(pixels, axis=2).max() == 0 and (np.abs(pixels[:, 2:-2] - 127.5) < 12).all()
@@ -100,7 +100,7 @@ def test_an_image_that_lies_on_its_side_is_set_upright(tmp_path):
         with Image.open(file) as saved:
             expected = np.asarray(ImageOps.exif_transpose(saved))
         assert np.array_equal(read_image(file, 8), expected)
-    # The resolution (0x011A) as a text, at which Pillow's own function fails; the turn is 6.
+    # The resolution (0x011A) as text makes Pillow's own function fail; the orientation is 6.
     entries = struct.pack("<HHHII", 2, 0x0112, 3, 1, 6) + struct.pack(
         "<HHI4s", 0x011A, 2, 4, b"no!"
     )

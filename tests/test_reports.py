@@ -1,4 +1,4 @@
-"""The numbers of reports against hand-computed ones, and laws that they keep."""
+"""The numbers of reports compared with hand-computed ones, and their properties."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ LEVELS = (1, 2, 4)
 
 
 class Curved(StubTarget):
-    """A stub whose folds have the curves that real trainings have: what each rung measures."""
+    """A stub whose folds have curves, as real ones: the measurement of each rung."""
 
     def evaluate(self, config, epochs, seed, state=None):
         measured = super().evaluate(config, epochs, seed, state)
@@ -57,7 +57,7 @@ def stub_run(space, runs, name, data=None, target=None, **changes):
 
 
 def run_of(*trials, name="by hand", **changes):
-    """A run that was never on disk; full budget 4, `precision >= 0.3` unless said otherwise."""
+    """A run in memory; full budget 4, by default `precision >= 0.3`."""
     chosen = settings(**{"constraints": ["precision >= 0.3"], **changes})
     return Run(Path(name), {"settings": {}}, chosen, list(trials))
 
@@ -96,7 +96,7 @@ def test_runs_of_other_versions_are_read(tmp_path):
     record["settings"]["of_the_future"] = 1
     del record["settings"]["scheduler"]
     write_json(tmp_path / "run.json", record)
-    run = read_run(tmp_path)  # nor is a journal that is not there yet an obstacle
+    run = read_run(tmp_path)  # also without a journal
     assert run.trials == [] and run.best is None and run.settings.seed == 5
 
 
@@ -193,7 +193,7 @@ def test_failures_and_the_share_of_time_in_training():
 
 
 def curved(number, values, **changes):
-    """A trial whose top-3 at 1, 2 and 4 epochs is known, in two folds around it."""
+    """A trial with a given mean top-3 at 1, 2 and 4 epochs, over two folds."""
     folds = [
         {
             "curve": [

@@ -1,4 +1,4 @@
-"""Reports on searches of any space by any target, as the library makes them."""
+"""Reports on searches of the library with any space and any target."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ SMALL |= {"constraints": [], "objective": "maximize score"}
 
 
 class Scored:
-    """No images, no folds, nothing known before training."""
+    """No images, no folds, no static metrics."""
 
     def static_metrics(self, config):
         return {}
@@ -70,7 +70,7 @@ def test_a_report_and_exports_of_any_choices(mixed, tmp_path, capsys):
     score = read_run(mixed).best.metrics["score"]
     assert f"<b>{score:.3f}</b>score" in page, "also without folds"
     assert "main.py" not in page, "there are no images to measure on"
-    assert "different configurations were trained in full, and it takes 40" in page
+    assert "different configurations were trained in full; it needs 40" in page
 
     assert main([str(mixed), "--export", "csv", "--output", str(tmp_path / "a.csv")]) == 0
     rows = list(csv.DictReader((tmp_path / "a.csv").open()))
@@ -83,4 +83,4 @@ def test_a_search_that_found_nothing_has_a_report(tmp_path):
     search(small_space(), Scored(), resolve({**SMALL, "max_time": 0}), tmp_path / "run")
     assert main([str(tmp_path / "run"), "--output", str(tmp_path / "report")]) == 0
     page = (tmp_path / "report" / "report.html").read_text()
-    assert "No training has ended yet." in page
+    assert "No trial has ended yet." in page

@@ -23,8 +23,8 @@ CHROMEDRIVER = shutil.which("chromedriver")
 
 @pytest.fixture(scope="module")
 def runs(space, tmp_path_factory):
-    """Two methods, one with two seeds; one resumed inexactly, one that is being written, a test
-    result, a name of a class that is markup, and a table of layers.
+    """Two methods, one with two seeds; an inexactly resumed run, a running one, a test result, a
+    class name with markup, and a table of layers.
     """
     folder = tmp_path_factory.mktemp("runs")
     note = {"note": "stubs, <i>not</i> photographs"}
@@ -46,7 +46,7 @@ def runs(space, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(runs, tmp_path_factory):
-    """The folder of their report."""
+    """The folder of the report on the runs."""
     output = tmp_path_factory.mktemp("output") / "report"
     busy = RunFolder(runs[2])
     before = [snapshot(run) for run in runs]
@@ -62,7 +62,7 @@ def report(runs, tmp_path_factory):
 
 
 def test_the_same_run_gives_the_same_bytes_in_each_process(tmp_path, monkeypatch):
-    """The command as a user runs it; without an argument it is about the newest run."""
+    """The command as a user runs it; without an argument it reads the newest run."""
     shutil.copytree(VERSION_1, tmp_path / "runs" / "old")
     monkeypatch.chdir(tmp_path)
     words = [sys.executable, "-m", "reports"]
@@ -88,7 +88,7 @@ def test_all_sections_and_what_must_be_said_are_there(report):
     assert places == sorted(places) and page.index('class="card"') < places[0]
     for words in (
         *("was resumed inexactly, today: device", "evolution1 (inexact)", "conv_0"),
-        "2 mistakes, the surest first",
+        "2 mistakes, the most confident first",
     ):
         assert words in page, words
     assert "stubs, &lt;i&gt;not&lt;/i&gt; photographs" in page and "<i>not" not in page
@@ -128,7 +128,7 @@ def browser():
 
 
 def visit(browser, report, width, mode):
-    """Opens the report with all that is folded, as wide as a phone or a screen."""
+    """Opens the report with all sections open, as wide as a phone or a screen."""
     from selenium.webdriver.support.ui import WebDriverWait
 
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -149,7 +149,7 @@ def visit(browser, report, width, mode):
 
 
 def assert_all_is_drawn(browser, width, mode):
-    """Charts fit into the page, in colours that its mode asks for, and nothing was complained."""
+    """Charts fit into the page, have the colours of its mode, and raise no error."""
     charts = browser.execute_script(
         "return [...document.querySelectorAll('.chart svg')].map(svg => {"
         " const box = svg.getBoundingClientRect();"
@@ -176,12 +176,12 @@ def assert_nothing_was_asked_for(browser, page):
         for event in events
         if event["method"] == "Network.requestWillBeSent"
     }
-    assert page in asked  # the log does record requests
+    assert page in asked  # the log records requests
     assert all(url == page or url.startswith("data:") for url in asked)
 
 
 def test_in_a_browser_all_is_drawn_and_nothing_is_asked_for(browser, report):
-    """On a phone and on a screen; a point tells its configuration, an axis can be chosen."""
+    """On a phone and on a screen; a point shows its configuration, the axis is selectable."""
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
 

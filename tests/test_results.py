@@ -1,4 +1,4 @@
-"""Which result files a report takes for which run, and what it makes of them."""
+"""The result files that a report assigns to its runs, and their analysis."""
 
 from unittest import mock
 
@@ -20,7 +20,7 @@ SCORES, LABELS = [[2, 1], [0, 1], [0, 3], [5, 4]], [0, 0, 1, 1]  # predicted: 0,
 
 
 def write_result(folder, config, seeds=1, name="result_test.json", **changes):
-    """A result of main.py and its predictions, one file of these a seed."""
+    """Writes a result of main.py and its predictions, one file per seed."""
     folder.mkdir(exist_ok=True)
     files = [f"{name[:-5]}_{seed}.npz" for seed in range(seeds)]
     for file in files:
@@ -39,7 +39,7 @@ def write_result(folder, config, seeds=1, name="result_test.json", **changes):
 
 @pytest.fixture
 def runs(space, tmp_path):
-    """Two searches with one winner: they differ in a budget that was not used up."""
+    """Two searches with the same winner; they differ in a budget that neither used up."""
     small = {"pop_size": 3, "max_generations": 0}
     return [
         read_run(stub_run(space, tmp_path / "runs", name, max_total_epochs=budget, **small))
@@ -70,7 +70,7 @@ def test_a_result_belongs_to_the_search_that_it_says(runs, tmp_path):
 def test_a_result_that_says_nothing_belongs_where_it_lies(runs, tmp_path):
     first, second = runs
     own = write_result(second.path, first.best.config)
-    write_result(first.path.parent, first.best.config)  # of no one knows which
+    write_result(first.path.parent, first.best.config)  # of an unknown search
     found, left_out = read_results(runs)
     assert files(found) == [[], [str(own)]]
     assert len(left_out) == 1 and "does not say which search" in left_out[0]
@@ -96,7 +96,7 @@ def test_what_does_not_fit_is_left_out_and_told(runs, tmp_path):
     reasons = ("is not JSON", "not of the best configuration", "on other images (others)")
     for reason in (*reasons, "of none of these runs", "on the folds", "NaN"):
         assert any(reason in words for words in left_out), reason
-    with pytest.raises(InputError, match="no result file"):
+    with pytest.raises(InputError, match="not a result file"):
         read_results([run], [run.path / "run.json"])
 
 
@@ -139,7 +139,7 @@ def test_the_confusion_matrix_and_mistakes_or_why_there_are_none(runs, tmp_path)
     np.savez(predictions, scores=np.array(SCORES), labels=np.array(LABELS), names=names)
     ((one,),), _ = read_results([run])
     assert confusion(one).tolist() == [[1, 1], [1, 1]]
-    first, second = mistakes(one)  # as sure as each other
+    first, second = mistakes(one)  # equally confident
     assert (first.name, first.true, first.answer, first.file) == ("b.jpg", "rose", "lily", image)
     assert (second.name, second.true, second.answer) == ("d.jpg", "lily", "rose")
     assert second.file is None
@@ -151,7 +151,7 @@ def test_the_confusion_matrix_and_mistakes_or_why_there_are_none(runs, tmp_path)
     with pytest.raises(InputError, match="cannot be read"):
         confusion(one)
     predictions.unlink()
-    with pytest.raises(InputError, match="are not there"):
+    with pytest.raises(InputError, match="are missing"):
         confusion(Result(path, one.content, True))
 
 
@@ -163,5 +163,5 @@ def test_predictions_of_another_evaluation_are_noticed(tmp_path):
     with pytest.raises(InputError, match="names no predictions"):
         confusion(Result(path, {"predictions": None, "dataset": {}}, True))
     for odd in (["a"], 3):
-        with pytest.raises(InputError, match="no list of objects"):
+        with pytest.raises(InputError, match="not a list of objects"):
             read_predictions({"predictions": "result_test_0.npz", "by_seed": odd}, path)

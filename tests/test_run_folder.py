@@ -1,4 +1,4 @@
-"""The folder of a run: who may have it open, its name, what is written to it and read back."""
+"""The folder of a run: its lock, its name, and its files, written and read back."""
 
 import contextlib
 import os
@@ -38,7 +38,7 @@ def test_an_open_folder_is_locked_until_it_is_closed_or_its_process_ends(folder)
         RunFolder(folder.path)
     folder.close()
     child = os.fork()
-    if child == 0:  # never back into pytest, whatever happens
+    if child == 0:  # must never return into pytest
         try:
             held = RunFolder(folder.path)
             os._exit(9 if held else 8)
@@ -54,7 +54,7 @@ def settings_in(tmp_path, **given) -> Settings:
 
 def test_a_name_that_cannot_name_a_run_is_refused(tmp_path):
     names = ["", "..", "a/b", "a:b", "a b", "-x", ".hidden", "a\n", "ä", "a\x00b", "x" * 300]
-    meaning = ["last", "latest", "run.json", "opt_cfg.json"]  # something in the folder of runs
+    meaning = ["last", "latest", "run.json", "opt_cfg.json"]  # reserved in the folder of runs
     for name in names + meaning:
         with pytest.raises(InputError, match="cannot name a folder") as caught:
             RunFolder.create(settings_in(tmp_path, run_name=name))
@@ -65,7 +65,7 @@ def test_a_name_that_cannot_name_a_run_is_refused(tmp_path):
 def test_the_name_of_a_run_tells_its_method_and_limits(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "strftime", lambda *_: "now")
     usual = "ea-hb_p0.39_s2e7_seed123_now"
-    for name in (usual, f"{usual}_2", f"{usual}_3"):  # all of the same minute
+    for name in (usual, f"{usual}_2", f"{usual}_3"):  # all in the same minute
         with contextlib.closing(RunFolder.create(settings_in(tmp_path))) as folder:
             assert folder.path.name == name
     random = resolve({"constraints": ["loss <= 1"], "sampler": "random"})
@@ -167,8 +167,8 @@ def test_a_run_on_other_data_or_by_other_arithmetic_does_not_go_on(folder):
     for what, change in (
         ("data fingerprint was", {"data": {"fingerprint": "y"}}),
         ("device was", {"device": "cuda"}),
-        ("training_version was not noted in this run and is 3 now", {"training_version": 3}),
-        ("model_version was not noted in this run and is 2 now", {"model_version": 2}),
+        ("training_version was not recorded in this run and is 3 now", {"training_version": 3}),
+        ("model_version was not recorded in this run and is 2 now", {"model_version": 2}),
     ):
         with pytest.raises(InputError, match=f"--resume: {what}"):
             folder.begin_session(Settings(), FACTS | change, must_match=True)
@@ -177,7 +177,7 @@ def test_a_run_on_other_data_or_by_other_arithmetic_does_not_go_on(folder):
 def test_a_version_or_a_processor_that_results_depend_on_may_not_change(folder, monkeypatch):
     folder.begin_session(Settings(), FACTS, must_match=False)
     version = folder.record["versions"].pop("schedulefree")
-    folder.begin_session(Settings(), FACTS, must_match=True)  # a run of before it was noted
+    folder.begin_session(Settings(), FACTS, must_match=True)  # a run that did not record it
     assert folder.record["versions"]["schedulefree"] == version
     before = dict(folder.record["versions"])
     with monkeypatch.context() as patch:
@@ -203,7 +203,7 @@ def test_other_data_go_on_inexactly_where_that_is_asked_for_and_noted(folder, ca
     assert folder.record["inexact"] == noted, "the same again is no news"
     assert not resumed(folder.record, {}).allow_inexact, "a consent is for one session"
     assert {*MAY_DIFFER, *INEXACTLY} <= set(FIELDS), "names of settings"
-    with pytest.raises(InputError, match="--allow_inexact would let it"):
+    with pytest.raises(InputError, match="--allow_inexact permits it"):
         resumed(folder.record, {"threads": 3})
 
 

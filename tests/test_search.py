@@ -1,4 +1,4 @@
-"""The whole search on a target that trains nothing: methods, limits, failures."""
+"""The whole search on a target without training: methods, limits, failures."""
 
 import json
 import logging
@@ -82,7 +82,7 @@ def test_without_a_folder_nothing_is_written(space, tmp_path, monkeypatch):
 
 
 def overtrained(config: dict, epochs: int) -> dict:
-    """The less training the better."""
+    """Fewer epochs are better."""
     return {"top3": 1 / epochs + derive_seed(config) / 2**67}
 
 
@@ -194,7 +194,7 @@ def test_a_target_that_always_fails_ends_the_search(space, tmp_path, caplog):
     def broken(config, epochs):
         raise OSError("no disk")
 
-    for session in (1, 2):  # another session may try anew
+    for session in (1, 2):  # another session may try again
         result = search(space, StubTarget(broken), small(), tmp_path / "run")
         assert result.reason == "failures" and result.best is None
         assert len(result.trials) == session * (WATCHED_JOBS // 2 + 1)

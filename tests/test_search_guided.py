@@ -1,4 +1,4 @@
-"""The guided search: what its parts decide, and that it is as exact as the published one."""
+"""The guided search: the decisions of its parts, and exact reproduction."""
 
 import hashlib
 import platform
@@ -14,7 +14,7 @@ from tests.stub_target import StubTarget
 from tests.stubs import lines, on_disk, rich_space
 
 pytestmark = pytest.mark.usefixtures("few_candidates")
-# The model decides from the third generation on; with this seed on promotions, too.
+# The model decides from the third generation on; with this seed also on promotions.
 SHORT = {**GUIDED, "max_generations": 5, "seed": 135}
 
 
@@ -36,7 +36,7 @@ def test_a_generation_of_the_guided_search_is_one_bracket(space):
 
 
 def test_the_model_decides_who_is_trained(space, monkeypatch):
-    """Half of the stub's quality is in the kernel: the model finds out, samples do not."""
+    """Half of the stub's quality depends on the kernel: the model learns this."""
 
     def act(config, epochs):
         return {"top3": 1 - config["dropout_rate"], "precision": 0.5}
@@ -52,7 +52,7 @@ def test_the_model_decides_who_is_trained(space, monkeypatch):
 
 
 def test_the_model_decides_who_is_promoted_in_these_searches(space, monkeypatch):
-    """So that what holds of them holds of the model."""
+    """So that tests of these searches also test the model."""
     settings = small(**SHORT)
     whole = lines(search(space, StubTarget(), settings).trials)
     without("promotion", monkeypatch)
@@ -68,14 +68,14 @@ def test_the_guided_search_goes_on_where_it_was_stopped(space, tmp_path, hyperba
 
 
 def test_the_guided_search_on_a_rich_space_with_failures(tmp_path):
-    """What failed or diverged is None in a journal and NaN in memory; the model sees the same."""
+    """Failed or diverged metrics are None in a journal, NaN in memory, and equal for the model."""
     settings = small(**SHORT, constraints=["num_params <= 500", "precision >= 0.3"])
     how = {"act": unlucky, "static_metrics": lambda config: {"num_params": config["width"]}}
     assert_resumed(rich_space(), settings, tmp_path, 8, False, **how)
     assert {trial.status for trial in on_disk(tmp_path)} == {"ok", "failed", "diverged"}
 
 
-GOLDEN = {  # of the search since what breaks a limit is fitted to it, on x86-64
+GOLDEN = {  # since proposals are fitted to the limits; on x86-64
     ("evolution", True): "fe8d12c9df9aaf70",
     ("evolution", False): "194c77296777c07a",
     ("random", True): "9f715bc12b0012f6",
@@ -90,7 +90,7 @@ def test_the_search_by_default_is_the_same_to_the_last_bit(space, sampler, hyper
     settings = resolve({**given, "sampler": sampler, "hyperband": hyperband})
     journal = "\n".join(sorted(lines(search(space, StubTarget(), settings).trials)))
     now_and_then = {'"v": 2': '"v": 1', '"cost_epochs"': '"charged"', '"meta"': '"observed"'}
-    for now, then in now_and_then.items():  # the digests are older than the names
+    for now, then in now_and_then.items():  # the digests use the older names
         journal = journal.replace(now, then)
     digest = hashlib.sha256(journal.encode()).hexdigest()
     assert digest[:16] == GOLDEN[sampler, hyperband]

@@ -1,4 +1,4 @@
-"""A search that was stopped, killed or given more goes on to the same end."""
+"""A search that was stopped, killed or extended resumes to the same result."""
 
 import contextlib
 import csv
@@ -36,7 +36,7 @@ def test_every_method_can_be_stopped(space, tmp_path, sampler, hyperband):
 
 
 def test_a_journal_may_be_cut_torn_and_in_any_order(space, tmp_path, caplog):
-    """The model, too, learns from the trials in their fixed order, and from nothing in `meta`."""
+    """The model also learns from the trials in their fixed order, and ignores `meta`."""
     settings = small(**{**GUIDED, "max_generations": 6})
     whole = search(space, StubTarget(), settings, tmp_path / "run")
     before = lines(on_disk(tmp_path / "run"))
@@ -81,7 +81,7 @@ def test_the_time_limit_counts_over_sessions(space, tmp_path):
 
 
 def test_population_csv_has_a_row_for_each_generation_with_trials(space, tmp_path):
-    settings = small(max_total_epochs=132)  # nothing is left for the second generation
+    settings = small(max_total_epochs=132)  # no budget is left for the second generation
     result = search(space, StubTarget(), settings, tmp_path / "run")
     rows = list(csv.DictReader((tmp_path / "run" / "population.csv").open()))
     generations = sorted({trial.generation for trial in result.trials})

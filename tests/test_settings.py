@@ -20,7 +20,7 @@ PRESETS = sorted(
 
 
 def refusal(*layers) -> str:
-    """The sentence with which the layers are refused."""
+    """The error message for the layers."""
     with pytest.raises(InputError) as caught:
         resolve(*layers)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
@@ -57,8 +57,8 @@ def test_a_shorthand_replaces_the_constraint_on_its_metric_or_adds_one():
 
 
 def test_unknown_names_and_formulas_of_another_form_are_refused():
-    assert refusal({"popsize": 3}) == "'popsize' is no setting; did you mean pop_size?"
-    assert refusal({"zzzzzz": 3}) == "'zzzzzz' is no setting"
+    assert refusal({"popsize": 3}) == "'popsize' is not a setting; did you mean pop_size?"
+    assert refusal({"zzzzzz": 3}) == "'zzzzzz' is not a setting"
     assert "'top3'" in refusal({"objective": "top3"})
     assert "'num_params < 5'" in refusal({"constraints": ["num_params < 5"]})
 

@@ -1,4 +1,4 @@
-"""The search space: what every operator keeps to, and what is said of foreign configurations."""
+"""The search space: the guarantees of its operators, and warnings about foreign configurations."""
 
 import json
 import math
@@ -106,7 +106,7 @@ def test_draws_depend_on_their_generator_alone(name):
 @settings(max_examples=8)
 @given(seed=SEEDS, bound=st.integers(601, 10**6))
 def test_repair_reaches_a_limit_that_can_be_reached(seed, bound):
-    """The smallest network has one layer of each kind, wherever the walk begins."""
+    """From any start the repair reaches the smallest network, with one layer of each kind."""
     space = SPACES["flowers"]
     config = space.sample(rng(seed))
     before = dict(config)

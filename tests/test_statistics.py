@@ -1,4 +1,4 @@
-"""Tests and intervals against other implementations, explicit resamples and enumeration."""
+"""Tests and intervals compared with other implementations, explicit resamples, enumeration."""
 
 import itertools
 import math
@@ -51,7 +51,7 @@ def test_mcnemar_equals_the_sums_of_binomial_coefficients():
 
 
 def enumerated(first, second):
-    """The share of all ways to flip images whose difference is as large as the observed one."""
+    """The share of all sign flips whose difference is at least as large as the observed one."""
     difference = first.mean(axis=0) - second.mean(axis=0)
     sums = [np.dot(s, difference) for s in itertools.product((1, -1), repeat=len(difference))]
     return np.mean(np.abs(sums) >= abs(difference.sum()) - 1e-12)
@@ -70,7 +70,7 @@ def test_the_permutation_test_is_exact(seed, s, t, images):
 @settings(max_examples=40)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=7))
 def test_holm_is_the_closed_test_by_bonferroni(p_values):
-    """A hypothesis is as likely as the likeliest set that has it (Holm 1979)."""
+    """p of a hypothesis is the largest p of a set that contains it (Holm 1979)."""
     expected = np.zeros(len(p_values))
     for members in itertools.product((False, True), repeat=len(p_values)):
         chosen = np.array(members)
@@ -102,7 +102,7 @@ def test_weighted_metrics_are_those_of_explicit_resamples(seed):
 
 
 def test_one_seed_gives_the_spread_of_images_alone(monkeypatch):
-    """Around the metric, with the standard error of a share, sqrt(p (1 - p) / n)."""
+    """It is centred on the metric, with the standard error of a share, sqrt(p (1 - p) / n)."""
     scores, labels = drawn(4, seeds=1, images=300)
     outcomes = outcomes_of(scores, labels)
     values = bootstrap(outcomes, 5000)
@@ -118,8 +118,8 @@ def test_seeds_that_differ_widen_the_interval():
     scores, labels = drawn(5, seeds=1, images=300)
     alike = bootstrap(outcomes_of(np.repeat(scores, 3, axis=0), labels), 2000)["top1"]
     one = bootstrap(outcomes_of(scores, labels), 2000)["top1"]
-    assert alike.std() == pytest.approx(one.std(), rel=0.08)  # no more is known
-    # Seeds that get all images right or none: the spread is that of drawing 3 of them.
+    assert alike.std() == pytest.approx(one.std(), rel=0.08)  # equal seeds add no information
+    # Seeds with all or no images right: the spread is that of drawing 3 of them.
     labels = np.zeros(50, int)
     other = np.stack(
         [np.eye(CLASSES)[labels], np.eye(CLASSES)[labels], np.eye(CLASSES)[labels + 1]]
@@ -129,7 +129,7 @@ def test_seeds_that_differ_widen_the_interval():
 
 
 def test_folds_count_alike_and_are_resampled_apart():
-    """A mean over folds of means: a fold in which nothing varies adds nothing to the spread."""
+    """The mean over folds of means: a constant fold does not add to the spread."""
     scores, labels = drawn(6, seeds=1, images=90)
     fold = np.repeat([0, 1], [60, 30])
     outcomes = outcomes_of(scores, labels, fold)

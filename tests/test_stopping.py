@@ -13,10 +13,10 @@ def test_a_ctrl_c_that_a_library_catches_is_not_lost():
     before = signal.getsignal(signal.SIGINT)
     after = []
     with pytest.raises(KeyboardInterrupt), not_swallowed():
-        with contextlib.suppress(BaseException):  # as an import with a bare except does
+        with contextlib.suppress(BaseException):  # like an import with a bare except
             os.kill(os.getpid(), signal.SIGINT)
         after.append("the import goes on")
     assert after and signal.getsignal(signal.SIGINT) is before
     with not_swallowed():
-        pass  # nothing is raised where no signal came
+        pass  # without a signal nothing is raised
     assert signal.getsignal(signal.SIGINT) is before

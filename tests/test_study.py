@@ -1,4 +1,4 @@
-"""The study: its plan, the bound on precision, tables out of run folders, going on."""
+"""The study: its plan, the bound on precision, tables from run folders, resuming."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ def test_presets_are_searches_seed_by_seed_and_winners_are_trained_again_with_fr
 
 
 def test_rows_say_what_the_journals_say(space, tmp_path):
-    """Of run folders of two methods, as a study leaves them, with results on test and again."""
+    """Rows from a study's run folders of two methods, with results on the test split and again."""
     assert study_tables.bound_met_by(0.5, [0.1, 0.305, 0.2, 0.4]) == 0.3
     preset = {"seeds": [1], "methods": ["ea", "random"], "limits": {"macro": {}}}
     for unit in study.units(preset, tmp_path):
@@ -121,7 +121,7 @@ def test_winners_are_trained_again_as_in_their_search(tmp_path, monkeypatch):
     assert "-t True -e 50" in test and "--seeds 0 1 2" in test
     assert "--dtype tf32 --threads 2 --seeds 1000" in again and "-t " not in again
     write_json(unit.folder / "result_again.json", {"config": {"width": 1}})
-    for width, calls in ((1, 2), (2, 3)):  # done again only for a winner that came later
+    for width, calls in ((1, 2), (2, 3)):  # repeated only for a newer winner
         write_json(unit.folder / "opt_cfg.json", {"width": width})
         asked.clear()
         study.evaluate(preset, tmp_path, 1)
@@ -143,7 +143,7 @@ def test_what_is_feasible_counts_but_limits_are_kept_or_not_by_all_winners():
     assert "| 0.700 | 0.700 | 58.3 (52.0) |" in text and "| - | - | 3 of 4 |" in text
 
 
-@pytest.mark.slow  # the fast siblings are above
+@pytest.mark.slow  # the fast variants are above
 def test_a_small_study_from_beginning_to_end_and_again(tmp_path):
     words = [sys.executable, "-m", "benchmarks.study", "--preset", "smoke", "--output"]
     first = subprocess.run([*words, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)

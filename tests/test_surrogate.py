@@ -1,4 +1,4 @@
-"""The model of the trials: inputs, the Gaussian process, what it expects, who goes on by it."""
+"""The surrogate model: inputs, the Gaussian process, predictions, promotion."""
 
 import math
 
@@ -27,7 +27,7 @@ def rng(seed=0):
 
 
 def wave(count=40, seed=0):
-    """Points, and values of which the third column knows nothing."""
+    """Points, and values that do not depend on the third column."""
     x = rng(seed).random((count, 3))
     y = np.sin(4 * x[:, 0]) + x[:, 1] ** 2
     return x, y - y.mean()
@@ -82,7 +82,7 @@ def test_predictions_are_those_of_scikit_learns_kernel_and_the_effects_of_trials
 
     whole = covariance(x, x, trainings, trainings) + (noise + gaussian.JITTER) * np.eye(40)
     at, of = rng(1).random((20, 3)), np.arange(20) % 10
-    for numbers in (of, np.full(20, 99)):  # of these trainings, and of one that is not known
+    for numbers in (of, np.full(20, 99)):  # known trials, and an unknown one
         across = covariance(at, x, numbers, trainings)
         mean, deviation = process.predict(at, numbers)
         assert mean == pytest.approx(across @ np.linalg.solve(whole, y))
@@ -120,7 +120,7 @@ def test_a_belief_leaves_the_mean_and_is_surer_there():
 
 
 def measured(number, x, y, epochs=50, **changes):
-    """The objective wants x = y = 1; feasible up to x = 0.6. Both grow with the epochs."""
+    """The objective is best at x = y = 1; feasible up to x = 0.6. Both grow with the epochs."""
     done = (epochs / 50) ** 0.3
     metrics = {"top3": (x + y) / 2 * done, "precision": (1.1 - x) * done, "num_params": 1}
     given = {"config": {"x": x, "y": y}, "epochs": epochs, "metrics": metrics, **changes}
@@ -147,11 +147,11 @@ def test_acquisition_wants_feasible_and_better():
     feasible, poor = {"x": 0.5, "y": 0.95}, {"x": 0.2, "y": 0.3}
     worth = model.acquisition([feasible, poor, {"x": 0.9, "y": 0.95}])
     assert worth[0] == max(worth)
-    assert model.best == pytest.approx(-0.6, abs=0.05)  # at (0.4, 0.8), least is best
+    assert model.best == pytest.approx(-0.6, abs=0.05)  # at (0.4, 0.8), minimized
 
 
 def test_the_expected_improvement_as_a_logarithm():
-    """Beside the plain formula, and where that one is 0; values by 60 digits elsewhere."""
+    """Compared with the plain formula and, where that is 0, with values of 60-digit arithmetic."""
     z = np.linspace(-6, 20, 200)
     plain = norm.pdf(z) + z * norm.cdf(z)
     assert log_improvement(z) == pytest.approx(np.log(plain), abs=1e-7)
@@ -178,7 +178,7 @@ def test_a_child_is_near_the_best_that_the_model_knows_of():
 
 
 def test_promotion_counts_the_effect_of_a_trial():
-    """What a training is above its configuration at one rung, it is at the next ones, too."""
+    """A trial's offset from its configuration's mean persists at the next rungs."""
 
     def training(number, y, effect, epochs):
         metrics = {"top3": 0.5 + 0.1 * y + effect, "precision": 0.9, "num_params": 1}
@@ -215,7 +215,7 @@ def test_while_nothing_is_feasible_the_nearest_to_it_counts():
 def test_the_same_trials_teach_the_same_and_parameters_wait_for_growth():
     trials, asked = grid((25, 50)), [{"x": 0.3, "y": 0.9}]
     one = surrogate()
-    # As a search does, generation after generation.
+    # As in a search, generation by generation.
     for count in range(MIN_TRIALS, len(trials), 5):
         one.learn(trials[:count])
     at_once = surrogate().learn(trials)
@@ -235,7 +235,7 @@ def test_neither_what_diverged_nor_what_never_differs_is_trouble():
 
 
 def crossing(number, x, epochs):
-    """A large x leads early, a small one at the end."""
+    """A large x leads early, a small x at the end."""
     top3 = x if epochs < 50 else 1 - x
     metrics = {"top3": top3, "precision": 0.9, "num_params": 1}
     return measured(number, x, 0.5, epochs, metrics=metrics)

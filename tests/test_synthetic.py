@@ -29,7 +29,7 @@ def test_a_seed_gives_the_same_bytes_and_another_draws_every_image_anew(flowers,
 
 
 def test_a_linear_model_tells_species_apart_but_is_not_enough(flowers):
-    """Ridge regression on pixels of 8x8 images, 60 of a species to fit and 20 to test."""
+    """Ridge regression on pixels of 8x8 images, 60 per species to fit and 20 to test."""
     images, labels = flowers
     pixels = images.reshape(-1, 8, 2, 8, 2, 3).mean((2, 4)).reshape(len(images), -1) / 255 - 0.5
     test = np.arange(len(labels)) % 4 == 3

@@ -1,4 +1,4 @@
-"""Tracking with W&B: the real client, read back with its own command line; servers that fail."""
+"""Tracking with W&B: the real client, read back with W&B's command line; failing servers."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ KEY = "0" * 40
 
 
 def environment(home, **more):
-    """Without the developer's own key and login."""
+    """An environment without the developer's key and login."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     return {**kept, "HOME": str(home), "NETRC": str(home / "netrc"), **more}
 
@@ -49,16 +49,16 @@ def start(folder, given, **more):
 
 
 def track(folder, given, *callbacks):
-    """Runs a search in this process; its exit code and what it said."""
+    """Runs a search in this process; returns its exit code and output."""
     ours = mock.patch.dict(os.environ, environment(folder.parent), clear=True)
     with ours, told(folder.parent) as said:
         code = watch(folder, given, *callbacks)
-        sys.modules["wandb"].teardown()  # its process knows the environment of this run alone
+        sys.modules["wandb"].teardown()  # its process has the environment of this run only
     return code, said.getvalue()
 
 
 def records(folder):
-    """The records of a W&B run in that folder, by the command line of W&B."""
+    """The records of a W&B run in that folder, read with W&B's command line."""
     file = transaction_logs(folder)[-1]
     read = subprocess.run(
         [WANDB, "leet", "inspect", "--json", file],
@@ -75,14 +75,14 @@ def history(read):
 
 
 def table(place, rows, key):
-    """The last table that was logged under this key, as rows by column."""
+    """The last table logged under this key, as a list of {column: value}."""
     path = [row[f"{key}.path"] for row in rows if f"{key}.path" in row][-1]
     content = json.loads((place / "files" / path).read_text())
     return [dict(zip(content["columns"], cells, strict=True)) for cells in content["data"]]
 
 
 def check(folder, place, read):
-    """The table of trials and the values of each generation are those of the journal."""
+    """The table of trials and the values of each generation match the journal."""
     trials, rows = on_disk(folder), history(read)
     ranking = resolve(read_json(folder / "run.json")["settings"]).ranking()
     cells = table(place, rows, "trials")
@@ -106,7 +106,7 @@ def check(folder, place, read):
 
 
 class Terminated(Callback):
-    """SIGTERM after the second generation."""
+    """Sends SIGTERM after the second generation."""
 
     def generation_complete(self, row, trials):
         if row["step"] == 2:
@@ -142,7 +142,7 @@ def transaction_logs(folder):
 
 
 def processes():
-    """What runs here, by its environment, which names the folder of a test."""
+    """The running processes whose environment names the folder of a test."""
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
             yield path.read_bytes().decode(errors="replace")
@@ -156,7 +156,7 @@ def test_what_is_logged_survives_a_kill_and_no_process_does(tmp_path):
     threading.Thread(target=process.stdout.read, daemon=True).start()
     until = time.monotonic() + 100
     while not any(b"by_time/best_top3" in path.read_bytes() for path in transaction_logs(folder)):
-        assert time.monotonic() < until and process.poll() is None  # long before it closes
+        assert time.monotonic() < until and process.poll() is None  # long before the server closes
         time.sleep(0.1)
     process.kill()
     process.wait(60)
@@ -171,7 +171,7 @@ def test_what_is_logged_survives_a_kill_and_no_process_does(tmp_path):
 
 @contextlib.contextmanager
 def ill_server(how):
-    """On loopback: answers 401, or hangs; 'lost' lets a run begin, and hangs from then on."""
+    """A local server: answers 401, or hangs; 'lost' lets a run start, and hangs afterwards."""
     asked, over = [], threading.Event()
     project = {"id": "cA==", "name": "p", "entity": {"id": "ZQ==", "name": "me"}}
     bucket = {"id": "aWQ=", "name": "run", "displayName": "run", "config": "{}"}
@@ -223,21 +223,21 @@ def test_an_ill_server_costs_a_warning_and_few_seconds(tmp_path, how):
         assert (process.returncode, errors) == (0, "") and asked
     record = read_json(folder / "run.json")
     assert record["sessions"][-1]["reason"] == "generation limit"
-    assert record["waited"] < 20  # nothing else in a search waits for W&B
+    assert record["waited"] < 20  # the rest of a search does not wait for W&B
     warnings = [line for line in said.splitlines() if line.startswith("warning: ")]
     assert 1 <= len(warnings) <= 2 and all("W&B" in warning for warning in warnings)
     assert KEY not in said and KEY not in (folder / "log.txt").read_text()
     if how == "401":
-        assert len(warnings) == 1 and "W&B goes on offline: " in warnings[0] and "401" in said
+        assert len(warnings) == 1 and "W&B continues offline: " in warnings[0] and "401" in said
         check(folder, *records(folder))
 
 
 def test_what_wandb_refuses_costs_a_warning(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "wandb").touch()  # where its folder would be
+    (folder / "wandb").touch()  # in place of its folder
     code, said = track(folder, {"max_generations": 1, "wandb": "offline"})
-    assert code == 0 and "warning: W&B is off, the search goes on: " in said
+    assert code == 0 and "warning: W&B is off, the search continues: " in said
     assert {trial.generation for trial in on_disk(folder)} == {0, 1}
 
 

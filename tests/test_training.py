@@ -1,4 +1,4 @@
-"""Training and the target function: purity, metrics, odd trainings, devices, dtypes."""
+"""Training and the target function: purity, metrics, edge cases, devices, dtypes."""
 
 import copy
 import gc
@@ -25,7 +25,7 @@ def streams():
 
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
 def test_only_the_arguments_matter_and_nothing_else_is_changed(tmp_path, after_three):
-    """Whatever ran before in the process, in whatever order the keys are."""
+    """After any other work in the process, and with keys in any order."""
     images = images_of()
     for array in (images.pixels, images.labels):
         array.setflags(write=False)
@@ -44,7 +44,7 @@ def test_only_the_arguments_matter_and_nothing_else_is_changed(tmp_path, after_t
 
 
 def test_what_a_training_computes_changes_with_its_version_only():
-    """Whoever changes these numbers raises TRAINING_VERSION: else old states would go on."""
+    """A change of these numbers requires a new TRAINING_VERSION, or old states would resume."""
     published = make_target().evaluate(CONFIG, 1, 4)["loss"]
     modern = make_target(optimizer="schedule-free").evaluate(MODERN, 1, 4)["loss"]
     expected = 6, pytest.approx(1.61481, abs=1e-5), pytest.approx(1.53682, abs=1e-5)
@@ -194,11 +194,11 @@ def test_a_training_sets_its_process_up_and_rounds_to_tf32_only_where_asked_for(
     target.on_epoch = lambda *_: seen.append(smallest_normal / 10)
     target.evaluate(CONFIG, 1, 4)
     assert set(seen) == {0.0}
-    assert smallest_normal / 10 > 0  # a denormal: flushed during the training only
+    assert smallest_normal / 10 > 0  # a denormal: flushed during training only
 
 
 def test_networks_and_moments_are_freed_fold_by_fold(monkeypatch):
-    """Without a state to be written, nothing of a fold is left when the next one begins."""
+    """Without a state to write, nothing of a fold remains when the next one starts."""
     before, left, fit = [], [], ImageTarget.fit
 
     def watched(self, trainer, fold, epochs):

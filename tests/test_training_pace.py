@@ -1,4 +1,4 @@
-"""The benchmark of the target's pace: that it measures what it says."""
+"""The benchmark of the target's pace measures what it reports."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -29,7 +29,7 @@ def test_a_row_by_hand():
 
 
 def test_it_runs_and_prints_the_ratios(monkeypatch, capsys, folder, no_flowers):
-    # Threads in place of processes, a small network and product: the same path in less time.
+    # Threads instead of processes, a small network and product: the same path in less time.
     monkeypatch.setattr(training, "own_process", lambda: ThreadPoolExecutor(1))
     monkeypatch.setattr(training, "config_of", lambda name: CONFIG)
     monkeypatch.setattr(training, "MATRIX", 64)

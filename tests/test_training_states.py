@@ -1,4 +1,4 @@
-"""Trainings that go on from a state: exactly, and whatever the file holds."""
+"""Training that resumes from a state: exactly, and with any content of the file."""
 
 import copy
 import os
@@ -43,7 +43,7 @@ CONTINUED: dict[str, tuple[dict[str, str], dict]] = {
 
 @pytest.mark.parametrize("name", CONTINUED)
 def test_continuing_equals_one_go_bit_for_bit(tmp_path, name):
-    """The result, the logits, and the state that is saved."""
+    """Equal results, logits, and saved states."""
     how, config = CONTINUED[name]
     target = make_target(**how)
     result = target.evaluate(config, 12, 4, tmp_path / "whole.pt")
@@ -59,7 +59,7 @@ def test_continuing_equals_one_go_bit_for_bit(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["base", "modern"])
 def test_measuring_on_the_way_changes_nothing(name):
-    """Also where the average of weights and its statistics of batch norm are of a copy."""
+    """Also if a copy holds the averaged weights and their batch norm statistics."""
     how, config = CONTINUED[name]
     every, once = (
         make_target(curve_epochs=points, **how).evaluate(config, 6, 4)
@@ -90,7 +90,7 @@ def test_what_is_not_restored_is_noticed(tmp_path, monkeypatch):
 
 
 def test_only_the_missing_epochs_are_trained(tmp_path, monkeypatch, after_three):
-    """None if the state has them; but all if it has more, which would be another result."""
+    """None if the state has them; all if it has more, which would be another result."""
     calls, train_epoch, path = [], Trainer.train_epoch, tmp_path / "a.pt"
 
     def counted(trainer, *args):
@@ -113,7 +113,7 @@ def test_only_the_missing_epochs_are_trained(tmp_path, monkeypatch, after_three)
 def test_a_diverging_training_is_a_result_and_continues_to_it(tmp_path, rate, use_bn):
     config = {**CONFIG, "learning_rate_init": rate, "use_BN": use_bn}
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # nobody wants numpy's warnings among the search's lines
+        warnings.simplefilter("error")  # numpy's warnings must not appear in the search's output
         stepped, _ = in_steps(tmp_path / "a.pt", steps=(3, 6), config=config)
         assert bits(stepped) == bits(make_target().evaluate(config, 6, 4))
     for part in (stepped, *stepped["folds"]):
@@ -121,12 +121,12 @@ def test_a_diverging_training_is_a_result_and_continues_to_it(tmp_path, rate, us
 
 
 def check_retrained(path, after_three_epochs):
-    """Whatever is in the file, the result is that of a training from the beginning."""
+    """With any content of the file, the result is that of training from the beginning."""
     assert bits(make_target().evaluate(CONFIG, 3, 4, path)) == bits(after_three_epochs)
 
 
 def damaged(saved):
-    """Cut off, with flipped bits, or something else from the beginning."""
+    """Cut off, with flipped bits, or other data."""
     for share in (0.0, 0.001, 0.7, 0.9999):
         yield saved[: int(len(saved) * share)]
     for place in (0.01, 0.2, 0.5, 0.8, 0.97):
@@ -161,7 +161,7 @@ def test_a_state_file_cannot_run_code(tmp_path, after_three):
 
 
 def test_the_state_of_another_training_is_not_used(tmp_path, after_three):
-    """Of another seed, configuration, set of images, division, optimizer, dtype or curve."""
+    """Of another seed, configuration, set of images, split, optimizer, dtype or curve."""
     path, images = tmp_path / "a.pt", images_of()
     more_classes = cross_validation(images, CLASSES + 1, 2, 1, curve_epochs=RUNGS)
     for target, config, seed in (
@@ -181,7 +181,7 @@ def test_the_state_of_another_training_is_not_used(tmp_path, after_three):
 
 
 def test_a_long_fold_survives_a_kill_within_the_next_one(tmp_path, monkeypatch):
-    """The training goes on there, whatever rung it began from; a short one is not worth a file."""
+    """Training resumes there, from any rung; a short fold writes no file."""
     whole = make_target().evaluate(CONFIG, 6, 4)
 
     def killed(fold, epoch):

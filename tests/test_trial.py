@@ -65,7 +65,7 @@ def test_canonical_text_knows_no_order():
 
 
 def test_the_evaluation_seed_is_pinned():
-    """Another value would mean that earlier runs can no longer be continued or reproduced."""
+    """With another value, earlier runs can no longer be resumed or reproduced."""
     text = r'[123,"evaluation","{\"batch_size\":32,\"use_BN\":true}",0]'
     expected = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") // 2
     assert expected == 2139941833112959310

@@ -1,4 +1,4 @@
-"""How sure a limit is met, precision of each class, and thresholds on the confidence."""
+"""Evidence on limits, precision of each class, and thresholds on the confidence."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def test_a_limit_is_decided_if_the_bound_is_on_its_side(sense, bound, met, side,
     assert (found["met"], found["side"], found["decided"]) == (met, side, decided)
     wanted = 0.8 - 1.645 * 0.03 * (1 if side == "at least" else -1)
     assert found["bound"] == pytest.approx(wanted, abs=0.003)
-    # 0.8 is 0.02 away, the bound 0.049: it takes (0.049 / 0.02)^2 as many images.
+    # 0.8 is 0.02 from the limit, 0.049 from its bound: it takes (0.049 / 0.02)^2 as many images.
     assert found["images_needed"] == (None if decided else pytest.approx(610, abs=60))
     assert ("not decided, which takes about" in told(found)) == (not decided)
 
@@ -48,7 +48,7 @@ def test_what_is_at_the_limit_or_was_counted_or_diverged_is_told_apart():
 
 @pytest.mark.slow
 def test_the_bound_holds_nearly_as_often_as_it_says():
-    """Of 300 test sets of 17 classes with 20 images each: the lower bound is below the truth."""
+    """In 300 test sets of 17 classes with 20 images each, the lower bound is below the truth."""
     rng = np.random.default_rng(0)
     truth = rng.dirichlet(np.full(17, 0.3), 17) * 0.25 + 0.75 * np.eye(17)
     wanted = np.mean(truth.diagonal() / truth.sum(axis=0))
@@ -76,7 +76,7 @@ def test_counts_of_each_class_by_hand():
 
 
 def sure_outcomes(seed=0, images=200):
-    """Of a network that is right more often the surer it is; 2 folds."""
+    """Outcomes of a network that is right more often if it is more confident; 2 folds."""
     scores, labels = drawn(seed, seeds=1, images=images, skill=2.0)
     return outcomes_of(scores, labels, np.arange(images) % 2), scores[0], labels
 
@@ -87,7 +87,7 @@ def test_the_threshold_is_the_smallest_at_which_the_limit_holds_on_the_folds():
     confidence = np.exp(scores).max(axis=1) / np.exp(scores).sum(axis=1)
 
     def precision(threshold):
-        """From its definition, over the images of both folds."""
+        """Precision by its definition, over the images of both folds."""
         ratios = []
         for label in range(5):
             kept = (confidence >= threshold) & (scores.argmax(axis=1) == label)
@@ -134,8 +134,8 @@ def test_a_class_that_is_never_answered_counts_0():
     scores = 9.0 * np.eye(5)[labels]
     all_right = outcomes_of(scores[None], labels)
     assert thresholds.find(LIMIT, all_right, None, NAMES)["threshold"] == 0
-    scores[labels == 2] = 0.1 * np.eye(5)[2]  # unsure
-    scores[0] = 9.0 * np.eye(5)[1]  # wrong, and sure: class 1 has 4 right of 5
+    scores[labels == 2] = 0.1 * np.eye(5)[2]  # not confident
+    scores[0] = 9.0 * np.eye(5)[1]  # wrong and confident: class 1 has 4 right of 5
     scores[4:7] = 9.0 * np.eye(5)[3]  # class 1 has 1 of 2, class 3 has 4 of 7
     outcomes = outcomes_of(scores[None], labels)
     hard = thresholds.find(LIMIT, outcomes, None, NAMES)

@@ -1,4 +1,4 @@
-"""Values of a hyperparameter: on the unit scale and back, and what forbidden clauses rule out."""
+"""Values of a hyperparameter: to the unit scale and back, and forbidden clauses."""
 
 import itertools
 
@@ -54,7 +54,7 @@ def test_choices_stand_in_a_row():
 
 
 def forbidding() -> Space:
-    """Forbidden clauses of several kinds, one of them about what may be inactive."""
+    """Forbidden clauses of several kinds, also on hyperparameters that may be inactive."""
     space = ConfigurationSpace()
     kind, colour = Categorical("kind", ["a", "b"]), Categorical("colour", ["red", "green", "blue"])
     low, high = Integer("low", (0, 5)), Integer("high", (0, 5))

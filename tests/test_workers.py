@@ -1,4 +1,4 @@
-"""Worker processes: the same search by any number of them, and faults that end no search."""
+"""Worker processes: identical results with any number of them, and faults that end no search."""
 
 import itertools
 import os
@@ -30,7 +30,7 @@ from utils import InputError
 
 STUB = {"pop_size": 4, "epochs": 12, "max_generations": 1}
 GIGABYTE = 10**9
-SECONDS = 3  # that a training may take in the tests of faults
+SECONDS = 3  # time limit of a trial in the tests of faults
 
 
 # ------------------------------------------------------------------- the same with any number
@@ -38,7 +38,7 @@ SECONDS = 3  # that a training may take in the tests of faults
 
 @pytest.mark.parametrize("changes", [{"epochs": 50, "max_generations": 3}, GUIDED])
 def test_the_limit_of_epochs_cuts_the_same_jobs(space, changes, few_candidates):
-    """Also of the guided search, whose model decides in it (tests/test_search_guided.py)."""
+    """Also in the guided search, whose model decides here (tests/test_search_guided.py)."""
     given = {**STUB, **changes, "max_total_epochs": 250 if changes == GUIDED else 1000}
     alone = search(space, StubTarget(), resolve({**given, "workers": "0"}))
     many = search(space, Unhurried(), resolve({**given, "workers": "3"}))
@@ -48,7 +48,7 @@ def test_the_limit_of_epochs_cuts_the_same_jobs(space, changes, few_candidates):
     assert {trial.meta["worker"] for trial in many.trials} == {0, 1, 2}
     assert {trial.meta["attempts"] for trial in many.trials} == {1}
     if changes != GUIDED:  # which has one bracket at a time
-        # A worker that waits at the barrier of one bracket is given the next one's job.
+        # A worker at the barrier of one bracket gets a job of the next one.
         order = [(trial.generation, trial.bracket) for trial in many.trials]
         assert len(list(itertools.groupby(order))) > len(set(order))
 
@@ -63,7 +63,7 @@ def undisturbed(space):
 
 @pytest.fixture(scope="module")
 def first_members(space):
-    """Eight configurations that any search of eight begins with."""
+    """The eight configurations that any search of eight starts with."""
     given = {**STUB, "pop_size": 8, "max_generations": 0, "workers": "0"}
     return [trial.config for trial in search(space, StubTarget(), resolve(given)).trials]
 
@@ -79,10 +79,10 @@ FAULTS = {
 
 
 def search_with_faults(space, first_members, folder, **given):
-    """Each of the faults befalls one of the first members."""
+    """A search in which each fault affects one of the first members."""
     wrong = dict(zip(map(canonical, first_members), FAULTS, strict=False))
     given |= {"pop_size": 8, "trial_timeout": SECONDS, "max_memory_gb": 0.3}
-    # The system refuses to wait for such a time at once.
+    # The system refuses such a long wait.
     settings = resolve({**STUB, **given, "max_time": 1e10})
     result = search(space, Misbehaving(wrong), settings, folder)
     assert result.reason == "generation limit" and result.best.status == "ok"
@@ -110,7 +110,7 @@ def test_a_target_that_cannot_go_to_workers_is_told(space):
 
 
 class Unwilling(Misbehaving):
-    """Can be pickled, but not taken over."""
+    """Can be pickled, but not unpickled."""
 
     def __reduce__(self):
         return int, ("no number",)
@@ -130,7 +130,9 @@ def test_a_worker_whose_device_is_busy_is_replaced_unless_it_stays_so(tmp_path, 
     with ProcessPool(Busy(tmp_path / "always", 9), 1, 1e9, 10**12) as pool:
         with pytest.raises(WorkerFailed) as failed:
             pool.submit(executor.guess_seconds, []).result()
-    assert str(failed.value) == "a worker cannot begin, 4 times: CUDA error: all devices are busy"
+    assert (
+        str(failed.value) == "a worker could not start, 4 times: CUDA error: all devices are busy"
+    )
 
 
 def test_a_process_that_cannot_be_started_is_tried_again(monkeypatch):
@@ -150,7 +152,7 @@ def test_a_process_that_cannot_be_started_is_tried_again(monkeypatch):
 
 
 class Odd(StubTarget):
-    """Adds to the measurement of a configuration what is none."""
+    """Adds invalid values to the result of a configuration."""
 
     def __init__(self, changes):
         super().__init__()
@@ -166,7 +168,7 @@ class Odd(StubTarget):
 
 NO_MEASUREMENTS = [{"top3": True}, {"recall": None}, {"top3": 10**400}, {"top3": np.zeros(2)}]
 NO_MEASUREMENTS += [{"meta": {"a": {1}}}, {"meta": {"a": threading.Lock}}, {"folds": [{"a": {1}}]}]
-NO_MEASUREMENTS += [{"meta": None}]  # but this is no failure: nothing was observed
+NO_MEASUREMENTS += [{"meta": None}]  # this is no failure
 
 
 def test_what_the_journal_could_not_hold_is_a_failure(space, tmp_path, first_members):
@@ -174,7 +176,7 @@ def test_what_the_journal_could_not_hold_is_a_failure(space, tmp_path, first_mem
     odd = Odd(dict(zip(map(canonical, first_members), NO_MEASUREMENTS, strict=True)))
     result = search(space, odd, settings, tmp_path / "run")
     assert [trial.status for trial in result.trials] == ["failed"] * 7 + ["ok"]
-    assert search(space, odd, settings, tmp_path / "run").trials  # and it can be read
+    assert search(space, odd, settings, tmp_path / "run").trials  # the journal is readable
 
 
 def test_where_many_fail_alike_the_end_does_not_depend_on_workers(space):
@@ -233,7 +235,7 @@ def test_an_estimate_of_memory_that_raises_is_a_failure(space, caplog):
     given = {**STUB, "workers": "0", "max_memory_gb": 0.5, "trial_timeout": 9.0}
     result = search(space, Broken(), resolve(given))
     assert result.reason == "failures" and "KeyError: 'width'" in result.trials[0].error
-    assert "no --trial_timeout" in caplog.text
+    assert "--trial_timeout has no effect" in caplog.text
 
 
 def test_auto_is_what_cores_memory_and_gpus_allow(monkeypatch):
@@ -243,13 +245,13 @@ def test_auto_is_what_cores_memory_and_gpus_allow(monkeypatch):
     assert number_of_workers(resolve({}), []) == 8
     assert number_of_workers(resolve({"threads": 3}), []) == 2
     assert number_of_workers(resolve({"threads": 16}), []) == 1
-    assert number_of_workers(resolve({}), [3, 2]) == 5  # trainings that the GPUs have room for
+    assert number_of_workers(resolve({}), [3, 2]) == 5  # the slots of the GPUs
     assert number_of_workers(resolve({}), [60]) == 8  # the cores
     assert number_of_workers(resolve({}), [1] * 12) == 12  # none is left idle
     assert number_of_workers(resolve({"workers": "3"}), [60]) == 3
     monkeypatch.setattr(executor, "usable_memory", lambda: 9 * GIGABYTE)
     assert number_of_workers(resolve({}), []) == 4
-    assert number_of_workers(resolve({}), [60]) == 2  # CUDA takes the machine's memory, too
+    assert number_of_workers(resolve({}), [60]) == 2  # CUDA also takes the machine's memory
 
 
 def test_files_that_the_kernel_caches_are_free_memory(tmp_path, monkeypatch):
@@ -301,7 +303,7 @@ def test_a_scheduler_that_is_not_there_is_told(space, monkeypatch, engine_cluste
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two Dask workers, in processes of their own."""
+    """Two Dask workers, in their own processes."""
     distributed = pytest.importorskip("distributed", reason="needs requirements-cluster.txt")
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None
@@ -320,7 +322,7 @@ def test_a_cluster_makes_the_same_search_whatever_goes_wrong(
 
 
 def test_a_cluster_trains_on_the_devices_of_its_workers(cluster, engine_cluster, monkeypatch):
-    """Asked there: what the machine of the driver has does not matter."""
+    """The driver's own devices do not matter."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     settings = resolve({"scheduler": cluster, "device": "cuda"})
     with pytest.raises(InputError, match="--device cuda: PyTorch sees no CUDA device here"):

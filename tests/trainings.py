@@ -1,4 +1,4 @@
-"""A small target, and trainings that tests of several files begin from."""
+"""A small target, and training helpers for several test files."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ CONFIG = {"learning_rate_init": 0.004, "batch_size": 7, "kernel_size": 3, "use_B
 CONFIG |= {"global_avg_pooling": False, "dropout_rate": 0.3, "n_conv_layers": 2}
 CONFIG |= {"n_channels_conv_0": 5, "n_channels_conv_1": 4, "n_fc_layers": 2}
 CONFIG |= {"n_channels_fc_0": 9, "n_channels_fc_1": 8}
-# All that the modern space has, switched on.
+# All options of the modern space, switched on.
 MODERN = {"n_stages": 2, "width_0": 6, "width_1": 8, "block": "residual", "convs_per_stage": 2}
 MODERN |= {"kernel_size": 3, "activation": "silu", "dropout_rate": 0.3, "batch_size": 7}
 MODERN |= {"learning_rate_init": 0.01, "weight_decay": 0.1, "label_smoothing": 0.1}
@@ -21,7 +21,7 @@ RUNGS = (3, 6, 12)
 
 
 class LogitKeeper(ImageTarget):
-    """Keeps the logits of each fold at each number of epochs at which it was measured."""
+    """Keeps the logits of each fold at each measured number of epochs."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
@@ -33,7 +33,7 @@ class LogitKeeper(ImageTarget):
 
 
 def images_of(count=40, classes=CLASSES, seed=0, size=8):
-    """Noise with a faint colour for each class: to be learned, but neither at once nor fully."""
+    """Noise with a faint colour for each class: learnable, but neither at once nor fully."""
     rng = np.random.default_rng(seed)
     labels = np.sort(np.arange(count) % classes).astype(np.int64)
     colours = np.random.default_rng(99).integers(60, 200, (classes, 3))
@@ -52,7 +52,7 @@ def make_target(images=None, folds=2, seed=1, curve_epochs=RUNGS, kind=LogitKeep
 
 
 def bits(result):
-    """All that has to be the same, as text: floats in JSON keep every bit."""
+    """The reproducible part of a result, as text: floats in JSON keep every bit."""
     return canonical_json(without_nan({name: result[name] for name in result if name != "meta"}))
 
 
@@ -63,7 +63,7 @@ def same_logits(first, second):
 
 
 def in_steps(path, steps=RUNGS, config=CONFIG, seed=4, **options):
-    """Through a state file, with a new target for each step as after a restart."""
+    """Trains in steps through a state file, with a new target per step, as after a restart."""
     logits = {}
     for epochs in steps:
         target = make_target(**options)

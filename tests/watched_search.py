@@ -1,6 +1,6 @@
-"""A search of the stub target with the callbacks of the command line, for tests from outside.
+"""Runs a search of the stub target with the command line's callbacks, in its own process.
 
-python watched_search.py FOLDER SETTINGS: the settings as JSON; `pause` is in seconds a training.
+python watched_search.py FOLDER SETTINGS: the settings as JSON; `pause` is in seconds per trial.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ def static_metrics(config):
 
 
 class Stopwatch(Callback):
-    """Told first: from when on a search only waits for those who watch it."""
+    """The first callback: records when the search ends and waits only for other callbacks."""
 
     ended = 0.0
 
@@ -38,7 +38,7 @@ class Stopwatch(Callback):
 
 
 def watch(path, given, *others):
-    """Searches in that folder with these settings; the exit code of a command."""
+    """Searches in that folder with these settings; returns the exit code."""
     given = {"workers": "0", "pop_size": 4, "epochs": 4, "min_epochs": 1, **given}
     pause = given.pop("pause", 0.0)
     settings = resolve({"constraint_max_model_size": 150_000, **given})

@@ -1,6 +1,6 @@
-"""TRAINS: networks as PyTorch modules, how they are trained, and on what device.
+"""Training: networks as PyTorch modules, their optimization, and the device.
 
-A trained network of `main.py --export DIR`, in one line:
+To load a trained network of `main.py --export DIR`:
 
     network = training.load_network("DIR/network.safetensors")
 """

@@ -1,7 +1,7 @@
-"""Random changes of training images: on the device, for a whole batch at once.
+"""Random augmentation of training images, on the device, for a whole batch at once.
 
-Every random number comes from the generator that is given. The number of draws depends on the
-batch alone, not on what is switched on.
+Every random number comes from the given generator. If any augmentation is on, the number of draws
+depends on the batch size alone.
 """
 
 import functools
@@ -11,20 +11,20 @@ from typing import Any
 
 import torch
 
-DRAWS = 9  # random numbers an image
+DRAWS = 9  # random numbers per image
 GREY = (0.299, 0.587, 0.114)  # luma of red, green and blue (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much images may change; the defaults change nothing.
+    """The strength of each augmentation; the defaults change nothing.
 
     flip: half of the images are mirrored, left to right.
-    shift: up to this share of the side, each way, with a reflected border (0 to below 1).
+    shift: up to this share of the side in each direction, with a reflected border (0 to below 1).
     cutout: a square of this share of the side takes the mean colour (DeVries and Taylor 2017).
     color: brightness, contrast and saturation change by factors of 1 - color to 1 + color.
     mixup: a share w of another image of the batch is mixed in, and w of its label (Zhang et al.
-    2018). w is 0.5 u^(1/mixup) with u uniform in [0, 1]: near to their Beta(mixup, mixup), folded
+    2018). w is 0.5 u^(1/mixup) with u uniform in [0, 1]: close to their Beta(mixup, mixup), folded
     to [0, 0.5].
     """
 
@@ -36,7 +36,7 @@ class Augmentation:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Augmentation":
-        """What a configuration says; what it does not name stays off."""
+        """The augmentation of a configuration; hyperparameters that it lacks keep the default."""
         return cls(**{name: config[name] for name in cls.__dataclass_fields__ if name in config})
 
     def batch(
@@ -46,13 +46,13 @@ class Augmentation:
         fill: torch.Tensor,
         generator: torch.Generator,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The images with these numbers, changed: (B, 3, S, S), and the shares w (B,) if mixed.
+        """The augmented images: (B, 3, S, S), and the shares w (B,) with mixup, else None.
 
-        images: (N, S, S, 3) in [0, 1]. numbers: (B,). fill: (3,), the colour of what is cut out.
-        With w, image i holds the share w[i] of image i - 1 of the batch, cyclically.
+        images: (N, S, S, 3) in [0, 1]. numbers: (B,), indices. fill: (3,), the colour of cutouts.
+        With w, image i contains the share w[i] of image i - 1 of the batch, cyclically.
         """
         if self == Augmentation():
-            # The transposed view of what was indexed is channels_last without a copy.
+            # The transposed view is channels_last without a copy.
             return images[numbers].permute(0, 3, 1, 2), None
         draws = torch.rand((DRAWS, len(numbers)), generator=generator, device=images.device)
         x = self._placed(images, numbers, draws[:3])
@@ -69,7 +69,7 @@ class Augmentation:
     def _placed(
         self, images: torch.Tensor, numbers: torch.Tensor, draws: torch.Tensor
     ) -> torch.Tensor:
-        """Indexed, shifted and flipped in one step: (B, S, S, 3)."""
+        """Indexes, shifts and flips in one step: (B, S, S, 3)."""
         side = images.shape[1]
         most = round(self.shift * side)
         offsets = (draws[:2] * (2 * most + 1)).long().clamp_(max=2 * most) - most
@@ -88,7 +88,7 @@ class Augmentation:
         return torch.lerp(grey.mean(dim=(1, 2), keepdim=True), x, contrast)
 
     def _holes(self, x: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Which pixels are cut out: (B, S, S, 1). The centre may be anywhere in the image."""
+        """Mask of the cutouts: (B, S, S, 1). The centre may be anywhere in the image."""
         side = x.shape[1]
         width = round(self.cutout * side)
         starts = (draws * side).long() - width // 2
@@ -99,5 +99,5 @@ class Augmentation:
 
 @functools.cache
 def _luma(device: torch.device) -> torch.Tensor:
-    """GREY on a device: made once, as each copy from the host would wait for the device."""
+    """GREY on a device: cached, as each copy from the host waits for the device."""
     return torch.tensor(GREY, device=device)

@@ -1,4 +1,4 @@
-"""States of trainings on disk."""
+"""Training states on disk."""
 
 from pathlib import Path
 from typing import Any
@@ -9,23 +9,23 @@ from utils import replacing
 
 
 def read_state(path: str | Path | None, key: str, epochs: int) -> list[dict[str, Any]]:
-    """The saved folds of the training `key`, from the first on; none if there is no usable state.
+    """The saved folds of the training `key`, from the first on; empty without a usable state.
 
-    epochs: no fold may be trained further.
+    epochs: a state with more epochs is not used.
     """
     if path is None or not Path(path).exists():
         return []
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         return saved["folds"] if saved["key"] == key and saved["epochs"] <= epochs else []
-    except Exception:  # torch.load documents no closed list of what a damaged file can raise
+    except Exception:  # torch.load does not document what a damaged file raises
         return []
 
 
 def write_state(path: Path, state: dict[str, Any]) -> str | None:
-    """Replaces the file whole or not at all; returns why it could not, if so.
+    """Replaces the file atomically; returns an error message if that fails.
 
-    A state saves time only: without it, training begins anew, to the same result.
+    A state only saves time: without it, training restarts, with the same result.
     """
     try:
         with replacing(path) as temporary:

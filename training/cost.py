@@ -1,4 +1,4 @@
-"""What a training costs on this machine, roughly: memory, and seconds for display."""
+"""Approximate cost of a training on this machine: memory, and seconds for display."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,20 +9,20 @@ import torch
 from cnn import count_activations, count_macs, count_parameters
 from training.trainer import SCORING_BATCH, Trainer
 
-BASE_BYTES = 880 * 10**6  # a process with PyTorch and a network of nearly no size
-CUDA_BYTES = 3 * 10**9  # of the machine, a process with PyTorch and CUDA; 2 to 4 GB are told
-TINY, LARGER = (4, 4), (64, 64)  # channels and batch size of the networks that tell the pace
+BASE_BYTES = 880 * 10**6  # a process with PyTorch and a tiny network
+CUDA_BYTES = 3 * 10**9  # host memory of a process with PyTorch and CUDA; reported: 2 to 4 GB
+TINY, LARGER = (4, 4), (64, 64)  # channels and batch size of the timed networks
 
 
 def memory(
     config: Mapping[str, Any], sizes: tuple[int, int], folds: int, images: Sequence[int]
 ) -> int:
-    """Bytes of a process that trains this network, its images apart (docs/decisions/cpu.md).
+    """Bytes of a process that trains this network, without its images (docs/decisions/cpu.md).
 
-    PyTorch itself; weights, gradients, moments and averages, and the states of all folds; what a
-    batch keeps for the backward pass, a quarter more for gradients; and four outputs of the
-    largest layer for a batch of scoring. Quarter and four are fitted to measured peaks.
-    sizes: side of the images and number of classes. images: most to train with, most to score.
+    PyTorch itself; weights, gradients, moments and averages, and the states of all folds;
+    activations of a batch for the backward pass, plus a quarter for gradients; and four outputs of
+    the largest layer for a scoring batch. The quarter and the four are fitted to measured peaks.
+    sizes: image side, number of classes. images: largest number to train with, to score.
     """
     kept, largest = count_activations(config, *sizes)
     batch, scored = min(config["batch_size"], images[0]), min(SCORING_BATCH, images[1])
@@ -31,10 +31,10 @@ def memory(
 
 
 class Pace(NamedTuple):
-    """Of training on this machine, by a tiny and a larger network."""
+    """Speed of training on this machine, from a tiny and a larger network."""
 
-    per_mac: float  # seconds a multiply-add and image
-    per_step: float  # seconds a step
+    per_mac: float  # seconds per multiply-add and image
+    per_step: float  # seconds per step
 
     @classmethod
     def measured(
@@ -44,7 +44,7 @@ class Pace(NamedTuple):
         labels: torch.Tensor,
         sizes: tuple[int, int],
     ) -> "Pace":
-        """By training two networks of the published space for some steps."""
+        """Times some training steps of two networks of the published space."""
         base: dict[str, Any] = {
             "n_conv_layers": 2,
             "kernel_size": 3,
@@ -69,6 +69,6 @@ class Pace(NamedTuple):
     def seconds(
         self, config: Mapping[str, Any], sizes: tuple[int, int], images: Sequence[int]
     ) -> float:
-        """Of an epoch on so many images, one after the other."""
+        """Seconds of an epoch of all folds, in sequence; images: training images per fold."""
         steps = sum(-(-count // config["batch_size"]) for count in images)
         return sum(images) * count_macs(config, *sizes) * self.per_mac + steps * self.per_step

@@ -1,4 +1,4 @@
-"""Where networks are trained: the device, what results may depend on there, and its memory."""
+"""The training device: its choice, what results may depend on there, and its memory."""
 
 import ctypes
 import logging
@@ -14,10 +14,10 @@ from utils import InputError
 
 NO_GPU = "PyTorch sees no CUDA device here"
 log = logging.getLogger("nas")
-MEMORY_SHARE = "NAS_GPU_MEMORY_SHARE"  # variable of a worker: its share of its GPU's memory
-LAST_WITH_OLD_GPUS = "cu126"  # the CUDA of PyTorch's wheels that still has kernels for old GPUs
-FIRST_BY_DEFAULT = (7, 5)  # compute capability from which on the other wheels have kernels
-# What CUDA and its libraries say where their own allocations fail; the rest is OutOfMemoryError.
+MEMORY_SHARE = "NAS_GPU_MEMORY_SHARE"  # environment variable: a worker's share of GPU memory
+LAST_WITH_OLD_GPUS = "cu126"  # the last CUDA whose PyTorch wheels have kernels for old GPUs
+FIRST_BY_DEFAULT = (7, 5)  # lowest compute capability with kernels in the other wheels
+# Messages of failed allocations in CUDA and its libraries; the rest raises OutOfMemoryError.
 OUT_OF_MEMORY = (
     *("can't allocate memory", "CUDA error: out of memory"),
     *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
@@ -26,9 +26,9 @@ OUT_OF_MEMORY = (
 
 
 def choose_device(name: str) -> torch.device:
-    """'auto', 'cpu' or 'cuda' -> the device of the process that trains; starts CUDA if it can.
+    """'auto', 'cpu' or 'cuda' -> the device of this training process; starts CUDA if possible.
 
-    'auto' is the CPU where a GPU is of no use, with a note. InputError for 'cuda' there.
+    Without a usable GPU, 'auto' is the CPU, with a note, and 'cuda' raises InputError.
     """
     _fix_workspaces()
     why = refusal() if name != "cpu" else None
@@ -44,17 +44,17 @@ def choose_device(name: str) -> torch.device:
 
 
 def no_cuda(why: str) -> str:
-    """A sentence for who asked for CUDA where there is none."""
+    """The error message for --device cuda without a usable GPU."""
     return f"--device cuda: {why}; use --device cpu or auto"
 
 
 def refusal(number: int = 0) -> str | None:
-    """Why a GPU cannot train here: found by a convolution on it. None if it can."""
+    """Why a GPU cannot train, found by a convolution on it; None if it can."""
     if torch.cuda.device_count() == 0:
         return NO_GPU
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of GPUs that are too old: the sentence says more
+            warnings.simplefilter("ignore")  # of old GPUs: the message below says more
             _try(torch.device("cuda", number))
     except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch without CUDA
         if "no kernel image" in str(error):
@@ -66,7 +66,7 @@ def refusal(number: int = 0) -> str | None:
 
 
 def _try(device: torch.device) -> None:
-    """Kernels of PyTorch, and a convolution of cuDNN forward and backward; waits for them."""
+    """Runs PyTorch kernels and a cuDNN convolution, forward and backward; waits for them."""
     both = torch.ones(2, 8, 8, 5, 5, device=device, requires_grad=True)  # images, and weights
     torch.nn.functional.conv2d(both[0], both[1], padding=2).sum().backward()
     both.grad.sum().item()  # type: ignore[union-attr]
@@ -86,9 +86,9 @@ def _too_old(number: int, lack: str) -> str:
 
 
 def layout(device: torch.device, dtype: str) -> torch.memory_format:
-    """How activations and weights lie in memory.
+    """The memory format of activations and weights.
 
-    channels_last, but for float32 on a GPU: without tensor cores convolutions are slower that way
+    channels_last, except for float32 on a GPU, where it is slower without tensor cores
     (pytorch issue 44943: 2.76 s instead of 1.68 s). `benchmarks/gpu_check.py` measures both.
     """
     if device.type == "cuda" and dtype == "float32":
@@ -99,15 +99,15 @@ def layout(device: torch.device, dtype: str) -> torch.memory_format:
 def prepare_torch(threads: int, dtype: str = "float32") -> None:
     """Fixes what results may depend on in this process: algorithms and number of CPU threads.
 
-    And whether a GPU may round the factors of products to TF32 (`Trainer`): PyTorch has it do so
-    in convolutions, unless told otherwise.
+    It also fixes whether a GPU rounds the factors of products to TF32 (`Trainer`), which is
+    PyTorch's default in convolutions.
     """
     _fix_workspaces()
     torch.use_deterministic_algorithms(True)
-    # That mode would also fill each new tensor with NaN; nothing here reads memory it did not set.
+    # That mode also fills new tensors with NaN; nothing here reads uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-    # By the older names: mixed with the newer ones, PyTorch refuses to tell what holds.
+    # The older names: if they are mixed with the newer ones, PyTorch cannot read the settings.
     torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
     torch.backends.cudnn.allow_tf32 = dtype == "tf32"
     torch.set_num_threads(threads)
@@ -115,16 +115,16 @@ def prepare_torch(threads: int, dtype: str = "float32") -> None:
 
 
 def _fix_workspaces() -> None:
-    """Has cuBLAS repeat its bits: read once, when a process first uses it."""
+    """Makes cuBLAS deterministic; it reads this once, at its first use in a process."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Within, denormal floats count as 0: some processors handle them a hundred times slower.
+    """Sets denormal floats to 0 inside: some processors handle them a hundred times slower.
 
-    The moments of dead units decay into them. Outside, the process must calculate as ever: the
-    mode would also hold for the Python code that decides.
+    The moments of dead units decay into them. The mode is off outside, as it would also apply to
+    the Python code of the search.
     """
     torch.set_flush_denormal(True)
     try:
@@ -134,7 +134,7 @@ def flushed_denormals() -> Iterator[None]:
 
 
 def _keep_freed_memory() -> None:
-    """Has glibc keep large freed blocks: else each activation is mapped and zeroed anew each step.
+    """Makes glibc keep large freed blocks: otherwise each step maps and zeroes activations again.
 
     On a wide network that takes more time than the arithmetic (docs/decisions/cpu.md). It
     changes no result.
@@ -146,7 +146,7 @@ def _keep_freed_memory() -> None:
 
 
 def release_memory() -> None:
-    """Gives freed memory back: to the system (glibc), and from PyTorch's store to the GPU."""
+    """Returns freed memory to the system (glibc), and PyTorch's cache to the GPU."""
     malloc_trim = _glibc("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)
@@ -156,10 +156,10 @@ def release_memory() -> None:
 
 @contextmanager
 def out_of_memory_as_memory_error() -> Iterator[None]:
-    """PyTorch tells a lack of memory by errors of its own; MemoryError is what others know.
+    """Raises MemoryError for PyTorch's own out-of-memory errors.
 
-    Also a lack that PyTorch hides: where cuDNN's first algorithm has no room for its workspace it
-    takes the next one, whose bits differ, and keeps that for the life of the process.
+    Also for one that PyTorch hides: if the workspace of cuDNN's first algorithm does not fit,
+    PyTorch uses the next algorithm, whose bits differ, for the life of the process.
     """
     before = _out_of_memory_count()
     try:
@@ -171,11 +171,11 @@ def out_of_memory_as_memory_error() -> Iterator[None]:
             raise
         raise MemoryError(str(error).splitlines()[0]) from None
     if _out_of_memory_count() > before:
-        raise MemoryError("the GPU has no room for cuDNN's workspace, and another algorithm ran")
+        raise MemoryError("the GPU is too full for cuDNN's workspace, and another algorithm ran")
 
 
 def _out_of_memory_count() -> int:
-    """How often PyTorch's allocator had too little of the GPU in this process, told or not."""
+    """The number of failed GPU allocations of PyTorch in this process, including hidden ones."""
     return torch.cuda.memory_stats(0).get("num_ooms", 0)  # empty before CUDA has started
 
 

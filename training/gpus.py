@@ -1,8 +1,8 @@
-"""The GPUs of this machine, found by a process of its own: who asks never touches CUDA.
+"""The GPUs of this machine, found by a subprocess: the caller never initialises CUDA.
 
-A process that has touched CUDA holds some hundred megabytes of a GPU, and in exclusive mode nobody
-else can use that GPU. So the driver of a search asks here. `python -m training.gpus` prints the
-answer.
+A process that initialises CUDA holds some hundred megabytes of a GPU, and in exclusive mode no
+other process can use that GPU. The driver of a search therefore uses this module.
+`python -m training.gpus` prints the answer.
 """
 
 import json
@@ -23,17 +23,17 @@ ASK_SECONDS = 180.0  # the first process to use a GPU may have to wait until its
 CONTEXT_BYTES = 700 * 10**6  # of a GPU for each process: CUDA itself and its libraries
 LEAST_BYTES = 200 * 10**6  # of a GPU for a small network and its batch
 USUAL_BYTES = 1300 * 10**6  # of a GPU for a network of usual size
-USABLE = 0.95  # share of what is free: others may take a little more
+USABLE = 0.95  # share of free memory: other processes may take a little more
 
 
 def devices(name: str) -> list[dict[str, Any]]:
-    """What 'auto', 'cpu' or 'cuda' means on this machine, an entry for each device.
+    """The devices of 'auto', 'cpu' or 'cuda' on this machine, an entry for each.
 
-    device: 'cpu' or 'cuda'. note: what should be told, or ''. Of a GPU also:
-    facts: what results may depend on; the same for all that are returned, others stay idle.
-    slots: how many trainings at a time each of them has memory for. variables: of the environment
-    of a process that is to see this GPU alone. free, total: bytes of its memory.
-    InputError for 'cuda' where no GPU can be used.
+    device: 'cpu' or 'cuda'. note: a message for the user, or ''. For a GPU also:
+    facts: what results may depend on, equal for all returned GPUs; others stay idle.
+    slots: number of parallel trials that fit into the memory of each GPU. variables: environment
+    of a process that sees only this GPU. free, total: bytes of its memory.
+    InputError for 'cuda' without a usable GPU.
     """
     found = _ask() if name != "cpu" and torch.cuda.device_count() else []
     usable = [one for one in found if one["why"] is None]
@@ -53,11 +53,11 @@ def devices(name: str) -> list[dict[str, Any]]:
 
 
 def environments(gpus: Sequence[Mapping[str, Any]], workers: int) -> list[dict[str, str]]:
-    """Variables of the workers, to be dealt out in turn: a GPU each, and a share of its memory.
+    """Environments to assign to the workers in turn: a GPU each, and a share of its memory.
 
-    The shares leave room for what each process needs beside its tensors. All are equal, as far as
-    the GPU with the least free memory allows: which networks fit must not depend on who trains
-    them. InputError if that leaves too little.
+    The shares exclude what each process needs besides its tensors. All are equal, set by the GPU
+    with the least free memory: whether a network fits must not depend on the worker. InputError
+    if a share is too small.
     """
     each = -(-workers // len(gpus))
     fullest = min(gpus, key=lambda gpu: gpu["free"])
@@ -79,13 +79,13 @@ def environments(gpus: Sequence[Mapping[str, Any]], workers: int) -> list[dict[s
 
 
 def _slots(gpu: Mapping[str, Any]) -> int:
-    """Trainings at a time: by free memory, but one where the driver allows one process only."""
+    """The number of parallel trials: by free memory, or 1 in exclusive mode."""
     by_memory = int(USABLE * gpu["free"] / (CONTEXT_BYTES + USUAL_BYTES))
     return 1 if gpu["exclusive"] else max(1, by_memory)
 
 
 def _ask() -> list[dict[str, Any]]:
-    """What `_offered` says in a process of its own."""
+    """The result of `_offered` in a subprocess."""
     words = [sys.executable, "-m", "training.gpus"]
     try:
         asked = subprocess.run(
@@ -100,7 +100,7 @@ def _ask() -> list[dict[str, Any]]:
 
 
 def _offered() -> list[dict[str, Any]]:
-    """Each GPU that this process sees: whether it can train, and what it is."""
+    """Each GPU that this process sees: why it cannot train, if so, and its facts."""
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:  # such as a driver that is too old
@@ -129,7 +129,7 @@ def _offered() -> list[dict[str, Any]]:
 
 
 def _driver() -> tuple[str | None, bool]:
-    """The driver's version, and whether some GPU takes one process only; by nvidia-smi."""
+    """The driver's version, and whether a GPU is in exclusive mode, from nvidia-smi."""
     words = ["nvidia-smi", "--query-gpu=driver_version,compute_mode", "--format=csv,noheader"]
     try:
         said = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout

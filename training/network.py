@@ -1,4 +1,4 @@
-"""The PyTorch module of a network, and the layers that PyTorch lacks in a deterministic form."""
+"""The PyTorch module of a network, and deterministic replacements for some PyTorch layers."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -11,10 +11,7 @@ from cnn import Layer, layers
 
 
 class Dropout(nn.Module):
-    """Inverted dropout that draws from a generator of its own.
-
-    Torch's layer can use the global stream only.
-    """
+    """Inverted dropout that draws from a given generator; torch's uses the global stream."""
 
     def __init__(self, rate: float, generator: torch.Generator | None):
         super().__init__()
@@ -33,13 +30,13 @@ class GlobalAveragePool(nn.Module):
     """(N, C, H, W) -> (N, C). AdaptiveAvgPool2d has no deterministic backward pass on CUDA."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # Over (N, H * W, C), so that the gradient, too, lies as channels_last: else each layer
-        # below would convert it, which took a third of a wide network's time.
+        # Over (N, H * W, C), so that the gradient is channels_last, too: otherwise each layer
+        # below converts it, which took a third of a wide network's time.
         return x.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1)
 
 
 class Flatten(nn.Module):
-    """(N, C, H, W) -> (N, H * W * C): of channels_last without a copy, gradient included."""
+    """(N, C, H, W) -> (N, H * W * C): no copy of channels_last, gradient included."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.permute(0, 2, 3, 1).flatten(1)
@@ -80,7 +77,7 @@ def build_network(
 
     Weights are PyTorch's default initialisation, uniform within 1 / sqrt(fan in) (He et al. 2015
     with a = sqrt(5)), drawn from `init_generator` on the CPU, so that they are the same on every
-    device. `dropout_generator` must be on the device on which the network will train.
+    device. `dropout_generator` must be on the device on which the network trains.
     """
     network = assemble(config, image_size, num_classes, dropout_generator).to_empty(device="cpu")
     _initialise(network, init_generator)

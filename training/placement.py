@@ -1,4 +1,4 @@
-"""Images on a device: which one it is, who starts CUDA, and when."""
+"""Images on a device: its choice, and when CUDA is initialised."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ from training.device import choose_device
 
 
 class Placed:
-    """Images and labels that lie on the device of the process that first asks for them, for good.
+    """Images and labels, copied once to the device of the process that first uses them.
 
     pixels: uint8 (N, S, S, 3). labels: int64 (N,). device: 'auto', 'cpu' or 'cuda'.
-    To construct one, to pickle it and to ask for `devices` does not touch CUDA.
+    Construction, pickling and `devices` do not initialise CUDA.
     """
 
     def __init__(self, pixels: np.ndarray, labels: np.ndarray, device: str):
@@ -24,7 +24,7 @@ class Placed:
 
     @functools.cached_property
     def device(self) -> torch.device:
-        """Of this process, which starts CUDA here if it is a GPU."""
+        """The device of this process; the first access initialises CUDA if it is a GPU."""
         return choose_device(self.device_name)
 
     @functools.cached_property
@@ -38,28 +38,28 @@ class Placed:
         return torch.from_numpy(self.labels).to(self.device)
 
     def take_device(self) -> None:
-        """In a worker, before its first call: starts CUDA, and puts the images on the GPU.
+        """Runs in a worker before its first call: initialises CUDA, copies images to the GPU.
 
-        What fails here is no result of a training.
+        An error here is not the outcome of a trial.
         """
         if self.device.type == "cuda":
             _ = self.images, self.targets
 
     def devices(self) -> list[dict[str, Any]]:
-        """Those of this machine (see `gpus.devices`), from now on settled: workers use no other.
+        """The devices of this machine (see `gpus.devices`), found once: workers use no others.
 
-        InputError for 'cuda' where no GPU can be used.
+        InputError for 'cuda' without a usable GPU.
         """
         if not self._devices:
             self.settle(gpus.devices(self.device_name))
         return self._devices
 
     def settle(self, devices: Sequence[Mapping[str, Any]]) -> None:
-        """Takes over what was found, maybe on another machine."""
+        """Sets the devices, which may have been found on another machine."""
         self._devices = [dict(one) for one in devices]
         self.device_name = self._devices[0]["device"]
 
     def environments(self, workers: int) -> list[dict[str, str]]:
-        """Environment variables, to be dealt out to so many workers; one empty set on a CPU."""
+        """Environments to assign to `workers` workers in turn; a single empty one on a CPU."""
         on_gpus = self.devices()[0]["device"] == "cuda"
         return gpus.environments(self.devices(), workers) if on_gpus else [{}]

@@ -1,4 +1,4 @@
-"""A trained network as a file without code (safetensors): weights, and in words what they are."""
+"""A trained network as a file without code (safetensors): weights, and metadata as text."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from utils import InputError, replacing
 
 
 def save_network(path: Path, network: nn.Module, facts: Mapping[str, str]) -> None:
-    """Replaces the file whole or not at all.
+    """Writes the network to a file, atomically.
 
     facts: texts for its metadata; `load_network` needs `config`, `image_size` and `classes`.
     """
@@ -26,10 +26,10 @@ def save_network(path: Path, network: nn.Module, facts: Mapping[str, str]) -> No
 
 
 def load_network(path: str | Path) -> nn.Sequential:
-    """The network in a file of `main.py --export` or `-m`, on the CPU and ready to score.
+    """The network in a file of `main.py --export` or `-m`, on the CPU in evaluation mode.
 
-    It takes float images (N, 3, S, S), RGB from 0 to 1, and gives logits (N, K). InputError if
-    the file is not there or holds no such network.
+    It maps float images (N, 3, S, S), RGB from 0 to 1, to logits (N, K). InputError if the file
+    is missing or does not contain such a network.
     """
     try:
         with safe_open(path, "pt") as file:

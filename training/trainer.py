@@ -1,4 +1,4 @@
-"""A network in training: everything that continues it exactly, in memory and on disk."""
+"""The training of a network, which resumes exactly from a state in memory or on disk."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -38,14 +38,14 @@ class Normalize(nn.Module):
 
 
 class Trainer:
-    """Weights, optimizer, generators and epochs done: they go on together or not at all.
+    """Weights, optimizer, generators and epochs done, which are saved and restored together.
 
     config: a network (`cnn.layers`) and its training: `batch_size`, `learning_rate_init`, and if
-    present `weight_decay`, `label_smoothing` and what `Augmentation` knows.
-    optimizer: 'adam' or 'adamw' with a constant learning rate, or 'schedule-free': AdamW that
-    keeps an average of its weights, which is what is measured (Defazio et al. 2024).
-    dtype: 'float32', 'tf32' (as float32 where there is no such GPU) or 'bfloat16' (layers
-    that bear it; weights, moments and loss stay float32).
+    present `weight_decay`, `label_smoothing` and the fields of `Augmentation`.
+    optimizer: 'adam' or 'adamw' with a constant learning rate, or 'schedule-free': AdamW with an
+    average of its weights, which is measured (Defazio et al. 2024).
+    dtype: 'float32', 'tf32' (float32 without such a GPU) or 'bfloat16' (in layers that support
+    it; weights, moments and loss stay float32).
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Trainer:
         self.network = nn.Sequential(Normalize(normalization), *built).to(device)
         self.network.to(memory_format=self.layout)
         self.average: nn.Module | None = None
-        if optimizer == SCHEDULE_FREE:  # an average of the weights is what is measured
+        if optimizer == SCHEDULE_FREE:  # the average of the weights is measured
             bare = assemble(*sizes).to_empty(device=device)
             self.average = nn.Sequential(Normalize(normalization).to(device), *bare)
             self.average.to(memory_format=self.layout)
@@ -84,23 +84,23 @@ class Trainer:
         self.bfloat16 = dtype == "bfloat16"
 
     def chosen_layout(self, dtype: str) -> torch.memory_format:
-        """How weights and activations lie in memory."""
+        """The memory format of weights and activations."""
         return layout(self.device, dtype)
 
     def _optimizer(self, name: str, config: Mapping[str, Any]) -> torch.optim.Optimizer:
         rate, parameters = config["learning_rate_init"], list(self.network.parameters())
         if name != SCHEDULE_FREE:
             return OPTIMIZERS[name](parameters, lr=rate, fused=True)
-        from schedulefree import AdamWScheduleFree  # the others do without the package
+        from schedulefree import AdamWScheduleFree  # the others do not need the package
 
-        # Biases and norms have no decay (Loshchilov and Hutter 2019).
+        # Biases and norms have no weight decay (Loshchilov and Hutter 2019).
         decay = config.get("weight_decay", 0.0)
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         optimizer = AdamWScheduleFree(groups, lr=rate)
-        optimizer.train()  # for good: what is measured is a copy
+        optimizer.train()  # permanently: a copy is measured
         return optimizer
 
     def _reduced(self) -> contextlib.AbstractContextManager[Any]:
@@ -111,7 +111,7 @@ class Trainer:
     def train_epoch(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """A pass over images (N, S, S, 3) and labels (N,) in random order, the last batch smaller.
 
-        A last batch of one image is left out: batch norm may have a single value a channel there.
+        A last batch of one image is skipped: batch norm may get a single value per channel there.
         Nothing here waits for the device.
         """
         self.network.train()
@@ -131,7 +131,7 @@ class Trainer:
     def _loss(
         self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None
     ) -> torch.Tensor:
-        """Mean cross entropy; weights: what share of each image is that of the one before."""
+        """Mean cross entropy; weights: the share of the previous image in each image (mixup)."""
         smoothing = self.label_smoothing
         if weights is None:
             return nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
@@ -142,10 +142,10 @@ class Trainer:
         return torch.lerp(own, other, weights).mean()
 
     def measured(self, images: torch.Tensor) -> nn.Module:
-        """The network that is measured and kept, ready to score.
+        """The network that is measured and saved, in evaluation mode.
 
-        With an average of weights: these, and the statistics of batch norm computed anew at them
-        from the training images (N, S, S, 3), in their fixed order. The training is not touched.
+        With averaged weights, the statistics of batch norm are recomputed for them from the
+        training images (N, S, S, 3), in their fixed order. The training state does not change.
         """
         if self.average is None:
             return self.network.eval()
@@ -158,9 +158,9 @@ class Trainer:
 
     @torch.no_grad()
     def _average_weights(self) -> None:
-        """Sets the weights of `average` to x, of which the network's are y = (1 - b) z + b x.
+        """Sets the weights of `average` to x, where the network has y = (1 - b) z + b x.
 
-        As `AdamWScheduleFree.eval` does, but in a copy: there and back again would round.
+        As `AdamWScheduleFree.eval`, but in a copy: converting back would round.
         """
         assert self.average is not None
         pairs = zip(self.network.parameters(), self.average.parameters(), strict=True)
@@ -178,7 +178,7 @@ class Trainer:
     ) -> None:
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # the mean over batches of nearly the same size
+            norm.momentum = None  # the mean over batches of nearly equal size
             norm.train()
         with self._reduced():
             for batch in images.chunk(-(-len(images) // SCORING_BATCH)):
@@ -186,9 +186,9 @@ class Trainer:
 
     @torch.no_grad()
     def scores(self, images: torch.Tensor, training_images: torch.Tensor) -> np.ndarray:
-        """Logits, float32 (n, K), of images (n, S, S, 3); draws and changes nothing.
+        """Logits, float32 (n, K), of images (n, S, S, 3); changes neither state nor generators.
 
-        training_images: those of `measured`.
+        training_images: passed to `measured`.
         """
         network = self.measured(training_images)
         with self._reduced():
@@ -196,11 +196,11 @@ class Trainer:
             return torch.cat(scores).float().cpu().numpy()
 
     def _laid(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, S, S, 3) -> (n, 3, S, S), as the network's weights lie."""
+        """(n, S, S, 3) -> (n, 3, S, S), in the memory format of the network's weights."""
         return images.permute(0, 3, 1, 2).contiguous(memory_format=self.layout)
 
     def state(self) -> dict[str, Any]:
-        """All that continues the training exactly: tensors and plain types only."""
+        """All that an exact resume needs: tensors and plain types only."""
         return {
             "epochs": self.epochs,
             "network": self.network.state_dict(),
@@ -211,7 +211,7 @@ class Trainer:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state` gave, from the CPU or any device."""
+        """Restores the result of `state`, from the CPU or any device."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.order.set_state(state["order"].cpu())

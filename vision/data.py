@@ -1,8 +1,8 @@
 """Flowers-17, any folder of images, or the embedded flowers: as uint8 arrays in memory.
 
-`open_data` finds out what is meant and checks it, `open_train` and `open_test` read the images;
-vision/folders.py knows how files lie in folders. Training images are read without touching test
-images. The source is never written to: decoded images go to `cache_dir`, downloads beside it.
+`open_data` resolves a data set and checks it, `open_train` and `open_test` read the images;
+vision/folders.py reads the layout of folders. Reading training images does not touch test images.
+The source is never written to: decoded images go to `cache_dir`, downloads beside it.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ from vision.folders import (
 
 DEFAULT_CACHE = Path(__file__).resolve().parent.parent / "data" / "cache"
 KEYWORDS = ("auto", "flowers17", "synthetic")
-DRAWING_SEED = 0  # the embedded flowers are one data set, the same for every run's seed
-TEST_DRAWINGS = 20  # of the drawings of each species
+DRAWING_SEED = 0  # the embedded flowers are one data set, the same for every seed of a run
+TEST_DRAWINGS = 20  # of each species
 DECODING = 2  # count up when `read_image` changes, so that older cache files are not used
 
 
@@ -42,22 +42,22 @@ class Images:
     pixels: np.ndarray  # uint8 (N, S, S, 3), RGB
     labels: np.ndarray  # int64 (N,), indices into DataSource.class_names
     names: tuple[str, ...]  # N names such as "1/image_0001.jpg" or "species/07"
-    note: str = ""  # what lies beside them and was not read, if anything
+    note: str = ""  # files beside them that were not read, if any
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set as resolved: plain data, for workers and for run.json."""
+    """A resolved data set: plain data, for workers and for run.json."""
 
     kind: str  # "flowers17", "synthetic" or "folder"
-    name: str  # what to show, such as "Oxford Flowers-17" or the folder
+    name: str  # for display, such as "Oxford Flowers-17" or the folder
     root: str | None  # absolute path of the folder, None if drawn
     layout: str  # "train_test", "published", "flowers102", "class_folders" or "drawn"
-    split: int  # 1, 2 or 3; class folders and drawn images are divided by it, too
+    split: int  # 1, 2 or 3; also determines the split of class folders and drawn images
     image_size: int  # S, pixels
     crop: str  # see `predict.read_image`; drawn images are square
     class_names: tuple[str, ...]  # by label
-    note: str  # why `auto` fell back to the embedded flowers, what was not read; else empty
+    note: str  # why `auto` fell back to the embedded flowers, files not read; else empty
     cache_dir: str
 
     @property
@@ -79,10 +79,10 @@ def open_data(
     crop: str = "centre",
     cache_dir: str | Path | None = None,
 ) -> DataSource:
-    """Find the data set, downloading Flowers-17 if it is wanted and nowhere to be found.
+    """Find the data set; download Flowers-17 if it is requested and not found.
 
-    `dataset` is auto, flowers17, synthetic or a folder. Raises InputError for everything that can
-    be wrong without decoding an image; images of the test part are not looked for.
+    `dataset` is auto, flowers17, synthetic or a folder. Raises InputError for every error that
+    shows without decoding an image; test images are not looked for.
     """
     dataset, cache = str(dataset), Path(cache_dir or DEFAULT_CACHE).absolute()
     common = {"split": int(split), "image_size": int(image_size), "crop": crop}
@@ -115,20 +115,20 @@ def open_test(source: DataSource) -> tuple[Images, str]:
 
 
 def noted(source: DataSource, *parts: Images) -> DataSource:
-    """The source with the notes of its parts, which have been opened."""
+    """The source with the notes of its opened parts."""
     notes = [source.note, *(part.note for part in parts)]
     return replace(source, note=" ".join(filter(None, dict.fromkeys(notes))))
 
 
 def check_folds(labels: np.ndarray, n_folds: int, class_names: Sequence[str] = ()) -> None:
-    """InputError if a class has fewer images than there are folds; it is named, if it can be."""
+    """InputError if a class has fewer images than there are folds; names it if possible."""
     classes, counts = np.unique(labels, return_counts=True)
     fewest, label = int(counts.min()), int(classes[counts.argmin()])
     if fewest < n_folds:
         name = repr(class_names[label]) if class_names else str(label)
         advice = f"use at most {fewest} folds"
         if fewest < 2:
-            advice = "give it more images, or take the class away"
+            advice = "give it more images, or remove the class"
         raise InputError(
             f"{n_folds} folds need {n_folds} images of each class to train with, but class "
             f"{name} has {fewest}: {advice}"
@@ -147,7 +147,7 @@ def stratified_folds(
     if n_folds < 2 or len(labels) == 0:
         raise InputError(f"{n_folds} folds of {len(labels)} images: at least 2 folds are needed")
     check_folds(labels, n_folds)
-    # Dealt like cards, class after class without a new start: so remainders go around.
+    # Images are dealt to the folds in turn across classes, so that remainders spread evenly.
     order = np.concatenate(
         [rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
     )
@@ -155,7 +155,7 @@ def stratified_folds(
 
 
 def _flowers17(dataset: str, data_dir: str | Path | None, cache: Path, common: dict) -> DataSource:
-    """For "auto" and "flowers17": the folder named, else an earlier download, else a download."""
+    """For "auto" and "flowers17": the given folder, else an earlier download, else a download."""
     origin, folder = "--data_dir", data_dir
     if folder is None and os.environ.get("FLOWERS17_DIR"):
         origin, folder = "FLOWERS17_DIR", os.environ["FLOWERS17_DIR"]
@@ -175,12 +175,12 @@ def _flowers17(dataset: str, data_dir: str | Path | None, cache: Path, common: d
     except InputError as error:
         if dataset == "auto":
             return _drawn(
-                f"Flowers-17 cannot be had ({error}): all results are on embedded, drawn flowers, "
-                "not on photographs.",
+                f"Flowers-17 is not available ({error}): all results are on embedded, drawn "
+                "flowers, not on photographs.",
                 common,
             )
         raise InputError(
-            f"--dataset flowers17 cannot be had ({error}): name its folder with --data_dir or "
+            f"--dataset flowers17 is not available ({error}): name its folder with --data_dir or "
             "with the environment variable FLOWERS17_DIR, or connect to the network for the "
             "download; or use --dataset synthetic"
         ) from error
@@ -201,7 +201,7 @@ def _drawn(note: str, common: dict) -> DataSource:
 
 
 def _from_folder(origin: str, folder: str | Path, common: dict, kind: str = "") -> DataSource:
-    """The source in `folder`; `origin` says in messages where that path came from."""
+    """The source in `folder`; `origin` names the origin of that path in messages."""
     if not os.path.isdir(folder):
         raise InputError(f"{origin} {folder} is not an existing folder (with {FORMS})")
     root = Path(folder).absolute()
@@ -210,8 +210,8 @@ def _from_folder(origin: str, folder: str | Path, common: dict, kind: str = "") 
         if layout in ("train_test", "flowers102") and common["split"] != 1:
             raise InputError(
                 f"this is divided already (train/ and test/, or setid.mat), so --split "
-                f"{common['split']} cannot be had: use --split 1, or the published form with jpg/ "
-                "and datasplits.mat"
+                f"{common['split']} does not exist: use --split 1, or the published form with "
+                "jpg/ and datasplits.mat"
             )
         list_files(root, layout, "train", common["split"])
     except InputError as error:
@@ -277,7 +277,7 @@ def _draw(source: DataSource, part: str) -> tuple[Images, str]:
 
 
 def _read_cache(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The pixels, or None if there is no such file or it is broken."""
+    """The pixels, or None if the file is missing or broken."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             pixels = stored["pixels"]
@@ -287,7 +287,7 @@ def _read_cache(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _write_cache(path: Path, pixels: np.ndarray) -> None:
-    """A cache that cannot be written is done without."""
+    """Writes the cache; if that fails, there is none."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, open(temporary, "wb") as file:

@@ -1,6 +1,6 @@
-"""Flowers-17 fetched from its home.
+"""Download of Flowers-17.
 
-Whole and with the right checksum, or nothing is left behind.
+It is complete and has the right checksums, or nothing is left behind.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ TIMEOUT = 10.0  # seconds without an answer, for the connection and for each rea
 
 
 def flowers17_folder(home: Path) -> Path:
-    """Where a finished download lies below `home`; if it exists, it is whole."""
+    """The folder of a finished download below `home`; if it exists, it is complete."""
     return home / "flowers17"
 
 
@@ -62,13 +62,13 @@ def download_flowers17(home: Path) -> Path:
 
 def _fetch(name: str, md5: str, path: Path) -> None:
     """Write BASE_URL + name to `path`, with a progress bar on standard error."""
-    from rich.console import Console  # nobody else needs the package here
+    from rich.console import Console  # only this function needs the package
     from rich.progress import wrap_file
 
     url, console = BASE_URL + name, Console(stderr=True)
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(path, "wb") as file:
-            expected = int(response.headers.get("Content-Length") or 0)  # bytes; 0: not told
+            expected = int(response.headers.get("Content-Length") or 0)  # bytes; 0: unknown
             with wrap_file(response, expected, description=name, console=console) as source:
                 shutil.copyfileobj(source, file)
     except (OSError, http.client.HTTPException, ValueError) as error:

@@ -1,7 +1,7 @@
-"""Image files in folders: which form a folder has, which files are in its parts.
+"""Image files in folders: the layout of a folder, the files of its parts.
 
-The listing of the training part never looks at the test part: with the layout train/<class>/ +
-test/<class>/ nothing below test/ is opened, listed or asked for, not even whether it exists.
+Listing the training part never accesses the test part: with the layout train/<class>/ +
+test/<class>/ nothing below test/ is opened or listed, and whether it exists is not checked.
 """
 
 import hashlib
@@ -17,24 +17,24 @@ from predict import SUFFIXES, Mistake, natural, read_image
 from utils import InputError
 from vision.download import BASE_URL, SPLITS
 
-FLOWERS17_CLASSES = (  # in the order of the class numbers; the archive has none of these names
+FLOWERS17_CLASSES = (  # in the order of the class numbers; the archive has no names
     "daffodil", "snowdrop", "lily of the valley", "bluebell", "crocus", "iris", "tiger lily",
     "tulip", "fritillary", "sunflower", "daisy", "colts' foot", "dandelion", "cowslip",
     "buttercup", "windflower", "pansy",
 )  # fmt: skip
 PER_CLASS = 80  # images of a class, in the order of their numbers
-TEST_SHARE = 0.25  # of a class, where a folder of class folders is divided here
-FLOWERS102 = "setid.mat", "imagelabels.mat"  # beside jpg/: its one split, the label of each image
+TEST_SHARE = 0.25  # of each class, in the split of a folder of class folders
+FLOWERS102 = "setid.mat", "imagelabels.mat"  # beside jpg/: the split, the label of each image
 FORMS = "train/<class>/ and test/<class>/, <class>/, or jpg/ with datasplits.mat"
-NAMED = 5  # files of many that a message names
+NAMED = 5  # largest number of files that a message names
 
-File = tuple[int, str, Path]  # label, name such as "1/image_0001.jpg", where it is
+File = tuple[int, str, Path]  # label, name such as "1/image_0001.jpg", path
 
 
 def find_layout(root: Path) -> tuple[str, tuple[str, ...]]:
     """(the layout, class names in the order of the labels).
 
-    "train_test", "class_folders", or as published: "published" Flowers-17, "flowers102".
+    Layouts: "train_test", "class_folders", "published" (Flowers-17 as published), "flowers102".
     """
     if os.path.isdir(root / "train") and (classes := _class_folders(root / "train")):
         layout = "train_test"
@@ -46,7 +46,7 @@ def find_layout(root: Path) -> tuple[str, tuple[str, ...]]:
     else:
         layout, classes = "class_folders", _class_folders(root)
         if classes == ("jpg",):
-            raise InputError(f"jpg/ is there, but not {SPLITS} (to be had from {BASE_URL})")
+            raise InputError(f"there is jpg/ but not {SPLITS} (download it from {BASE_URL})")
         if {"train", "test"} <= set(classes):
             raise InputError("train/ holds no class folders, so no image has a label")
     if len(classes) < 2:
@@ -57,8 +57,8 @@ def find_layout(root: Path) -> tuple[str, tuple[str, ...]]:
 def list_files(root: Path, layout: str, part: str, split: int) -> list[File]:
     """The files of `part`, "train" or "test", by label, then by natural file name.
 
-    `split` is one of those published; class folders are divided by it, too. Raises InputError
-    if a class has no image to train with, or if the test part has none at all.
+    `split` is a published one; it also determines the split of class folders. Raises InputError
+    if a class has no image to train with, or if the test part is empty.
     """
     if layout == "published":
         return _published_files(root, part, split)
@@ -80,9 +80,9 @@ def list_files(root: Path, layout: str, part: str, split: int) -> list[File]:
 
 
 def fingerprint_files(files: list[File]) -> str:
-    """Of names, sizes and contents: the same on each machine, whatever the folder is called.
+    """Hash of names, sizes and contents: it depends neither on the machine nor on the folder.
 
-    With the published layout the names carry the numbers of the split.
+    With the published layout the names contain the image numbers of the split.
     """
     digest, unread = hashlib.sha256(), []
     for _, name, path in sorted(files, key=lambda file: file[1]):
@@ -98,7 +98,7 @@ def fingerprint_files(files: list[File]) -> str:
 
 
 def decode_all(files: Sequence[File], size: int, crop: str) -> np.ndarray:
-    """See `read_image`: uint8 (N, size, size, 3). InputError about all broken files together."""
+    """See `read_image`: uint8 (N, size, size, 3). One InputError for all broken files."""
     pixels = np.zeros((len(files), size, size, 3), np.uint8)
     broken = []
     for i, (_, _, path) in enumerate(files):
@@ -111,7 +111,7 @@ def decode_all(files: Sequence[File], size: int, crop: str) -> np.ndarray:
 
 
 def _refuse(complaints: Sequence[tuple[Path, str]], count: int) -> None:
-    """InputError with what is wrong with some of `count` images, if there is anything."""
+    """InputError if there are complaints about some of `count` images."""
     if not complaints:
         return
     (path, reason), *others = complaints
@@ -125,7 +125,7 @@ def _refuse(complaints: Sequence[tuple[Path, str]], count: int) -> None:
 
 
 def _divided_files(root: Path, part: str, split: int) -> list[File]:
-    """One part of a folder of class folders, each class divided by a permutation of its own."""
+    """One part of a folder of class folders; a seeded permutation divides each class."""
     files = []
     for label, name in enumerate(_class_folders(root)):
         images = _images(root / name, 2)  # one to train and one to test
@@ -138,7 +138,7 @@ def _divided_files(root: Path, part: str, split: int) -> list[File]:
 
 
 def _published_files(root: Path, part: str, split: int) -> list[File]:
-    """One part of jpg/image_0001.jpg ... by datasplits.mat, which counts from 1."""
+    """One part of jpg/image_0001.jpg ... according to datasplits.mat, which counts from 1."""
     path = root / SPLITS
     parts = _read_mat(path, *(f"{name}{split}" for name in ("trn", "val", "tst")))
     n_images = PER_CLASS * len(FLOWERS17_CLASSES)
@@ -147,7 +147,7 @@ def _published_files(root: Path, part: str, split: int) -> list[File]:
 
 
 def _flowers102_files(root: Path, part: str) -> list[File]:
-    """One part of jpg/image_00001.jpg ... by setid.mat and imagelabels.mat, counting from 1."""
+    """One part of jpg/image_00001.jpg ... by setid.mat and imagelabels.mat, which count from 1."""
     split, labelled = (root / name for name in FLOWERS102)
     parts = _read_mat(split, "trnid", "valid", "tstid")
     labels = [label - 1 for label in _read_mat(labelled, "labels")[0]]
@@ -165,7 +165,7 @@ def _numbered_files(
     where: str,
     digits: int,
 ) -> list[File]:
-    """The numbered images of jpg/ that belong to `part`; parts: to train, to validate, to test."""
+    """The numbered images of jpg/ that belong to `part`; parts: training, validation, test."""
     training, testing = [*parts[0], *parts[1]], parts[2]
     numbers = [*training, *testing]
     if not numbers or min(numbers) < 1 or max(numbers) > len(labels):
@@ -183,16 +183,16 @@ def _numbered_files(
 
 
 def _read_mat(path: Path, *names: str) -> list[list[int]]:
-    """Whole numbers under these names in a file of MATLAB's."""
+    """The integer arrays with these names in a MATLAB file."""
     try:
         found = loadmat(path)
         return [found[name].ravel().astype(int).tolist() for name in names]
-    except Exception as error:  # scipy has half a dozen types of error for a broken file
+    except Exception as error:  # scipy raises half a dozen types for a broken file
         raise InputError(f"{path} cannot be read ({error})") from error
 
 
 def left_out(root: Path, layout: str, part: str) -> str:
-    """What lies beside the images of `part` and is not read, in a sentence; '' if nothing."""
+    """A message about files beside the images of `part` that are not read; '' if none."""
     if layout not in ("train_test", "class_folders"):
         return ""  # their images are listed by number
     top = root / part if layout == "train_test" else root
@@ -209,7 +209,7 @@ def left_out(root: Path, layout: str, part: str) -> str:
         f"images in no class folder: {loose}": loose,
         f"images in folders within class folders: {deeper}": deeper,
         f"files of other kinds ({kinds}): {len(others)}": others,
-        f"no files, or links to a folder around them: {named}": odd,
+        f"special files, broken links, links to a parent folder: {named}": odd,
     }
     words = "; ".join(one for one, there in found.items() if there)
     sentences = [f"Not read below {top}: {words}."] if words else []
@@ -221,7 +221,7 @@ def left_out(root: Path, layout: str, part: str) -> str:
 
 
 def _class_folders(folder: Path) -> tuple[str, ...]:
-    """Class folders in the order of their labels: by number if all are numbers, else as text."""
+    """Class folders in the order of their labels: numeric if all are numbers, else as text."""
     names = _entries(folder)["folder"]
     return tuple(names if all(re.fullmatch("[0-9]+", n) for n in names) else sorted(names))
 
@@ -252,7 +252,7 @@ def _entries(folder: Path) -> dict[str, list[str]]:
 
 
 def _kind(entry: os.DirEntry) -> str:
-    """file, folder, or strange: a pipe, a link to nothing, or one to a folder that it lies in."""
+    """file, folder, or strange: a pipe, a broken link, or a link to a parent folder."""
     try:
         if entry.is_file():
             return "file"

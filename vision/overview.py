@@ -1,4 +1,4 @@
-"""What a data set holds, in a few lines: to be read before hours are spent on it."""
+"""A data set in a few lines, to read before a long run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +9,12 @@ from PIL import Image
 from vision.data import DataSource, Images
 from vision.folders import list_files
 
-MOST_PIXELS = 512  # that --image_size allows
-UNEVEN = 2  # so many times as many images in the largest class as in the smallest are told
+MOST_PIXELS = 512  # largest --image_size
+UNEVEN = 2  # largest class / smallest class from which a data set counts as uneven
 
 
 def overview(source: DataSource, images: Images) -> list[str]:
-    """Lines on the training images: classes, images of each, sizes, what an uneven set means."""
+    """Lines on the training images: classes, images per class, sizes, effects of imbalance."""
     counts = np.bincount(images.labels, minlength=source.num_classes)
     names = source.class_names
     lines = [f"classes: {source.num_classes}, {_images_each(names, counts)}"]
@@ -23,9 +23,9 @@ def overview(source: DataSource, images: Images) -> list[str]:
     if counts.max() >= UNEVEN * counts.min():
         most, share = names[counts.argmax()], counts.max() / counts.sum()
         lines.append(
-            f"uneven classes: who always answers {most!r} is right in {share:.0%}. Precision and "
-            "recall are macro: the mean over classes, so that a rare class counts as much as a "
-            "frequent one; top1 and top3 count each image once."
+            f"uneven classes: a model that always answers {most!r} is right in {share:.0%}. "
+            "Precision and recall are macro: the mean over classes, so that a rare class counts "
+            "as much as a frequent one; top1 and top3 count each image once."
         )
     return lines
 
@@ -39,7 +39,7 @@ def _images_each(names: Sequence[str], counts: np.ndarray) -> str:
 
 
 def _sizes(source: DataSource) -> str:
-    """From the headers of the files."""
+    """Image sizes, from the headers of the files."""
     sides = []
     for _, _, path in list_files(Path(str(source.root)), source.layout, "train", source.split):
         with Image.open(path) as file:
@@ -49,7 +49,7 @@ def _sizes(source: DataSource) -> str:
     words = f"sides of {least:,} to {most:,} pixels" if least < most else f"{most}x{most} pixels"
     words += f", read as {size}x{size}"
     if least >= 2 * size and 2 * size <= MOST_PIXELS:
-        words += f" (--image_size {2 * size} keeps more of them)"
+        words += f" (--image_size {2 * size} keeps more detail)"
     lost = np.mean(1 - shorter / longer)
     if source.crop == "centre" and lost >= 0.005:
         words += f"; the centre is kept, {lost:.0%} cut off (--crop pad or stretch keeps all)"

@@ -1,7 +1,7 @@
-"""Embedded flowers: 17 procedurally drawn species, made from a seed, nothing stored.
+"""Embedded flowers: 17 species, drawn procedurally from a seed; no image is stored.
 
-They stand in for Oxford Flowers-17 where the photographs are not at hand: as many images, about as
-difficult, and for the same reasons. Neighbouring species share colours and differ in build; light,
+They replace Oxford Flowers-17 if the photographs are not available: as many images, about as
+difficult, for the same reasons. Neighbouring species share colours and differ in shape; light,
 pose, scale, number, surroundings and occlusion vary within a species. No pixel or label is noise.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 IMAGES_PER_SPECIES = 80
-_CANVAS = 64  # pixels a side of every drawing; images of other sizes are resized drawings
-_DRAWS = 640  # uniform numbers an image may use, more than any species needs
+_CANVAS = 64  # side of every drawing, in pixels; images of other sizes are resized drawings
+_DRAWS = 640  # uniform random numbers per image, more than any species needs
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class _Species:
     throat: float = 0.0  # radius of a ring around the disc
     throat_colour: str = "ffffff"
     profile: float = 0.0  # probability that a flower is seen from the side
-    nods: bool = False  # from the side a hanging bell; otherwise a standing cup
+    nods: bool = False  # from the side: a hanging bell if true, else a standing cup
     crowd: tuple[int, int] = (1, 4)  # smallest and largest number of flowers in an image
     size: tuple[float, float] = (0.34, 0.48)  # radius of a lone flower, in image sides
     spike: float = 0.0  # 0: flowers scatter evenly; 1: they sit along one stalk
     marks: float = 0.0  # strength of dark spots, 0 to 1
     lip: str = ""  # colour of the lower petals where it differs
-    habitat: str = "meadow meadow litter shade"  # surroundings, as often as they are named
+    habitat: str = "meadow meadow litter shade"  # equally likely; repeats count
 
 
 # fmt: off
@@ -100,7 +100,7 @@ def draw_flowers(image_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """
     images = np.concatenate([_draw_species(label, seed) for label in range(len(_TABLE))])
     if image_size != _CANVAS:
-        # Means over boxes agree between sizes: 64 -> 32 -> 16 is 64 -> 16 but for rounding.
+        # Means over boxes agree between sizes: 64 -> 32 -> 16 is 64 -> 16 except for rounding.
         method = Image.Resampling.BOX if image_size < _CANVAS else Image.Resampling.BICUBIC
         size = (image_size, image_size)
         images = np.stack([np.asarray(Image.fromarray(i).resize(size, method)) for i in images])
@@ -115,7 +115,7 @@ def _draw_species(label: int, seed: int) -> _Array:
     draws = iter(table[:, :, None, None])
     canvas, foliage = _surroundings(species, draws)
     _flowers(canvas, species, draws)
-    for _ in range(2):  # in part of the images something grows in front of the flower
+    for _ in range(2):  # in some images a leaf is in front of the flower
         _leaf(canvas, draws, foliage, chance=0.4, length=(0.3, 0.8), width=(0.015, 0.07))
     _light(canvas, draws)
     return np.rint(canvas.transpose(1, 2, 3, 0) * 255).astype(np.uint8)
@@ -152,7 +152,7 @@ def _offsets(centre_y: _Array, centre_x: _Array) -> tuple[_Array, _Array]:
 def _leaf(
     canvas: _Array, draws: _Draws, colour: _Array, chance: float, length: _Range, width: _Range
 ) -> None:
-    """With some chance a bent leaf: grass if narrow, a blossom out of focus if round."""
+    """Draws a bent leaf with probability `chance`: grass if narrow, a blurred blossom if round."""
     dy, dx = _offsets(next(draws), next(draws))
     angle, bend = _between(draws, -np.pi, np.pi), _between(draws, -1, 1)
     long, wide = _between(draws, *length), _between(draws, *width)
@@ -165,7 +165,7 @@ def _leaf(
 
 def _surroundings(species: _Species, draws: _Draws) -> tuple[_Array, _Array]:
     """Ground, leaves, blades and blossoms out of focus -> canvas, colour of the foliage."""
-    names = species.habitat.split() + ["meadow"]  # any species may stand in a meadow
+    names = species.habitat.split() + ["meadow"]  # any species may be in a meadow
     habitats = np.stack([_palette(_HABITATS[name]) for name in names], 1)
     ground, foliage = np.moveaxis(habitats[:, (next(draws) * len(names)).astype(int)], -1, 0)
     canvas = np.tile(ground * _between(draws, 0.55, 1.05), (_CANVAS, _CANVAS))
@@ -220,7 +220,7 @@ def _flowers(canvas: _Array, species: _Species, draws: _Draws) -> None:
 
 
 def _flower(canvas: _Array, species: _Species, view: _View, shown: _Array, pose: _Pose) -> None:
-    """A flower in each of the shown images, drawn on the tile around it to save time."""
+    """Draws a flower in each of the shown images, on the tile around it to save time."""
     tile = min(_CANVAS, 2 * int(np.ceil(pose["radius"].max() * _CANVAS)) + 2)
     corner = np.clip(np.rint(pose["centre"] * _CANVAS - tile / 2), 0, _CANVAS - tile)
     top, left = corner.astype(int)

@@ -1,1 +1,1 @@
-"""Constrained problems on which a search costs no training, by name: see `literature`."""
+"""Constrained problems that need no training, by name: see `literature`."""

@@ -13,10 +13,10 @@ Config = Mapping[str, Any]
 
 
 class Problem:
-    """A target whose trainings are known beforehand, with a known best value.
+    """A target whose results need no training, with a known best value.
 
     `metrics` is the truth: a pure function of (configuration, epochs). `evaluate` may add noise to
-    the objective, and to nothing else: whether a configuration is feasible is never chance.
+    the objective only: whether a configuration is feasible is deterministic.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Problem:
         raise NotImplementedError
 
     def static_metrics(self, config: Config) -> dict[str, float]:
-        """What is known before training."""
+        """The metrics that need no training."""
         return {}
 
     def metrics(self, config: Config, epochs: int) -> dict[str, float]:
-        """The noiseless metrics after so many epochs, without the static ones."""
+        """The noiseless metrics after `epochs` epochs, without the static ones."""
         raise NotImplementedError
 
     def evaluate(
@@ -56,7 +56,7 @@ class Problem:
         return {**measured, name: min(max(measured[name], low), high)}
 
     def end(self, config: Config) -> tuple[float, float]:
-        """(violation, objective with the sign at which less is better): noiseless, full epochs."""
+        """(violation, objective to minimise): noiseless, full epochs."""
         measured = {**self.metrics(config, self.epochs), **self.static_metrics(config)}
         violation = total_violation(self.ranking.constraints, measured)
         return violation, -self.ranking.sign * measured[self.ranking.metric]
@@ -71,7 +71,7 @@ class Problem:
 
 
 def made_of(*hyperparameters: Any) -> ConfigurationSpace:
-    """A space with these."""
+    """A space with these hyperparameters."""
     space = ConfigurationSpace()
     space.add(*hyperparameters)
     return space

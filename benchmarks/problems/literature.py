@@ -1,9 +1,9 @@
-"""Constrained problems of the literature, frozen in literature.json before any search saw them.
+"""Constrained problems of the literature, frozen in literature.json before any search used them.
 
-Each has two constraints of our own, by the same quantile of all configurations: 10, 1 or 0.1 % are
-feasible, and the best without constraints is not. The optimum is the best that is known: of all
-entries of a table; of a surrogate by evolution (docs/decisions/README.md names the commit).
-Tune on `TUNE`, claim on `CLAIM`; a hash divides the two.
+We add two constraints to each, at the same quantile of all configurations: 10, 1 or 0.1 % are
+feasible, and the unconstrained optimum is not. The optimum is the best known: of all entries of a
+table, or of a surrogate by evolution (docs/decisions/README.md names the commit). `TUNE` is for
+tuning, `CLAIM` for claims; a hash divides the two.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from benchmarks.problems.yahpo import SVM, LCBench, Ranger
 from utils import InputError, derive_seed, nearest
 
 FROZEN = Path(__file__).resolve().parent / "literature.json"
-# family -> (problem, data sets that are kept for checks by others)
+# family -> (problem, data sets that are reserved for checks by others)
 FAMILIES: dict[str, tuple[type[Problem], tuple[str, ...]]] = {
     "lcbench": (LCBench, ("126029", "168868", "189908")),
     "rbv2_svm": (SVM, ()),
@@ -46,7 +46,7 @@ def _made(family: str, task: str, facts: dict[str, Any]) -> type[Problem]:
 
 
 def _half(names: list[str], first: int) -> list[str]:
-    """Every second one of each family in turn, in the order of a hash."""
+    """Every second problem of each family, in the order of a hash."""
     by_family = itertools.groupby(names, key=lambda name: name.split("-")[0])
     ordered = [n for _, f in by_family for n in sorted(f, key=lambda n: derive_seed("half", n))]
     return sorted(ordered[first::2])
@@ -57,11 +57,11 @@ TUNE, CLAIM = _half(list(PROBLEMS), 0), _half(list(PROBLEMS), 1)
 
 
 def named(words: Sequence[str]) -> list[str]:
-    """Names of problems, `tune` and `claim` for all of a half. InputError for an unknown one."""
+    """Names of problems; `tune` and `claim` name a half. InputError for an unknown one."""
     halves = {"tune": TUNE, "claim": CLAIM}
     names = [name for word in words for name in halves.get(word, [word])]
     for name in names:
         if name not in PROBLEMS:
             known = ", ".join(PROBLEMS)
-            raise InputError(f"there is no problem {name!r}, but {known}{nearest(name, PROBLEMS)}")
+            raise InputError(f"no problem {name!r}; allowed is {known}{nearest(name, PROBLEMS)}")
     return names

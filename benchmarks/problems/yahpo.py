@@ -1,6 +1,6 @@
 """Surrogates of YAHPO Gym: networks and learners on data sets of OpenML, at several fidelities.
 
-Pfisterer et al. 2022, "YAHPO Gym": a network that predicts what a training measures. The folder
+Pfisterer et al. 2022, "YAHPO Gym": a network predicts the metrics of a training. The folder
 THIRD_PARTY_DIR holds yahpo/SCENARIO/model.onnx and encoding.json of
 github.com/slds-lmu/yahpo_data (Apache-2.0): lcbench of tag v1.0.2, the others of branch iaml_ex.
 
@@ -38,11 +38,11 @@ class Surrogate(Problem):
     outputs: tuple[str, ...]
 
     def fidelity(self, epochs: int) -> dict[str, float]:
-        """The inputs of the surrogate that say how far a training goes."""
+        """The fidelity inputs of the surrogate."""
         return {"trainsize": epochs / self.epochs}
 
     def metrics(self, config: Config, epochs: int) -> dict[str, float]:
-        """By the surrogate; an inactive hyperparameter is 0."""
+        """The surrogate's predictions; an inactive hyperparameter is 0."""
         session, encoding = surrogate(self.scenario)
         codes = [encoding[self.task_name][self.task]]
         codes += [encoding[name].get(config.get(name), 0) for name in self.categorical]
@@ -64,7 +64,7 @@ class LCBench(Surrogate):
     epochs, min_epochs = 52, 3
 
     def fidelity(self, epochs: int) -> dict[str, float]:
-        """Its own epochs."""
+        """The epochs of LCBench."""
         return {"epoch": epochs}
 
     def configspace(self) -> ConfigurationSpace:
@@ -91,7 +91,7 @@ class SVM(Surrogate):
     epochs, min_epochs = 20, 1
 
     def fidelity(self, epochs: int) -> dict[str, float]:
-        """A share of the data, ten times repeated."""
+        """A share of the data, with ten repetitions."""
         return {**super().fidelity(epochs), "repl": 10}
 
     def configspace(self) -> ConfigurationSpace:

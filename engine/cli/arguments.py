@@ -1,4 +1,4 @@
-"""Command lines, derived from the settings: strict, and with one sentence for each mistake."""
+"""Command lines derived from the settings: strict, with a one-sentence message per mistake."""
 
 import argparse
 import re
@@ -11,7 +11,7 @@ from engine.cli.completion import SHELLS, PrintCompletion
 from engine.cli.settings import FIELDS, SHORTHANDS, Settings, base_type
 from utils import InputError, nearest
 
-# What --help shows, by group; the settings in none of these are for --help_all.
+# The settings that --help shows, by group; --help_all also shows the others.
 GROUPS = {
     "search": ("seed", "space", "sampler", "hyperband", "default_first", "objective")
     + ("constraints", *SHORTHANDS),
@@ -25,34 +25,34 @@ _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes --a-b for --a_b, names the nearest flag, and raises InputError on mistakes."""
+    """Accepts --a-b for --a_b, suggests the nearest flag, raises InputError on mistakes."""
 
     def __init__(self, description: str):
         layout = partial(argparse.RawDescriptionHelpFormatter, max_help_position=34, width=100)
         super().__init__(
             description=description,
             allow_abbrev=False,
-            argument_default=argparse.SUPPRESS,  # a flag that is not given leaves no attribute
+            argument_default=argparse.SUPPRESS,  # an absent flag sets no attribute
             usage="%(prog)s [flags]",
             formatter_class=layout,
         )
-        self._hidden: dict[argparse.Action, str] = {}  # with the help that --help_all shows
+        self._hidden: dict[argparse.Action, str] = {}  # action -> its text in --help_all
         self._of_group = {name: self.add_argument_group(name) for name in [*GROUPS, "advanced"]}
 
     def add_help_all(self) -> None:
-        """Adds --help_all, which shows the settings in none of GROUPS, too; --print_completion."""
+        """Adds --help_all, which shows the settings outside GROUPS too, and --print_completion."""
         self.add_argument("--help_all", action=_HelpAll, nargs=0, help="show all flags and exit")
-        words = "print a script that completes these flags in bash or zsh, and end"
+        words = "print a script that completes these flags in bash or zsh, and exit"
         how: dict[str, Any] = {"action": PrintCompletion, "choices": SHELLS, "metavar": "SHELL"}
         self.add_argument("--print_completion", help=words, **how)
 
     def reveal(self) -> None:
-        """Shows hidden flags from now on."""
+        """Makes the hidden flags visible in the help."""
         for action, text in self._hidden.items():
             action.help = text
 
     def add_settings(self) -> None:
-        """Adds all of them."""
+        """Adds a flag for every setting and shorthand."""
         for name in [*FIELDS, *SHORTHANDS]:
             self.add_setting(name)
 
@@ -94,7 +94,7 @@ class Parser(argparse.ArgumentParser):
             )
 
     def _add(self, name: str, *flags: str, help: str, **how: Any) -> None:
-        """Adds the flags of a setting to its group; hidden if it is in none."""
+        """Adds the flags of a setting to its group; hides them if it has no group."""
         group = next((group for group, names in GROUPS.items() if name in names), "advanced")
         shown = argparse.SUPPRESS if group == "advanced" else help
         action = self._of_group[group].add_argument(*flags, help=shown, **how)
@@ -102,7 +102,7 @@ class Parser(argparse.ArgumentParser):
             self._hidden[action] = help
 
     def add_flag(self, *names: str, help: str) -> None:
-        """Adds a switch: bare means True, else True or False in any case; --no_name is False."""
+        """Adds a switch: --name is True, `to_bool` parses --name VALUE, --no_name is False."""
         switch: dict[str, Any] = {"type": to_bool, "nargs": "?", "const": True}
         switch["metavar"] = "True|False"
         long = next(name for name in names if name.startswith("--"))
@@ -114,22 +114,22 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(f"--no_{long[2:]}", dest=long[2:], action="store_false", **hidden)
 
     def parse_strictly(self, argv: Sequence[str] | None = None) -> dict[str, Any]:
-        """What was given, by name; InputError for an unknown flag or an unreadable value."""
+        """The given values by name. InputError for an unknown flag or an invalid value."""
         words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
         given, unknown = self.parse_known_args(words)
-        # As the first version had it; any user of the machine could read it.
+        # The first version had such a flag; any user of the machine could read the key.
         key = re.compile(r"-w(?!-|orkers|andb)|--?(w|wandb)_key")
         if any(map(key.match, unknown)):
             raise InputError(
-                "a W&B key is no flag, since it would show in the list of processes; put it into "
-                "the variable WANDB_API_KEY, or run `wandb login` once"
+                "a W&B key cannot be a flag, since the process list would show it; set the "
+                "variable WANDB_API_KEY, or run `wandb login` once"
             )
         if unknown:
             raise InputError(self._unknown(unknown[0]))
         return vars(given)
 
     def error(self, message: str) -> NoReturn:
-        """argparse's own complaints (a missing value, a wrong type) as an InputError."""
+        """Raises argparse's own errors (a missing value, a wrong type) as an InputError."""
         raise InputError(message.removeprefix("argument "))
 
     def _unknown(self, word: str) -> str:
@@ -155,7 +155,7 @@ def _underscored(word: str) -> str:
 
 
 def to_bool(text: str) -> bool:
-    """True or False in any case, also 1 0 yes no on off."""
+    """Parses true, false, 1, 0, yes, no, on or off, in any letter case."""
     if text.lower() in _TRUE + _FALSE:
         return text.lower() in _TRUE
     raise argparse.ArgumentTypeError(
@@ -164,7 +164,7 @@ def to_bool(text: str) -> bool:
 
 
 def to_float(text: str) -> float:
-    """A finite number; whole ones become int, so that they print as they were meant."""
+    """Parses a finite number; an integral value becomes int, so that it prints without '.0'."""
     try:
         value = float(text)
         if value - value == 0:  # neither infinite nor NaN
@@ -175,7 +175,7 @@ def to_float(text: str) -> float:
 
 
 def to_int(text: str) -> int:
-    """A whole number; 2e7 is one."""
+    """Parses a whole number; accepts 2e7."""
     try:
         return int(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""How a command ends: what goes wrong is one sentence on standard error, and an exit code."""
+"""How a command ends: one sentence on standard error for an error, and an exit code."""
 
 import contextlib
 import os
@@ -11,11 +11,11 @@ from utils import InputError
 def command(
     name: str, work: Callable[[], int | None], interrupted: str = "interrupted", kept: str = ""
 ) -> int:
-    """Does the work of a command of that name; returns its exit code.
+    """Runs the work of the command `name`; returns the exit code.
 
-    0: success (the work returned None). 1: too little memory. 2: bad input, or a file that cannot
-    be used. 130: Ctrl-C. 141: the reader of the output has gone, as `head` does. kept: what a file
-    that failed leaves intact and how to go on, if that is so; the exit code is 1 then.
+    0: success (the work returned None). 1: out of memory. 2: invalid input, or a file that cannot
+    be used. 130: SIGINT. 141: SIGPIPE, as with `| head`. kept: what is intact after an OSError
+    and how to continue; the exit code of an OSError is then 1.
     """
     _open_streams()
     try:
@@ -27,7 +27,7 @@ def command(
         _tell(f"{name}: {error}")
         return 2
     except MemoryError as error:
-        _tell(f"{name}: too little memory ({error or 'no more is known'})")
+        _tell(f"{name}: out of memory ({error or 'no details'})")
         return 1
     except BrokenPipeError:
         return 141
@@ -41,27 +41,27 @@ def command(
 
 
 def go_on_without_output(error: OSError) -> None:
-    """For what is said on the way: a reader that has gone, or a full disk, is told once."""
+    """Reports once that standard output has lost its reader or its disk is full."""
     _discard_output()
     words = f"standard output cannot be written ({error.strerror})"
-    _tell(f"warning: {words}: the work goes on without it")
+    _tell(f"warning: {words}: the work continues without it")
 
 
 def _tell(words: str) -> None:
-    """On standard error, if anybody is there to read it: a terminal may have gone."""
+    """Prints on standard error; ignores a closed terminal."""
     with contextlib.suppress(OSError):
         print(words, file=sys.stderr)
 
 
 def _discard_output() -> None:
-    """From now on, what is written to standard output goes nowhere, with all that it holds yet."""
+    """Redirects standard output to /dev/null, with its buffered text."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_streams() -> None:
-    """Gives a stream that was closed (as by >&-) somewhere to lead to, and its number.
+    """Opens /dev/null for a standard stream that is closed (as by >&-).
 
-    A file that is opened later would have that number else, and take what is printed.
+    Otherwise the next opened file gets its descriptor and receives the printed text.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -69,9 +69,9 @@ def _open_streams() -> None:
 
 
 def _flush() -> None:
-    """Writes what was printed while an error can still be told in words."""
+    """Flushes standard output while an error can still be reported."""
     try:
         sys.stdout.flush()
     except OSError:
-        _discard_output()  # else the interpreter tries again at its end, and complains
+        _discard_output()  # else the interpreter tries again at exit and prints a traceback
         raise

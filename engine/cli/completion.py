@@ -1,4 +1,4 @@
-"""Completion of the command lines in a shell, by shtab: `--print-completion bash` or `zsh`."""
+"""Shell completion of the command lines with shtab: `--print-completion bash` or `zsh`."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ _FILES = (
     *("config", "compare", "model", "output", "resume", "space", "dataset", "data_dir"),
     *("start_from", "export", "runs_dir"),
 )
-# shtab completes `optimizer.py --`; this, too, `python optimizer.py --`.
+# shtab completes `optimizer.py --`; this also completes `python optimizer.py --`.
 _AFTER_PYTHON = r"""
 _complete_after_python() {
   local script="_shtab_${COMP_WORDS[1]##*/}"
@@ -28,10 +28,10 @@ complete -o bashdefault -o default -F _complete_after_python python python3
 
 
 class PrintCompletion(argparse.Action):
-    """Prints the script of a shell that completes the flags of a command, and ends it."""
+    """Prints a completion script for the flags of a command, and exits."""
 
     def __call__(self, parser: argparse.ArgumentParser, *arguments: Any) -> None:
-        """argparse calls it with (parser, namespace, shell, flag)."""
+        """argparse passes (parser, namespace, shell, flag)."""
         try:
             import shtab
         except ImportError:

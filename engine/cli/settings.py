@@ -1,7 +1,7 @@
 """Settings: defaults < preset < command line. One dataclass, strict about names, types and ranges.
 
-The command line and the presets (JSON) know the same names. Two names are shorthands for a
-constraint and are not kept as settings: see `SHORTHANDS`.
+The command line and the presets (JSON) use the same names. Two names are shorthands for a
+constraint and are not settings: see `SHORTHANDS`.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ SHORTHANDS = {
     "constraint_max_model_size": ("num_params <= ", "upper limit of the number of parameters"),
     "constraint_min_precision": ("precision >= ", "lower limit of the precision"),
 }
-# Defaults of the guided sampler, where they differ.
+# Defaults that differ for the guided sampler.
 GUIDED = {"pop_size": 12, "num_children": 5}
 OBJECTIVE, OBJECTIVE_OF_FEW = "maximize top3", "maximize top1"
-FEW_CLASSES = 10  # with fewer, top-3 tells networks apart badly: with three it is 1 for each
-MAX_COUNT = 10**9  # of epochs: more is a slip of the pen
+FEW_CLASSES = 10  # with fewer, top-3 hardly differs between networks: with three it is always 1
+MAX_COUNT = 10**9  # epochs; a larger number is a typing error
 
 
 def _setting(
@@ -117,29 +117,29 @@ class Settings:
     threads: int = _setting(1, "CPU threads of a training; results depend on it", low=1, high=1024)
     workers: str = _setting(
         "auto",
-        "trainings at a time, each in a process of its own; 0 trains in this process; results "
-        "do not depend on it",
+        "parallel trainings, each in its own process; 0 trains in this process; results do not "
+        "depend on it",
     )
     scheduler: str | None = _setting(
-        None, "address of a Dask cluster that trains instead, as tcp://host:port"
+        None, "address of a Dask cluster to train on, as tcp://host:port"
     )
     grace: float = _setting(
-        60.0, "seconds after max_time that a training may still take (not with workers 0)", low=0
+        60.0, "seconds after max_time in which a training may finish (not with workers 0)", low=0
     )
     trial_timeout: float | None = _setting(
         None, "seconds after which a training counts as failed (not with workers 0)", low=0.001
     )
     max_memory_gb: float | None = _setting(
         None,
-        "memory of a worker; what needs more is not trained [its share of what is free]",
+        "memory limit of a worker; a trial that needs more is not trained [share of free memory]",
         low=0.001,
     )
     max_checkpoint_gb: float = _setting(
-        10.0, "size of all checkpoints between rungs; a trial without one is trained again", low=0
+        10.0, "size of all checkpoints between rungs; a trial without one is retrained", low=0
     )
     allow_inexact: bool = _setting(
         False,
-        "resume although images, machine, threads or versions differ: results may differ too",
+        "resume although images, machine, threads or versions differ; results may then differ",
     )
     run_name: str | None = _setting(None, "name of the run's folder [how it was made, and when]")
     runs_dir: str = _setting("runs", "folder of all runs")
@@ -169,7 +169,7 @@ class Settings:
                 f"workers cannot be {self.workers!r}; allowed is auto or a whole number from 0 to "
                 f"1024{nearest(self.workers, ['auto'])}"
             )
-        self.ranking()  # a mistake in objective or constraints is told at once
+        self.ranking()  # reports a mistake in objective or constraints at once
 
     def ranking(self) -> Ranking:
         """Objective and constraints."""
@@ -182,7 +182,7 @@ FIELDS = {item.name: item for item in dataclasses.fields(Settings)}
 
 
 def resolve(*layers: Mapping[str, Any]) -> Settings:
-    """Later layers win. A shorthand replaces the constraint on its metric, or adds it.
+    """Merges layers; later ones win. A shorthand replaces or adds the constraint on its metric.
 
     InputError on any mistake.
     """
@@ -190,7 +190,9 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
     for layer in layers:
         for name in layer:
             if name not in FIELDS and name not in SHORTHANDS:
-                raise InputError(f"{name!r} is no setting{nearest(name, [*FIELDS, *SHORTHANDS])}")
+                raise InputError(
+                    f"{name!r} is not a setting{nearest(name, [*FIELDS, *SHORTHANDS])}"
+                )
         values |= {k: _from_json(FIELDS[k], value) for k, value in layer.items() if k in FIELDS}
         for name, (prefix, _) in SHORTHANDS.items():
             if name in layer:
@@ -201,13 +203,13 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
 
 
 def own_settings(objective: str, constraints: Sequence[str] = (), **given: Any) -> Settings:
-    """Settings for a problem of one's own: the guided search, no limits but those given here."""
+    """Settings for a user's own problem: the guided search with only the given constraints."""
     usual = {"sampler": "guided", "objective": objective, "constraints": tuple(constraints)}
     return resolve({**usual, **given})
 
 
 def of_record(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in a run.json, without those that are gone."""
+    """The settings in a run.json, without those that no longer exist."""
     return {name: value for name, value in values.items() if name in FIELDS}
 
 
@@ -224,7 +226,7 @@ def _with_bound(
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a number within the range of floats (math.isfinite raises beyond it)."""
+    """Whether the value is a number in the range of floats (math.isfinite raises outside it)."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and abs(value) <= sys.float_info.max
 
@@ -237,12 +239,12 @@ def base_type(item: dataclasses.Field) -> type:
 
 
 def _from_json(item: dataclasses.Field, value: Any) -> Any:
-    """JSON has no tuples and writes 2e7 for a whole number; the rest is left for `_check`."""
+    """Converts JSON's lists to tuples and 2e7 to int; `_check` reports anything else."""
     if base_type(item) is tuple and isinstance(value, list):
         return tuple(value)
     if item.name == "workers" and type(value) is int:
         return str(value)
-    if item.name == "space" and value is None:  # as older runs have it
+    if item.name == "space" and value is None:  # in older runs
         return item.default
     if _is_number(value) and base_type(item) is float:
         return float(value)
@@ -252,7 +254,7 @@ def _from_json(item: dataclasses.Field, value: Any) -> Any:
 
 
 def with_objective(settings: Settings, num_classes: int) -> Settings:
-    """The settings with an objective for so many classes, if they have none."""
+    """The settings; a missing objective is chosen by the number of classes."""
     usual = OBJECTIVE_OF_FEW if num_classes < FEW_CLASSES else OBJECTIVE
     return dataclasses.replace(settings, objective=settings.objective or usual)
 
@@ -277,7 +279,7 @@ def _check(item: dataclasses.Field, value: Any) -> None:
 
 
 def allowed(item: dataclasses.Field) -> str:
-    """What a setting may be, in words."""
+    """The allowed values of a setting, in words."""
     low, high, choices = (item.metadata[key] for key in ("low", "high", "choices"))
     if choices:
         return " or ".join(choices)

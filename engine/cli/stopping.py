@@ -1,4 +1,4 @@
-"""Why and when a run stops: signals and the wall clock, both told to the search as a `Stop`."""
+"""Why and when a run stops: signals and the wall clock, both raised as a `Stop`."""
 
 import functools
 import os
@@ -20,17 +20,17 @@ EXIT_CODES = {
     "interrupted": 130,
     "terminated": 143,
 }
-# After these a bracket may be half done, and its states are kept for a resume.
+# After these a bracket may be unfinished; its states are kept for a resume.
 RESUMABLE = ("time limit", "interrupted", "terminated", "failures", "disk full")
 _SIGNALS = {
     signal.SIGINT: "interrupted",
     signal.SIGTERM: "terminated",
-    signal.SIGHUP: "terminated",  # the terminal has gone, as when a connection breaks
+    signal.SIGHUP: "terminated",  # the terminal has closed, as when a connection breaks
 }
 
 
 class Stop(BaseException):
-    """Ends a search in order. No Exception, so that no target can swallow it by catching all."""
+    """Ends a search in order. A BaseException, so that a target's `except Exception` misses it."""
 
     def __init__(self, reason: str, detail: str = ""):
         super().__init__(detail or reason)
@@ -38,14 +38,14 @@ class Stop(BaseException):
 
 
 class Clock:
-    """Wall-clock seconds used by a run over all of its sessions."""
+    """Wall-clock seconds that a run has used over all of its sessions."""
 
     def __init__(self, used_before: float = 0.0):
         self.used_before = used_before
         self.started = time.monotonic()
 
     def used(self) -> float:
-        """Seconds used until now."""
+        """Seconds used so far."""
         return self.used_before + time.monotonic() - self.started
 
 
@@ -54,15 +54,15 @@ class StopSignals:
 
     A SIGHUP that is ignored, as by nohup, stays ignored.
 
-    The first signal gives the signals back to the handlers of before: if these are Python's own, a
-    second one ends the process at once. A process that a training forks has the handlers from
-    before, too: if it raised Stop, whoever joins it would hang.
+    The first signal restores the previous handlers: if these are Python's own, a second signal
+    ends the process at once. A process that a training forks also has the previous handlers: if
+    it raised Stop, a process that joins it would hang.
     """
 
     def __init__(self) -> None:
         self._held: str | None = None
         self._number: int | None = None
-        self._next: Any = None  # the handler of before for it
+        self._next: Any = None  # its previous handler
         self._shielded = True
         self._previous: dict[int, Any] = {}
 
@@ -73,7 +73,7 @@ class StopSignals:
                 continue
             try:
                 self._previous[number] = signal.signal(number, self._on_signal)
-            except ValueError:  # not the main thread: whoever runs the threads minds the signals
+            except ValueError:  # not the main thread: the caller handles the signals
                 break
         return self
 
@@ -82,7 +82,7 @@ class StopSignals:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Within, a signal stops the work at once; one that came before stops it on entry."""
+        """A signal inside stops the work at once; an earlier signal stops it on entry."""
         try:
             self._shielded = False
             self.check()
@@ -91,12 +91,12 @@ class StopSignals:
             self._shielded = True
 
     def check(self) -> None:
-        """Raises the Stop that is due, if any."""
+        """Raises the pending Stop, if any."""
         if self._held is not None:
             raise Stop(self._held)
 
     def pass_on(self) -> None:
-        """Gives the signal that came, if any, to the handler of before: after all is in order."""
+        """Passes a received signal to its previous handler; call it last."""
         if self._number is not None:
             signal.signal(self._number, self._next)
             signal.raise_signal(self._number)
@@ -104,7 +104,7 @@ class StopSignals:
     def _on_signal(self, number: int, _frame: object) -> None:
         self._next = self._previous[number]
         self._give_back()
-        if number == signal.SIGHUP:  # a terminal that goes sends several
+        if number == signal.SIGHUP:  # a closing terminal sends several
             signal.signal(number, signal.SIG_IGN)
         self._number, self._held = number, _SIGNALS[signal.Signals(number)]
         if not self._shielded:
@@ -118,9 +118,9 @@ class StopSignals:
 
 @functools.cache
 def _mind_forks() -> None:
-    """Once: a fork holds the signals back until the new process has its own handlers.
+    """Once per process: blocks the signals during a fork until the child has its own handlers.
 
-    A signal that came before would be lost: Python forgets those that were pending at a fork.
+    Python drops signals that are pending at a fork.
     """
     held = threading.local()  # any thread may fork
 
@@ -143,10 +143,10 @@ def _mind_forks() -> None:
 
 @contextmanager
 def not_swallowed(at_once: bool = True) -> Iterator[None]:
-    """A SIGINT within is a KeyboardInterrupt at the end at the latest, and at once if so wanted.
+    """Raises KeyboardInterrupt for a SIGINT inside: at once if `at_once`, and again at the end.
 
-    For imports of large libraries, some of which catch everything, and for steps that must not be
-    left half done.
+    For imports of large libraries, some of which catch everything, and for steps that must not
+    stop halfway.
     """
     came = False
 
@@ -158,7 +158,7 @@ def not_swallowed(at_once: bool = True) -> Iterator[None]:
 
     try:
         previous = signal.signal(signal.SIGINT, on_signal)
-    except ValueError:  # not the main thread, where no signal comes
+    except ValueError:  # not the main thread, which receives no signal
         yield
         return
     try:

@@ -1,4 +1,4 @@
-"""What a run's results depend on besides its settings: versions, machine, code."""
+"""The environment that a run's results depend on: versions, machine, code."""
 
 import platform
 import subprocess
@@ -31,7 +31,7 @@ def environment() -> dict[str, Any]:
 
 
 def version(package: str) -> str | None:
-    """Of a package; None where it is not installed."""
+    """The version of a package, or None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -39,9 +39,9 @@ def version(package: str) -> str | None:
 
 
 def processor_name() -> str:
-    """The processor's model, family and vectors, as results to the last bit depend on them.
+    """The processor's model, family and vector units; the last bits of results depend on them.
 
-    The same name can stand for several generations, whose vector units round differently.
+    Several generations, whose vector units round differently, can have the same model name.
     """
     known = first_processor()
     if "model name" not in known:

@@ -1,6 +1,6 @@
-"""How a search stands after each generation: its history and the best so far, on disk too.
+"""The state of a search after each generation: its history and its best trial, also on disk.
 
-All of it derives from the journal; each trial is looked at once, as a long search has many.
+All of it derives from the journal. Each trial is read once, since a long search has many.
 """
 
 import copy
@@ -21,9 +21,9 @@ log = logging.getLogger("nas")
 
 
 class History:
-    """Of the search with this journal; without a folder nothing is written.
+    """The history of the search with this journal; writes nothing without a folder.
 
-    layers: the layer table of a configuration, if the target has one.
+    layers: returns the layer table of a configuration, if the target has one.
     """
 
     def __init__(
@@ -35,16 +35,16 @@ class History:
     ):
         self.journal, self.folder, self.layers = journal, folder, layers
         self.ranking, self.full_epochs = settings.ranking(), settings.epochs
-        self.trials: list[Trial] = []  # as decided so far; on a resume the journal knows more
+        self.trials: list[Trial] = []  # decided so far; on a resume the journal has more
         self.rows: list[dict[str, Any]] = []  # of population.csv
-        self.epochs = 0  # that the trials cost
+        self.epochs = 0  # cost of the trials
         self.seconds = 0.0  # used when the last of them ended
-        self.best: Trial | None = None  # of the journal, also of an unfinished generation
+        self.best: Trial | None = None  # of the journal, with the unfinished generation
         self.baseline: Trial | None = None  # the space's default configuration, fully trained
-        self._looked_at = 0  # trials of the journal
+        self._looked_at = 0  # trials of the journal that were read
 
     def add(self, population: Sequence[Trial], trials: Sequence[Trial], generation: int) -> None:
-        """A generation has ended with these trials and this population; writes how it stands."""
+        """Adds a generation that ended with these trials and this population; writes the state."""
         self.trials += trials
         self.epochs += total_cost_epochs(trials)
         self.seconds = max(self.seconds, used_seconds(trials))
@@ -54,7 +54,7 @@ class History:
         self.write()
 
     def write(self) -> Trial | None:
-        """Tells, writes and returns the best so far; writes the history."""
+        """Writes the history; logs, writes and returns the best trial so far."""
         before, new = self.best, self.journal.trials[self._looked_at :]
         self._looked_at += len(new)
         self.best = incumbent([*filter(None, [self.best]), *new], self.ranking)
@@ -72,16 +72,16 @@ class History:
         return self.best
 
     def close(self, reason: str) -> None:
-        """The search has ended: states are kept only if it was cut short."""
+        """Closes the journal; deletes the states unless the search can be resumed."""
         self.journal.close()
         if self.folder and reason not in RESUMABLE:
             self.folder.delete_all_states()
 
 
 def population_row(population: Sequence[Trial], ranking: Ranking) -> dict[str, Any]:
-    """Averages over the population and the values of its best.
+    """Averages over the population and the values of its best member.
 
-    acc is the objective's metric, prec the precision; None where there is none.
+    acc is the objective's metric, prec the precision; None if not measured.
     """
 
     def average(metric: str) -> float | None:

@@ -1,4 +1,4 @@
-"""The append-only journal of a run, `trials.jsonl`: a line per finished job, the only truth."""
+"""The append-only journal of a run, `trials.jsonl`: one line per finished job."""
 
 import errno
 import logging
@@ -17,18 +17,18 @@ log = logging.getLogger("nas")
 class Journal:
     """The trials of a run in order of arrival, in memory and, if it has a path, on disk first.
 
-    declared: gives back to a configuration the types that JSON does not know (`Space.declared`).
+    declared: restores the types of a configuration that JSON does not have (`Space.declared`).
     """
 
     def __init__(self, path: Path | None = None, declared: Callable[[Any], Any] = dict):
         self.trials: list[Trial] = []
-        self.replayed = 0  # how many were there when the journal was opened
+        self.replayed = 0  # number of trials when the journal was opened
         self._by_key: dict[tuple[int, int, int], Trial] = {}
         self._file: IO[str] | None = None
         if path is not None:
             trials, torn = read_trials(path) if path.exists() else ([], False)
-            if torn:  # a crash in mid-write: that job was never acted on and will be run again
-                log.warning("warning: %s: its incomplete last line has been taken out", path)
+            if torn:  # a crash during a write: no decision used that job, and it runs again
+                log.warning("warning: %s: its incomplete last line was removed", path)
                 os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
             for trial in trials:
                 self._remember(replace(trial, config=declared(trial.config)))
@@ -36,16 +36,16 @@ class Journal:
             self._file = open(path, "a", encoding="utf-8")
 
     def find(self, job: Job) -> Trial | None:
-        """The trial of a job that was done already.
+        """The trial of a finished job, or None.
 
         InputError if the journal has the job with another configuration.
         """
         trial = self._by_key.get(job.key)
         if trial is not None and canonical(trial.config) != canonical(job.config):
             raise InputError(
-                f"the run cannot go on: in its journal trial {job.trial} is "
+                f"the run cannot resume: in its journal trial {job.trial} is "
                 f"{canonical(trial.config)}, and now it would be {canonical(job.config)}; space, "
-                "target or settings are not those with which it began"
+                "target or settings differ from those at its start"
             )
         return trial
 
@@ -55,7 +55,7 @@ class Journal:
             self._file.write(trial.to_line() + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
-            if os.fstat(self._file.fileno()).st_nlink == 0:  # it would be written into the void
+            if os.fstat(self._file.fileno()).st_nlink == 0:  # the file was deleted
                 raise FileNotFoundError(errno.ENOENT, "it was removed", self._file.name)
         self._remember(trial)
 
@@ -72,7 +72,7 @@ class Journal:
 def read_trials(path: Path) -> tuple[list[Trial], bool]:
     """The trials in a journal, and whether its last line is incomplete (and left out).
 
-    Only reads, so that a running search can be looked at. InputError if a line is damaged.
+    Only reads, so it works on a running search. InputError if a line is damaged.
     """
     whole, _, torn = path.read_bytes().rpartition(b"\n")
     trials = []

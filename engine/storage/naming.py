@@ -1,4 +1,4 @@
-"""Names of runs: what a folder is called, and which one is the newest."""
+"""Names of runs, and which run is the newest."""
 
 import itertools
 import re
@@ -8,8 +8,8 @@ from pathlib import Path
 from engine.cli.settings import Settings
 from utils import InputError
 
-LATEST = "latest"  # a link to the run that began or went on last
-# Names with a meaning in a folder of runs.
+LATEST = "latest"  # a link to the run that started or resumed last
+# Reserved names in a folder of runs.
 _TAKEN = (LATEST, "last", "run.json", "opt_cfg.json", "baseline.json")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,-]{0,199}")
 # By sampler, with Hyperband and without.
@@ -23,7 +23,7 @@ _METHODS = {
 def run_name(settings: Settings, peer: str | None = None) -> str:
     """Method, limits, seed and local time, such as ea-hb_p0.39_s2e7_seed123_2026-11-29_0436.
 
-    peer: the method, if it is not one of ours.
+    peer: the name of the method in `baselines`, if it is one of those.
     """
     bounds = {constraint.metric: constraint.bound for constraint in settings.ranking().constraints}
     precision, size = bounds.get("precision"), bounds.get("num_params")
@@ -38,20 +38,20 @@ def run_name(settings: Settings, peer: str | None = None) -> str:
 
 
 def _short(value: float) -> str:
-    """20000000 is 2e7, 0.39 stays."""
+    """The shorter notation: 2e7 for 20000000, 0.39 for 0.39."""
     digits, exponent = f"{value:.12e}".split("e")
     brief = f"{float(digits):.12g}e{int(exponent)}"
     return min(f"{value:.12g}", brief, key=len)
 
 
 def unused_name(runs: Path, name: str) -> str:
-    """The name, with _2, _3, ... behind it if there is such a run already."""
+    """The name, with the suffix _2, _3, ... if a run of that name exists."""
     names = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(2)))
     return next(candidate for candidate in names if not (runs / candidate).exists())
 
 
 def check_name(name: str) -> None:
-    """InputError if a folder of runs cannot have a run of that name."""
+    """InputError if a run cannot have that name."""
     if not _NAME.fullmatch(name) or name in _TAKEN:
         raise InputError(
             f"run_name {name!r} cannot name a folder; allowed are up to 200 letters, digits, "
@@ -60,6 +60,6 @@ def check_name(name: str) -> None:
 
 
 def runs_by_age(runs: Path) -> list[str]:
-    """Names of the runs in a folder by their journals, the newest last."""
+    """Names of the runs in a folder, in the order of their journals' times, the newest last."""
     journals = [path for path in runs.glob("*/trials.jsonl") if path.parent.name != LATEST]
     return [name for _, name in sorted((p.stat().st_mtime, p.parent.name) for p in journals)]

@@ -1,4 +1,4 @@
-"""What may change when a run goes on, and where its images are."""
+"""What may change when a run resumes, and where its images are."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -8,21 +8,21 @@ from engine.cli.settings import FIELDS, Settings, of_record, resolve
 from engine.storage.environment import CALCULATE
 from utils import InputError
 
-# What may change when a run goes on; else its results would. A fingerprint knows the images, and
-# the run keeps a copy of its space.
+# Settings that may change on a resume: results do not depend on them. A fingerprint identifies
+# the images, and the run keeps a copy of its space.
 MAY_DIFFER = (
     *("max_time", "grace", "max_total_epochs", "max_generations", "verbosity", "workers"),
     *("scheduler", "trial_timeout", "max_memory_gb", "max_checkpoint_gb", "dataset"),
     *("allow_inexact", "data_dir", "space"),
     *("wandb", "wandb_project", "wandb_entity", "wandb_group", "wandb_tags"),
 )
-INEXACTLY = ("device", "threads")  # with allow_inexact only
+INEXACTLY = ("device", "threads")  # may change with allow_inexact only
 
 
 def data_place(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings by which the images of a run are found again, whatever `auto` means now."""
+    """The settings that find the images of a run again, independent of `auto`."""
     data = record.get("data") if isinstance(record, dict) else None
-    if not isinstance(data, dict) or not {"kind", "root"} <= set(data):  # it ended before
+    if not isinstance(data, dict) or not {"kind", "root"} <= set(data):  # not recorded
         return {}
     if data["kind"] == "folder":
         return {"dataset": data["root"], "data_dir": None}
@@ -32,9 +32,9 @@ def data_place(record: Mapping[str, Any]) -> dict[str, Any]:
 def place_of_images(
     record: Mapping[str, Any], given: Mapping[str, Any], flags: str
 ) -> dict[str, Any]:
-    """The settings by which the images of a run are found again, unless those given name a place.
+    """The settings that find the images of a run again, unless `given` names a place.
 
-    InputError if they have gone; it says that the same flags go on with the place where they are.
+    InputError if their folder no longer exists; the message adds --dataset to `flags`.
     """
     if {"dataset", "data_dir"} & set(given):
         return {"dataset": Settings.dataset, "data_dir": None}
@@ -42,27 +42,27 @@ def place_of_images(
     root = record["data"]["root"] if place else None
     if root is not None and not os.path.isdir(root):
         raise InputError(
-            f"the images of this run were in {root}, where there is no folder any more: if they "
-            f"have moved, {flags} --dataset NEW finds them in the folder NEW"
+            f"the images of this run were in {root}, which no longer exists: if they have moved, "
+            f"{flags} --dataset NEW finds them in the folder NEW"
         )
     return place
 
 
 def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
-    """The settings of the run with this run.json, with new limits; InputError for any other."""
+    """The settings of the run with this run.json, updated; InputError for a forbidden change."""
     if not isinstance(record.get("settings"), dict):
         raise InputError("--resume: the run.json of this run has no settings")
-    began = of_record(record["settings"]) | {"allow_inexact": False}  # a consent: one session
+    began = of_record(record["settings"]) | {"allow_inexact": False}  # consent is per session
     kept, settings = resolve(began), resolve(began, given)
     allowed_now = MAY_DIFFER + (INEXACTLY if settings.allow_inexact else ())
     for name in FIELDS:
         old, new = getattr(kept, name), getattr(settings, name)
-        if name == "constraints":  # however their bounds are written
+        if name == "constraints":  # compared as numbers, not as text
             same = settings.ranking().constraints == kept.ranking().constraints
         else:
             same = new == old
         if not same and name not in allowed_now:
-            hint = "; --allow_inexact would let it" if name in INEXACTLY else ""
+            hint = "; --allow_inexact permits it" if name in INEXACTLY else ""
             raise InputError(
                 f"--resume: {name} is {old!r} in this run and cannot become {new!r}; only "
                 f"{', '.join(MAY_DIFFER)} may differ{hint}"
@@ -73,14 +73,11 @@ def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
 def differences(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
-    """What results depend on to the last bit and is not the same any more.
-
-    (what, before, after).
-    """
-    noted = before.get("versions") or {}  # one that was not noted then is not known to differ
+    """(what, before, after) for each change that may alter the last bits of results."""
+    noted = before.get("versions") or {}  # an unrecorded version is not known to differ
     versions = [("versions", name) for name in CALCULATE if name in noted]
     facts = [(name,) for name in ("training_version", "model_version", "device", "processor")]
-    same = before.get("device") == after.get("device")  # else there is nothing more to say of it
+    same = before.get("device") == after.get("device")  # else the device itself is reported
     gpu = [("gpu", name) for name in after.get("gpu") or {}] if same else []
     for path in (("data", "fingerprint"), *facts, *gpu, *versions):
         old: Any = before
@@ -88,4 +85,4 @@ def differences(
         for name in path:
             old, new = ((one or {}).get(name, {}) for one in (old, new))
         if old != new:
-            yield " ".join(path), old or "not noted", new
+            yield " ".join(path), old or "not recorded", new

@@ -2,12 +2,12 @@
 
 run.json         settings, data set, versions, device, sessions, winner
 space.json       the search space
-trials.jsonl     the journal: one line per finished job, the only truth
-population.csv   a row a generation
+trials.jsonl     the journal: one line per finished job
+population.csv   one row per generation
 opt_cfg.json     the best configuration so far
 baseline.json    the space's default configuration within the limits, if the search began with it
-log.txt          what was printed
-checkpoints/     states of children between two rungs (gone at the end)
+log.txt          the printed lines
+checkpoints/     states of children between two rungs (deleted at the end)
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from search.trial import Trial
 from utils import InputError, nearest, read_json, replacing, write_csv, write_json
 
 RUN_VERSION = 1
-MIN_FREE_BYTES = 50 * 10**6  # journal, results and log of a long search
+MIN_FREE_BYTES = 50 * 10**6  # size of the journal, results and log of a long search
 log = logging.getLogger("nas")
 POPULATION_COLUMNS = ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time", "epochs"]
 
@@ -40,7 +40,7 @@ POPULATION_COLUMNS = ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "t
 class RunFolder:
     """A run on disk, locked by the process that has it open.
 
-    `latest` is the folder that shows the last winner.
+    latest: the folder that gets links to the last winner.
     """
 
     def __init__(self, path: str | Path, latest: str | Path | None = None):
@@ -61,11 +61,11 @@ class RunFolder:
                 f"run folder {path} cannot be made or written: {error.strerror}"
             ) from None
         try:
-            # The lock ends with the process, however that ends.
+            # The system releases the lock when the process ends.
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"run folder {path} is in use by another process") from None
-        for torn in self.checkpoints.glob(".*.tmp"):  # of a process that was killed in mid-write
+        for torn in self.checkpoints.glob(".*.tmp"):  # from a process killed during a write
             torn.unlink(missing_ok=True)
         self.record: dict[str, Any] = {}
         if self.run_json.exists():
@@ -73,9 +73,9 @@ class RunFolder:
 
     @classmethod
     def create(cls, settings: Settings, peer: str | None = None) -> "RunFolder":
-        """A new folder in the settings' runs_dir, for a search by a method that is not ours: peer.
+        """A new folder in the settings' runs_dir. peer: the method, if it is one of `baselines`.
 
-        InputError if the name is taken or no name for a folder.
+        InputError if the name is taken or not allowed.
         """
         runs, name = Path(settings.runs_dir), settings.run_name
         if name is None:
@@ -83,8 +83,8 @@ class RunFolder:
         check_name(name)
         if (runs / name).exists():
             raise InputError(
-                f"there is a run {runs / name} already; --resume {name} goes on with it, "
-                "another --run_name begins a new one"
+                f"there is a run {runs / name} already; --resume {name} continues it, "
+                "another --run_name starts a new one"
             )
         folder = cls(runs / name, latest=runs)
         folder.record = {"method": peer} if peer else {}
@@ -94,7 +94,7 @@ class RunFolder:
     def find(cls, name: str, runs_dir: str, peer: str | None = None) -> "RunFolder":
         """The folder of a run: its path, its name in runs_dir, or 'last' for the newest.
 
-        InputError if there is none, or if it is of another method than ours or the peer.
+        InputError if there is none, or if another method than `peer` started it.
         """
         runs = Path(runs_dir)
         known = runs_by_age(runs)
@@ -108,7 +108,7 @@ class RunFolder:
                     folder.close()
                     began = folder.record.get("method") or "optimizer.py"
                     raise InputError(
-                        f"--resume: {path} was begun by {began}, which goes on with it"
+                        f"--resume: {path} was started by {began}, which also resumes it"
                     )
                 return folder
         hint = nearest(Path(name).name, known)
@@ -117,9 +117,9 @@ class RunFolder:
     def begin_session(
         self, settings: Settings, facts: Mapping[str, Any], must_match: bool
     ) -> None:
-        """Notes who works here now, with what.
+        """Records a new session: its settings, data set, versions and machine.
 
-        InputError if a resumed run would not go on as it began.
+        InputError if the results of a resumed run could change (`must_match`).
         """
         facts = {**facts, **environment(), "inexact": self.record.get("inexact", [])}
         if must_match:
@@ -131,80 +131,80 @@ class RunFolder:
                 words = f"{what} was {old} in this run and is {new} now"
                 if not settings.allow_inexact:
                     raise InputError(
-                        f"--resume: {words}, so that it could not go on to the same results; "
-                        "--allow_inexact goes on all the same, and notes it"
+                        f"--resume: {words}, so that its results could change; "
+                        "--allow_inexact resumes anyway and records the change"
                     )
-                log.warning("NOTE: %s: results need not be those of one session", words)
+                log.warning("NOTE: %s: results may differ from those of one session", words)
                 facts["inexact"] = [*facts["inexact"], f"{now()}: {words}"]
         session = {"start": now(), "end": None, "reason": None}
         facts["sessions"] = [*self.record.get("sessions", []), session]
         name = self.record.get("name", self.path.resolve().name)
-        arguments = self.record.get("arguments", sys.argv[1:])  # those by which it began
+        arguments = self.record.get("arguments", sys.argv[1:])  # those of the first session
         self.save(name=name, settings=dataclasses.asdict(settings), arguments=arguments, **facts)
         if self.latest is not None:
             with contextlib.suppress(OSError), replacing(self.latest / LATEST) as temporary:
                 temporary.symlink_to(self.path.name)
 
     def end_session(self, reason: str) -> None:
-        """Notes when and why the session ended."""
+        """Records when and why the session ended."""
         *before, last = self.record["sessions"]
         self.save(sessions=[*before, {**last, "end": now(), "reason": reason}])
 
     def close(self) -> None:
-        """Ends the lock."""
+        """Releases the lock."""
         self._lock.close()
 
     def remove_if_empty(self) -> bool:
-        """Removes the folder of a run in which nothing was trained; whether it was so."""
+        """Removes the folder if nothing was trained in it; returns whether it did."""
         if self.trials_jsonl.exists() and self.trials_jsonl.stat().st_size > 0:
             return False
         shutil.rmtree(self.path, ignore_errors=True)
         if self.latest is not None and not (self.latest / LATEST).exists():
-            (self.latest / LATEST).unlink(missing_ok=True)  # it led here
+            (self.latest / LATEST).unlink(missing_ok=True)  # it pointed here
         return True
 
     def save(self, **changes: Any) -> None:
-        """Writes run.json with these entries set."""
+        """Sets these entries in run.json."""
         self.record = {"v": RUN_VERSION, **self.record, **changes}
         write_json(self.run_json, self.record)
 
     def state_path(self, trial: int) -> Path:
-        """Where the state of a child waits between two rungs."""
+        """The file with the state of a child between two rungs."""
         return self.checkpoints / f"trial_{trial:06d}.pt"
 
     def delete_states(self, trials: Iterable[int]) -> None:
-        """These children need their states no more; half-written ones go along."""
+        """Deletes the states of these children, with incomplete files of them."""
         for trial in trials:
             path = self.state_path(trial)
             for state in (path, *self.checkpoints.glob(f".{path.name}.*")):
                 state.unlink(missing_ok=True)
 
     def delete_all_states(self) -> None:
-        """No state is needed any more."""
+        """Deletes the folder of the states."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def cap_states(self, trial: int, max_bytes: int) -> None:
-        """Gives up the state of a child if all states together are over the limit.
+        """Deletes the state of a child if all states together exceed the limit.
 
-        It will then be trained from the beginning if it goes on, to the same result.
+        If the child is promoted, it is retrained from the beginning, with the same result.
         """
         sizes = [path.stat().st_size for path in self.checkpoints.glob("*.pt")]
         if sum(sizes) > max_bytes:
-            log.debug("the states are over %.1f GB: that of trial %d goes", max_bytes / 1e9, trial)
+            log.debug("states exceed %.1f GB: deleted that of trial %d", max_bytes / 1e9, trial)
             self.delete_states([trial])
 
     def check_space(self) -> None:
-        """Stop if the disk is all but full: better before a bracket than within."""
+        """Raises Stop if the disk is nearly full."""
         free = shutil.disk_usage(self.path).free
         if free < MIN_FREE_BYTES:
             raise Stop(
-                "disk full", f"{free / 1e6:.0f} MB are free at {self.path}: make room there"
+                "disk full", f"{free / 1e6:.0f} MB are free at {self.path}: free more space there"
             )
 
     def save_winner(
         self, trial: Trial | None, ranking: Ranking, epochs: int, layers: Any = None
     ) -> None:
-        """Writes the best configuration so far, bare, and what is known of it into run.json."""
+        """Writes the best configuration so far to its file, and its metrics into run.json."""
         if trial is None:
             self.save(winner=None)
             return
@@ -216,22 +216,22 @@ class RunFolder:
         if self.latest is not None:
             self._link(self.opt_cfg_json, self.latest)
             other = self.latest / self.baseline_json.name
-            if "baseline" not in self.record and other.is_symlink():  # of another search
+            if "baseline" not in self.record and other.is_symlink():  # from another search
                 other.unlink()
 
     def _link(self, file: Path, folder: Path) -> None:
-        """Makes a link to the file in the folder of runs: `main.py` finds the search behind it.
+        """Links the file in the folder of runs, where `main.py` follows it to its search.
 
-        Replaced whole: searches that share a folder of runs never mix what they write there.
+        Atomic, so that searches that share a folder of runs do not corrupt the link.
         """
         with replacing(folder / file.name) as temporary:
             try:
                 temporary.symlink_to(os.path.relpath(file, folder))
-            except OSError:  # no links on this file system
+            except OSError:  # the file system has no links
                 shutil.copyfile(file, temporary)
 
     def save_baseline(self, trial: Trial) -> None:
-        """Writes the baseline, bare, and once what is known of it into run.json."""
+        """Writes the baseline to its file, and its metrics into run.json, once."""
         if "baseline" not in self.record:
             write_json(self.baseline_json, trial.config)
             self.save(baseline={"config": trial.config, "metrics": trial.metrics})
@@ -244,19 +244,19 @@ class RunFolder:
 
 
 def identity(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells a run from all others, wherever its folder or its winner is moved."""
+    """Identifies a run, even if its folder or its winner is moved."""
     sessions = record.get("sessions") or [{}]
     return {"name": record.get("name"), "begun": sessions[0].get("start")}
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A run.json; InputError if it is none, or one of another version."""
+    """Reads a run.json. InputError if it is not one, or has another version."""
     record = read_json(path)
     if not isinstance(record, dict) or "v" not in record:
-        raise InputError(f"{path} is no record of a run")
+        raise InputError(f"{path} is not the record of a run")
     if record["v"] != RUN_VERSION:
         raise InputError(
-            f"{path} is of version {record['v']!r}; this program reads version {RUN_VERSION}"
+            f"{path} has version {record['v']!r}; this program reads version {RUN_VERSION}"
         )
     return record
 

@@ -1,4 +1,4 @@
-"""The search space of a run: the run's folder keeps a copy, so that it is whole in itself."""
+"""The search space of a run. The run's folder keeps a copy, so that it is self-contained."""
 
 import contextlib
 import hashlib
@@ -18,28 +18,25 @@ from utils import InputError, canonical_json, read_object, without_nan, write_js
 log = logging.getLogger("nas")
 COPY = "space.json"
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-# Search spaces that come with the program, in configs/.
+# The program's own search spaces, in configs/.
 SPACES = {"published": "space.json", "modern": "space_modern.json"}
-# Who wrote a space, and how, is no part of it.
+# Entries of a space that do not count in its hash.
 _NO_PART = ("name", "python_module_version", "format_version")
 
 
 def space_file(name: str | None) -> Path:
-    """The file of a search space, by its name or path; None is what older runs have."""
+    """The file of a search space, by its name or path; older runs have None."""
     known = SPACES.get(name or Settings.space)
     return CONFIGS / known if known else Path(str(name))
 
 
 def own_space(run: Path, named: str | None) -> Path:
-    """The file of a run's search space.
-
-    The copy in the run's folder or, in a run of before there were copies, the one that was named.
-    """
+    """The file of a run's search space: the copy in its folder or, in older runs, `named`."""
     return run / COPY if (run / COPY).exists() else space_file(named)
 
 
 def with_default(space: Space, file: Path) -> Space:
-    """The space with the configuration in a file as its default; InputError if it has it not."""
+    """The space with the configuration in a file as its default; InputError if it is outside."""
     try:
         config, outside = space.adopt(read_object(file))
     except InputError as error:
@@ -54,9 +51,9 @@ def with_default(space: Space, file: Path) -> Space:
 
 
 def keep_space(folder: RunFolder, space: Space) -> None:
-    """Keeps a copy of the space in the folder of a run that begins, and its hash in run.json.
+    """Saves a copy of the space in the folder of a new run, and its hash in run.json.
 
-    InputError, with what differs, if the run began with another space.
+    InputError, with the difference, if the run started with another space.
     """
     content, copy = _content(space), folder.path / COPY
     noted = folder.record.get("space_hash")
@@ -64,25 +61,25 @@ def keep_space(folder: RunFolder, space: Space) -> None:
         write_json(copy, content)
         folder.save(space_hash=_hash(content))
     elif noted != _hash(content):
-        what = f"its copy of it, {copy}, is gone or has been changed"
+        what = f"its copy of it, {copy}, is missing or was changed"
         if copy.exists():
             what = _difference(_content(Space.load(copy)), content) or what
-        raise InputError(f"run {folder.path} began with another search space: {what}")
+        raise InputError(f"run {folder.path} started with another search space: {what}")
 
 
 def tell_changed(folder: RunFolder, named: Path) -> None:
-    """Notes that the file from which the space of a run was read has changed since, if it has."""
+    """Logs a note if the original file of a run's space has changed since."""
     noted = folder.record.get("space_hash")
     if noted is None or not named.exists():
         return
     own = folder.path / COPY
-    with contextlib.suppress(InputError):  # no space any more: a change, too, but not of this one
+    with contextlib.suppress(InputError):  # the file is no longer a space
         if _hash_but_defaults(named) != _hash_but_defaults(own):
-            log.warning("NOTE: %s has changed; the run goes on with its own space, %s", named, own)
+            log.warning("NOTE: %s has changed; the run continues with its copy, %s", named, own)
 
 
 def _content(space: Space) -> dict[str, Any]:
-    """All of a space as JSON in ConfigSpace's format, without notes of its author (`meta`)."""
+    """A space as JSON in ConfigSpace's format, without its author's notes (`meta`)."""
     content = without_nan(space.configspace.to_serialized_dict())
     for one in content["hyperparameters"]:
         one["meta"] = None
@@ -95,7 +92,7 @@ def _hash(content: Mapping[str, Any]) -> str:
 
 
 def _hash_but_defaults(file: Path) -> str:
-    """Of a space without its default configuration, which --start_from changes."""
+    """The hash of a space without its default configuration, which --start_from changes."""
     content = _content(Space.load(file))
     for one in content["hyperparameters"]:
         one["default_value"] = None
@@ -103,7 +100,7 @@ def _hash_but_defaults(file: Path) -> str:
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The first thing that differs, in words; '' if nothing does."""
+    """The first difference in words, or ''."""
     old, new = (
         {one["name"]: json.dumps(one, sort_keys=True) for one in content["hyperparameters"]}
         for content in (before, now)

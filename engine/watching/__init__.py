@@ -1,1 +1,1 @@
-"""Who watches: console, live display, W&B."""
+"""Output of a running search: console, live display, W&B."""

@@ -1,4 +1,4 @@
-"""What a search says to people: advice as it begins, and the summary at its end."""
+"""Console messages of a search: advice at its start, and the summary at its end."""
 
 import functools
 import logging
@@ -23,7 +23,7 @@ from search.hyperband import Bracket, Child, total_epochs
 from search.known import StaticLimits
 from search.trial import Trial
 
-BUDGETS = {  # why a search ended -> the flag by which it may go on
+BUDGETS = {  # why a search ended -> the flag that extends it
     "time limit": "max_time SECONDS",
     "generation limit": "max_generations NUMBER",
     "epoch limit": "max_total_epochs NUMBER",
@@ -32,9 +32,9 @@ log = logging.getLogger("nas")
 
 
 class Advice(Callback):
-    """Says how long two generations will take, and that `static_metrics` raises somewhere.
+    """Logs the estimated time of two generations, and warns once if `static_metrics` raises.
 
-    pool: who trains guesses, before the first job, if the target can.
+    pool: a worker estimates before the first job, if the target can.
     """
 
     name = "the estimate of the time"
@@ -63,7 +63,7 @@ class Advice(Callback):
 def _tell_estimate(
     first: Sequence[Bracket], settings: Settings, pool: Any, guessed: Future
 ) -> None:
-    """Says what was guessed, if anything was."""
+    """Logs the estimate, if there is one."""
     if guessed.cancelled() or guessed.exception():  # the search has ended before
         return
     guesses = guessed.result().get("seconds")
@@ -78,7 +78,7 @@ def _tell_estimate(
     if times[0] > max(settings.max_time / 10, 600):  # the quick preset itself takes ten minutes
         log.info(
             "the first generation takes over a tenth of the time limit (%s): for a first look, "
-            "there is --config configs/quick.json",
+            "use --config configs/quick.json",
             in_words(settings.max_time),
         )
 
@@ -92,16 +92,16 @@ def summary(
     inexact: Sequence[str],
     static: Collection[str],
 ) -> str:
-    """The last lines of a search (an `optimizer.Result`), for somebody who sees them first.
+    """The last lines of a search (an `optimizer.Result`).
 
-    static: the names of the metrics that are known before training.
+    static: the names of the static metrics.
     """
     best, trials, ranking = result.best, result.trials, settings.ranking()
     spent, count = total_cost_epochs(trials), len({trial.trial for trial in trials})
     spendings = f"{count} configurations, {spent} epochs, {in_words(used_seconds(trials))}"
     lines = ["", f"The search ended ({result.reason}): {spendings}."]
     if best is None:
-        return "\n".join([*lines, "Nothing was trained to a usable result: nothing was written."])
+        return "\n".join([*lines, "No trial gave a usable result: nothing was written."])
     if not result.feasible:
         lines.append("No configuration met all limits: this is the one nearest to them.")
     chances = chance(source.num_classes)
@@ -114,31 +114,31 @@ def summary(
     found = f"trial {best.trial}, mean over the folds after {counted(best.epochs, 'epoch')}"
     config = latest / "opt_cfg.json"
     lines += [
-        f"Found:   {found}: {', '.join(known)}",
-        *(f"Limit:   {verdict}" for verdict in verdicts(best.metrics, ranking)),
+        f"Found:    {found}: {', '.join(known)}",
+        *(f"Limit:    {verdict}" for verdict in verdicts(best.metrics, ranking)),
         *beside_baseline(result, ranking),
         *beside_chance(best, ranking, chances),
         *(smaller(result, ranking, static, run_path) if best.epochs == settings.epochs else ()),
-        f"Data:    {source.name}",
-        f"Files:   {config} (the configuration), {run_path}{os.sep} (everything else)",
-        f"Next:    python main.py -c {config} -t True   # measures it on the test split",
+        f"Data:     {source.name}",
+        f"Files:    {config} (the configuration), {run_path}{os.sep} (everything else)",
+        f"Next:     python main.py -c {config} -t True   # measures it on the test split",
     ]
     notes = [source.note] if source.note else []
     notes += [f"resumed inexactly, {words}" for words in inexact]
-    return "\n".join([*lines, *(f"NOTE:    {note}" for note in notes)])
+    return "\n".join([*lines, *(f"NOTE:     {note}" for note in notes)])
 
 
 def how_to_go_on(reason: str, run_path: Path, peer: str | None) -> str:
-    """The command by which a search goes on, with more if that ended it.
+    """The command that resumes a search, with the flag of the budget that ended it.
 
     peer: see `RunFolder.create`.
     """
     more = f" --{BUDGETS[reason]}   # more than before" if reason in BUDGETS else ""
-    return f"Go on:   python {resume_words(run_path, peer)}{more}"
+    return f"Continue: python {resume_words(run_path, peer)}{more}"
 
 
 def beside_baseline(result: Any, ranking: Ranking) -> list[str]:
-    """How the winner of a search stands to its baseline, if there is one."""
+    """The baseline of a search beside its winner, if there is one."""
     best, baseline = result.best, result.baseline
     if baseline is None:
         return []
@@ -153,14 +153,14 @@ def beside_chance(best: Trial, ranking: Ranking, chances: Mapping[str, float]) -
     value, guessed = best.metrics[ranking.metric], chances.get(ranking.metric)
     if guessed is None or ranking.sign < 0 or (value is not None and value > guessed):
         return []
-    return [f"This is no better than chance: guessing has {ranking.metric} {guessed:.2f}."]
+    return [f"This is no better than chance: guessing gives {ranking.metric} {guessed:.2f}."]
 
 
 def smaller(result: Any, ranking: Ranking, static: Collection[str], run_path: Path) -> list[str]:
-    """The smallest as good as the winner within one standard error, if smaller by a tenth.
+    """The smallest trial within one standard error of the winner, if smaller by a tenth.
 
     Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3. The error is that of
-    the mean over the winner's folds; the size is what the first static upper limit limits.
+    the mean over the winner's folds; the size is the metric of the first static upper limit.
     """
     best, metric = result.best, ranking.metric
     sizes = [limit.metric for limit in ranking.static(static) if limit.sense == "<="]
@@ -179,14 +179,14 @@ def smaller(result: Any, ranking: Ranking, static: Collection[str], run_path: Pa
     if least.metrics[size] > 0.9 * best.metrics[size]:
         return []
     return [
-        f"Smaller: trial {least.trial}, {metric} {least.metrics[metric]:.4f}, within one standard "
-        f"error ({error:.4f}) of the winner: {size} {number_words(least.metrics[size])}; "
+        f"Smaller:  trial {least.trial}, {metric} {least.metrics[metric]:.4f}, within one "
+        f"standard error ({error:.4f}) of the winner: {size} {number_words(least.metrics[size])}; "
         f"python -m reports {run_path} --pareto {size}"
     ]
 
 
 class _Console(logging.StreamHandler):
-    """Standard output as it is at the time: a live display puts itself in its place."""
+    """Writes to the current sys.stdout, which a live display replaces."""
 
     @property
     def stream(self) -> Any:
@@ -194,10 +194,10 @@ class _Console(logging.StreamHandler):
 
     @stream.setter
     def stream(self, _: Any) -> None:
-        """Nothing to set."""
+        """Ignored."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """A line that cannot be written ends no search."""
+        """Keeps the search running if a line cannot be written."""
         error = sys.exc_info()[1]
         if isinstance(error, OSError):
             go_on_without_output(error)
@@ -206,14 +206,14 @@ class _Console(logging.StreamHandler):
 
 
 class _QuietFile(logging.FileHandler):
-    """A log that cannot be written (the disk is full) is no reason for a traceback."""
+    """A log file that prints no traceback if it cannot be written (the disk is full)."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Says nothing: the journal will, if it cannot be written either."""
+        """Ignores the error; the journal reports its own."""
 
 
 def set_up_logging(verbosity: str, path: Path | None = None) -> None:
-    """Plain lines on standard output, and with the time in the run's log.txt."""
+    """Logs plain lines to standard output, and lines with the time to `path`."""
     log.setLevel(verbosity)
     log.propagate = False
     for handler in list(log.handlers):

@@ -1,4 +1,4 @@
-"""Progress of a search: a line a rung and, on a terminal, a display that is kept up to date."""
+"""Progress of a search: one line per rung and, on a terminal, a live display."""
 
 import contextlib
 import datetime
@@ -26,14 +26,14 @@ LAST_EVENTS = 4
 
 
 def progress(settings: Settings) -> "Progress":
-    """The display if standard output is a terminal that can move its cursor, else lines only."""
+    """The live display if standard output is a terminal with cursor control, else lines only."""
     console = _terminal()
     return Progress(settings) if console is None else Display(settings, console)
 
 
 @contextlib.contextmanager
 def training_bar(target: Any, folds: int, epochs: int) -> Iterator[None]:
-    """Shows on a terminal how far a training in this process is."""
+    """Shows the progress of a training in this process on a terminal."""
     console = _terminal()
     if console is None:
         yield
@@ -51,7 +51,7 @@ def training_bar(target: Any, folds: int, epochs: int) -> Iterator[None]:
 
 
 def _terminal() -> Any:
-    """A console if standard output is a terminal that can move its cursor, else None."""
+    """A console if standard output is a terminal with cursor control, else None."""
     if not sys.stdout.isatty():
         return None
     from rich.console import Console
@@ -61,7 +61,7 @@ def _terminal() -> Any:
 
 
 class Progress(Callback):
-    """Keeps count, and says a line a rung."""
+    """Counts trials and logs one line per rung."""
 
     name = "the progress display"
 
@@ -69,9 +69,9 @@ class Progress(Callback):
         self.settings, self.ranking = settings, settings.ranking()
         self.clock = Clock()
         self.epoch_limit: int | None = None
-        self.spent = self.spent_before = 0  # epochs charged: in all, and before this session
-        self.full = self.feasible = 0  # trials that were fully trained; those within all limits
-        self.best: Trial | None = None  # of the feasible ones
+        self.spent = self.spent_before = 0  # epochs charged: total, and before this session
+        self.full = self.feasible = 0  # fully trained trials; the feasible ones among them
+        self.best: Trial | None = None  # of the feasible trials
         self.brackets: Sequence[Bracket] = ()
         self.generation = 0
         self.ended: Counter[tuple[int, int, int]] = Counter()  # by generation, bracket, rung
@@ -94,7 +94,7 @@ class Progress(Callback):
         log.info("%s", self.rung_line(trials))
 
     def rung_line(self, trials: Sequence[Trial]) -> str:
-        """What has been trained in a rung, what has been used and what is left."""
+        """The results of a rung, the used budget and the remaining time."""
         limit = "" if self.epoch_limit is None else f" of {self.epoch_limit:,}"
         left = self.seconds_left()
         ahead = "" if left is None or left == math.inf else f", {_clock(left)} left"
@@ -102,7 +102,7 @@ class Progress(Callback):
         return f"{self.rung_words(trials)}; {used}"
 
     def rung_words(self, trials: Sequence[Trial]) -> str:
-        """What has been trained in a rung."""
+        """The results of a rung."""
         first, metric = trials[0], self.ranking.metric
         words = f"generation {first.generation}, bracket {first.bracket}: "
         words += f"{len(trials)} to {counted(first.epochs, 'epoch')}"
@@ -113,7 +113,7 @@ class Progress(Callback):
         return words if best is None else f"{words}, best {metric} {number_words(best)}"
 
     def facts(self) -> dict[str, str]:
-        """How the search stands, in words."""
+        """The state of the search, in words."""
         time = f"{in_words(self.clock.used())} of {in_words(self.settings.max_time)}"
         left = self.seconds_left()
         if left is not None:
@@ -128,18 +128,18 @@ class Progress(Callback):
         }
 
     def share(self) -> float:
-        """Of the limit that will end the search first, by what has been used until now; 0 to 1."""
+        """The used share of the limit that ends the search first, 0 to 1."""
         epochs = self.spent / self.epoch_limit if self.epoch_limit else 0.0
         time = self.clock.used() / self.settings.max_time if self.settings.max_time else 1.0
         return min(1.0, max(epochs, time))
 
     def rate(self) -> float:
-        """Epochs charged a second, in this session."""
+        """Epochs charged per second in this session."""
         seconds = self.clock.used() - self.clock.used_before
         return (self.spent - self.spent_before) / seconds if seconds > 0 else 0.0
 
     def seconds_left(self) -> float | None:
-        """Until the first limit, if the pace stays as it is; None while there is no pace."""
+        """Seconds until the first limit at the present rate; None before the first trial."""
         if self.spent == self.spent_before:
             return None
         left = self.settings.max_time - self.clock.used()
@@ -148,7 +148,7 @@ class Progress(Callback):
         return max(0.0, left)
 
     def described(self, trial: Trial) -> str:
-        """Its objective, and what the limits are about."""
+        """The trial's objective and constrained metrics."""
         words = [f"{n} {number_words(trial.metrics.get(n))}" for n in self.ranking.metrics]
         return f"trial {trial.trial}: {', '.join(words)}"
 
@@ -164,7 +164,7 @@ class Progress(Callback):
 
 
 class Display(Progress):
-    """Shows the same facts below the lines, kept up to date by a thread of their own."""
+    """Also shows the state of the search below the lines; a thread of its own refreshes it."""
 
     def __init__(self, settings: Settings, console: Any):
         super().__init__(settings)
@@ -178,7 +178,7 @@ class Display(Progress):
         from rich.live import Live
 
         super().begin(trials, epochs)
-        # What is printed meanwhile, the log too, goes through sys.stdout and so above the display.
+        # Printed lines, the log too, go through sys.stdout and appear above the display.
         self._live = Live(
             get_renderable=self.frame,
             console=self._console,
@@ -206,16 +206,16 @@ class Display(Progress):
             self._events.append(f"at {trial.epochs}: {outcome}")
 
     def rung_line(self, trials: Sequence[Trial]) -> str:
-        """What has been trained; the display says the rest."""
+        """The results of a rung; the display shows the rest."""
         return self.rung_words(trials)
 
     def close(self) -> None:
-        """Gives the terminal back as it was."""
+        """Restores the terminal."""
         if self._live is not None:
             self._live.stop()
 
     def frame(self) -> Any:
-        """What is shown now."""
+        """The current content of the display."""
         from rich.panel import Panel
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -238,7 +238,7 @@ class Display(Progress):
             return Panel(grid, title=f"generation {self.generation}", title_align="left")
 
     def training(self, job: Job, activity: Activity) -> Any:
-        """A bar of what a worker trains, and where it is in words."""
+        """The progress of a worker's trial, as a bar and in words."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -253,7 +253,7 @@ class Display(Progress):
         return row
 
     def rungs_words(self, bracket: Bracket) -> str:
-        """How many children of how many have ended, rung by rung."""
+        """The ended and all children of each rung."""
         counts = [
             self.ended[self.generation, bracket.s, position]
             for position in range(len(bracket.rungs))
@@ -265,5 +265,5 @@ class Display(Progress):
 
 
 def _clock(seconds: float) -> str:
-    """0:07:31; at most thirty years, as whoever wants no limit writes any number."""
+    """Formats as 0:07:31; at most thirty years, since a user without a limit gives any number."""
     return str(datetime.timedelta(seconds=round(min(seconds, 1e9))))

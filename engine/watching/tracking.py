@@ -1,7 +1,7 @@
-"""Weights & Biases: one W&B run for a search, in a thread of its own that the search never awaits.
+"""Weights & Biases: one W&B run per search, in a thread that the search does not wait for.
 
-Its files lie in the run's folder, under wandb/; `wandb sync` uploads what was tracked offline. The
-search waits for it at the end only, and for the network `PATIENCE` seconds at most.
+Its files are in the run's folder, under wandb/; `wandb sync` uploads an offline run. The search
+waits only at its end, at most `PATIENCE` seconds for the network.
 """
 
 import dataclasses
@@ -24,16 +24,15 @@ from search.generation import incumbent, total_cost_epochs
 from search.trial import Trial
 
 log = logging.getLogger("nas")
-# A first try that fails and the one offline after it fit into the patience, and so does a last
-# upload that fails.
+# PATIENCE covers a failed start and the offline start after it, and also a failed last upload.
 INIT_SECONDS, FINISH_SECONDS, PATIENCE = 6, 8, 15
-GROWTH = 1.25  # of the table between two uploads: all of them together are 5 times the last
+GROWTH = 1.25  # of the table between two uploads: all uploads together are 5 times the last one
 AXES = ("time", "epochs")  # seconds used, epochs charged
 _QUIET = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
 
 
 def tracking(settings: Settings, folder: RunFolder) -> "list[Tracker]":
-    """The tracker that the settings, W&B's own variables and its login ask for; says which."""
+    """The tracker that the settings, W&B's variables and its login select; logs the choice."""
     mode, configured = settings.wandb, key_is_configured(os.environ)
     if mode is None and os.environ.get("WANDB_MODE") in FIELDS["wandb"].metadata["choices"]:
         mode = os.environ["WANDB_MODE"]
@@ -52,7 +51,7 @@ def tracking(settings: Settings, folder: RunFolder) -> "list[Tracker]":
 
 
 def key_is_configured(environment: Mapping[str, str]) -> bool:
-    """Whether W&B would find a key: in its variable, or in the netrc file of its login."""
+    """Whether W&B finds a key: in its variable, or in the netrc file of its login."""
     if environment.get("WANDB_API_KEY"):
         return True
     for path in (environment.get("NETRC"), "~/.netrc", "~/_netrc"):
@@ -66,9 +65,9 @@ def key_is_configured(environment: Mapping[str, str]) -> bool:
 
 
 class Tracker(Callback):
-    """Hands what it is told to the thread that talks with W&B.
+    """Passes events to the thread that talks to W&B.
 
-    The W&B run begins with the first trial, so that a search that cannot begin leaves none.
+    The W&B run starts with the first trial, so that a search that cannot start leaves none.
     """
 
     name = "W&B"
@@ -77,7 +76,7 @@ class Tracker(Callback):
         self.settings, self.folder, self.mode = settings, folder, mode
         self.ranking = settings.ranking()
         self.id = folder.record.get("wandb") or uuid.uuid4().hex[:8]
-        # Offline nothing waits for a network: only a busy machine takes long.
+        # An offline run waits for no network; only a busy machine takes long.
         self._patience = PATIENCE if mode == "online" else 4 * PATIENCE
         self._shown = 0  # trials in the table when it was last sent
         self._calls: SimpleQueue[Callable[[Any], None] | None] = SimpleQueue()
@@ -95,7 +94,7 @@ class Tracker(Callback):
             self._shown = len(known)
 
         def send(run: Any) -> None:
-            # On a resume each generation is told again; offline, that makes the new file complete.
+            # A resume repeats each generation; for an offline run this completes the new file.
             if row["step"] > run.summary.get("generation", -1):
                 values = generation_values(row, known, self.ranking, self.settings.epochs)
                 run.log({**values, **self._media(known if media else [])})
@@ -103,7 +102,7 @@ class Tracker(Callback):
         self._calls.put(send)
 
     def end(self, result: Any) -> None:
-        """See Callback. Waits until W&B has everything, or patience is at its end."""
+        """See Callback. Waits until W&B has everything, or its patience runs out."""
         if self._thread.ident is None and result.trials:
             self.recorded(result.trials[-1])
         if self._thread.ident is None:
@@ -120,23 +119,23 @@ class Tracker(Callback):
         self._calls.put(None)
         self._thread.join(self._patience)
         if self._thread.is_alive():
-            log.warning("warning: W&B did not end in time; %s", self._how_to_sync())
+            log.warning("warning: W&B did not finish in time; %s", self._how_to_sync())
 
     def _work(self) -> None:
-        """The thread: begins a W&B run, then does as it is told until the end."""
+        """The thread: starts a W&B run, then executes calls until the end."""
         try:
             run = self._begin()
             while (call := self._calls.get()) is not None:
                 call(run)
         except Exception as error:
-            log.warning("warning: W&B is off, the search goes on: %s", _in_words(error))
+            log.warning("warning: W&B is off, the search continues: %s", _in_words(error))
 
     def _begin(self) -> Any:
-        """A W&B run: online if it can be, else offline after a warning."""
+        """A W&B run: online if possible, else offline after a warning."""
         place = self.folder.path / "wandb"
         own = {"WANDB_DATA_DIR": str(place), "WANDB_CACHE_DIR": str(place / "cache")}
         for name, value in {**_QUIET, **own}.items():
-            os.environ.setdefault(name, value)  # read when it is imported, and by its process
+            os.environ.setdefault(name, value)  # read at import, and by W&B's process
         import wandb
 
         try:
@@ -144,11 +143,11 @@ class Tracker(Callback):
         except wandb.errors.Error as error:
             if self.mode == "offline":
                 raise
-            wandb.teardown()  # else the id would be in use
+            wandb.teardown()  # else the id is still in use
             self.mode = "offline"
             run = self._init(wandb, self.mode)
             reason = _in_words(error)
-            log.warning("warning: W&B goes on offline: %s; %s", reason, self._how_to_sync())
+            log.warning("warning: W&B continues offline: %s; %s", reason, self._how_to_sync())
         for axis in AXES:
             run.define_metric(axis)
             run.define_metric(f"by_{axis}/*", step_metric=axis)
@@ -160,7 +159,7 @@ class Tracker(Callback):
             dir=self.folder.path,
             id=self.id,
             resume="allow",
-            name=self.folder.path.name[:128],  # as long as W&B allows
+            name=self.folder.path.name[:128],  # the maximum of W&B
             project=self.settings.wandb_project,
             entity=self.settings.wandb_entity,
             group=self.settings.wandb_group,
@@ -171,7 +170,7 @@ class Tracker(Callback):
                 finish_timeout=FINISH_SECONDS,
                 console="off",
                 silent=True,
-                x_transaction_log_flush_interval=0.5,  # seconds; what a kill may cost
+                x_transaction_log_flush_interval=0.5,  # seconds of data that a kill may lose
             ),
         )
 
@@ -233,7 +232,7 @@ class Tracker(Callback):
 def generation_values(
     row: Mapping[str, Any], trials: Sequence[Trial], ranking: Ranking, epochs: int
 ) -> dict[str, Any]:
-    """What W&B draws of a generation, once against each axis; without what is not known.
+    """The values of a generation for W&B's charts, once per axis, without missing values.
 
     row: of population.csv. trials: all so far. epochs: of a full training.
     """
@@ -257,7 +256,7 @@ def generation_values(
 
 
 def trial_row(trial: Trial, ranking: Ranking, epochs: int) -> dict[str, Any]:
-    """A trial as a row of the table: numbers as they are in the journal."""
+    """A trial as a row of the table, with the numbers of the journal."""
     names = "trial generation bracket rung epochs cost_epochs operator status"
     return {
         **{name: getattr(trial, name) for name in names.split()},
@@ -271,7 +270,7 @@ def trial_row(trial: Trial, ranking: Ranking, epochs: int) -> dict[str, Any]:
 
 
 def kind_of(row: Mapping[str, Any]) -> str:
-    """What a point of a scatter plot is."""
+    """The category of a point in a scatter plot."""
     if not row["fully_trained"]:
         return "not fully trained"
     return "feasible" if row["feasible"] else "over a limit"

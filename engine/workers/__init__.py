@@ -1,1 +1,1 @@
-"""Who trains: dispatch, processes, clusters, devices."""
+"""Workers: dispatch, processes, clusters, devices."""

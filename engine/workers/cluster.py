@@ -1,7 +1,7 @@
-"""A Dask cluster behind `concurrent.futures.Executor`: for those who outgrow one machine.
+"""A Dask cluster behind `concurrent.futures.Executor`, for more than one machine.
 
-Each Dask worker gets the target once, also one that comes later. It runs its jobs in supervised
-processes of its own (`engine.workers.pool`), since Dask cannot stop a task that runs.
+Each Dask worker gets the target once, also one that joins later. It runs its jobs in its own
+supervised processes (`engine.workers.pool`), since Dask cannot stop a running task.
 Needs requirements-cluster.txt, and the same code, environment and run folder on all machines:
 docs/cluster.md.
 """
@@ -23,12 +23,12 @@ CONNECT_SECONDS = 20
 class Cluster(Executor):
     """`submit(function, *arguments)` calls `function(target, *arguments)` on some machine.
 
-    address: of the scheduler, as tcp://host:port. name: of the run; who comes with the name of a
-    run whose driver has died takes over from it. timeout, max_bytes: as in `ProcessPool`.
+    address: the scheduler, as tcp://host:port. name: the run; a new driver of the same run
+    replaces one that has died. timeout, max_bytes: as in `ProcessPool`.
     InputError if no scheduler answers there.
     """
 
-    fatal_errors = (KilledWorker,)  # errors by which a job itself has failed
+    fatal_errors = (KilledWorker,)  # errors that mean that the job itself failed
 
     def __init__(
         self, target: Any, address: str, name: str, timeout: float, max_bytes: int | None
@@ -40,21 +40,21 @@ class Cluster(Executor):
 
     @property
     def workers(self) -> int:
-        """Jobs at a time: a thread of a Dask worker each. They may come and go."""
+        """Parallel jobs: the number of threads of all Dask workers, which may change."""
         return max(1, sum(self.client.nthreads().values()))
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future:
         return self._executor.submit(_call, self._plugin.name, function, arguments, named)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Ends the processes on all workers, also in mid-call, and the connection."""
+        """Ends the processes on all workers, also during a call, and the connection."""
         self._executor.shutdown(wait=False)
         self.client.unregister_worker_plugin(self._plugin.name)
         self.client.close()
 
 
 class Supervised(WorkerPlugin):
-    """What each Dask worker has for a run: the target, in supervised processes."""
+    """A Dask plugin that gives each worker supervised processes with the target."""
 
     pool: ProcessPool
 
@@ -63,22 +63,22 @@ class Supervised(WorkerPlugin):
         self.target, self.timeout, self.max_bytes = target, timeout, max_bytes
 
     def setup(self, worker: Any) -> None:
-        """Begins on a Dask worker; called by Dask."""
-        # Dask's own process is a daemon, which may have no children, lest they outlive it.
-        # These do not: they end with it.
+        """Starts on a Dask worker; called by Dask."""
+        # Dask's process is a daemon. Python forbids children of a daemon, as they could outlive
+        # it. These children end with it.
         multiprocessing.current_process()._config.pop("daemon", None)  # type: ignore[attr-defined]
         count = worker.state.nthreads
         try:
             slots = slots_of(self.target)
             worker_env = self.target.environments(count) if slots else [{}]
             limit = memory_limit(self.max_bytes, count, on_gpus=bool(slots))
-        except InputError as error:  # such as one that came later, and has no such device
+        except InputError as error:  # such as a worker that joined later and has no such device
             worker.loop.add_callback(worker.close, reason=str(error))
             raise
         self.pool = ProcessPool(self.target, count, self.timeout, limit, worker_env)
 
     def teardown(self, worker: Any) -> None:
-        """Ends there; called by Dask."""
+        """Stops on a Dask worker; called by Dask."""
         self.pool.shutdown()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -86,9 +86,9 @@ class Supervised(WorkerPlugin):
 
 
 def devices_of(address: str, target: Any) -> dict[str, Any]:
-    """What `target.devices()` says on each worker of a cluster, by their addresses.
+    """The result of `target.devices()` on each worker of a cluster, by address.
 
-    Waits until there is one. InputError if no scheduler answers.
+    Waits for a first worker. InputError if no scheduler answers.
     """
     with _connected(address) as client:
         client.wait_for_workers(1)
@@ -96,7 +96,7 @@ def devices_of(address: str, target: Any) -> dict[str, Any]:
 
 
 def _connected(address: str) -> Client:
-    """InputError if no scheduler answers there."""
+    """A connection to the scheduler. InputError if none answers."""
     try:
         return Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:

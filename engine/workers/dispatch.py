@@ -1,7 +1,7 @@
 """Hands the jobs of brackets to an executor, each at most once in the life of a run.
 
-Brackets run side by side as far as there are workers for them, with a barrier at each rung of each
-bracket, so that what is decided does not depend on how many workers there are.
+Brackets run in parallel if there are enough workers. Each rung of a bracket ends with a barrier,
+so that decisions do not depend on the number of workers.
 """
 
 import logging
@@ -23,23 +23,23 @@ from search.trial import Job, Trial, evaluation_seed
 from utils import InputError, nearest
 
 log = logging.getLogger("nas")
-WATCHED_JOBS = 20  # if more than half of so many failed for one reason, the next ones will, too
-FEW_JOBS = 5  # that say enough if all of them lack the metric that decides
+WATCHED_JOBS = 20  # the search stops if more than half of that many failed for one reason
+FEW_JOBS = 5  # the search stops if that many all lack a metric of the ranking
 NOT_MEASURED = "the target measures no such thing"
-LONGEST_WAIT = 86400.0  # seconds; the system refuses to wait for years at a time
+LONGEST_WAIT = 86400.0  # seconds; the system refuses waits of years
 Halving = Generator[list[Job], list[Trial], None]
 
 
 class BracketRun:
-    """A bracket that is being trained: the jobs of its present rung, and its trials so far.
+    """A running bracket: the jobs of its current rung, and its trials so far.
 
-    cost: of an epoch of a configuration; in what unit does not matter.
+    cost: the cost of an epoch of a configuration, in any unit.
     """
 
     def __init__(self, halving: Halving, cost: Callable[[Mapping[str, Any]], float]):
         self.halving, self.cost = halving, cost
-        self.done: list[Trial] = []  # of the rungs that are complete, by rung and trial id
-        self.fresh = False  # whether a trial of this rung was not in the journal before
+        self.done: list[Trial] = []  # of the complete rungs, by rung and trial id
+        self.fresh = False  # whether this session added a trial of this rung to the journal
         self._enter(next(halving, []))
 
     def _enter(self, rung: list[Job]) -> None:
@@ -49,7 +49,7 @@ class BracketRun:
         self._largest_cost = self.cost(self.waiting[0].config) if rung else 0.0
 
     def remaining_cost(self, epochs: int) -> float:
-        """Upper bound on the cost (of an epoch, x epochs) that remains for this bracket.
+        """Upper bound on the remaining cost (of an epoch, x epochs) of this bracket.
 
         Its next job may be promoted to the top rung, at `epochs`.
         """
@@ -58,7 +58,7 @@ class BracketRun:
         return largest * (epochs - job.epochs + job.cost_epochs)
 
     def finish(self, trial: Trial) -> list[Trial]:
-        """Takes in a trial; returns those of the whole rung if it was the last of it."""
+        """Adds a trial; returns all trials of its rung if it was the last one, else none."""
         self._trials[trial.trial] = trial
         if len(self._trials) < len(self._rung):
             return []
@@ -72,7 +72,7 @@ class BracketRun:
 
 
 class Dispatcher:
-    """Does jobs that are not in the journal and records them; asks the clock only before these."""
+    """Runs and records the jobs that are not in the journal; checks the clock only before them."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Dispatcher:
         self._running: dict[Future, tuple[Job, BracketRun]] = {}
 
     def run(self, halvings: Sequence[Halving]) -> list[Trial]:
-        """Drives the brackets to their ends; their trials by bracket, rung, trial id."""
+        """Runs the brackets to their ends; returns their trials by bracket, rung, trial id."""
         brackets = [BracketRun(halving, self.cost) for halving in halvings]
         began = len(self.journal.trials)
         try:
@@ -103,7 +103,7 @@ class Dispatcher:
                 self._record()
                 self._begin(brackets)
         except Stop:
-            self._record()  # what ended just before
+            self._record()  # jobs that have just ended
             raise
         self._refuse_if_none_measures(self.journal.trials[self.journal.replayed :])
         done = [trial for bracket in brackets for trial in bracket.done]
@@ -112,13 +112,13 @@ class Dispatcher:
         return done
 
     def _begin(self, brackets: Sequence[BracketRun]) -> None:
-        """Begins jobs while a worker is free; what is in the journal is done already."""
+        """Starts jobs while a worker is free; takes trials from the journal if it has them."""
         while len(self._running) < self.pool.workers:
             ready = [bracket for bracket in brackets if bracket.waiting]
             if not ready:
                 return
-            # One worker does the brackets in series. Several begin with the one that has most left
-            # to do, so that none waits long at the barrier. No result depends on this order.
+            # One worker runs the brackets in series. Several start with the bracket of largest
+            # remaining cost, to reduce waiting at the barrier. No result depends on this order.
             bracket = ready[0]
             if self.pool.workers > 1:
                 bracket = max(ready, key=lambda one: one.remaining_cost(self.settings.epochs))
@@ -130,8 +130,8 @@ class Dispatcher:
                         return
                     raise Stop("time limit")
                 recent = self.journal.trials[self.journal.replayed :][-WATCHED_JOBS:]
-                # While anything succeeds, only a whole generation is judged: what is the latest
-                # depends on the number of workers.
+                # If any recent trial succeeded, only a whole generation is judged, since the
+                # order of arrival depends on the number of workers.
                 if not any(trial.status == "ok" for trial in recent):
                     if len(recent) >= FEW_JOBS:
                         self._refuse_if_none_measures(recent)
@@ -150,7 +150,7 @@ class Dispatcher:
         return self.pool.submit(evaluate, job, seed, state, memory_bound(self.settings))
 
     def _wait(self) -> None:
-        """Until a job has ended; Stop if none does by the time limit and the grace after it."""
+        """Waits until a job ends; raises Stop if none ends within the time limit plus grace."""
         limit = self.settings.max_time + self.settings.grace
         with self.signals.interruptible():
             while True:
@@ -161,7 +161,7 @@ class Dispatcher:
                     raise Stop("time limit")
 
     def _record(self) -> None:
-        """Records the jobs that have ended, and moves their brackets on."""
+        """Records the jobs that have ended, and updates their brackets."""
         for future in [future for future in self._running if future.done()]:
             job, bracket = self._running.pop(future)
             try:
@@ -171,8 +171,8 @@ class Dispatcher:
             except getattr(self.pool, "fatal_errors", ()) as error:
                 reason = f"{type(error).__name__}: {error}"
                 outcome = {"status": "failed", "error": reason, "meta": {}}
-            except Exception as error:  # a scheduler that is gone
-                lost = f"the workers are lost ({type(error).__name__}: {error}); --resume goes on"
+            except Exception as error:  # the scheduler has died
+                lost = f"workers are lost ({type(error).__name__}: {error}); --resume continues"
                 raise Stop("failures", lost) from None
             self._require_metrics(outcome)
             trace = outcome.pop("traceback", None)
@@ -189,7 +189,7 @@ class Dispatcher:
             self._finish(bracket, trial)
 
     def _require_metrics(self, outcome: dict[str, Any]) -> None:
-        """A training without what decides has failed."""
+        """Marks a trial as failed if it lacks a metric of the ranking."""
         metrics = outcome.get("metrics", {})
         missing = [name for name in self.decisive if name not in metrics]
         if outcome["status"] in ("ok", "diverged") and missing:
@@ -198,9 +198,9 @@ class Dispatcher:
             outcome |= {"status": "failed", "error": error}
 
     def _refuse_if_none_measures(self, new: Sequence[Trial]) -> None:
-        """InputError if no trial ever measured the objective and what limits are on.
+        """InputError if no trial ever measured the objective and the constrained metrics.
 
-        It is a mistake in the settings, then, and everything would fail, for a day.
+        The settings are then wrong, and every trial would fail.
         """
         lacking = all(NOT_MEASURED in (trial.error or "") for trial in new)
         if new and lacking and not any(trial.status == "ok" for trial in self.journal.trials):
@@ -216,7 +216,7 @@ class Dispatcher:
         log.debug("trial %d at %d epochs (%s): %s", trial.trial, trial.epochs, origin, outcome)
 
     def _finish(self, bracket: BracketRun, trial: Trial) -> None:
-        """A trial is done, now or before; at the end of its rung, what is out is forgotten."""
+        """Adds a new or recorded trial; at the end of its rung, deletes the dropped states."""
         rung = bracket.finish(trial)
         if not rung:
             return
@@ -224,22 +224,20 @@ class Dispatcher:
         if bracket.fresh:
             self.callbacks.notify(Callback.rung_complete, rung, promoted)
             bracket.fresh = False
-        if self.folder and rung[0].bracket:  # others have no states any more
+        if self.folder and rung[0].bracket:  # bracket 0 has no states left
             self.folder.delete_states(one.trial for one in rung if one.trial not in promoted)
 
 
 def _break_circuit(recent: Sequence[Trial]) -> None:
-    """Stop if most of these failed alike.
+    """Raises Stop if most of these trials failed for the same reason.
 
-    They are of this session: what failed before may have been mended.
+    They are of this session, since the cause of earlier failures may have been fixed.
     """
     reasons = Counter(
-        re.sub(r"\d+", "#", trial.error or "")  # 'killed 3 times' is 'killed 2 times'
+        re.sub(r"\d+", "#", trial.error or "")  # 'killed 3 times' equals 'killed 2 times'
         for trial in recent
         if trial.status not in ("ok", "diverged")
     )
     reason, count = reasons.most_common(1)[0] if reasons else ("", 0)
     if 2 * count > WATCHED_JOBS:
-        raise Stop(
-            "failures", f"{count} of the last {WATCHED_JOBS} trainings failed alike: {reason}"
-        )
+        raise Stop("failures", f"{count} of the last {WATCHED_JOBS} trials failed alike: {reason}")

@@ -1,7 +1,7 @@
-"""Who does the jobs: one seam, `concurrent.futures.Executor`, whichever stands behind it.
+"""The executor of the jobs: in this process, in local processes, or on a cluster.
 
-An executor here holds the target: `submit(function, *arguments)` calls `function(target,
-*arguments)` where the target lives. `workers` says how many such calls run at a time.
+Each is a `concurrent.futures.Executor` that holds the target: `submit(function, *arguments)` calls
+`function(target, *arguments)`. `workers` is the number of parallel calls.
 """
 
 import contextlib
@@ -26,15 +26,15 @@ from search.trial import Job
 from utils import InputError, without_nan
 
 log = logging.getLogger("nas")
-WORKER_BYTES = 2 * 10**9  # what `auto` allows for a worker: PyTorch and a network of usual size
-GPU_WORKER_BYTES = 4 * 10**9  # the same with CUDA and its libraries, whatever its network
-USABLE = 0.9  # share of the free memory that the workers may have in all
+WORKER_BYTES = 2 * 10**9  # `auto` plans this per worker: PyTorch and a network of usual size
+GPU_WORKER_BYTES = 4 * 10**9  # the same with CUDA and its libraries, for any network
+USABLE = 0.9  # share of the free memory for all workers together
 
 
 class InProcess(Executor):
-    """Does each call at once, here: for debugging, and for targets that cannot be pickled.
+    """Runs each call at once in this process: for debugging, and for unpicklable targets.
 
-    Guards against exceptions only; a call that hangs or ends the process takes the search along.
+    Only exceptions are caught; a call that hangs or ends the process also ends the search.
     """
 
     workers = 1
@@ -50,14 +50,14 @@ class InProcess(Executor):
 
 @contextlib.contextmanager
 def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[Any]:
-    """The executor that the settings ask for; at the end nothing of it is left running."""
+    """The executor that the settings select; ends its processes on exit."""
     timeout = settings.trial_timeout or math.inf
     if settings.scheduler is not None:
         bound = memory_bound(settings)
         executor: Any = cluster().Cluster(target, settings.scheduler, run_name, timeout, bound)
     elif settings.workers == "0":
         if settings.trial_timeout:
-            log.warning("warning: with --workers 0 nothing ends a training: no --trial_timeout")
+            log.warning("warning: --trial_timeout has no effect with --workers 0")
         executor = InProcess(target)
     else:
         slots = slots_of(target)
@@ -73,7 +73,7 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
 
 
 def cluster() -> ModuleType:
-    """The module of clusters; InputError where Dask is not installed."""
+    """The module of clusters; InputError if Dask is not installed."""
     try:
         import engine.workers.cluster
     except ImportError:
@@ -84,15 +84,15 @@ def cluster() -> ModuleType:
 
 
 def slots_of(target: Any) -> list[int]:
-    """Trainings that fit at a time on each GPU of this machine; none if it trains on the CPU."""
+    """The number of parallel trainings of each GPU of this machine; [] if it trains on the CPU."""
     found = target.devices() if hasattr(target, "devices") else []
     return [one["slots"] for one in found if one["device"] != "cpu"]
 
 
 def number_of_workers(settings: Settings, slots: Sequence[int]) -> int:
-    """As the setting says; `auto` is what cores, memory and the slots on GPUs allow.
+    """The setting's number; for `auto` the number that cores, memory and GPU slots allow.
 
-    A GPU has several workers, as small networks leave it idle between their kernels.
+    A GPU has several workers, since small networks leave it idle between their kernels.
     """
     if settings.workers != "auto":
         return int(settings.workers)
@@ -103,9 +103,9 @@ def number_of_workers(settings: Settings, slots: Sequence[int]) -> int:
 
 
 def memory_limit(bound: int | None, workers: int, on_gpus: bool) -> int:
-    """Bytes of the machine's memory at which each of so many workers is ended.
+    """Memory limit of a worker in bytes; a worker that exceeds it is ended.
 
-    The bound, else an equal share; never less than CUDA takes, with which nothing would train.
+    The bound, else an equal share; at least the memory that CUDA itself takes on GPUs.
     InputError if the bound is less.
     """
     least = GPU_WORKER_BYTES if on_gpus else 0
@@ -113,14 +113,14 @@ def memory_limit(bound: int | None, workers: int, on_gpus: bool) -> int:
         return max(least, int(USABLE * usable_memory() / workers))
     if bound < least:
         raise InputError(
-            f"--max_memory_gb is {bound / 1e9:g}, and a worker with CUDA may take "
+            f"--max_memory_gb is {bound / 1e9:g}, but a worker with CUDA may take "
             f"{least / 1e9:g} GB of the machine's memory; allowed is that much or more"
         )
     return bound
 
 
 def memory_bound(settings: Settings) -> int | None:
-    """Bytes that a worker may use, if the settings say so."""
+    """Bytes that a worker may use, or None without such a setting."""
     return None if settings.max_memory_gb is None else int(settings.max_memory_gb * 1e9)
 
 
@@ -129,8 +129,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """The outcome of a job, by fields of a Trial; metrics and folds if it was measured.
 
-    `max_bytes`: refuses what the target says will need more. What the training raises is a
-    result, with its reason; its traceback goes along under `traceback`, for display.
+    max_bytes: refuses a trial that the target estimates to need more. An exception of the
+    training is a failed outcome with its reason; `traceback` is for display.
     """
     started = time.monotonic()
     outcome: dict[str, Any] = {"status": "ok", "error": None}
@@ -140,7 +140,7 @@ def evaluate(
         if refused:
             seen = {"refused": True, "seconds": 0.0}
             return {"status": "out_of_memory", "error": refused, "meta": seen}
-        # A copy: a target may change what it is given, and one in a process of its own has one.
+        # A copy, since a target may change its argument.
         config = copy.deepcopy(job.config)
         measured = dict(target.evaluate(config, job.epochs, seed, state))
         folds, seen = measured.pop("folds", []), measured.pop("meta", None)
@@ -157,14 +157,14 @@ def evaluate(
         error = f"{type(exception).__name__}: {exception}"
         outcome |= {"status": "failed", "error": error, "traceback": traceback.format_exc()}
     if hasattr(target, "release_memory"):
-        with contextlib.suppress(Exception):  # the result counts
+        with contextlib.suppress(Exception):  # the result is still valid
             target.release_memory()
     outcome["meta"] = {**meta, "seconds": round(time.monotonic() - started, 3)}
     return outcome
 
 
 def guess_seconds(target: Any, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The target's own estimates of an epoch of each configuration, as an outcome: `seconds`."""
+    """The target's estimates of an epoch of each configuration, as an outcome: `seconds`."""
     outcome: dict[str, Any] = {"status": "ok", "error": None, "meta": {}}
     try:
         outcome["seconds"] = [target.estimate_seconds(copy.deepcopy(dict(c)), 1) for c in configs]
@@ -174,7 +174,7 @@ def guess_seconds(target: Any, configs: Sequence[Mapping[str, Any]]) -> dict[str
 
 
 def _refused(target: Any, job: Job, max_bytes: int | None) -> str | None:
-    """Why the training is not begun, if by the target's own estimate it cannot fit."""
+    """The reason if the trial cannot fit by the target's own estimate, else None."""
     if max_bytes is None or not hasattr(target, "estimate_memory"):
         return None
     need = target.estimate_memory(copy.deepcopy(job.config))
@@ -184,7 +184,7 @@ def _refused(target: Any, job: Job, max_bytes: int | None) -> str | None:
 
 
 def _numbers(measured: dict[str, Any]) -> dict[str, float | None]:
-    """Metrics for the journal, None where not finite; TypeError for what is no real number."""
+    """Metrics for the journal, None if not finite; TypeError for a value that is not a number."""
     for name, value in measured.items():
         number = isinstance(value, int | float | np.integer | np.floating)
         huge = isinstance(value, int) and abs(value) > sys.float_info.max
@@ -194,7 +194,7 @@ def _numbers(measured: dict[str, Any]) -> dict[str, float | None]:
 
 
 def _for_json(value: Any) -> Any:
-    """Plain data; TypeError or ValueError for what the journal could not hold."""
+    """Plain data; TypeError or ValueError for values that JSON cannot hold."""
     plain = without_nan(value)
     json.dumps(plain, allow_nan=False)
     return plain

@@ -1,16 +1,16 @@
-"""Cores, threads and memory: of this machine, and of a process."""
+"""Cores, threads and memory of this machine and of a process."""
 
 import os
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-LINUX = sys.platform == "linux"  # tells all of this in /proc; elsewhere psutil knows some
+LINUX = sys.platform == "linux"  # reads /proc; other systems use psutil
 CGROUP = "/sys/fs/cgroup"
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: by its affinity, and by the quota of its container."""
+    """Cores that this process may use, by its affinity and the quota of its container."""
     cores = float(len(os.sched_getaffinity(0)) if LINUX else os.cpu_count() or 1)
     quota, period = _words("/sys/fs/cgroup/cpu.max", 2)
     if quota.isdigit() and period.isdigit():
@@ -19,17 +19,17 @@ def usable_cores() -> int:
 
 
 def one_thread() -> AbstractContextManager:
-    """Linear algebra by one thread: how sums are split among threads changes their last bits."""
-    import scipy.linalg  # noqa: F401  What is not loaded yet would not be limited.
+    """Limits linear algebra to one thread: splitting sums over threads changes their last bits."""
+    import scipy.linalg  # noqa: F401  Only loaded libraries are limited.
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(1, "blas")
 
 
 def usable_memory() -> int:
-    """Bytes that are free for new work: of the machine, and of its container.
+    """Free bytes of the machine and of its container.
 
-    What a container uses counts the files that the kernel caches and gives up at need: not here.
+    The container's usage includes cached files that the kernel can drop; they count as free.
     """
     (limit,), (used,) = (_words(f"{CGROUP}/memory.{what}", 1) for what in ("max", "current"))
     free = _free_memory()
@@ -39,7 +39,7 @@ def usable_memory() -> int:
 
 
 def resident_memory(pid: int) -> int:
-    """Bytes of a process in memory; 0 if there is no such process."""
+    """Resident bytes of a process; 0 if there is no such process."""
     if LINUX:
         pages = _words(f"/proc/{pid}/statm", 7)[1]
         return int(pages or 0) * os.sysconf("SC_PAGE_SIZE")
@@ -52,7 +52,7 @@ def resident_memory(pid: int) -> int:
 
 
 def _free_memory() -> int:
-    """Bytes of the machine's memory that new work can have."""
+    """Available bytes of the machine's memory."""
     if LINUX:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
@@ -62,7 +62,7 @@ def _free_memory() -> int:
 
 
 def _inactive_files() -> int:
-    """Bytes of cached files in the container that nobody has used of late."""
+    """Bytes of the container's inactive cached files."""
     try:
         lines = Path(f"{CGROUP}/memory.stat").read_text().splitlines()
     except OSError:
@@ -71,7 +71,7 @@ def _inactive_files() -> int:
 
 
 def _words(path: str, count: int) -> list[str]:
-    """The words in a file of the kernel; as many empty ones if there is no such file."""
+    """The `count` words in a kernel file; as many empty ones if there is no such file."""
     try:
         words = Path(path).read_text().split()
     except OSError:

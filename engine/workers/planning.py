@@ -1,4 +1,4 @@
-"""What follows from the settings alone: the sampler, the brackets of a generation, the epochs."""
+"""Plans from the settings alone: the sampler, the brackets of a generation, the epochs."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from search.offspring import OffspringSampler, RandomSampler
 from search.space import Space
 from search.surrogate import MODEL_VERSION
 
-MANY = 10_000  # generations: no search comes to that end
+MANY = 10_000  # generations: no search reaches that many
 
 
 def sampler(settings: Settings, space: Space, target: Target) -> OffspringSampler:
-    """What draws the children and decides who goes on."""
+    """The sampler, which draws the children and decides which trials are promoted."""
     ranking, static_metrics, seed = settings.ranking(), target.static_metrics, settings.seed
     default_first = settings.default_first
     if settings.sampler == "guided":
@@ -27,14 +27,14 @@ def sampler(settings: Settings, space: Space, target: Target) -> OffspringSample
 
 
 def first_generation(settings: Settings) -> int:
-    """0 if there is an initial population that is trained in full."""
+    """0 if there is an initial population that is trained in full, else 1."""
     return 0 if settings.sampler == "evolution" else 1
 
 
 def plan(settings: Settings, generation: int) -> list[Bracket]:
     """The brackets of a generation; generation 0 is the initial population, trained in full.
 
-    The guided sampler learns after each bracket: a generation is the next one.
+    The guided sampler learns after each bracket, so its generation is one bracket.
     """
     if generation == 0:
         return [plain_bracket(settings.pop_size, settings.epochs)]
@@ -50,7 +50,7 @@ def plan(settings: Settings, generation: int) -> list[Bracket]:
 
 
 def epoch_limit(settings: Settings) -> int | None:
-    """Epochs charged in all when the search ends by its limits, if these say it."""
+    """Total epochs charged when the search reaches its limits, if they determine it."""
     limits = [settings.max_total_epochs] if settings.max_total_epochs is not None else []
     if settings.max_generations is not None and settings.max_generations <= MANY:
         generations = range(first_generation(settings), settings.max_generations + 1)
@@ -59,5 +59,5 @@ def epoch_limit(settings: Settings) -> int | None:
 
 
 def model_facts(settings: Settings) -> dict[str, Any]:
-    """What a run notes of the model that decides in it."""
+    """The entries of run.json about the surrogate model."""
     return {"model_version": MODEL_VERSION} if settings.sampler == "guided" else {}

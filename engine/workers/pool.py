@@ -1,10 +1,10 @@
 """Supervised local processes behind `concurrent.futures.Executor`.
 
 `ProcessPoolExecutor` of the standard library breaks as a whole when one process is killed, and
-cannot stop a call. Here each worker process has a thread of the driver beside it, which gives it
-one call at a time, and ends it when the call takes too long or too much memory. A process that
-dies costs its call another attempt. The processes die with the driver, whatever ends that, and
-what they have started dies with them: each leads a process group of its own.
+cannot stop a call. Here a thread of the driver supervises each worker process. It passes one call
+at a time, and ends the process if the call takes too long or too much memory. The call of a lost
+process is retried. The processes die with the driver, however it ends, and with their own child
+processes: each leads its own process group.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ from engine.workers.process import NotReady, WorkerFailed, kill_group, work
 from utils import InputError
 
 RETRIES = 3  # of a call whose worker was lost
-WATCH_SECONDS = 0.1  # between two looks at a worker
+WATCH_SECONDS = 0.1  # between two checks of a worker
 RESTART_SECONDS = 1.0  # before another attempt to start one
-# No fork: it would inherit locks, threads and the state of CUDA.
+# Not fork, which would inherit locks, threads and the state of CUDA.
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
 class Activity(NamedTuple):
-    """What a worker does: its call's arguments, and the fold and epoch that it has reported."""
+    """A worker's current call: its arguments, and the last reported fold and epoch."""
 
     arguments: tuple[Any, ...]
     fold: int = 0
@@ -50,15 +50,15 @@ class _Ended(Exception):
 class ProcessPool(Executor):
     """`submit(function, *arguments)` calls `function(target, *arguments)` in a worker process.
 
-    The target is pickled once and taken over by each process when it starts. Its method
-    `take_device`, if it has one, is called then; WorkerFailed if that fails RETRIES + 1 times.
-    The functions return a dict with `meta` in it, to which `worker` and `attempts` are added.
-    Where one does not return, the dict says why: {status, error, meta}.
+    The target is pickled once; each process unpickles it when it starts. The process then calls
+    its method `take_device`, if it has one; WorkerFailed if that fails RETRIES + 1 times.
+    The functions return a dict with `meta`, to which the pool adds `worker` and `attempts`.
+    If one does not return, the pool returns the reason: {status, error, meta}.
 
-    workers: how many processes; they start with the first calls.
-    timeout: seconds that a call may take. max_bytes: resident memory that a process may have.
-    worker_env: environment variables of the workers, dealt out in turn (a GPU each).
-    activity: by the numbers of the workers that have a call, for display.
+    workers: number of processes; they start with the first calls.
+    timeout: maximal seconds of a call. max_bytes: maximal resident memory of a process.
+    worker_env: environment variables, assigned to the workers in turn (one GPU each).
+    activity: {worker number: its current call}, for display.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class ProcessPool(Executor):
             self._target, self._worker_env = pickle.dumps(target), worker_env
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise InputError(
-                f"the target cannot go to worker processes ({error}); workers 0 trains here"
+                f"the target cannot be pickled ({error}); --workers 0 trains in this process"
             ) from None
         self.activity: dict[int, Activity] = {}
         self._calls: queue.SimpleQueue = queue.SimpleQueue()
         self._starting = threading.Lock()  # multiprocessing starts one process at a time
         self._closed = threading.Event()
-        # Before the threads, which shield what they start from Ctrl-C: it would lift that again.
+        # Before the threads: started later, it would unblock the SIGINT that they block.
         resource_tracker.ensure_running()
         self._threads = [
             threading.Thread(target=self._supervise, args=(number,), daemon=True)
@@ -97,7 +97,7 @@ class ProcessPool(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Ends the processes at once, also in mid-call: whoever wants a result waits before."""
+        """Ends the processes at once, also during a call; wait for results before."""
         self._closed.set()
         for _ in self._threads:
             self._calls.put(None)
@@ -105,8 +105,8 @@ class ProcessPool(Executor):
             thread.join()
 
     def _supervise(self, number: int) -> None:
-        """The thread beside a worker."""
-        # Ctrl-C goes to the whole group, also to a process that is just being started.
+        """The thread that supervises a worker."""
+        # Ctrl-C reaches the whole group, also a process that is being started.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         child = _Child(self._target, number, self._worker_env[number % len(self._worker_env)])
         while (item := self._calls.get()) is not None:
@@ -117,13 +117,13 @@ class ProcessPool(Executor):
             self.activity[number] = Activity(call[1])
             try:
                 future.set_result(self._outcome(child, call))
-            except BaseException as error:  # told to whoever waits, not to a thread's void
+            except BaseException as error:  # raised in the thread that waits for the future
                 future.set_exception(error)
             del self.activity[number]
         child.kill()
 
     def _outcome(self, child: "_Child", call: Any) -> dict[str, Any]:
-        """The call's result; another attempt after a lost worker, up to RETRIES."""
+        """The call's result; retries up to RETRIES times after a lost worker."""
         started = time.monotonic()
         for attempt in range(1, RETRIES + 2):
             try:
@@ -131,7 +131,7 @@ class ProcessPool(Executor):
                     with self._starting:
                         child.start()
                     child.send(child.target)
-                    self._wait(child, math.inf)  # until it has taken over the target
+                    self._wait(child, math.inf)  # until it has unpickled the target
                 child.send(call)
                 outcome = self._wait(child, self.timeout)
                 if _must_restart(outcome, child.env):
@@ -140,7 +140,7 @@ class ProcessPool(Executor):
             except NotReady as error:
                 child.kill()
                 if attempt > RETRIES:
-                    said = f"a worker cannot begin, {attempt} times: {error}"
+                    said = f"a worker could not start, {attempt} times: {error}"
                     raise WorkerFailed(said) from None
                 if self._closed.wait(RESTART_SECONDS):
                     raise RuntimeError("the pool was closed in mid-call") from None
@@ -158,16 +158,16 @@ class ProcessPool(Executor):
         return outcome
 
     def _wait(self, child: "_Child", timeout: float) -> Any:
-        """The process's next message but for reports; _Ended if there will be none."""
+        """The process's next message other than reports; _Ended if there is none."""
         deadline = time.monotonic() + timeout
         while isinstance(message := self._message(child, deadline, timeout), tuple):
             self.activity[child.number] = Activity(self.activity[child.number].arguments, *message)
         return message
 
     def _message(self, child: "_Child", deadline: float, timeout: float) -> Any:
-        """Its next message, unless the call ends before."""
+        """The process's next message; _Ended if the call ends before."""
         while not child.has_message():
-            # Processes that it has started may hold its end of the connection open.
+            # The worker's own child processes may hold its end of the connection open.
             if not child.alive() and not child.has_message():
                 raise _Ended(child.death())
             if self._closed.is_set():
@@ -189,14 +189,14 @@ class _Child:
         self.connection: Any = None
 
     def alive(self) -> bool:
-        """Whether it has been started and not ended since."""
+        """Whether the process runs."""
         return self.process is not None and self.process.is_alive()
 
     def start(self) -> None:
-        """Starts the process, which then waits for the target, and says when it has taken it over.
+        """Starts the process, which then waits for the target and confirms it.
 
-        The target is no argument: multiprocessing would write it into a pipe of which this
-        process holds the other end, too, and wait for ever if the new one were killed meanwhile.
+        The target is not an argument: multiprocessing would write it into a pipe whose other end
+        this process also holds, and would wait forever if the new process were killed.
         """
         self.kill()
         self.connection, theirs = _CONTEXT.Pipe()
@@ -213,18 +213,18 @@ class _Child:
         self.process = process
 
     def send(self, message: Any) -> None:
-        """Gives it the target first, and then calls; _Ended if the process is no more."""
+        """Sends the target first, then calls; _Ended if the process has ended."""
         try:
             self.connection.send(message)
         except OSError:
             raise _Ended(self.death()) from None
 
     def has_message(self) -> bool:
-        """Whether `message` can tell something: waits a moment for it."""
+        """Whether a message is available; waits at most WATCH_SECONDS."""
         return self.connection.poll(WATCH_SECONDS)
 
     def message(self) -> Any:
-        """What the process sent; _Ended if that was its end."""
+        """The next message of the process; _Ended if it closed the connection."""
         try:
             message = self.connection.recv()
         except (EOFError, OSError):
@@ -242,22 +242,22 @@ class _Child:
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"it exited with {code}"
 
     def kill(self) -> None:
-        """Ends the process if it has not ended, and all that it has started."""
+        """Ends the process and its child processes."""
         if self.process is not None:
             kill_group(self.process.pid)
             self.process.kill()
             self.process.join()
-            with contextlib.suppress(ValueError):  # another thread's start has reaped it just now
+            with contextlib.suppress(ValueError):  # another thread's start has just reaped it
                 self.process.close()
             self.connection.close()
             self.process = None
 
 
 def _must_restart(outcome: Mapping[str, Any], env: Mapping[str, str]) -> bool:
-    """Whether a new process is due.
+    """Whether the worker needs a new process.
 
-    After too little memory, for whatever it still holds; after a failure on a GPU, since an error
-    of CUDA stays with its process.
+    It does after running out of memory, which it may still hold, and after a failure on a GPU,
+    since a CUDA error persists in its process.
     """
     if outcome["status"] == "out_of_memory":
         return "refused" not in outcome["meta"]

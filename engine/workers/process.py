@@ -1,4 +1,4 @@
-"""The life of a worker process, and what it sends to the driver beside results.
+"""The main loop of a worker process, and its progress reports to the driver.
 
 The driver's side is `engine.workers.pool`.
 """
@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection, wait
 
-REPORT_SECONDS = 0.5  # at least, between two reports of a worker: the driver looks in between
+REPORT_SECONDS = 0.5  # minimum between two reports of a worker; the driver polls more often
 
 
 class WorkerFailed(RuntimeError):
@@ -21,25 +21,25 @@ class WorkerFailed(RuntimeError):
 
 
 class NotReady(Exception):
-    """A worker could not begin, such as one whose GPU is busy: another attempt may."""
+    """A worker could not start, for example because its GPU is busy; a retry may succeed."""
 
 
 def work(connection: Connection, env: Mapping[str, str], start_method: str | None) -> None:
-    """The life of a worker process: takes over the target, then one call after another."""
+    """Main loop of a worker process: unpickles the target, then runs one call after another."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
     os.setpgid(0, 0)
-    # A training may use processes of its own, as loaders of images do. Python forbids that to
-    # daemons, whose children would outlive them; these do not: see `kill_group`.
+    # Training may start processes, as image loaders do. Python forbids that to daemons, whose
+    # children would outlive them; these do not: see `kill_group`.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-    multiprocessing.set_start_method(start_method, force=True)  # the driver's, not that of a pool
-    os.environ.update(env)  # before the target, and with it CUDA, is there
+    multiprocessing.set_start_method(start_method, force=True)  # the driver's, not the pool's
+    os.environ.update(env)  # before unpickling the target loads CUDA
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError, OSError):  # the driver is gone, or has no more calls
+    with contextlib.suppress(EOFError, OSError):  # the driver has ended, or has no more calls
         pickled = connection.recv()
         try:
             target = pickle.loads(pickled)
         except Exception as error:
-            connection.send(WorkerFailed(f"a worker cannot begin: {error!r}"))
+            connection.send(WorkerFailed(f"a worker could not start: {error!r}"))
             return
         try:
             if hasattr(target, "take_device"):
@@ -56,7 +56,7 @@ def work(connection: Connection, env: Mapping[str, str], start_method: str | Non
 
 
 class _Reporter:
-    """Sends where a training is, (fold, epoch), now and then."""
+    """Sends the progress of a training, (fold, epoch), at most every REPORT_SECONDS."""
 
     def __init__(self, connection: Connection):
         self.connection, self.next = connection, 0.0
@@ -68,7 +68,7 @@ class _Reporter:
 
 
 def _die_with_parent() -> None:
-    """Also in the middle of a call, and also if the parent was killed."""
+    """Ends the worker when its parent ends, also during a call or if the parent was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -77,6 +77,6 @@ def _die_with_parent() -> None:
 
 
 def kill_group(leader: int) -> None:
-    """Ends a worker and all that it has started, unless that has made a group of its own."""
+    """Ends a worker and its child processes, except those with their own process group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
