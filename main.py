@@ -216,7 +216,7 @@ def by_seed(
 def evaluate(
     target: Any, candidate: Candidate, run_seed: int
 ) -> tuple[list[dict[str, float]], np.ndarray, Any]:
-    """Trains once per fold; returns (metrics by fold, logits of all held-out images, trainer)."""
+    """Trains each fold; returns (metrics by fold, logits of all held-out images, last trainer)."""
     from training.device import out_of_memory_as_memory_error
 
     config, epochs = candidate.config, candidate.epochs

@@ -65,7 +65,7 @@ class Recorder:
         return forbidden
 
     def static_violation(self, config: Mapping[str, Any]) -> float:
-        """Violation of the static constraints; a violating proposal has no other cost."""
+        """Violation of the static constraints; a proposal that violates them costs nothing."""
         violation = self.known.violation(config)
         if violation > 0:
             self.count_unevaluated()
@@ -121,7 +121,7 @@ class Recorder:
         asked, recorded = asdict(job), asdict(trial)
         if canonical({name: recorded[name] for name in asked}) != canonical(asked):
             raise InputError(
-                f"the run cannot be resumed: request {self._asked} was trial {trial.trial} "
+                f"the run cannot be resumed: training {self._asked} was trial {trial.trial} "
                 f"up to epoch {trial.epochs}, and now it is another: {canonical(job.config)}"
             )
         return trial

@@ -91,7 +91,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--methods", nargs="+", default=baselines.METHODS, help=", ".join(baselines.METHODS)
     )
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds [%(default)s]")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="number of seeds, from 0 [%(default)s]"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="parallel units [%(default)s]")
     parser.add_argument("--output", default=str(DATA), help="the file of units [%(default)s]")
     parser.add_argument("--against", help="a method: print on how many problems it beats others")

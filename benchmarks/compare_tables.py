@@ -11,7 +11,7 @@ from scipy.stats import binomtest, rankdata
 from evaluation.statistics import holm
 from search.trial import Trial
 
-BUDGETS = (10, 25, 50, 100)  # in epochs of a full training
+BUDGETS = (10, 25, 50, 100)  # in full trainings
 HEAD = "".join(f" {budget} |" for budget in BUDGETS)
 RULE = "| --- |" + " --- |" * len(BUDGETS)
 Line = Mapping[str, Any]  # of the file of units

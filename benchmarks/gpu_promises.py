@@ -237,7 +237,7 @@ def used_bytes(scale: Scale, pid: int | None) -> int:
 
 
 def agrees_with_the_cpu(scale: Scale) -> str:
-    """Networks without random draws on the device learn the same on both, except for rounding."""
+    """Networks without random draws on the device learn the same on both, up to rounding."""
     still = {"dropout_rate": 0.0, "flip": False, "shift": 0.0, "cutout": 0.0, "color": 0.0}
     words = []
     for name in scale.networks:

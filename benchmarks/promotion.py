@@ -31,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--problems", nargs="+", default=["claim"], help="names, tune, claim")
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds [%(default)s]")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="number of seeds, from 0 [%(default)s]"
+    )
     given = parser.parse_args(argv)
     return command("promotion.py", lambda: run(named(given.problems), given.seeds))
 

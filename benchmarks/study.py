@@ -15,7 +15,7 @@ printed.
 2. Every method searches with every seed under every set of constraints.
 3. Every winner, and the default network, is retrained and measured on the test split.
 4. Every winner is retrained as in its search, but with fresh seeds and on fresh folds, the same
-   for all: results on the folds of a search are biased, as they selected its winner. The fresh
+   for all: results on the folds of a search are optimistic, as they selected its winner. The fresh
    folds are of the same images, three times as many as in the test split.
 5. One table and one report cover all searches.
 """

@@ -1,1 +1,1 @@
-"""Exports a trained network for other machines: ONNX, int8, a card. Does not import torch."""
+"""Exports a trained network for other machines: ONNX, int8, a card. Only `delivery.export` imports torch."""

@@ -136,7 +136,9 @@ def _metrics(measured: Sequence[Measured]) -> str:
     for name, title in MEMORY.items():
         rows.append([title, *(w for one in measured for w in (f"{one.result[name]:.2f}", ""))])
     words = "Measured on the test split, which took no part in training or search."
-    source = "Memory in the column int8 is read from the exported graph, else from a closed form."
+    source = (
+        "Memory in column int8 is read from the exported graph, in float32 it is a closed form."
+    )
     return f"## Metrics\n\n{words}\n{source} 1 kB is 1024 bytes.\n\n{_table(head, rows)}"
 
 

@@ -18,12 +18,12 @@ class Target(Protocol):
     take_device(): called in each worker before its first trial; if it fails, another process
     tries again, and no trial fails.
     release_memory(): called after each trial.
-    on_epoch: an attribute; the worker sets it to a function that training may call with
+    on_epoch: an attribute; the program sets it to a function that training may call with
     (fold, epoch) after each epoch, for display. Folds count from 0, epochs from 1.
     """
 
     def static_metrics(self, config: dict[str, Any]) -> Mapping[str, float]:
-        """The static metrics; every configuration has the same names."""
+        """The metrics that need no training; every configuration has the same names."""
         ...
 
     def evaluate(

@@ -185,7 +185,7 @@ def check_size(candidate: Candidate, target: Any) -> None:
 def _check_values(path: Path, config: Config) -> None:
     """InputError for values that no network or training can have, in any space.
 
-    A categorical value must be a choice of the program's own space.
+    A value that is a string must be a choice of the program's own space.
     """
     shipped = Space.load(space_file("modern" if "n_stages" in config else "published"))
     for name, value in config.items():

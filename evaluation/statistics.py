@@ -20,7 +20,7 @@ METRICS = ("top3", "top1", "precision", "recall", "loss")
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """The predictions of a configuration for N held-out images, trained once per seed, S seeds.
+    """Predictions for N held-out images by a configuration trained once with each of S seeds.
 
     labels, fold: int (N,). predicted: int (S, N), the likeliest class. top3, top1: bool (S, N),
     whether it was right. loss: float (S, N), nats. finite: bool (S,), whether all logits are

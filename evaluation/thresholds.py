@@ -68,7 +68,7 @@ def find(
 def again(result: Mapping[str, Any], outcomes: Outcomes) -> dict[str, Any]:
     """Measures another form of the network, with these outcomes, at the threshold of a result.
 
-    For its own result file; {} if the result has no threshold.
+    For its own result file; {} if no threshold was searched for.
     """
     at = result.get("at_threshold")
     if at is None:
@@ -95,7 +95,7 @@ def _measured(
 
 
 def words(result: Mapping[str, Any]) -> Iterator[str]:
-    """The threshold of a result file in words; nothing if it has none."""
+    """The threshold of a result file in words; nothing if none was searched for."""
     at = result.get("at_threshold")
     if at is None:
         return

@@ -39,7 +39,7 @@ def arguments(argv: Sequence[str] | None) -> dict[str, Any]:
     words = "folder for the report [report] or --pareto, file for --export [NAME.KIND]"
     parser.add_argument("--output", help=words)
     parser.add_argument("--export", choices=EXPORTS, help="for which viewer")
-    words = "a static metric, such as num_params or macs"
+    words = "a metric that needs no training, such as num_params or macs"
     parser.add_argument("--pareto", metavar="METRIC", help=words)
     words = "results of main.py on the test split that are not beside the runs"
     parser.add_argument("--results", nargs="+", default=[], metavar="FILE", help=words)

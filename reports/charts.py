@@ -148,7 +148,7 @@ def _limits(experiment: ExperimentGroup, metric: str) -> list[alt.Chart]:
 
 
 def best_so_far(experiment: ExperimentGroup) -> Chart | None:
-    """The best objective of all methods against a selectable axis; None without a feasible one."""
+    """The best objective of all methods against a chosen axis; None if nothing is feasible."""
     seconds = max(run.used_seconds for run in experiment.runs)
     unit, length = ("hours", 3600) if seconds >= 7200 else ("minutes", 60)
     rows = progress.rows(experiment)

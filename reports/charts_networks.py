@@ -101,8 +101,9 @@ def confusion(counts: Any, names: Sequence[str]) -> Chart:
 
 
 def network(layers: Sequence[dict[str, Any]]) -> Chart:
-    """A picture of a network: one block per layer; its height is the size of its maps, its width
-    grows with the channels, and more parameters are darker. Layers without effect are omitted.
+    """A picture of a network: one block per layer; its height grows with the side of its maps, its
+    width with the channels, and more parameters are darker. Activations, norms and dropout are
+    omitted.
     """
     rows: Rows = []
     place, shape, total = 0.0, None, sum(layer["parameters"] for layer in layers) or 1

@@ -67,7 +67,7 @@ def _title(run: Run, varying: Sequence[str]) -> str:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """The settings, with the search space by its content, since its file may change."""
+    """The settings, with the space by its content, as a file may change or have two names."""
     space = Path(run.settings.space).name
     if run.settings.space not in SPACES:
         space = f"{space} {run.record.get('space_hash', '')[_HASH]}".rstrip()

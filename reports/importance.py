@@ -14,7 +14,7 @@ from search.trial import canonical
 from utils import derive_rng, derive_seed
 
 MIN_TRIALS = 40  # with fewer, a forest of a dozen hyperparameters does not generalise
-MAX_TRIALS = 600  # limits the time; a random sample of more
+MAX_TRIALS = 600  # limits the time; of more, a random sample is used
 RELIABLE = 0.3  # R2 below which the order of the hyperparameters is unreliable
 LARGEST = 1e38  # trees compare in single precision
 TREES, FOLDS, REPEATS = 40, 3, 3

@@ -40,7 +40,7 @@ def best_so_far(run: Run, axis: str) -> dict[str, Any]:
 def aggregate(steps: Sequence[dict[str, Any]]) -> list[tuple[float, float, float, float]]:
     """(x, mean, lowest, highest) of the seeds, where all of them have a value.
 
-    That range starts at the last first value and ends at the first end.
+    That range starts where the last run gets its first value and ends where the first run ends.
     """
     if not all(step["x"] for step in steps):
         return []

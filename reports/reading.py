@@ -45,7 +45,7 @@ class Run:
 
     @property
     def method(self) -> str:
-        """The name of the method: that of a baseline, or that of the settings."""
+        """The name of the method: of one in `baselines/`, else by the settings."""
         if "method" in self.record:
             return self.record["method"]
         return METHODS[self.settings.sampler, self.settings.hyperband]

@@ -31,7 +31,7 @@ CLIP_RANGE = 2.0  # outcomes are clipped at this many widths of the middle 90 % 
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted model. Outcomes to minimise: the objective, negated if maximized, and residuals."""
+    """A fitted model. Outcomes to minimise: the objective, negated if maximised, and residuals."""
 
     surrogate: "Surrogate"
     x: np.ndarray  # (trials, columns)

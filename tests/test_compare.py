@@ -225,7 +225,7 @@ def test_a_run_of_a_peer_goes_on_by_replay(method, tmp_path):
     assert [decided(one) for one in again] == [decided(one) for one in whole]
     assert len(calls) == len(whole) - 3
     assert path.read_text().splitlines(keepends=True)[:3] == lines[:3]
-    with pytest.raises(InputError, match="the run cannot be resumed: request"):
+    with pytest.raises(InputError, match="the run cannot be resumed: training"):
         baselines.run(method, problem, 4, after, tmp_path)
 
 

@@ -43,7 +43,7 @@ def test_a_front_is_told_and_written_for_main_which_knows_the_search_behind_it(
     "flags, words",
     [
         (["num_parms"], "did you mean num_params"),
-        (["precision"], "a static metric: num_params"),
+        (["precision"], "a metric that needs no training: num_params"),
         (["num_params", "--export", "csv"], "--pareto cannot go with --export"),
         (["num_params", "--output", ""], "empty"),
         (["num_params", "--output", "RUN"], "the folder of a run"),

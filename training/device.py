@@ -88,7 +88,7 @@ def _too_old(number: int, lack: str) -> str:
 def layout(device: torch.device, dtype: str) -> torch.memory_format:
     """The memory format of activations and weights.
 
-    channels_last, except for float32 on a GPU, where it is slower without tensor cores
+    channels_last, except for float32 on a GPU, which uses no tensor cores and is slower in it
     (pytorch issue 44943: 2.76 s instead of 1.68 s). `benchmarks/gpu_check.py` measures both.
     """
     if device.type == "cuda" and dtype == "float32":

@@ -38,7 +38,7 @@ class _Species:
     spike: float = 0.0  # 0: flowers scatter evenly; 1: they sit along one stalk
     marks: float = 0.0  # strength of dark spots, 0 to 1
     lip: str = ""  # colour of the lower petals where it differs
-    habitat: str = "meadow meadow litter shade"  # equally likely; repeats count
+    habitat: str = "meadow meadow litter shade"  # surroundings; named twice: twice as likely
 
 
 # fmt: off

@@ -118,7 +118,7 @@ class StopSignals:
 
 @functools.cache
 def _mind_forks() -> None:
-    """Once per process: blocks the signals during a fork until the child has its own handlers.
+    """Makes each fork block the signals until the child has its own handlers; once per process.
 
     Python drops signals that are pending at a fork.
     """
@@ -158,7 +158,7 @@ def not_swallowed(at_once: bool = True) -> Iterator[None]:
 
     try:
         previous = signal.signal(signal.SIGINT, on_signal)
-    except ValueError:  # not the main thread, which receives no signal
+    except ValueError:  # another thread than the main one receives no signals
         yield
         return
     try:

@@ -72,7 +72,7 @@ class History:
         return self.best
 
     def close(self, reason: str) -> None:
-        """Closes the journal; deletes the states unless the search can be resumed."""
+        """Closes the journal; deletes the states unless the search was cut short."""
         self.journal.close()
         if self.folder and reason not in RESUMABLE:
             self.folder.delete_all_states()

@@ -8,8 +8,8 @@ from engine.cli.settings import FIELDS, Settings, of_record, resolve
 from engine.storage.environment import CALCULATE
 from utils import InputError
 
-# Settings that may change on a resume: results do not depend on them. A fingerprint identifies
-# the images, and the run keeps a copy of its space.
+# Settings that may change on a resume: budgets, and what no trial's result depends on. A
+# fingerprint identifies the images, and the run keeps a copy of its space.
 MAY_DIFFER = (
     *("max_time", "grace", "max_total_epochs", "max_generations", "verbosity", "workers"),
     *("scheduler", "trial_timeout", "max_memory_gb", "max_checkpoint_gb", "dataset"),
@@ -73,7 +73,7 @@ def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
 def differences(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
-    """(what, before, after) for each change that may alter the last bits of results."""
+    """(what, before, after) for each change after which results may not be identical."""
     noted = before.get("versions") or {}  # an unrecorded version is not known to differ
     versions = [("versions", name) for name in CALCULATE if name in noted]
     facts = [(name,) for name in ("training_version", "model_version", "device", "processor")]

@@ -2,7 +2,7 @@
 
 run.json         settings, data set, versions, device, sessions, winner
 space.json       the search space
-trials.jsonl     the journal: one line per finished job
+trials.jsonl     the journal: one line per finished job; all other results derive from it
 population.csv   one row per generation
 opt_cfg.json     the best configuration so far
 baseline.json    the space's default configuration within the limits, if the search began with it
@@ -194,7 +194,7 @@ class RunFolder:
             self.delete_states([trial])
 
     def check_space(self) -> None:
-        """Raises Stop if the disk is nearly full."""
+        """Raises Stop if the disk is nearly full, before anything is cut off."""
         free = shutil.disk_usage(self.path).free
         if free < MIN_FREE_BYTES:
             raise Stop(

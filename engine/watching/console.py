@@ -34,7 +34,7 @@ log = logging.getLogger("nas")
 class Advice(Callback):
     """Logs the estimated time of two generations, and warns once if `static_metrics` raises.
 
-    pool: a worker estimates before the first job, if the target can.
+    pool: one of its workers computes the estimate before the first job, if the target can.
     """
 
     name = "the estimate of the time"

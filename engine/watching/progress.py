@@ -139,7 +139,7 @@ class Progress(Callback):
         return (self.spent - self.spent_before) / seconds if seconds > 0 else 0.0
 
     def seconds_left(self) -> float | None:
-        """Seconds until the first limit at the present rate; None before the first trial."""
+        """Seconds until the first limit at the present rate; None before a session's first trial."""
         if self.spent == self.spent_before:
             return None
         left = self.settings.max_time - self.clock.used()
@@ -253,7 +253,7 @@ class Display(Progress):
         return row
 
     def rungs_words(self, bracket: Bracket) -> str:
-        """The ended and all children of each rung."""
+        """For each rung, how many of its children have ended."""
         counts = [
             self.ended[self.generation, bracket.s, position]
             for position in range(len(bracket.rungs))

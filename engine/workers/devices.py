@@ -14,7 +14,7 @@ FIRST_WITH_BFLOAT16 = 8.0  # lowest compute capability with bfloat16 convolution
 
 
 def resolve_devices(target: Any, settings: Settings) -> Devices:
-    """The devices of the workers.
+    """Finds the devices of the workers, and fixes them for the search.
 
     The target's method `devices` returns one entry per device of a machine: `device` (its kind),
     `note` (a message for the user), `facts` (properties of a GPU that results may depend on) and

@@ -105,7 +105,7 @@ def number_of_workers(settings: Settings, slots: Sequence[int]) -> int:
 def memory_limit(bound: int | None, workers: int, on_gpus: bool) -> int:
     """Memory limit of a worker in bytes; a worker that exceeds it is ended.
 
-    The bound, else an equal share; at least the memory that CUDA itself takes on GPUs.
+    The bound, else an equal share; on GPUs at least the host memory that CUDA takes.
     InputError if the bound is less.
     """
     least = GPU_WORKER_BYTES if on_gpus else 0
