@@ -3,7 +3,7 @@
     python -m baselines dehb --seed 123 --max_total_epochs 800
 
 Takes the flags of optimizer.py and writes the same run folder; --resume replays the journal and
-continues. It trains in this process, one network at a time: flags for workers, or for methods of
+continues. It trains in this process, one network at a time: flags for workers or for methods of
 optimizer.py, have no effect.
 """
 

@@ -41,7 +41,7 @@ def command(
 
 
 def go_on_without_output(error: OSError) -> None:
-    """Reports once that standard output has lost its reader or its disk; discards further output."""
+    """Reports once that standard output lost its reader or disk; discards further output."""
     _discard_output()
     words = f"standard output cannot be written ({error.strerror})"
     _tell(f"warning: {words}: the work continues without it")

@@ -139,7 +139,7 @@ class Progress(Callback):
         return (self.spent - self.spent_before) / seconds if seconds > 0 else 0.0
 
     def seconds_left(self) -> float | None:
-        """Seconds until the first limit at the present rate; None before a session's first trial."""
+        """Seconds to the first limit at the present rate; None before the first new trial."""
         if self.spent == self.spent_before:
             return None
         left = self.settings.max_time - self.clock.used()
