@@ -221,9 +221,6 @@ def run(
             settings = resolve(*layers, first, given)
             with not_swallowed(at_once=False):  # a signal must not lose a new folder
                 folder = RunFolder.create(settings, peer)
-            console.set_up_logging(settings.verbosity)
-            if settings.hyperband and "num_children" in given:
-                log.warning("warning: --num_children is ignored: Hyperband's brackets set it")
         else:
             if preset is not None or start is not None:
                 flag = "--config" if preset is not None else "--start_from"
@@ -231,7 +228,9 @@ def run(
             folder = RunFolder.find(resume, given.pop("runs_dir", Settings.runs_dir), peer)
             place = place_of_images(folder.record, given, f"--resume {resume}")
             settings = resumed(folder.record, {**place, **given})
-            console.set_up_logging(settings.verbosity)
+        console.set_up_logging(settings.verbosity)
+        if resume is None and settings.hyperband and "num_children" in given:
+            log.warning("warning: --num_children is ignored: Hyperband's brackets set it")
         check_bounds(settings.ranking())
         file = space_file(settings.space)
         if "space" not in given:
@@ -262,8 +261,9 @@ def run_in(
 ) -> int:
     """Opens the data, searches in `folder`, and prints the summary."""
     with not_swallowed():  # importing torch takes seconds: only once the arguments are valid
-        from target import METRICS, TRAINING_VERSION, cross_validation, training_options
+        from target import TRAINING_VERSION, cross_validation, training_options
         from vision.data import check_folds, noted, open_data, open_train
+        from vision.metrics import METRICS
         from vision.overview import overview
 
     how = training_options(settings)

@@ -93,8 +93,8 @@ def search(
         history = History(journal, folder, settings, getattr(target, "layers", None))
         handler.notify(Callback.begin, journal.trials, settings.max_total_epochs)
         try:
-            if settings.default_first and (default := recorder.default()):
-                recorder.train(default, settings.epochs)
+            if settings.default_first and recorder.default:
+                recorder.train(recorder.default, settings.epochs)
             getattr(importlib.import_module(f"baselines.{module}"), function)(recorder)
         except Stop as stop:
             result = optimizer.conclude(history, stop, handler)

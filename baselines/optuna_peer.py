@@ -75,8 +75,8 @@ def _seed(recorder: Recorder) -> int:
 def _optimize(recorder: Recorder, sampler: Any, flat: bool = False, repair: bool = False) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=sampler)
-    if recorder.settings.default_first and (default := recorder.default()):
-        study.enqueue_trial(_as_told(recorder.space, default))
+    if recorder.settings.default_first and recorder.default:
+        study.enqueue_trial(_as_told(recorder.space, recorder.default))
     while True:
         trial = study.ask()
         config = suggest(recorder.space, trial, flat)

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 from engine.callbacks import Callback, CallbackHandler
@@ -20,7 +21,7 @@ from engine.cli.stopping import Clock, Stop, StopSignals
 from engine.storage.journal import Journal, used_seconds
 from engine.storage.run import RunFolder
 from engine.workers.executor import evaluate, memory_bound
-from search.fitting import fit
+from search.fitting import fitted
 from search.known import StaticLimits
 from search.space import Config, Space
 from search.trial import Job, Trial, canonical, evaluation_seed
@@ -71,24 +72,22 @@ class Recorder:
             self.count_unevaluated()
         return violation
 
+    @cached_property
     def default(self) -> Config | None:
         """The space's default, fitted to the static constraints as in our searches with this seed.
 
         None if its structure cannot meet them.
         """
-        return self._fitted(self.space.default(), "child", 0)
+        rng = derive_rng(self.settings.seed, "child", 0)
+        return fitted(self.space, self.space.default(), self.known.violation, rng)
 
     def repaired(self, config: Config, number: int) -> Config | None:
         """A proposal, fitted to the static constraints as in our own searches.
 
         None if its structure cannot meet them.
         """
-        return self._fitted(config, "repair", number)
-
-    def _fitted(self, config: Config, purpose: str, number: int) -> Config | None:
-        rng = derive_rng(self.settings.seed, purpose, number)
-        fitted = fit(self.space, config, self.known.violation, rng)
-        return fitted if self.known.violation(fitted) <= 0 else None
+        rng = derive_rng(self.settings.seed, "repair", number)
+        return fitted(self.space, config, self.known.violation, rng)
 
     def train(self, config: Mapping[str, Any], epochs: int) -> Trial:
         """The trial of the configuration at `epochs` epochs in total.

@@ -8,8 +8,8 @@ from engine.cli.settings import Settings, resolve
 from engine.wording import counted
 from evaluation import results
 from evaluation.metrics import STATIC, check_bounds, check_metrics
-from evaluation.statistics import METRICS
 from utils import InputError
+from vision.metrics import METRICS
 
 
 def chosen_seeds(given: dict[str, Any]) -> list[int]:

@@ -11,11 +11,10 @@ import numpy as np
 from scipy.stats import binom, binomtest
 
 from utils import derive_rng
-from vision.metrics import label_ranks, losses
+from vision.metrics import METRICS, label_ranks, losses
 
 RESAMPLES = 10_000
 BLOCK = 2**22  # weights (images x resamples) in memory at a time
-METRICS = ("top3", "top1", "precision", "recall", "loss")
 
 
 @dataclass(frozen=True, eq=False)

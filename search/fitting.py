@@ -53,3 +53,11 @@ def fit(
             enough = middle
     fitted = moved(enough)
     return config if space.forbids(fitted) else fitted
+
+
+def fitted(
+    space: Space, config: Config, violation: Callable[[Config], float], rng: np.random.Generator
+) -> Config | None:
+    """As `fit`, or None if the result still violates constraints."""
+    result = fit(space, config, violation, rng)
+    return result if violation(result) <= 0 else None

@@ -7,7 +7,7 @@ import numpy as np
 
 from search.constraints import Ranking
 from search.evolution import LimitsUnreachable, Proposal, Variation, draw_child
-from search.fitting import fit
+from search.fitting import fitted
 from search.hyperband import Child
 from search.known import StaticLimits
 from search.space import Config, Space
@@ -76,11 +76,8 @@ class OffspringSampler:
 
     def _default(self, rng: np.random.Generator) -> Proposal | None:
         """The default configuration fitted to the static constraints; None if it cannot be."""
-        config = fit(self.space, self.space.default(), self.known.violation, rng)
-        if self.known.violation(config) > 0:
-            return None
-        self.default = config
-        return config, (), "default"
+        self.default = fitted(self.space, self.space.default(), self.known.violation, rng)
+        return (self.default, (), "default") if self.default is not None else None
 
     def _propose(self, population: Sequence[Trial], rng: np.random.Generator) -> Proposal | None:
         """A new child that meets the static constraints; None if none is found."""

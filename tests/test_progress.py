@@ -149,7 +149,7 @@ def test_a_terminal_shows_a_display_below_the_lines_until_an_interrupt(tmp_path)
     assert len(frames) > 3
     plain = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", frame) for frame in frames]
     for words in (
-        r"bracket 2 +4/4 at 1   2/2 at 2   [01]/1 at 4",
+        r"bracket 2 +4/4 at 1   2/2 at 2   1/1 at 4",
         r"time +\d+ seconds? of 24.0 hours, about \d+ seconds? left",
         r"epochs +\d+ of \d+, [\d.]+ a second",
         r"best +trial \d+: top3 0\.\d{4}, num_params [\d,]+, precision 0\.\d{4}",

@@ -6,6 +6,8 @@ Arguments throughout: `scores` float (N, K), larger is more likely; `labels` and
 
 import numpy as np
 
+METRICS = ("top3", "top1", "precision", "recall", "loss")  # of every trial on images
+
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Share of images whose label is among the k largest scores.
