@@ -166,7 +166,7 @@ def evolve(
         trials = dispatcher.run(halvings(brackets, children, generation, promotion))
         if limited and not trials:
             return Stop("epoch limit")
-        full = [trial for trial in trials if trial.epochs == settings.epochs]
+        full = [one for one in trials if one.epochs == settings.epochs and one.status == "ok"]
         population = survivors(population, full, ranking.key, settings.pop_size)
         log.debug("population: %s", [trial.trial for trial in population])
         history.add(population, trials, generation)

@@ -17,7 +17,7 @@ from typing import Any
 import optimizer
 from baselines.recorder import Recorder
 from engine.callbacks import Callback, CallbackHandler
-from engine.cli.settings import Settings, resolve
+from engine.cli.settings import GUIDED, Settings, resolve
 from engine.cli.stopping import Stop, StopSignals
 from engine.storage.environment import version
 from engine.storage.history import History
@@ -46,8 +46,8 @@ OURS: dict[str, dict[str, Any]] = {  # method -> its settings of `optimizer.sear
     "ea": {"hyperband": False, "sampler": "evolution"},
     "hyperband": {"hyperband": True, "sampler": "random"},
     "random": {"hyperband": False, "sampler": "random"},
-    "guided": {"hyperband": True, "sampler": "guided", "pop_size": 12},
-    "guided-ea": {"hyperband": False, "sampler": "guided", "pop_size": 12, "num_children": 5},
+    "guided": {"hyperband": True, "sampler": "guided", **GUIDED},
+    "guided-ea": {"hyperband": False, "sampler": "guided", **GUIDED},
 }
 METHODS = [*OURS, *PEERS]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from search.space import Config, Space
 
-STEPS = 12  # of the bisection
+BISECTIONS = 12
 SLOWEST = 0.2  # the smallest speed, as a share of the largest
 
 
@@ -45,7 +45,7 @@ def fit(
     short, enough = 0.0, 1 / SLOWEST
     if violation(moved(enough)) > 0:
         return config
-    for _ in range(STEPS):
+    for _ in range(BISECTIONS):
         middle = (short + enough) / 2
         if violation(moved(middle)) > 0:
             short = middle

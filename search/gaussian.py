@@ -3,7 +3,7 @@
 Rasmussen and Williams, "Gaussian Processes for Machine Learning" (2006): prediction by equations
 2.25 and 2.26, the kernel by 4.17, its parameters by the marginal likelihood (5.8 and 5.9), in
 which the amplitude is at its optimum. The prior favours longer length scales for more columns
-(Hvarfner et al. 2024, "Vanilla Bayesian Optimization Performs Great in High Dimensions").
+(as in Hvarfner et al. 2024, "Vanilla Bayesian Optimization Performs Great in High Dimensions").
 
 Several rows may belong to one trial, measured at several epochs. They share a random effect of
 the trial, an offset: the simplest of the processes with which Swersky et al. 2014 ("Freeze-Thaw
@@ -21,9 +21,9 @@ PRIOR_LENGTH = 0.5  # median of a length scale / square root of the number of co
 PRIOR_NOISE = 1e-3  # median variance of noise and of trial effect, as shares of the amplitude
 SPREAD_LENGTH, SPREAD_NOISE = 1.0, 3.0  # standard deviations of the logarithms
 LENGTHS, NOISES = (0.05, 30.0), (1e-6, 1.0)  # bounds
-STEPS = 40  # iterations of the optimization of the parameters
+MAX_ITERATIONS = 40  # of the optimization of the parameters
 JITTER = 1e-8
-FANTASY = -1  # trial number of a fantasized row
+FANTASY = -1  # trial id of a fantasized row
 
 
 def squared_distances(a: np.ndarray, b: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -69,8 +69,8 @@ def negative_log_posterior(
     by_variance = [np.trace(outer)] + ([] if same is None else [(outer * same).sum()])
     gradient = np.append(by_length, 0.5 * np.array(by_variance) * variances)
     spread = np.append(np.full(len(lengths), SPREAD_LENGTH), [SPREAD_NOISE] * len(variances))
-    off = (theta - prior(len(lengths), len(variances))) / spread
-    return value + 0.5 * float(off @ off), gradient + off / spread
+    deviation = (theta - prior(len(lengths), len(variances))) / spread
+    return value + 0.5 * float(deviation @ deviation), gradient + deviation / spread
 
 
 def prior(columns: int, variances: int) -> np.ndarray:
@@ -79,17 +79,16 @@ def prior(columns: int, variances: int) -> np.ndarray:
     return np.append(np.full(columns, length), [math.log(PRIOR_NOISE)] * variances)
 
 
-def fit(x: np.ndarray, y: np.ndarray, trainings: np.ndarray) -> np.ndarray:
+def fit(x: np.ndarray, y: np.ndarray, trial_ids: np.ndarray) -> np.ndarray:
     """The parameters of greatest posterior density; see `negative_log_posterior`.
 
-    trainings: (n,), the trial number of each row. If all differ, there is no trial effect among
-    the parameters.
+    trial_ids: (n,). If all differ, there is no trial effect among the parameters.
     """
     from scipy.optimize import minimize
 
     columns = x.shape[1]
-    several = len(np.unique(trainings)) < len(trainings)
-    same = (_same(trainings, trainings),) if several else ()
+    several = len(np.unique(trial_ids)) < len(trial_ids)
+    same = (_same(trial_ids, trial_ids),) if several else ()
     bounds = np.log([LENGTHS] * columns + [NOISES] * (1 + several))
     found = minimize(
         negative_log_posterior,
@@ -98,7 +97,7 @@ def fit(x: np.ndarray, y: np.ndarray, trainings: np.ndarray) -> np.ndarray:
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
-        options={"maxiter": STEPS},
+        options={"maxiter": MAX_ITERATIONS},
     )
     return found.x
 
@@ -108,7 +107,7 @@ class Process:
     """A Gaussian process conditioned on data."""
 
     x: np.ndarray  # (n, d)
-    trainings: np.ndarray  # (n,), see `fit`
+    trial_ids: np.ndarray  # (n,), see `fit`
     theta: np.ndarray  # see `fit`
     factor: np.ndarray  # lower Cholesky factor of the covariance
     alpha: np.ndarray  # (n,): covariance^-1 y
@@ -116,30 +115,30 @@ class Process:
 
     @classmethod
     def of(
-        cls, x: np.ndarray, y: np.ndarray, trainings: np.ndarray, theta: np.ndarray
+        cls, x: np.ndarray, y: np.ndarray, trial_ids: np.ndarray, theta: np.ndarray
     ) -> "Process":
-        """Conditions on data x (n, d), y (n,) with mean 0, and trial numbers (n,)."""
+        """Conditions on data x (n, d), y (n,) with mean 0, and trial ids (n,)."""
         from scipy.linalg import cho_solve, cholesky
 
         lengths, noise, trial_effect = _read(theta, x.shape[1])
         covariance = matern(squared_distances(x, x, lengths))
         if trial_effect:
-            covariance += trial_effect * _same(trainings, trainings)
+            covariance += trial_effect * _same(trial_ids, trial_ids)
         _add_to_diagonal(covariance, noise + JITTER)
         factor = cholesky(covariance, lower=True)
         alpha = cho_solve((factor, True), y)
         amplitude = float(y @ alpha) / len(y) + JITTER
-        return cls(x, trainings, theta, factor, alpha, amplitude)
+        return cls(x, trial_ids, theta, factor, alpha, amplitude)
 
     def predict(
-        self, x: np.ndarray, trainings: np.ndarray | None = None
+        self, x: np.ndarray, trial_ids: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard deviations, without noise, at x (m, d): (m,) and (m,).
 
-        With trial numbers `trainings` (m,), the effects of these trials are included.
+        With `trial_ids` (m,), the effects of these trials are included.
         """
-        across, left = self._solved(x, trainings)
-        unknown = 1.0 if trainings is None else 1 + _read(self.theta, x.shape[1])[2]
+        across, left = self._solved(x, trial_ids)
+        unknown = 1.0 if trial_ids is None else 1 + _read(self.theta, x.shape[1])[2]
         variance = self.amplitude * np.maximum(unknown - (left * left).sum(0), JITTER)
         return across @ self.alpha, np.sqrt(variance)
 
@@ -159,20 +158,20 @@ class Process:
         return replace(
             self,
             x=np.vstack([self.x, x]),
-            trainings=np.append(self.trainings, FANTASY),
+            trial_ids=np.append(self.trial_ids, FANTASY),
             factor=factor,
             alpha=np.append(self.alpha, 0.0),
         )
 
     def _solved(
-        self, x: np.ndarray, trainings: np.ndarray | None
+        self, x: np.ndarray, trial_ids: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         from scipy.linalg import solve_triangular
 
         lengths, _, trial_effect = _read(self.theta, x.shape[1])
         across = matern(squared_distances(x, self.x, lengths))
-        if trainings is not None and trial_effect:
-            across += trial_effect * _same(trainings, self.trainings)
+        if trial_ids is not None and trial_effect:
+            across += trial_effect * _same(trial_ids, self.trial_ids)
         return across, solve_triangular(self.factor, across.T, lower=True, check_finite=False)
 
 
@@ -183,7 +182,7 @@ def _read(theta: np.ndarray, columns: int) -> tuple[np.ndarray, float, float]:
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(n, m): 1 where the trial numbers (n,) and (m,) are equal, else 0."""
+    """(n, m): 1 where the trial ids (n,) and (m,) are equal, else 0."""
     return (a[:, None] == b).astype(float)
 
 

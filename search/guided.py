@@ -18,7 +18,7 @@ from search.trial import Trial
 VARIATION = Variation(local=0.7, random=0.2)
 CANDIDATES = 32  # proposed by evolution for each child
 STARTS, ROUNDS = 4, 5  # of the local search from the best candidates
-STEPS = 32  # candidates per round
+NEIGHBOURS = 32  # tried per round
 
 
 class GuidedSampler(OffspringSampler):
@@ -65,7 +65,7 @@ class GuidedSampler(OffspringSampler):
         places = np.argsort(-values, kind="stable")[:STARTS]
         best, most = [drawn[i] for i in places], [values[i] for i in places]
         for _ in range(ROUNDS):
-            starts = [i % len(best) for i in range(STEPS)]
+            starts = [i % len(best) for i in range(NEIGHBOURS)]
             steps = [(i, self._step(best[i], rng)) for i in starts]
             taken = [(i, step) for i, step in steps if step]
             values = model.acquisition([step[0] for _, step in taken]) if taken else np.array([])

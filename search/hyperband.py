@@ -16,10 +16,10 @@ Promotion = Callable[[Sequence[Trial], Sequence[Trial]], list[Trial]]
 
 
 class Rung(NamedTuple):
-    """The number of children in this rung and the total epochs that they reach."""
+    """A rung of a bracket."""
 
-    size: int
-    epochs: int
+    size: int  # children
+    epochs: int  # that they reach in total
     run: int  # how many of them the remaining epochs allow, lowest trial ids first
 
 

@@ -14,7 +14,7 @@ from search.space import Config, Space
 from search.trial import Trial, canonical
 from utils import derive_rng
 
-STEPS = 3  # from the default to a child near it
+STEPS_FROM_DEFAULT = 3  # to a child near it
 
 
 class OffspringSampler:
@@ -90,7 +90,7 @@ class OffspringSampler:
         return draw_child(self.space, vary, self.known.violation, self.seen, rng)
 
     def _near(self, config: Config, rng: np.random.Generator) -> Config:
-        for _ in range(STEPS):
+        for _ in range(STEPS_FROM_DEFAULT):
             config = self.space.perturb(config, rng)
         return config
 

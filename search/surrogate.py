@@ -12,7 +12,7 @@ mean of their final result, including this effect: drawing explores, promotion e
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,12 +21,37 @@ from search.constraints import Constraint, Ranking
 from search.space import Config, Space
 from search.trial import Trial
 
-MODEL_VERSION = 8  # of the decisions by a model; a resumed run needs the same
+MODEL_VERSION = 9  # of the decisions by a model; a resumed run needs the same
 MIN_TRIALS = 8  # trials before there is a model
-MAX_TRIALS = 500  # the latest trials are used
+MAX_TRIALS = 500  # rows of the model: the best full trainings, then the latest trials
 MAX_TRIALS_FOR_FIT = 256
 SMALLEST = 1e-6  # smallest metric / upper bound
 CLIP_RANGE = 2.0  # outcomes are clipped at this many widths of the middle 90 % outside it
+
+
+class Scaling(NamedTuple):
+    """Clips outcomes to [low, high], and scales them to mean 0 and standard deviation 1.
+
+    Each field has one value per outcome.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def of(cls, outcomes: np.ndarray) -> "Scaling":
+        """From the outcomes (trials, outcomes) of all trials."""
+        low, high = np.quantile(outcomes, [0.05, 0.95], axis=0)
+        reach = CLIP_RANGE * (high - low)
+        clipped = np.clip(outcomes, low - reach, high + reach)
+        std = clipped.std(axis=0)
+        return cls(low - reach, high + reach, clipped.mean(axis=0), np.where(std > 0, std, 1.0))
+
+    def apply(self, outcomes: np.ndarray) -> np.ndarray:
+        """Scaled outcomes: (trials, outcomes)."""
+        return (np.clip(outcomes, self.low, self.high) - self.mean) / self.std
 
 
 @dataclass(frozen=True)
@@ -35,25 +60,24 @@ class Model:
 
     surrogate: "Surrogate"
     x: np.ndarray  # (trials, columns)
-    trainings: np.ndarray  # (trials,), trial numbers
-    y: np.ndarray  # (trials, outcomes), each with mean 0 and standard deviation 1
-    mean_y: np.ndarray
-    std_y: np.ndarray
+    trial_ids: np.ndarray  # (trials,)
+    y: np.ndarray  # (trials, outcomes), scaled
+    scaling: Scaling
     processes: tuple[gaussian.Process, ...]
     best: float | None  # best predicted objective of a feasible, fully trained configuration
 
     def predict(
-        self, x: np.ndarray, trainings: np.ndarray | None = None
+        self, x: np.ndarray, trial_ids: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard deviations of the outcomes: (rows, outcomes) each.
 
-        trainings: trial numbers, to include the effects of these trials; see `gaussian.Process`.
+        trial_ids: to include the effects of these trials; see `gaussian.Process`.
         """
-        each = (process.predict(x, trainings) for process in self.processes)
+        each = (process.predict(x, trial_ids) for process in self.processes)
         mean, deviation = zip(*each, strict=True)
         return (
-            np.column_stack(mean) * self.std_y + self.mean_y,
-            np.column_stack(deviation) * self.std_y,
+            np.column_stack(mean) * self.scaling.std + self.scaling.mean,
+            np.column_stack(deviation) * self.scaling.std,
         )
 
     def acquisition(self, configs: Sequence[Config]) -> np.ndarray:
@@ -84,11 +108,11 @@ class Model:
         new = [trial for trial in bracket if self.surrogate.usable(trial)]
         processes = self.surrogate.processes(
             np.vstack([self.x, self.surrogate.inputs_of(new)]),
-            np.vstack([self.y, (self.surrogate.outcomes(new) - self.mean_y) / self.std_y]),
-            np.append(self.trainings, numbers(new)),
+            np.vstack([self.y, self.scaling.apply(self.surrogate.outcomes(new))]),
+            np.append(self.trial_ids, ids(new)),
         )
         inputs = self.surrogate.inputs([trial.config for trial in rung])
-        mean, _ = replace(self, processes=processes).predict(inputs, numbers(rung))
+        mean, _ = replace(self, processes=processes).predict(inputs, ids(rung))
         violation = np.maximum(mean[:, 1:], 0).sum(axis=1)
         predicted = np.where(violation > 0, violation, mean[:, 0])
         # Rounded, so that the last bits of a product do not order equal values.
@@ -123,26 +147,37 @@ class Surrogate:
             count = count * 5 // 4
         if count != self._known:
             first = usable[:count][-MAX_TRIALS_FOR_FIT:]
-            x, y = self.inputs_of(first), standardized(self.outcomes(first))[0]
-            self.parameters = [gaussian.fit(x, one, numbers(first)) for one in y.T]
+            x, outcomes = self.inputs_of(first), self.outcomes(first)
+            y = Scaling.of(outcomes).apply(outcomes)
+            self.parameters = [gaussian.fit(x, one, ids(first)) for one in y.T]
             self._known = count
-        usable = usable[-MAX_TRIALS:]
-        x, (y, mean_y, std_y) = self.inputs_of(usable), standardized(self.outcomes(usable))
-        trainings = numbers(usable)
-        processes = self.processes(x, y, trainings)
-        model = Model(self, x, trainings, y, mean_y, std_y, processes, None)
+        usable = self.selected(usable)
+        x, outcomes, trial_ids = self.inputs_of(usable), self.outcomes(usable), ids(usable)
+        scaling = Scaling.of(outcomes)
+        y = scaling.apply(outcomes)
+        processes = self.processes(x, y, trial_ids)
+        model = Model(self, x, trial_ids, y, scaling, processes, None)
         full = [t for t in usable if t.epochs == self.epochs and self.ranking.feasible(t)]
         if not full:
             return model
         # The best prediction: the best measured value is biased by noise.
         return replace(model, best=float(model.predict(self.inputs_of(full))[0][:, 0].min()))
 
+    def selected(self, trials: Sequence[Trial]) -> list[Trial]:
+        """At most `MAX_TRIALS`, in their order: up to half are the best full trainings."""
+        if len(trials) <= MAX_TRIALS:
+            return list(trials)
+        full = [i for i, trial in enumerate(trials) if trial.epochs == self.epochs]
+        best = sorted(full, key=lambda i: self.ranking.key(trials[i]))[: MAX_TRIALS // 2]
+        latest = [i for i in reversed(range(len(trials))) if i not in best]
+        return [trials[i] for i in sorted([*best, *latest[: MAX_TRIALS - len(best)]])]
+
     def processes(
-        self, x: np.ndarray, y: np.ndarray, trainings: np.ndarray
+        self, x: np.ndarray, y: np.ndarray, trial_ids: np.ndarray
     ) -> tuple[gaussian.Process, ...]:
         """Processes conditioned on these inputs and outcomes, with the current parameters."""
         pairs = zip(y.T, self.parameters, strict=True)
-        return tuple(gaussian.Process.of(x, one, trainings, theta) for one, theta in pairs)
+        return tuple(gaussian.Process.of(x, one, trial_ids, theta) for one, theta in pairs)
 
     def usable(self, trial: Trial) -> bool:
         """Whether the trial has an objective and a value for each constraint."""
@@ -183,8 +218,8 @@ def model_residual(limit: Constraint, metrics: Mapping[str, Any]) -> float:
     return limit.relative_residual(metrics)
 
 
-def numbers(trials: Sequence[Trial]) -> np.ndarray:
-    """(trials,): the trial numbers; all rungs of a configuration have the same one."""
+def ids(trials: Sequence[Trial]) -> np.ndarray:
+    """(trials,): the trial ids; all rungs of a configuration have the same one."""
     return np.array([trial.trial for trial in trials], int)
 
 
@@ -202,13 +237,3 @@ def log_improvement(z: np.ndarray) -> np.ndarray:
     share = 1 + far * math.sqrt(math.pi / 2) * erfcx(-far / math.sqrt(2))
     small = log_density + np.where(z > -1e3, np.log(share), -2 * np.log(np.maximum(-z, 1.0)))
     return np.where(z > -1.0, np.log(usual), small)
-
-
-def standardized(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(clipped outcomes with mean 0 and standard deviation 1, their mean, their deviation)."""
-    low, high = np.quantile(outcomes, [0.05, 0.95], axis=0)
-    reach = CLIP_RANGE * (high - low)
-    clipped = np.clip(outcomes, low - reach, high + reach)
-    mean_y, std_y = clipped.mean(axis=0), clipped.std(axis=0)
-    std_y = np.where(std_y > 0, std_y, 1.0)
-    return (clipped - mean_y) / std_y, mean_y, std_y

@@ -49,7 +49,7 @@ def nothing_left_behind():
 def few_candidates(monkeypatch):
     """A faster guided search: 16 candidates per child."""
     monkeypatch.setattr(guided, "CANDIDATES", 6)
-    monkeypatch.setattr(guided, "STEPS", 2)
+    monkeypatch.setattr(guided, "NEIGHBOURS", 2)
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ def without(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Disables a part of the guided search."""
     if part == "candidates":
         monkeypatch.setattr(guided, "CANDIDATES", 1)
-        monkeypatch.setattr(guided, "STEPS", 0)
+        monkeypatch.setattr(guided, "NEIGHBOURS", 0)
     if part == "promotion":
         measured = OffspringSampler.rank_for_promotion
         monkeypatch.setattr(guided.GuidedSampler, "rank_for_promotion", measured)

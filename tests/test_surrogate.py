@@ -72,18 +72,18 @@ def test_the_gradient_is_that_of_the_posterior():
 
 def test_predictions_are_those_of_scikit_learns_kernel_and_the_effects_of_trials():
     x, y = wave()
-    trainings = np.repeat(np.arange(10), 4)
-    process = gaussian.Process.of(x, y, trainings, THETA)
+    trial_ids = np.repeat(np.arange(10), 4)
+    process = gaussian.Process.of(x, y, trial_ids, THETA)
     effect, noise = np.exp(THETA[-1]), np.exp(THETA[-2])
 
     def covariance(a, b, of_a, of_b):
         smooth = Matern(np.exp(THETA[:3]), nu=2.5)(a, b)
         return smooth + effect * (of_a[:, None] == of_b)
 
-    whole = covariance(x, x, trainings, trainings) + (noise + gaussian.JITTER) * np.eye(40)
+    whole = covariance(x, x, trial_ids, trial_ids) + (noise + gaussian.JITTER) * np.eye(40)
     at, of = rng(1).random((20, 3)), np.arange(20) % 10
     for numbers in (of, np.full(20, 99)):  # known trials, and an unknown one
-        across = covariance(at, x, numbers, trainings)
+        across = covariance(at, x, numbers, trial_ids)
         mean, deviation = process.predict(at, numbers)
         assert mean == pytest.approx(across @ np.linalg.solve(whole, y))
         left = 1 + effect - (across * np.linalg.solve(whole, across.T).T).sum(1)
@@ -93,13 +93,13 @@ def test_predictions_are_those_of_scikit_learns_kernel_and_the_effects_of_trials
 
 def test_what_rungs_share_is_a_trial_effect_and_the_rest_is_noise():
     x = np.repeat(rng().random((40, 1)), 3, axis=0)
-    trainings, draws = np.repeat(np.arange(40), 3), rng(1).normal(size=(2, 120))
+    trial_ids, draws = np.repeat(np.arange(40), 3), rng(1).normal(size=(2, 120))
     lucky, noisy = np.repeat(draws[0, :40], 3), draws[1]
     for a, b in ((0.3, 0.05), (0.05, 0.3)):
         y = np.sin(4 * x[:, 0]) + a * lucky + b * noisy
         y -= y.mean()
-        theta = gaussian.fit(x, y, trainings)
-        process = gaussian.Process.of(x, y, trainings, theta)
+        theta = gaussian.fit(x, y, trial_ids)
+        process = gaussian.Process.of(x, y, trial_ids, theta)
         noise, effect = np.sqrt(np.exp(theta[-2:]) * process.amplitude)
         assert max(effect, noise) == pytest.approx(0.3, rel=0.3)
         assert (effect > 2 * noise) == (a > b) and (noise > 2 * effect) == (b > a)
@@ -232,6 +232,26 @@ def test_neither_what_diverged_nor_what_never_differs_is_trouble():
     same = {"top3": 0.5, "precision": 0.6, "num_params": 1}
     trials = [measured(i, 0.1 * i, 0.5, metrics=same) for i in range(9)]
     assert np.isfinite(surrogate().learn(trials).acquisition([{"x": 0.2, "y": 0.2}])).all()
+
+
+def test_one_absurd_result_does_not_change_the_order_of_the_others():
+    model = surrogate().learn(grid((25, 50)))
+    rung = [measured(30 + i, 0.3, y, 25) for i, y in enumerate((0.9, 0.5, 0.1))]
+    absurd = {"top3": -1e6, "precision": 0.6, "num_params": 1}
+    worst = measured(40, 0.2, 0.2, 25, metrics=absurd)
+    order = model.rank_for_promotion([*rung, worst], [*rung, worst])
+    assert [trial.trial for trial in order] == [30, 31, 32, 40]
+
+
+def test_of_many_trials_the_best_full_ones_and_the_latest_are_used(monkeypatch):
+    monkeypatch.setattr("search.surrogate.MAX_TRIALS", 8)
+    trials = [*grid(), *grid((25,))]
+    kept = surrogate().selected(trials)
+    assert [(trial.trial, trial.epochs) for trial in kept] == [
+        *[(i, 50) for i in (2, 3, 4, 5)],  # feasible: x up to 0.6
+        *[(i, 25) for i in (8, 9, 10, 11)],
+    ]
+    assert surrogate().learn(trials).best == pytest.approx(-0.6, abs=0.05)
 
 
 def crossing(number, x, epochs):
