@@ -9,9 +9,9 @@
 Prints one table with 95 % intervals and the verdict on each limit, then tests of all pairs, and
 writes result_test.json (or result_cv.json; with several configurations NAME_result_test.json) and
 the predictions beside the configuration. A configuration that a search found is measured with the
-limits and data of that search, unless flags set them; another one with those of the first
-configuration that a search found. --compare trains nothing. --export writes the network for other
-machines (predict.py, docs/deploy.md).
+limits, data and optimizer of that search, unless flags set them (AdamW for Adam in the published
+space); another one with those of the first configuration that a search found. --compare trains
+nothing. --export writes the network for other machines (predict.py, docs/deploy.md).
 """
 
 import logging
@@ -106,7 +106,8 @@ def run(given: dict[str, Any]) -> None:
     console.set_up_logging(resolve({"verbosity": given.get("verbosity", "INFO")}).verbosity)
     origins = [search_behind(path) for path in paths]
     inherited = taken_over([origin for origin in origins if origin], given)
-    settings = resolve({"optimizer": "adamw"}, family(paths), inherited, given)
+    usual = {"optimizer": "adamw"} | ({} if inherited else family(paths))
+    settings = resolve(usual, inherited, given)
     check_settings(settings, writes=plan is not None or model is not None)
     space = Space.load(space_file(settings.space))
     candidates = read_candidates(paths, epochs, space)

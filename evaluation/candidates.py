@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,12 @@ from utils import InputError, nearest, read_json, read_object
 log = logging.getLogger("nas")
 
 # Settings that an evaluation inherits from the search of a configuration, besides its data set.
-FROM_SEARCH = ("constraints", "image_size", "crop", "split", "folds", "space")
+FROM_SEARCH = ("constraints", "image_size", "crop", "split", "folds", "space", "optimizer")
 OLDER = {"crop": "centre"}  # for older searches without this setting
 MAY_BE_ZERO = {"dropout_rate", "weight_decay", "label_smoothing"}
 MAY_BE_ZERO |= {"shift", "cutout", "color", "mixup"}
 BELOW_ONE = ("dropout_rate", "label_smoothing", "shift")
-SCHEDULE_FREE = "schedule-free"
-MODERN = {"space": "modern", "optimizer": SCHEDULE_FREE}  # for a configuration with `n_stages`
+MODERN = {"space": "modern", "optimizer": "schedule-free"}  # for a configuration with `n_stages`
 MAX_PARAMETERS = 500_000_000  # 8 GB with gradients and moments; more is a typing error
 
 
@@ -43,10 +43,13 @@ class Origin:
     run_json: Path
     record: Mapping[str, Any]
 
-    @property
+    @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """All settings of the search."""
-        return OLDER | self.record["settings"]
+        """All settings of the search; without `n_stages` AdamW instead of Adam, as published."""
+        settings = OLDER | self.record["settings"]
+        if settings["optimizer"] == "adam" and not family([self.config]):
+            settings["optimizer"] = "adamw"
+        return settings
 
     @property
     def space(self) -> str:
@@ -139,10 +142,7 @@ def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str,
     if not origins:
         return {}
     first, *others = origins
-    taken = [*FROM_SEARCH]
-    if first.settings.get("optimizer") == SCHEDULE_FREE:
-        taken.append("optimizer")  # else AdamW, as published
-    names = [name for name in taken if name not in given]
+    names = [name for name in FROM_SEARCH if name not in given]
     on_its_data = "dataset" not in given and "data_dir" not in given
     for other in others:
         same = [name for name in names if name not in ("constraints", "space")]

@@ -214,6 +214,7 @@ def test_each_winner_is_measured_by_the_limits_of_its_own_search(
     assert limits_in(out / "small_result_test.json") == ["num_params <= 1"]  # that of the first
     assert read(out / "first_result_test.json")["found_by"] == {"name": "a", "begun": "today"}
     assert read(out / "small_result_test.json")["found_by"] is None
+    assert read(out / "small_result_test.json")["optimizer"] == "adamw"  # as published
     assert "limits and data of " in capsys.readouterr().out
 
 
@@ -237,10 +238,11 @@ def test_images_are_made_square_as_in_the_search(winners):
 
 
 def test_searches_that_cannot_be_measured_together(winners, capsys):
-    for what in ("image_size", "crop", "images"):
+    for what in ("image_size", "crop", "optimizer", "images"):
         record = read(winners[1].parent / "run.json")
         record["settings"]["image_size"] = 16 if what == "image_size" else 8
         record["settings"]["crop"] = "pad" if what == "crop" else "centre"
+        record["settings"]["optimizer"] = "schedule-free" if what == "optimizer" else "adam"
         record["data"]["fingerprint"] = "g" if what == "images" else "f"
         save(winners[1].parent / "run.json", record)
         err = complaint(capsys, main, ["-c", *winners, "-t", "-e", 1])

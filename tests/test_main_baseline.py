@@ -1,6 +1,7 @@
 """The modern search as users run it: it starts with the default, its baseline."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from evaluation import comparison
 from search.constraints import Ranking
 from search.fitting import fit
 from search.hyperband import total_epochs
-from tests.command_line import ROOT, call, complaint, lines_of, make_folder, read, told
+from tests.command_line import ROOT, call, complaint, lines_of, make_folder, read, save, told
 from tests.stub_target import StubTarget
 from tests.stubs import make_trial
 from utils import derive_rng
@@ -103,6 +104,16 @@ def test_a_modern_configuration_from_nowhere_is_trained_as_such(finished, tmp_pa
     words = ["-c", tmp_path / "mine.json", "-e", "1", "--dataset", finished / "woods"]
     assert call(main, *words, "--image_size", 8, "--folds", 2) == 0
     assert read(tmp_path / "result_cv.json")["optimizer"] == "schedule-free"
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_a_winner_is_trained_with_the_optimizer_of_its_search(finished, tmp_path, optimizer):
+    run = shutil.copytree(finished / "runs" / "r", tmp_path / "r")
+    record = read(run / "run.json")
+    record["settings"]["optimizer"] = optimizer
+    save(run / "run.json", record)
+    assert call(main, "-c", run / "opt_cfg.json", "-t", "-e", 1) == 0
+    assert read(run / "result_test.json")["optimizer"] == optimizer
 
 
 def test_the_baseline_costs_one_full_training():
