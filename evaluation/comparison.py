@@ -25,7 +25,6 @@ from evaluation.statistics import (
     bootstrap,
     holm,
     interval,
-    mcnemar,
     outcomes_of,
     permutation,
 )
@@ -186,13 +185,12 @@ def pairs(done: Sequence[Measured]) -> str:
         for metric in COMPARED
     }
     corrected = {metric: holm(values) for metric, values in p_values.items()}
+    many = len(both) > 1
     lines = [
         "",
         f"Pairs, on the same {images} images: difference of the means over seeds, with p of the "
         "paired permutation",
-        f"test over images, corrected for {wording.counted(len(both), 'pair')} (Holm); below, "
-        "McNemar's test of the two networks",
-        "of each seed: b images that only the first gets right, c only the second.",
+        "test over images" + f", corrected for {len(both)} pairs (Holm)" * many + ".",
     ]
     for number, (one, other) in enumerate(both):
         lines.append(f"{one.name} and {other.name}:")
@@ -201,28 +199,9 @@ def pairs(done: Sequence[Measured]) -> str:
             difference, p = first.mean() - second.mean(), corrected[metric][number]
             better = one.name if difference > 0 else other.name
             sentence = f"{better} is better" if p < SIGNIFICANT else "no significant difference"
-            lines.append(
-                f"    {title} {difference:+.4f}, p {_p(p_values[metric][number])}, "
-                f"corrected {_p(p)}: {sentence}"
-            )
-            lines += [f"        {words}" for words in _by_seed(one, other, metric)]
+            shown = _p(p_values[metric][number]) + f", corrected {_p(p)}" * many
+            lines.append(f"    {title} {difference:+.4f}, p {shown}: {sentence}")
     return "\n".join(lines)
-
-
-def _by_seed(one: Measured, other: Measured, metric: str) -> Iterator[str]:
-    """McNemar's test for each common seed."""
-    for i, seed in enumerate(one.result["seeds"]):
-        if seed in other.result["seeds"]:
-            j = other.result["seeds"].index(seed)
-            pair = getattr(one.outcomes, metric)[i], getattr(other.outcomes, metric)[j]
-            b, c, p = mcnemar(*pair)
-            better = one.name if b > c else other.name
-            sentence = (
-                f"{better} is right more often"
-                if p < SIGNIFICANT
-                else "no significant difference between the two networks"
-            )
-            yield f"seed {seed}: b {b}, c {c}, p {_p(p)}: {sentence}"
 
 
 def _p(value: float) -> str:

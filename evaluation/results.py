@@ -215,7 +215,7 @@ def differences(results: Sequence[Mapping[str, Any]]) -> list[str]:
     words = {
         "epochs": "They were trained for different numbers of epochs: no fair comparison.",
         "optimizer": "They were trained with different optimizers.",
-        "seeds": "They were trained with different seeds: McNemar's test is for the common ones.",
+        "seeds": "They were trained with different seeds.",
     }
     said = [text for name, text in words.items() if any(r[name] != first[name] for r in results)]
     words = {"image_size": "at different sizes", "fingerprint": "on other images"}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom, binomtest
+from scipy.stats import binom
 
 from utils import derive_rng
 from vision.metrics import METRICS, label_ranks, losses
@@ -120,17 +120,6 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
-    """McNemar's exact test (1947) on two bool (N,): whether each image was classified correctly.
-
-    Returns (images only the first got right, only the second, p two-sided). It compares two
-    trained networks, not two configurations: one seed each (Dietterich 1998, section 3.1). p is 1
-    if the two are right on the same images.
-    """
-    b, c = int((first & ~second).sum()), int((second & ~first).sum())
-    return b, c, float(binomtest(b, b + c, 0.5).pvalue) if b + c else 1.0
-
-
 def permutation(first: np.ndarray, second: np.ndarray) -> float:
     """p, two-sided, of the paired permutation test on mean correctness over seeds.
 
@@ -138,7 +127,8 @@ def permutation(first: np.ndarray, second: np.ndarray) -> float:
     seed. Under the null hypothesis each image's difference has a random sign (Fisher 1935,
     section 21). The differences are whole multiples of 1 / lcm(S, T), so that the distribution
     over all 2^N signs is a convolution of binomials: p is exact, without sampling. For one seed
-    each it is McNemar's exact test. It generalises over images, for the networks of these seeds.
+    each it is McNemar's exact test (1947). It generalises over images, for the networks of these
+    seeds.
     """
     parts = int(np.lcm(len(first), len(second)))
     difference = first.sum(axis=0) * (parts // len(first))
