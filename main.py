@@ -147,7 +147,6 @@ def run(given: dict[str, Any]) -> None:
             network, search = target.network(trainer, -1), origin.record if origin else None
             int8, notes = ship(plan, network, done[-1], target, stored[0], search)
     notes += results.differences([one.result for one in done])
-    notes += comparison.beside_baseline(done, origins)
     print(comparison.report([*done, *int8], notes, [file for file, _ in places], by_class))
 
 

@@ -68,11 +68,6 @@ class Origin:
         return f"{data.get('name')} ({str(data.get('fingerprint'))[:8]})"
 
     @property
-    def is_baseline(self) -> bool:
-        """Whether this is the baseline of the search, not its winner."""
-        return self.config.name == "baseline.json"
-
-    @property
     def identity(self) -> dict[str, Any]:
         """See `engine.storage.run.identity`."""
         return identity(self.record)

@@ -15,7 +15,6 @@ import numpy as np
 
 from engine import wording
 from evaluation import classes, thresholds
-from evaluation.candidates import Origin
 from evaluation.evidence import evidence, told
 from evaluation.metrics import STATIC
 from evaluation.results import Predictions
@@ -111,26 +110,6 @@ def report(
     lines += [pairs(done)] if len(done) > 1 else []
     note = done[0].result["dataset"]["note"]
     return "\n".join([*lines, *notes, *([f"NOTE: {note}"] if note else [])])
-
-
-def beside_baseline(done: Sequence[Measured], origins: Sequence[Origin | None]) -> list[str]:
-    """Compares each winner with the baseline of its search, if both were measured."""
-    known = [(one, its) for one, its in zip(done, origins, strict=True) if its]
-    sentences = []
-    for baseline, its in known:
-        for one, origin in known if its.is_baseline else ():
-            if origin.identity == its.identity and not origin.is_baseline:
-                ranking = Ranking.parse(origin.settings["objective"])
-                values = [each.known[ranking.metric] for each in (one, baseline)]
-                if None in values:  # a training diverged, as the table shows
-                    continue
-                below = ranking.sign * (values[0] - values[1]) < 0
-                sentences.append(
-                    f"{one.name} is {'BELOW' if below else 'no worse than'} its baseline "
-                    f"{baseline.name}, the space's default within the same limits: "
-                    f"{ranking.metric} {values[0]:.4f} and {values[1]:.4f}"
-                )
-    return sentences
 
 
 def table(done: Sequence[Measured]) -> str:
