@@ -13,7 +13,7 @@ from deploy.facts import PIXELS
 from engine.storage.environment import environment
 from engine.wording import counted, in_words, number_words
 from evaluation.comparison import Measured, pairs
-from evaluation.evidence import told
+from evaluation.evidence import met_or_missed
 
 PACKAGES = ("onnx", "onnxruntime")
 FORMS = ("float32", "int8")
@@ -117,8 +117,7 @@ def _limits(measured: Sequence[Measured]) -> str:
     for limits in zip(*(one.result["constraints"] for one in measured), strict=True):
         cells = [limits[0]["text"]]
         for limit in limits:
-            verdict = f"{'met' if limit['met'] else 'MISSED'}{told(limit)}"
-            cells += [number_words(limit["value"]), verdict]
+            cells += [number_words(limit["value"]), met_or_missed(limit)]
         rows.append(cells)
     return f"## Limits\n\n{_table(head, rows) if rows else 'None was set.'}"
 

@@ -5,7 +5,7 @@ Formats the numbers of evaluation/statistics.py.
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 
 from engine import wording
 from evaluation import classes, thresholds
-from evaluation.evidence import evidence, told
+from evaluation.evidence import evidence, met_or_missed
 from evaluation.metrics import STATIC
 from evaluation.results import Predictions
 from evaluation.statistics import (
@@ -27,7 +27,7 @@ from evaluation.statistics import (
     outcomes_of,
     permutation,
 )
-from search.constraints import Constraint, Ranking
+from search.constraints import Constraint
 from utils import without_nan
 
 COMPARED = {"top3": "top-3", "top1": "top-1"}
@@ -81,19 +81,11 @@ def judged(
 
 
 def verdict(text: str, measured: Measured) -> dict[str, Any]:
-    """The verdict on a limit, for the result file: text, value, probability, and `evidence`.
-
-    probability: the share of resamples that meet the limit; 0 or 1 for a static metric, None
-    without resamples.
-    """
+    """The verdict on a limit, for the result file: text, value, and `evidence`."""
     limit = Constraint.parse(text)
     value, values = measured.known.get(limit.metric), measured.resamples.get(limit.metric)
     found = evidence(limit, value, values, len(measured.outcomes.labels))
-    probability = None if limit.metric in measured.result["metrics"] else float(found["met"])
-    if values is not None:
-        meets = values <= limit.bound if limit.sense == "<=" else values >= limit.bound
-        probability = float(meets.mean())
-    return {"text": text, "value": value, "probability": probability, **found}
+    return {"text": text, "value": value, **found}
 
 
 def report(
@@ -136,16 +128,13 @@ def table(done: Sequence[Measured]) -> str:
         + (" (one seed: they do not include the variation between seeds)" if few else " and seeds")
     )
     for one in done:
-        lines += [f"{one.name}:", *(f"    {words}" for words in _verdicts(one))]
+        words = [
+            f"{limit['text']} {met_or_missed(limit, wording.number_words(limit['value']))}"
+            for limit in one.result["constraints"]
+        ]
+        lines += [f"{one.name}:", *(f"    {line}" for line in words)]
+        lines += [f"    {line}" for line in thresholds.words(one.result)]
     return "\n".join(lines)
-
-
-def _verdicts(one: Measured) -> Iterator[str]:
-    texts = [limit["text"] for limit in one.result["constraints"]]
-    ranking = Ranking.parse("maximize top3", texts)
-    for text, words in zip(texts, wording.verdicts(one.known, ranking), strict=True):
-        yield words + told(verdict(text, one))
-    yield from thresholds.words(one.result)
 
 
 def _number(value: float | None, digits: int = 4) -> str:

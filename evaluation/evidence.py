@@ -10,6 +10,7 @@ from evaluation.statistics import interval
 from search.constraints import Constraint
 
 MOST = 1_000_000  # images; larger needs are not reported
+POWER = ((1.645 + 0.842) / 1.645) ** 2  # normal quantiles of the bound, 95 %, and of 80 %
 
 
 def evidence(
@@ -19,8 +20,9 @@ def evidence(
 
     bound: the one-sided 95 % bootstrap bound (percentile) of `value` in the direction of the
     limit; None without resamples. decided: whether value and bound are on the same side of the
-    limit. images_needed: if not, an estimate of the images that would decide it, if the value
-    stays and its distance to the bound scales as 1 / sqrt(images); None above MOST or if decided.
+    limit. images_needed: if not, an estimate of the test images with which a test would decide it
+    with a probability (power) of 80 %, if `value` is the true one and its distance to the bound
+    scales as 1 / sqrt(images); None above MOST or if decided.
     """
     met = value is not None and math.isfinite(value) and limit.residual({limit.metric: value}) <= 0
     found: dict[str, Any] = {"met": met, "side": None, "bound": None, "decided": None}
@@ -33,17 +35,22 @@ def evidence(
     decided = bound >= limit.bound if below else bound <= limit.bound
     gap = abs(value - limit.bound)
     if not decided and gap > 0:
-        needed = images * (abs(value - bound) / gap) ** 2
+        needed = images * POWER * (abs(value - bound) / gap) ** 2
         found["images_needed"] = _rounded(needed) if needed <= MOST else None
     side = "at least" if below else "at most"
     return found | {"side": side, "bound": bound, "decided": decided}
+
+
+def met_or_missed(found: Mapping[str, Any], value: str = "") -> str:
+    """'met (0.7797); ...': the verdict, the value if it is given, and the evidence."""
+    return ("met" if found["met"] else "MISSED") + f" ({value})" * bool(value) + told(found)
 
 
 def told(found: Mapping[str, Any]) -> str:
     """The evidence as the end of a verdict; '' without a bound."""
     if found.get("bound") is None:
         return ""
-    line = f"; {found['side']} {found['bound']:.4f} with 95 % confidence"
+    line = f"; {found['side']} {found['bound']:.4f} (95 % bootstrap bound)"
     if found["decided"]:
         return line
     needed = found["images_needed"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.evidence import evidence, told
+from evaluation.evidence import evidence, met_or_missed
 from evaluation.statistics import Outcomes, bootstrap, weighted_metrics
 from search.constraints import Constraint
 from utils import InputError
@@ -100,8 +100,9 @@ def words(result: Mapping[str, Any]) -> Iterator[str]:
     if at is None:
         return
     if result["threshold"] is None:
-        yield f"no threshold on the confidence makes {at['limit']} hold on the folds; the best:"
-    if result["threshold"] == 0:
+        said = f"no threshold on the confidence makes {at['limit']} hold on the folds"
+        yield f"{said}; the most precise is {at['threshold']:.2f}:"
+    elif result["threshold"] == 0:
         yield f"{at['limit']} holds on the folds without a threshold on the confidence:"
     else:
         yield f"answers only with a confidence of at least {at['threshold']:.2f}:"
@@ -111,6 +112,6 @@ def words(result: Mapping[str, Any]) -> Iterator[str]:
             share = f"{100 * one['coverage']:.1f} % of {one['images']:,} images"
             yield f"    {title}: answers {share}, precision {one['precision']:.4f}"
             if where == "test":
-                yield f"    {at['limit']} {'met' if one['met'] else 'MISSED'}{told(one)}"
+                yield f"    {at['limit']} {met_or_missed(one)}"
             if one["never_answered"]:
                 yield f"    never answers {', '.join(one['never_answered'])}"

@@ -58,7 +58,7 @@ RESULT = {
     "config": NETWORKS["plain"][0],
     "dataset": {"name": "noise", "image_size": 8, "class_names": ["a", "b", "c"]},
     "metrics": {"top1": 0.5, "loss": float("nan")},
-    "constraints": [{"text": "top1 >= 0.4", "value": 0.5, "met": True, "probability": 0.9}],
+    "constraints": [{"text": "top1 >= 0.4", "value": 0.5, "met": True}],
     **{"split": "test", "optimizer": "adamw", "epochs": 2, "seeds": [7], "found_by": None},
 }
 
