@@ -1,4 +1,4 @@
 """Exports a trained network for other machines: ONNX, int8, a card.
 
-Only `delivery.export` imports torch.
+Only `delivery.export` loads torch.
 """

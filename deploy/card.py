@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from deploy.facts import PIXELS
 from engine.storage.environment import environment
 from engine.wording import counted, in_words, number_words
+from evaluation import classes, thresholds
 from evaluation.comparison import Measured, pairs
 from evaluation.evidence import met_or_missed
 
 PACKAGES = ("onnx", "onnxruntime")
 FORMS = ("float32", "int8")
 MEMORY = {"flash_kb": "weights in int8, kB", "ram_kb": "peak of activations in int8, kB"}
+BUDGETS = ("max_time", "max_total_epochs", "max_generations")
 FILES = {
     "network.onnx": "float32, for ONNX Runtime and predict.py",
     "network.int8.onnx": "int8, the same; about a quarter of the size",
@@ -54,15 +55,15 @@ LIMITS_OF_USE = """## Limits of use
 def text(
     folder: Path,
     measured: Sequence[Measured],
-    paces: Mapping[str, Mapping[str, Any]],
+    latencies: Mapping[str, Mapping[str, Any]],
     images: tuple[int, int],
     command: Sequence[str],
     search: Mapping[str, Any] | None,
 ) -> str:
     """The card of a network in float32 and, if it exists, in int8.
 
-    paces: latency by file. images: numbers of training and test images. command: the arguments
-    of main.py. search: the run.json of the search that found it.
+    latencies: by file. images: numbers of training and test images. command: the arguments of
+    main.py. search: the run.json of the search that found it.
     """
     result = measured[0].result
     dataset, names = result["dataset"], result["dataset"]["class_names"]
@@ -72,10 +73,11 @@ def text(
         _about(folder, result, images),
         loading,
         _limits(measured),
+        _threshold(measured),
         _metrics(measured),
         *([f"```\n{pairs(measured).strip()}\n```\n"] if len(measured) > 1 else []),
         _classes(measured[0].by_class),
-        _latency(paces),
+        _latency(latencies),
         _found(result, command, search),
         LIMITS_OF_USE.format(count=len(names)),
     ]
@@ -98,10 +100,11 @@ def _about(folder: Path, result: Mapping[str, Any], images: tuple[int, int]) -> 
         ("fingerprint of the training images", f"`{data['fingerprint']}`"),
         ("parameters", f"{result['num_params']:,}"),
         ("multiply-adds of one image", f"{result['macs']:,}"),
+        *((title, f"{result[name]:.2f}") for name, title in MEMORY.items()),
     ]
     if result.get("threshold") is not None:
         rows.append(("threshold", f"{result['threshold']:g}: below it the answer is not sure"))
-    note = f"\nNote: {data['note']}\n" if data["note"] else ""
+    note = "\n1 kB is 1024 bytes.\n" + (f"\nNote: {data['note']}\n" if data["note"] else "")
     there = [name for name in FILES if (folder / name).is_file()]
     files = [(name, f"{(folder / name).stat().st_size:,}", FILES[name]) for name in there]
     return f"{_table(('', ''), rows)}{note}\n{_table(('file', 'bytes', 'what'), files)}"
@@ -122,8 +125,17 @@ def _limits(measured: Sequence[Measured]) -> str:
     return f"## Limits\n\n{_table(head, rows) if rows else 'None was set.'}"
 
 
+def _threshold(measured: Sequence[Measured]) -> str:
+    """What the threshold on the confidence achieves, in float32 and int8; '' without one."""
+    lines = []
+    for form, one in zip(FORMS, measured, strict=False):
+        words = [f"    {line}" for line in thresholds.words(one.result)]
+        lines += [f"{form}:", *words] if words else []
+    return "\n".join(["## Threshold\n", *(f"    {line}" for line in lines), ""]) if lines else ""
+
+
 def _metrics(measured: Sequence[Measured]) -> str:
-    """Each metric on the test split with its interval; memory of the network."""
+    """Each metric on the test split with its interval."""
     head = ["metric", *(w for f in FORMS[: len(measured)] for w in (f, "95 % interval"))]
     rows = []
     for name in measured[0].result["metrics"]:
@@ -132,39 +144,23 @@ def _metrics(measured: Sequence[Measured]) -> str:
             low, high = one.intervals.get(name, (np.nan, np.nan))
             cells += [number_words(one.known[name]), f"{low:.3f} to {high:.3f}"]
         rows.append(cells)
-    for name, title in MEMORY.items():
-        rows.append([title, *(w for one in measured for w in (f"{one.result[name]:.2f}", ""))])
     words = "Measured on the test split, which took no part in training or search."
-    source = (
-        "Memory in column int8 is read from the exported graph, in float32 it is a closed form."
-    )
-    return f"## Metrics\n\n{words}\n{source} 1 kB is 1024 bytes.\n\n{_table(head, rows)}"
+    return f"## Metrics\n\n{words}\n\n{_table(head, rows)}"
 
 
 def _classes(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Precision and recall of each class, with two-sided intervals (Clopper & Pearson 1934)."""
-    head = ["class", "images", "answers", "right", "precision (95 %)", "recall (95 %)"]
-    cells = []
-    for row in rows:
-        images, answers, right = (int(row[name]) for name in ("images", "answers", "right"))
-        shares = [_share(right, answers), _share(right, images)]
-        cells.append([row["class"], images, answers, right, *shares])
-    return f"## Classes (float32)\n\n{_table(head, cells)}"
+    """Precision and recall of each class."""
+    head, *cells = classes.cells(rows)
+    words = "Least precise first; at least: the one-sided 95 % bound of the precision."
+    return f"## Classes (float32)\n\n{words}\n\n{_table(head, cells)}"
 
 
-def _share(right: int, among: int) -> str:
-    if among == 0:
-        return "none"
-    low, high = binomtest(right, among).proportion_ci(method="exact")
-    return f"{right / among:.2f} ({low:.2f} to {high:.2f})"
-
-
-def _latency(paces: Mapping[str, Mapping[str, Any]]) -> str:
+def _latency(latencies: Mapping[str, Mapping[str, Any]]) -> str:
     """Milliseconds for one image, and the machine."""
-    if not paces:
+    if not latencies:
         return ""
-    rows = [(n, f"{p['median_ms']:.3f}", f"{p['p95_ms']:.3f}") for n, p in paces.items()]
-    one = next(iter(paces.values()))
+    rows = [(n, f"{one['median_ms']:.3f}", f"{one['p95_ms']:.3f}") for n, one in latencies.items()]
+    one = next(iter(latencies.values()))
     words = f"{one['runs']} runs, one image, {counted(one['threads'], 'thread')}.\nOn {one['on']}."
     table = _table(("file", "median, ms", "95 % within, ms"), rows)
     return f"## Latency\n\n{words}\n\n{table}"
@@ -186,10 +182,18 @@ def _found(
     rows.append(("revision of the program", versions["git_revision"] or "not in a repository"))
     steps = [shlex.join(["python", "main.py", *map(str, command)])]
     if search is not None:
-        began = ["-m", "baselines"] if search.get("method") else ["optimizer.py"]
-        steps.insert(0, shlex.join(["python", *began, *search.get("arguments", [])]))
+        steps.insert(0, shlex.join(["python", *_command(search)]))
     shown = "".join(f"    {step}\n" for step in steps)
     return f"## How it was made\n\n{_table(('', ''), rows)}\nTo reproduce it:\n\n{shown}"
+
+
+def _command(search: Mapping[str, Any]) -> Iterator[str]:
+    """The arguments of the first session; after a resume, then the budget of the last."""
+    yield from ("-m", "baselines") if search.get("method") else ("optimizer.py",)
+    yield from search.get("arguments", [])
+    for name in BUDGETS if len(search.get("sessions", [])) > 1 else ():
+        if (value := search["settings"].get(name)) is not None:
+            yield from (f"--{name}", f"{value:.12g}")
 
 
 def _search(search: Mapping[str, Any] | None) -> Iterator[tuple[str, Any]]:

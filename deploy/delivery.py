@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy import card, memory, session
+from deploy import card, session
 from deploy.facts import facts
 from deploy.graph import build_model
 from evaluation import results, thresholds
@@ -88,19 +88,19 @@ def ship(
 
         models["network.int8.onnx"] = quantise(model, train)
         scores = session.logits_of(models["network.int8.onnx"], test)
-        int8 = _result(plan.folder, models["network.int8.onnx"], scores, measured, target, stored)
+        int8 = _result(plan.folder, scores, measured, target, stored)
         limits = [one["text"] for one in measured.result["constraints"]]
         both.append(judged(str(plan.folder / "network.int8.onnx"), *int8, limits))
         int8[0].update(thresholds.again(measured.result, both[-1].outcomes))
         write_json(plan.folder / "result_int8.json", both[-1].result)
         _write(plan.folder / "network.int8.onnx", models["network.int8.onnx"], both[-1].result)
         words.append(f"result of the network in int8 in {plan.folder / 'result_int8.json'}")
-    paces = {}
+    latencies = {}
     if plan.latency:
-        paces = {name: session.latency(one, test[:1]) for name, one in models.items()}
-        words += [f"{name}: {session.in_words(pace)}" for name, pace in paces.items()]
+        latencies = {name: session.latency(one, test[:1]) for name, one in models.items()}
+        words += [f"{name}: {session.in_words(one)}" for name, one in latencies.items()]
     counts = len(train), len(test)
-    card_text = card.text(plan.folder, both, paces, counts, sys.argv[1:], search)
+    card_text = card.text(plan.folder, both, latencies, counts, sys.argv[1:], search)
     write_text(plan.folder / "card.md", card_text)
     return both[1:], words
 
@@ -134,30 +134,22 @@ def export(
         f"exported to {folder}: network.onnx, network.safetensors, card.md",
         f"largest difference between the logits of ONNX Runtime and PyTorch on the {len(pixels)} "
         f"test images: {difference:.1e}",
-        f"memory read from network.onnx: {memory.flash_kb(model):.1f} kB of weights in float32 "
-        f"(closed form {result['flash_float_kb']:.1f})",
     ]
 
 
 def _result(
-    folder: Path,
-    model: Any,
-    scores: np.ndarray,
-    measured: Measured,
-    target: Any,
-    stored: results.Predictions,
+    folder: Path, scores: np.ndarray, measured: Measured, target: Any, stored: results.Predictions
 ) -> tuple[dict[str, Any], list[results.Predictions]]:
-    """The result of the int8 network: metrics, and memory read from its graph."""
+    """The result of the int8 network, with its own metrics, and its predictions."""
     result = measured.result
     predictions = {**stored, "scores": scores}
     file = folder / "predictions_int8.npz"
     results.write_predictions(file, predictions)
     metrics = target.measure(scores, -1)
     part = results.of_seed(result["seeds"][0], metrics, file)
-    memories = {"flash_kb": memory.flash_kb(model), "ram_kb": memory.ram_kb(model)}
     own = {"metrics": metrics, "by_seed": [part], "predictions": file.name}
     copied = {name: value for name, value in result.items() if name != "at_threshold"}
-    return {**copied, **own, **memories}, [predictions]
+    return {**copied, **own}, [predictions]
 
 
 def _write(path: Path, model: Any, result: Mapping[str, Any]) -> None:

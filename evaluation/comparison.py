@@ -97,7 +97,7 @@ def report(
     """The printed report of evaluations, whose results are in `files`."""
     lines = [table(done)]
     for one in done if by_class else ():
-        lines += ["", f"{one.name}, by class:", *classes.table(one.by_class)]
+        lines += ["", f"{one.name}, by class:", *wording.aligned(classes.cells(one.by_class))]
     lines += [*(f"result in {file}" for file in files)]
     lines += [pairs(done)] if len(done) > 1 else []
     note = done[0].result["dataset"]["note"]
@@ -156,9 +156,9 @@ def pairs(done: Sequence[Measured]) -> str:
     many = len(both) > 1
     lines = [
         "",
-        f"Pairs, on the same {images} images: difference of the means over seeds, with p of the "
-        "paired permutation",
-        "test over images" + f", corrected for {len(both)} pairs (Holm)" * many + ".",
+        f"Pairs, on the same {images} images: difference of the means over seeds, with p of the",
+        "paired permutation test over images"
+        + (f", corrected for {len(both)} pairs (Holm)." if many else "."),
     ]
     for number, (one, other) in enumerate(both):
         lines.append(f"{one.name} and {other.name}:")

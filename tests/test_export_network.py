@@ -7,9 +7,10 @@ import torch
 
 import training
 from cnn import static_metrics
-from deploy import memory, session
+from deploy import session
 from deploy.facts import facts
 from deploy.quantise import quantise
+from tests import graph_memory as memory
 from tests.networks import NETWORKS, make_model, make_network, noise
 from training.saved import logits_of, save_network
 from utils import InputError

@@ -11,6 +11,7 @@ from safetensors import safe_open
 import main
 import predict
 import training
+from deploy import card
 from evaluation.results import read_result
 from tests.command_line import SMALL, call, complaint, evaluate, make_folder, read, save, told
 from training.saved import logits_of
@@ -93,8 +94,20 @@ def test_the_card(exported):
         "python predict.py",
         f"| top1 | {result['metrics']['top1']:.4f}",
         "| flash_kb <= 4 |",
+        f"| weights in int8, kB | {result['flash_kb']:.2f} |",
     ):
         assert words in text, words
+    row = next(row for row in result["by_class"] if row["class"] == "birch")
+    assert f"| birch | {row['support']} | {row['predicted']:g} | {row['correct']:g} |" in text
+
+
+def test_the_card_repeats_a_resumed_search_with_its_last_budget():
+    search = {"arguments": ["--max_generations", "1"], "sessions": [{}]}
+    search["settings"] = {"max_time": 86400.0, "max_total_epochs": None, "max_generations": 4}
+    assert [*card._command(search)] == ["optimizer.py", "--max_generations", "1"]
+    resumed = [*card._command({**search, "method": "tpe", "sessions": [{}, {}]})]
+    assert resumed[:2] == ["-m", "baselines"] and resumed[-2:] == ["--max_generations", "4"]
+    assert "--max_total_epochs" not in resumed
 
 
 def test_a_network_alone_without_int8(tmp_path, folder, config):

@@ -66,15 +66,15 @@ def test_counts_of_each_class_by_hand():
     labels = np.array([0, 0, 0, 1, 1, 2])
     guess = np.array([0, 0, 1, 1, 0, 0])
     rows = classes.by_class(outcomes_of(np.eye(5)[None, guess], labels), NAMES)
-    assert [(row["images"], row["answers"], row["right"]) for row in rows] == [
+    assert [(row["support"], row["predicted"], row["correct"]) for row in rows] == [
         *((3, 4, 2), (2, 2, 1), (1, 0, 0), (0, 0, 0), (0, 0, 0))
     ]
     assert [row["precision"] for row in rows] == [0.5, 0.5, None, None, None]
     assert rows[0]["recall"] == 2 / 3 and rows[3]["recall"] is None
     # By the definition of Clopper and Pearson: P(at least 1 of 2 right) at the bound is 0.05.
     assert 1 - (1 - rows[1]["precision_bound"]) ** 2 == pytest.approx(0.05)
-    lines = classes.table(rows)
-    assert len(lines) == 6 and "0.500" in lines[-1] and lines[1].split()[0] == "fir"
+    cells = classes.cells(rows)
+    assert len(cells) == 6 and "0.500" in cells[-1] and cells[1][0] == "fir"
 
 
 def sure_outcomes(seed=0, images=200):

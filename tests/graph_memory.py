@@ -1,4 +1,4 @@
-"""The memory that an ONNX graph needs on a device, read from the graph: a check of `cnn.py`.
+"""The memory that an ONNX graph needs on a device, read from the graph: an oracle for `cnn.py`.
 
 It uses no list of layers: it counts the stored constants and the live activations.
 """
