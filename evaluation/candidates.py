@@ -122,7 +122,7 @@ def tell_unfound(paths: Sequence[Path], origins: Sequence[Origin | None]) -> Non
         if origin is None:
             whose = "those of the first with a known search" if any(origins) else "the defaults"
             log.warning(
-                "warning: %s: no run.json of a search with this winner is beside it; limits and "
+                "warning: %s: no run.json of a search that trained it is beside it; limits and "
                 "data are %s, unless flags set them",
                 *(path, whose),
             )

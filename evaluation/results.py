@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from engine import wording
 from evaluation.candidates import OLDER, Candidate
 from utils import InputError, read_json
 
@@ -32,13 +33,16 @@ def places(
     if output == "":
         raise InputError("--output is empty; allowed is a file or a folder")
     several, split = len(configs) > 1, "test" if on_test else "cv"
+    if several and output is not None and output.endswith(".json"):
+        count = wording.counted(len(configs), "configuration")
+        raise InputError(f"--output {output} is one file for {count}; allowed is a folder")
     found: list[tuple[Path, list[Path]]] = []
     for config in configs:
         prefix = f"{config.stem}_" if several else ""
         folder = config.parent if output is None else Path(output)
         file = folder / f"{prefix}result_{split}.json"
         stem = f"{prefix}predictions_{split}"
-        if output is not None and folder.suffix == ".json" and not several:
+        if output is not None and folder.suffix == ".json":
             folder, file = folder.parent, folder
             stem = f"{file.stem}_predictions"
         try:
@@ -136,10 +140,7 @@ def read_result(path: Path) -> tuple[dict[str, Any], list[Predictions]]:
 
     InputError if it is not a result file, or if its predictions are missing or do not fit it.
     """
-    result = read_json(path)
-    missing = [name for name in NEEDED if not isinstance(result, dict) or name not in result]
-    if missing:
-        raise InputError(f"{path} is not a result of main.py: it has no {missing[0]!r}")
+    result = read_content(path)
     stored = read_predictions(result, path)
     try:
         seeds = [int(part["seed"]) for part in stored]
@@ -150,6 +151,15 @@ def read_result(path: Path) -> tuple[dict[str, Any], list[Predictions]]:
     if not fits or seeds != result["seeds"]:
         raise InputError(f"{path}: {NOT_ITS_OWN}")
     return result, stored
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """A result file without its predictions; InputError if it is not one."""
+    result = read_json(path)
+    missing = [name for name in NEEDED if not isinstance(result, dict) or name not in result]
+    if missing:
+        raise InputError(f"{path} is not a result of main.py: it has no {missing[0]!r}")
+    return result
 
 
 def read_predictions(result: Mapping[str, Any], path: Path) -> list[Predictions]:

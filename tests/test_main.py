@@ -55,6 +55,7 @@ FLAGS = {  # besides small.json and other.json
     "-c small.json -e 1 2": "-e has 2 numbers",
     "-c small.json other.json -e 1 2 3": "one for all, or 2",
     "-c small.json small.json": "more than once",
+    "-c small.json other.json --output all.json": "one file for 2 configurations",
     "-c small.json -e 0": "the nearest is 1",
     "-c small.json --sede 1": "--sede",
     "-c smal.json": "did you mean small.json",
@@ -134,7 +135,7 @@ def test_what_lies_outside_the_space_is_evaluated_with_a_warning(folder, config,
     for name in ("n_channels_conv_0", "n_channels_fc_2", "n_channels_fc_1"):
         (warning,) = (line for line in text.splitlines() if name in line)
         assert "warning" in warning
-    assert text.count("no run.json of a search with this winner is beside it") == 1
+    assert text.count("no run.json of a search that trained it is beside it") == 1
     result = read(config.parent / "result_test.json")
     assert result["config"] == {**SMALL, "n_channels_conv_0": 6}
 
