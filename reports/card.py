@@ -13,7 +13,7 @@ from evaluation.evidence import told
 from evaluation.metrics import STATIC
 from reports import charts, charts_networks, words
 from reports.reading import Run
-from reports.results import Result
+from reports.results import Result, winner_and_baseline
 from search.trial import Trial
 
 Interval = tuple[float, float] | None  # 95 %
@@ -26,8 +26,7 @@ def card(
     """The card of the winner of a run that has one; puts a picture of its network into `drawn`."""
     best, record = run.best, run.record.get("winner") or {}
     assert best is not None
-    test = next((one.content for one in tests if one.of_winner), {})
-    other = next((one.content for one in tests if not one.of_winner), {})
+    test, other = (one.content if one else {} for one in winner_and_baseline(tests))
     layers = (record.get("layers") or []) if record.get("config") == best.config else []
     drawn[name] = charts_networks.network(layers) if layers else None
     folds = on_folds(best), on_folds(run.baseline) if run.baseline else {}

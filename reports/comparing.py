@@ -12,7 +12,7 @@ from reports import halving, words
 from reports.grouping import ExperimentGroup
 from reports.outcomes import failures, share_busy
 from reports.reading import KINDS, Run
-from reports.results import Result
+from reports.results import TRAINING, Result, winner_and_baseline
 from search.generation import total_cost_epochs
 
 Tests = Mapping[Path, Sequence[Result]]  # by run folder: see `results.read_results`
@@ -35,7 +35,7 @@ def _method(experiment: ExperimentGroup, label: str, tests: Tests) -> list[str]:
     runs, metric = experiment.methods[label], experiment.ranking.metric
     found = [run for run in runs if run.best and run.kind(run.best) == "feasible"]
     best = [run.best.metrics for run in found if run.best]
-    first = [next((one for one in tests[run.path] if one.of_winner), None) for run in found]
+    first = [winner_and_baseline(tests[run.path])[0] for run in found]
     full = [[run.kind(one) == "feasible" for one in run.full] for run in runs if run.full]
     valid = [sum(met) / len(met) for met in full]
     missing = f"; {len(runs) - len(found)} without" if len(found) < len(runs) else ""
@@ -55,9 +55,8 @@ def _method(experiment: ExperimentGroup, label: str, tests: Tests) -> list[str]:
 
 def unlike(results: Sequence[Sequence[Result]]) -> list[str]:
     """A note if the test results of the winners differ in epochs, optimizer or seeds."""
-    first = [next((one.content for one in of_run if one.of_winner), None) for of_run in results]
-    same = ("epochs", "optimizer", "seeds")
-    kinds = [kind for kind in same if len({str(one[kind]) for one in first if one}) > 1]
+    shown = [one.content for one, _ in map(winner_and_baseline, results) if one]
+    kinds = [kind for kind in TRAINING if len({str(one[kind]) for one in shown}) > 1]
     said = "The winners were trained for the test split with different"
     return [f"{said} {' and '.join(kinds)}: no fair comparison."] if kinds else []
 

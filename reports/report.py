@@ -14,7 +14,7 @@ from reports.card import card
 from reports.grouping import ExperimentGroup, group
 from reports.importance import MIN_TRIALS, RELIABLE, importance
 from reports.reading import read_runs
-from reports.results import Result, confusion, mistakes, read_results
+from reports.results import Result, errors, read_results, winner_and_baseline
 from utils import InputError
 
 MAX_MISTAKES = 24  # shown images
@@ -91,25 +91,27 @@ def _charts(
     for name, metric, forest in told["importance"]:
         if forest and forest["r2"] >= RELIABLE:
             drawn[name] = charts_networks.importance_bars(forest, found["names"], metric)
-    of_runs = ([one for one in tests[run.path] if one.of_winner] for run in experiment.runs)
-    winners = [of_run[0] for of_run in of_runs if of_run]
+    shown = (winner_and_baseline(tests[run.path])[0] for run in experiment.runs)
     told["mistakes"] = [
-        _mistakes(drawn, f"{prefix}confusion-{i}", one) for i, one in enumerate(winners, 1)
+        _mistakes(drawn, f"{prefix}confusion-{i}", one)
+        for i, one in enumerate(filter(None, shown), 1)
     ]
     return told
 
 
 def _mistakes(drawn: Drawn, name: str, result: Result) -> dict[str, Any]:
-    """The confusion matrix and the most confident mistakes of a network on the test split."""
+    """The confusion matrix and the most confident errors of a network on the test split."""
     try:
-        counts, wrong = confusion(result), mistakes(result)
+        counts, wrong = errors(result)
     except InputError as error:
         return {"file": result.path, "error": error}
     names = result.content["dataset"].get("class_names") or []
     drawn[name] = charts_networks.confusion(counts, names)
-    kept = ("class", "images", "precision", "recall")
-    rows = [[one[key] for key in kept] for one in result.content.get("by_class") or []]
-    classes = [[row[0], *map(words.number, row[1:])] for row in rows]
+    kept = ("support", "precision", "precision_bound", "recall")
+    classes = [
+        [one["class"], *(words.number(one.get(key)) for key in kept)]
+        for one in result.content.get("by_class") or []
+    ]
     shown = [{**vars(one), "image": page.thumbnail(one.file)} for one in wrong[:MAX_MISTAKES]]
     told = {"name": name, "file": result.path, "classes": classes}
     return told | {"count": len(wrong), "mistakes": shown}

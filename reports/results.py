@@ -1,5 +1,6 @@
 """Result files of `main.py` on the test split, assigned to the runs that they belong to."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from engine.storage.run import identity
-from evaluation.results import NEEDED, read_predictions
+from evaluation.comparison import outcomes
+from evaluation.results import read_content, read_predictions
 from reports.reading import Run
-from utils import InputError, read_json
+from utils import InputError
+
+TRAINING = ("epochs", "optimizer", "seeds")  # equal in a fair comparison
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,19 @@ class Result:
     path: Path
     content: dict[str, Any]
     of_winner: bool
+
+
+def winner_and_baseline(results: Sequence[Result]) -> tuple[Result | None, Result | None]:
+    """The winner to show, and its baseline if that was trained in the same way.
+
+    Of several winners, the first that has such a baseline.
+    """
+    winners = [one for one in results if one.of_winner]
+    for one, other in itertools.product(winners, results):
+        same = all(one.content[name] == other.content[name] for name in TRAINING)
+        if same and not other.of_winner:
+            return one, other
+    return winners[0] if winners else None, None
 
 
 def read_results(
@@ -36,7 +53,7 @@ def read_results(
     left_out: list[str] = []
     for path, home in _places(runs, [Path(name) for name in named]):
         try:
-            content = _read(path)
+            content = read_content(path)
         except InputError as error:
             if home is None:
                 raise
@@ -71,13 +88,6 @@ def _places(runs: Sequence[Run], named: Sequence[Path]) -> Iterable[tuple[Path, 
     return places.values()
 
 
-def _read(path: Path) -> dict[str, Any]:
-    result = read_json(path)
-    if not isinstance(result, dict) or not {*NEEDED} <= set(result):
-        raise InputError(f"{path} is not a result file of main.py")
-    return result
-
-
 def _is_of(result: dict[str, Any], run: Run, home: Path | None) -> bool:
     """Whether a result belongs to this run. home: its folder, or None if it was named."""
     if result.get("found_by") is not None:
@@ -100,24 +110,9 @@ def _unfit(result: dict[str, Any], run: Run) -> str | None:
     return None
 
 
-def confusion(result: Result) -> np.ndarray:
-    """(classes, classes): images of a class (row) predicted as a class (column), over all seeds.
-
-    InputError if the predictions beside the result file cannot be used.
-    """
-    size = len(result.content["dataset"].get("class_names") or [])
-    counts = np.zeros((size, size), dtype=int)
-    for stored in read_predictions(result.content, result.path):
-        try:
-            np.add.at(counts, (stored["labels"], stored["scores"].argmax(axis=1)), 1)
-        except (LookupError, TypeError, ValueError):
-            raise InputError(f"{result.path}: its predictions do not fit its classes") from None
-    return counts
-
-
 @dataclass(frozen=True)
-class Mistake:
-    """An image that the network (of the first seed) misclassifies."""
+class Misclassified:
+    """An image of the test split with a wrong answer."""
 
     name: str
     true: str
@@ -126,18 +121,26 @@ class Mistake:
     file: Path | None  # the image, if it still exists
 
 
-def mistakes(result: Result) -> list[Mistake]:
-    """The misclassified images, the most confident first; see `confusion` for errors."""
-    stored, data = read_predictions(result.content, result.path)[0], result.content["dataset"]
-    scores, labels = stored["scores"].astype(float), stored["labels"]
-    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    answers, classes = shares.argmax(axis=1), data["class_names"]
-    found = []
-    for i in np.flatnonzero(answers != labels) if "names" in stored else ():
-        name, true, answer = str(stored["names"][i]), classes[labels[i]], classes[answers[i]]
-        found.append(Mistake(name, true, answer, float(shares[i].max()), _image(data, name)))
-    return sorted(found, key=lambda one: -one.confidence)
+def errors(result: Result) -> tuple[np.ndarray, list[Misclassified]]:
+    """Of the network of the first seed, the confusion matrix and the misclassified images.
+
+    (classes, classes): images of a class (row) predicted as a class (column). The most confident
+    errors come first. InputError if the predictions beside the result file cannot be used.
+    """
+    data = result.content["dataset"]
+    names = data.get("class_names") or []
+    first, *_ = read_predictions(result.content, result.path)
+    counts, found = np.zeros((len(names), len(names)), dtype=int), []
+    try:
+        seen = outcomes([first])
+        np.add.at(counts, (seen.labels, seen.predicted[0]), 1)
+        for i in np.flatnonzero(seen.predicted[0] != seen.labels):
+            image, confidence = str(first["names"][i]), float(seen.confidence[0, i])
+            classes = names[seen.labels[i]], names[seen.predicted[0, i]]
+            found.append(Misclassified(image, *classes, confidence, _image(data, image)))
+    except (LookupError, TypeError, ValueError):
+        raise InputError(f"{result.path}: its predictions do not fit its classes") from None
+    return counts, sorted(found, key=lambda one: -one.confidence)
 
 
 def _image(data: dict[str, Any], name: str) -> Path | None:

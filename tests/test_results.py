@@ -10,7 +10,7 @@ from evaluation.results import read_predictions
 from reports.comparing import unlike
 from reports.reading import read_run
 from reports.report import write
-from reports.results import Result, _image, confusion, mistakes, read_results
+from reports.results import Result, _image, errors, read_results, winner_and_baseline
 from tests.flower_folders import make_published
 from tests.test_reports import stub_run
 from utils import InputError, write_json
@@ -19,13 +19,17 @@ from vision.data import open_data, open_test
 SCORES, LABELS = [[2, 1], [0, 1], [0, 3], [5, 4]], [0, 0, 1, 1]  # predicted: 0, 1, 1, 0
 
 
+def predictions(names, labels=LABELS):
+    held_out = {"scores": np.array(SCORES), "labels": np.array(labels)}
+    return {**held_out, "names": np.array(names), "fold": np.zeros(4, int)}
+
+
 def write_result(folder, config, seeds=1, name="result_test.json", **changes):
     """Writes a result of main.py and its predictions, one file per seed."""
     folder.mkdir(exist_ok=True)
     files = [f"{name[:-5]}_{seed}.npz" for seed in range(seeds)]
     for file in files:
-        held_out = {"scores": np.array(SCORES), "labels": np.array(LABELS)}
-        np.savez(folder / file, **held_out, names=np.array(["a", "b", "c", "d"]))
+        np.savez(folder / file, **predictions(list("abcd")))
     result = {
         **{"config": config, "seeds": list(range(seeds)), "epochs": 4, "optimizer": "adamw"},
         **{"metrics": {"top3": 0.75, "precision": 0.5}, "split": "test", "constraints": []},
@@ -96,7 +100,7 @@ def test_what_does_not_fit_is_left_out_and_told(runs, tmp_path):
     reasons = ("is not JSON", "not of the best configuration", "on other images (others)")
     for reason in (*reasons, "of none of these runs", "on the folds", "NaN"):
         assert any(reason in words for words in left_out), reason
-    with pytest.raises(InputError, match="not a result file"):
+    with pytest.raises(InputError, match="not a result of main.py"):
         read_results([run], [run.path / "run.json"])
 
 
@@ -108,7 +112,8 @@ def test_the_first_result_counts_and_unlike_trainings_are_said(runs, tmp_path, m
     assert left_out == []  # two equal winners
     assert [[one.content["epochs"] for one in of_run] for of_run in found] == [[4, 4], [8, 4]]
     assert "different epochs: no fair comparison" in unlike(found)[0]
-    assert confusion(found[0][1]).tolist() == [[2, 2], [2, 2]], "over both seeds"
+    counts, wrong = errors(found[0][1])
+    assert counts.sum() == 4 and len(wrong) == 2, "of the first seed"
     drawn = mock.Mock()
     monkeypatch.setattr("reports.page.write", drawn)
     write([run.path for run in runs], tmp_path / "report")
@@ -125,34 +130,41 @@ def test_a_result_of_the_baseline_is_beside_that_of_the_winner(space, tmp_path):
         write_result(run.path.parent, one.config, name=file, found_by=found_by)
     found, left_out = read_results([run])
     assert [one.of_winner for one in found[0]] == [True, False] and left_out == []
+    assert winner_and_baseline(found[0]) == (*found[0],)
+    longer = write_result(run.path, run.best.config, epochs=8)  # is read before the others
+    found, _ = read_results([run])
+    assert str(found[0][0].path) == str(longer)
+    assert winner_and_baseline(found[0]) == (*found[0][1:],), "trained alike"
+    assert winner_and_baseline([found[0][0], found[0][2]]) == (found[0][0], None)
+    assert winner_and_baseline([]) == (None, None)
 
 
 def test_the_confusion_matrix_and_mistakes_or_why_there_are_none(runs, tmp_path):
     run = runs[0]
-    names = np.array(["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     image = tmp_path / "images" / "test" / "b.jpg"
     image.parent.mkdir(parents=True)
     image.write_bytes(b"")
     data = {"name": "stubs", "class_names": ["rose", "lily"], "root": str(tmp_path / "images")}
     path = write_result(run.path, run.best.config, dataset=data)
-    predictions = run.path / "result_test_0.npz"
-    np.savez(predictions, scores=np.array(SCORES), labels=np.array(LABELS), names=names)
+    stored = run.path / "result_test_0.npz"
+    np.savez(stored, **predictions(names))
     ((one,),), _ = read_results([run])
-    assert confusion(one).tolist() == [[1, 1], [1, 1]]
-    first, second = mistakes(one)  # equally confident
+    counts, (first, second) = errors(one)  # equally confident
+    assert counts.tolist() == [[1, 1], [1, 1]]
     assert (first.name, first.true, first.answer, first.file) == ("b.jpg", "rose", "lily", image)
     assert (second.name, second.true, second.answer) == ("d.jpg", "lily", "rose")
     assert second.file is None
     assert first.confidence == pytest.approx(1 / (1 + np.exp(-1)))
-    np.savez(predictions, scores=np.array(SCORES), labels=np.array([0, 7, 1, 1]))
+    np.savez(stored, **predictions(names, labels=[0, 7, 1, 1]))
     with pytest.raises(InputError, match="do not fit"):
-        confusion(one)
-    predictions.write_bytes(predictions.read_bytes()[:40])
+        errors(one)
+    stored.write_bytes(stored.read_bytes()[:40])
     with pytest.raises(InputError, match="cannot be read"):
-        confusion(one)
-    predictions.unlink()
+        errors(one)
+    stored.unlink()
     with pytest.raises(InputError, match="are missing"):
-        confusion(Result(path, one.content, True))
+        errors(Result(path, one.content, True))
 
 
 def test_predictions_of_another_evaluation_are_noticed(tmp_path):
@@ -161,7 +173,7 @@ def test_predictions_of_another_evaluation_are_noticed(tmp_path):
     with pytest.raises(InputError, match="not those of this result"):
         read_predictions({"predictions": "result_test_0.npz", "by_seed": [part]}, path)
     with pytest.raises(InputError, match="names no predictions"):
-        confusion(Result(path, {"predictions": None, "dataset": {}}, True))
+        errors(Result(path, {"predictions": None, "dataset": {}}, True))
     for odd in (["a"], 3):
         with pytest.raises(InputError, match="not a list of objects"):
             read_predictions({"predictions": "result_test_0.npz", "by_seed": odd}, path)
