@@ -6,14 +6,14 @@ from typing import Any
 
 import altair as alt
 
-from reports.charts import BLUE, INK, Chart, Rows, finished, rows_of, tooltip
+from reports.charts import BLUE, GOLD, INK, Chart, Rows, finished, rows_of, tooltip
 from reports.grouping import ExperimentGroup
 from reports.importance import column_of
 from reports.words import plain, setting
 
 MAX_LINES = 100  # of parallel coordinates; the best are kept, the rest are thinned out evenly
 WIDE = 30.0  # ratio of largest to smallest value above which an axis is logarithmic
-WORST, BEST = "#8fb0c9", "#d9480f"
+WORST, BEST = "#8fb0c9", GOLD  # as the winner elsewhere; red misses a limit
 
 
 def importance_bars(found: dict[str, Any], names: Sequence[str], metric: str) -> Chart:

@@ -20,10 +20,11 @@ Tests = Mapping[Path, Sequence[Result]]  # by run folder: see `results.read_resu
 
 def methods(experiments: Sequence[ExperimentGroup], tests: Tests) -> list[list[str]]:
     """One row per method and set of limits, after a row of column names."""
-    columns = ["limits", "method", "seeds", "best objective", "precision", "parameters"]
+    limited = [*dict.fromkeys(name for one in experiments for name in one.ranking.metrics[1:])]
+    columns = ["limits", "method", "seeds", "best objective", *map(words.plain, limited)]
     columns += ["test objective", "valid share", "sd", "epochs", "time"]
     rows = [
-        [words.limit(one.title), *_method(one, label, tests)]
+        [words.limit(one.title), *_method(one, label, tests, limited)]
         for one in experiments
         for label in one.methods
     ]
@@ -31,7 +32,9 @@ def methods(experiments: Sequence[ExperimentGroup], tests: Tests) -> list[list[s
     return [row[start:] for row in (columns, *rows)]
 
 
-def _method(experiment: ExperimentGroup, label: str, tests: Tests) -> list[str]:
+def _method(
+    experiment: ExperimentGroup, label: str, tests: Tests, limited: Sequence[str]
+) -> list[str]:
     runs, metric = experiment.methods[label], experiment.ranking.metric
     found = [run for run in runs if run.best and run.kind(run.best) == "feasible"]
     best = [run.best.metrics for run in found if run.best]
@@ -43,8 +46,7 @@ def _method(experiment: ExperimentGroup, label: str, tests: Tests) -> list[str]:
         label,
         ", ".join(str(run.settings.seed) for run in runs),
         words.spread([one.get(metric) for one in best]) + missing,
-        words.spread([one.get("precision") for one in best]),
-        words.spread([one.get("num_params") for one in best]),
+        *(words.spread([one.get(name) for one in best]) for name in limited),
         words.spread([one.content["metrics"].get(metric) for one in first if one]),
         words.spread(valid, words.share),
         words.share(float(np.std(valid, ddof=1))) if len(valid) > 1 else words.NONE,
@@ -94,7 +96,7 @@ def _runs(experiment: ExperimentGroup) -> list[list[str]]:
     names = ["run", "method", "seed", "ended", "configurations", "feasible", "miss a limit"]
     names += ["not fully trained", "failed"]
     names += [f"miss {words.limit(str(limit))}" for limit in ranking.constraints]
-    names += ["epochs", "time", "busy", words.plain(ranking.metric), "precision", "parameters"]
+    names += ["epochs", "time", "busy", *map(words.plain, ranking.metrics)]
     columns = [names]
     for label, run in experiment.labelled:
         kinds, best = [run.kind(one) for one in run.lasts], run.best.metrics if run.best else {}
@@ -104,11 +106,8 @@ def _runs(experiment: ExperimentGroup) -> list[list[str]]:
         name = run.name + (" (inexact)" if run.record.get("inexact") else "")
         columns.append([name, label, str(run.settings.seed), run.status])
         columns[-1] += [*map(words.number, counts), in_words(run.used_seconds)]
-        decisive = (ranking.metric, "precision", "num_params")
-        columns[-1] += [
-            words.share(share_busy(run)),
-            *(words.number(best.get(n)) for n in decisive),
-        ]
+        columns[-1] += [words.share(share_busy(run))]
+        columns[-1] += [words.number(best.get(metric)) for metric in ranking.metrics]
     return [list(row) for row in zip(*columns, strict=True)]
 
 

@@ -2,8 +2,8 @@
 
 A journal does not record how a dropped child would have ended, and the children with the full
 budget were chosen by the rungs under analysis, which narrows their spread. So the analysis uses
-configurations that were trained in full at once (generation 0 and bracket 0): their curves equal,
-to the bit, the measurements of each rung.
+configurations that were trained in full at once (generation 0 and bracket 0, but no dropped child
+that was resumed): their curves equal, to the bit, the measurements of each rung.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,8 @@ def rank_correlations(run: Run) -> dict[int, float | None]:
     None for fewer than MIN_TRIALS configurations, or without spread.
     """
     wanted, ranking = levels(run), run.ranking
-    curves = [run.curves[trial.trial] for trial in run.full if trial.bracket == 0]
+    at_once = [one for one in run.full if one.bracket == 0 and one.cost_epochs == one.epochs]
+    curves = [run.curves[trial.trial] for trial in at_once]
     whole = [curve for curve in curves if set(wanted) <= set(curve)]
     objectives = {at: [curve[at].get(ranking.metric) for curve in whole] for at in wanted}
     values = {

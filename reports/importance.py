@@ -4,7 +4,7 @@ Breiman, "Random Forests", Machine Learning 45 (2001), section 10: how much wors
 predicts held-out configurations when one hyperparameter is shuffled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,15 @@ LARGEST = 1e38  # trees compare in single precision
 TREES, FOLDS, REPEATS = 40, 3, 3
 
 
-def importance(runs: Sequence[Run]) -> dict[str, Any]:
-    """{"trials", "names", "objective": {"r2", "values"} or None, "precision": the same}.
+def importance(
+    runs: Sequence[Run], metrics: Iterable[str]
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """(names of the hyperparameters, {metric: {"trials", "r2", "values"}}).
 
     Over configurations trained in full, each once per seed (methods with the same seed share their
     initial population). values: mean loss of R2 on held-out configurations by hyperparameter, in
-    the order of names; r2: of the unshuffled forest, mean over the folds. None with fewer than
-    MIN_TRIALS, or without spread.
+    the order of names; r2: of the unshuffled forest, mean over the folds. Without the metrics that
+    fewer than MIN_TRIALS have, or all with the same value.
     """
     unique = {
         (run.settings.seed, canonical(trial.config)): (run, trial)
@@ -39,12 +41,11 @@ def importance(runs: Sequence[Run]) -> dict[str, Any]:
         rows = [rows[i] for i in sorted(chosen)]
     names = sorted({name for _, trial in rows for name in trial.config})
     features = encode([trial.config for _, trial in rows], names)
-    targets = {
-        "objective": [trial.metrics.get(run.ranking.metric) for run, trial in rows],
-        "precision": [trial.metrics.get("precision") for run, trial in rows],
+    found = {
+        metric: _forest(features, [trial.metrics.get(metric) for _, trial in rows], metric)
+        for metric in metrics
     }
-    found = {target: _forest(features, values, target) for target, values in targets.items()}
-    return {"trials": len(rows), "names": names, **found}
+    return names, {metric: forest for metric, forest in found.items() if forest}
 
 
 def encode(configs: Sequence[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
@@ -74,7 +75,7 @@ def column_of(configs: Sequence[dict[str, Any]], name: str) -> list[Any]:
 
 
 def _forest(
-    features: np.ndarray, values: Sequence[float | None], purpose: str
+    features: np.ndarray, values: Sequence[float | None], metric: str
 ) -> dict[str, Any] | None:
     usable = [i for i, value in enumerate(values) if value is not None]
     y = np.array([values[i] for i in usable])
@@ -84,7 +85,7 @@ def _forest(
     from sklearn.inspection import permutation_importance
     from sklearn.model_selection import KFold
 
-    seed = derive_seed("forest", purpose) % 2**32
+    seed = derive_seed("forest", metric) % 2**32
     x, scores, losses = features[usable], [], []
     for train, test in KFold(FOLDS, shuffle=True, random_state=seed).split(x):
         forest = RandomForestRegressor(TREES, min_samples_leaf=2, n_jobs=1, random_state=seed)
@@ -92,4 +93,5 @@ def _forest(
         scores.append(forest.score(x[test], y[test]))
         given = {"n_repeats": REPEATS, "n_jobs": 1, "random_state": seed}
         losses.append(permutation_importance(forest, x[test], y[test], **given).importances_mean)
-    return {"r2": float(np.mean(scores)), "values": np.mean(losses, axis=0).tolist()}
+    means = np.mean(losses, axis=0).tolist()
+    return {"trials": len(y), "r2": float(np.mean(scores)), "values": means}

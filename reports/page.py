@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 FIGURE_WIDTH = 560  # of the files; in the page a chart has the width of its container
 THUMBNAIL = 96  # pixels, the longer side
 LONG = 48  # characters of a cell
-_NUMBER = re.compile(r"[–\d.,% ()+-]*( to [–\d.,% ()+-]+)?")
+_NUMBER = re.compile(r"[–\d.,% ()+\n-]*( to [–\d.,% ()+-]+)?")
 
 
 def write(folder: Path, charts: Mapping[str, dict[str, Any]], **told: Any) -> Path:

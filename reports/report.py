@@ -12,7 +12,7 @@ from typing import Any
 from reports import charts, charts_networks, comparing, page, words
 from reports.card import card
 from reports.grouping import ExperimentGroup, group
-from reports.importance import MIN_TRIALS, RELIABLE, importance
+from reports.importance import RELIABLE, importance
 from reports.reading import read_runs
 from reports.results import Result, errors, read_results, winner_and_baseline
 from utils import InputError
@@ -71,8 +71,7 @@ def _charts(
     ranking, told = experiment.ranking, {}
     metrics = dict.fromkeys(("num_params", *ranking.metrics[1:]))
     told["trade_offs"] = [
-        (prefix + re.sub(r"[\W_]+", "-", f"{ranking.metric}-{metric}"), metric)
-        for metric in metrics
+        (prefix + _id(f"{ranking.metric}-{metric}"), metric) for metric in metrics
     ]
     drawn |= {name: charts.trade_off(experiment, one) for name, one in told["trade_offs"]}
     drawn[f"{prefix}progress"] = charts.best_so_far(experiment)
@@ -82,21 +81,27 @@ def _charts(
     drawn[f"{prefix}rank-correlation"] = charts.correlations(experiment)
     told["savings"] = comparing.savings(experiment)
     drawn[f"{prefix}parallel-coordinates"] = charts_networks.parallel_coordinates(experiment)
-    found = importance(experiment.runs)
-    told |= {"different": found["trials"], "needed": MIN_TRIALS}
-    named = {"objective": ranking.metric, "precision": "precision"}
+    static = {metric for run in experiment.runs for metric in run.static}
+    measured = [metric for metric in ranking.metrics if metric not in static]
+    names, forests = importance(experiment.runs, measured)
     told["importance"] = [
-        (f"{prefix}importance-{target}", metric, found[target]) for target, metric in named.items()
+        (prefix + _id(f"importance-{metric}"), metric, forest)
+        for metric, forest in forests.items()
     ]
     for name, metric, forest in told["importance"]:
-        if forest and forest["r2"] >= RELIABLE:
-            drawn[name] = charts_networks.importance_bars(forest, found["names"], metric)
+        if forest["r2"] >= RELIABLE:
+            drawn[name] = charts_networks.importance_bars(forest, names, metric)
     shown = (winner_and_baseline(tests[run.path])[0] for run in experiment.runs)
     told["mistakes"] = [
         _mistakes(drawn, f"{prefix}confusion-{i}", one)
         for i, one in enumerate(filter(None, shown), 1)
     ]
     return told
+
+
+def _id(name: str) -> str:
+    """The name of a chart, which is a file and an element of the page."""
+    return re.sub(r"[\W_]+", "-", name)
 
 
 def _mistakes(drawn: Drawn, name: str, result: Result) -> dict[str, Any]:

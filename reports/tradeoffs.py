@@ -36,9 +36,11 @@ def export_front(run_folder: Path, metric: str, folder: Path | None) -> str:
     lines = [
         f"{run.ranking.metric} against {metric}: the Pareto front of {among}:",
         *_table(run, best, metric),
-        f"written: {folder / 'front.csv'} and {len(files)} configurations; to measure them:",
-        f"python main.py -c {' '.join(map(str, files))} -t True",
+        f"written: {folder / 'front.csv'} and {len(files)} configurations",
     ]
+    if run.data:  # else main.py cannot measure them
+        lines[-1] += "; to measure them:"
+        lines.append(f"python main.py -c {' '.join(map(str, files))} -t True")
     return "\n".join(lines)
 
 

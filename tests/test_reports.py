@@ -210,7 +210,8 @@ def test_rungs_are_judged_by_what_no_rung_has_chosen():
     assert [means[at]["top3"] for at in LEVELS] == pytest.approx([0.1, 0.2, 0.4])
     free = [curved(i, (0.5 - 0.01 * i, 0.1 + 0.01 * i, 0.1 * i)) for i in range(8)]
     chosen = [curved(8 + i, (0.1 * i, 0.9, 0.9), bracket=1) for i in range(5)]
-    found = halving.rank_correlations(run_of(*free, *chosen))
+    resumed = [curved(20 + i, (0.1 * i, 0.9, 0.9), cost_epochs=2) for i in range(5)]
+    found = halving.rank_correlations(run_of(*free, *chosen, *resumed))
     assert found == {1: pytest.approx(-1), 2: pytest.approx(1)}
     assert halving.rank_correlations(run_of(*free[:5])) == {1: None, 2: None}
     flat = [curved(i, (0.5, 0.1 * i, 0.1 * i)) for i in range(8)]
@@ -234,14 +235,15 @@ def test_importance_finds_the_hyperparameter_that_decides():
                zip(rng.random(48), rng.integers(0, 9, 48), strict=True)]  # fmt: skip
     trials = [trial(i, c["a"] ** 2, 0.5 + 0.01 * c["b"], config=c) for i, c in enumerate(configs)]
     run = run_of(*trials)
-    found = importance([run, run_of(*trials, name="the same seed", hyperband=False)])
-    assert found["trials"] == 48 and found["names"] == ["a", "b", "word"]
-    assert np.argmax(found["objective"]["values"]) == 0 and found["objective"]["r2"] > 0.9
+    same = run_of(*trials, name="the same seed", hyperband=False)
+    names, found = importance([run, same], ("top3", "precision", "loss"))
+    assert names == ["a", "b", "word"] and [*found] == ["top3", "precision"]
+    assert np.argmax(found["top3"]["values"]) == 0 and found["top3"]["r2"] > 0.9
+    assert found["top3"]["trials"] == 48
     assert np.argmax(found["precision"]["values"]) == 1
-    drawn = charts_networks.importance_bars(found["objective"], found["names"], "top3").to_dict()
-    assert [row["name"] for row in drawn["data"]["values"]] == found["names"]
-    few = importance([run_of(*trials[:20])])
-    assert few["objective"] is None and few["trials"] == 20
+    drawn = charts_networks.importance_bars(found["top3"], names, "top3").to_dict()
+    assert [row["name"] for row in drawn["data"]["values"]] == names
+    assert importance([run_of(*trials[:20])], ["top3"]) == (names, {})
 
 
 def test_a_winner_knows_its_baseline_chance_and_limits():

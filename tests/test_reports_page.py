@@ -12,6 +12,7 @@ import pytest
 from engine.storage.run import RunFolder
 from reports import importance
 from reports.__main__ import main
+from reports.page import kind
 from reports.reading import read_run
 from tests.test_reports import ROOT, VERSION_1, snapshot, stub_run
 from tests.test_results import write_result
@@ -91,8 +92,16 @@ def test_all_sections_and_what_must_be_said_are_there(report):
         "2 mistakes, the most confident first",
     ):
         assert words in page, words
+    columns = "best objective", "parameters", "precision", "test objective"  # of the limits
+    heads = re.findall("<th[^>]*>([^<]*)</th>", page)
+    assert [one for one in heads[:12] if one in columns] == [*columns]
     assert "stubs, &lt;i&gt;not&lt;/i&gt; photographs" in page and "<i>not" not in page
     assert "<b>rose" not in page and "&lt;b&gt;rose &amp; co&lt;/b&gt;" in page
+
+
+def test_a_number_is_aligned_alike_with_and_without_its_interval():
+    cells = "0.932\n0.906–0.956", "0.176", "83 %", "0.9 (0.8 to 1.0)", "top3"
+    assert [kind(cell) for cell in cells] == ["n", "n", "n", "n", ""]
 
 
 def test_every_chart_is_a_figure_file_of_either_kind(report):

@@ -4,10 +4,13 @@ import csv
 
 import pytest
 
+from engine.cli.settings import resolve
 from evaluation.candidates import search_behind
+from optimizer import search
 from reports.__main__ import main
 from reports.outcomes import front
 from reports.reading import read_run
+from tests.stub_target import StubTarget
 from tests.test_reports import stub_run
 
 
@@ -37,6 +40,15 @@ def test_a_front_is_told_and_written_for_main_which_knows_the_search_behind_it(
     assert [search_behind(file).run_json for file in files] == [run / "run.json"] * len(files)
     files[0].write_text('{"of": "another"}')
     assert search_behind(files[0]) is None
+
+
+def test_main_is_not_named_for_a_problem_without_images(space, tmp_path, monkeypatch, capsys):
+    settings = resolve({"workers": "0", "pop_size": 3, "max_generations": 0, "epochs": 4})
+    search(space, StubTarget(), settings, tmp_path / "own")
+    monkeypatch.chdir(tmp_path)
+    assert main(["own", "--pareto", "num_params"]) == 0
+    out = capsys.readouterr().out
+    assert "front.csv" in out and "main.py" not in out
 
 
 @pytest.mark.parametrize(
