@@ -19,12 +19,12 @@ from search.trial import Trial
 from utils import InputError, nearest
 
 METHODS = {  # (sampler, hyperband) -> name; in the order in which reports list them
-    ("evolution", True): "evolution + Hyperband",
+    ("evolution", True): "evolution with Hyperband",
     ("evolution", False): "evolution",
     ("random", True): "Hyperband",
     ("random", False): "random search",
-    ("guided", True): "guided + Hyperband",
-    ("guided", False): "guided",
+    ("guided", True): "guided",
+    ("guided", False): "guided without Hyperband",
 }
 KINDS = ("feasible", "infeasible", "partial", "failed")
 IN_FULL = KINDS[:2]  # trained in full, with success

@@ -89,7 +89,7 @@ def test_a_run_is_read_while_it_is_written(space, tmp_path):
 
 def test_runs_of_other_versions_are_read(tmp_path):
     run = read_run(VERSION_1)
-    assert run.method == "evolution + Hyperband" and run.status == "generation limit"
+    assert run.method == "evolution with Hyperband" and run.status == "generation limit"
     assert len(run.trials) == 7 and len(run.lasts) == 6 and len(run.full) == 5
     assert run.best.trial == run.record["winner"]["trial"] == 4
     record = json.loads((VERSION_1 / "run.json").read_text())
@@ -124,8 +124,8 @@ def test_runs_are_grouped_by_question_method_and_variant():
     made[-1].record["space_hash"] = "sha256:0123456789"
     first, second = group(made)
     assert {label: [run.name for run in runs] for label, runs in first.methods.items()} == {
-        "evolution + Hyperband, pop_size 8": ["a", "b"],
-        "evolution + Hyperband, pop_size 3": ["c"],
+        "evolution with Hyperband, pop_size 8": ["a", "b"],
+        "evolution with Hyperband, pop_size 3": ["c"],
         "random search": ["d"],
         "evolution, space own.json": ["f", "g"],
         "evolution, space own.json 012345": ["h"],

@@ -54,7 +54,7 @@ def mixed(tmp_path_factory):
 def test_a_folder_of_the_library_says_how_it_was_made(mixed):
     run = read_run(mixed)
     assert run.settings == resolve(SMALL) and run.status == "generation limit"
-    assert run.method == "evolution + Hyperband" and run.record["name"] == "mixed"
+    assert run.method == "evolution with Hyperband" and run.record["name"] == "mixed"
     search(mixed_space(), Scored(), resolve({**SMALL, "max_generations": 2}), mixed)
     again = read_run(mixed)
     assert again.settings.max_generations == 2 and len(again.record["sessions"]) == 2

@@ -71,7 +71,7 @@ def test_the_same_run_gives_the_same_bytes_in_each_process(tmp_path, monkeypatch
     done = subprocess.run(words, **given)
     assert (done.returncode, done.stdout) == (0, "report: report/report.html\n"), done.stderr
     text = (tmp_path / "report" / "report.html").read_text()
-    assert "evolution + Hyperband, seed 5: trial 4" in text
+    assert "evolution with Hyperband, seed 5: trial 4" in text
     assert main(["old", "--output", "again"]) == 0
     files = [path for path in (tmp_path / "report").rglob("*.*") if path.is_file()]
     assert len(files) > 5
