@@ -106,6 +106,20 @@ def test_the_last_run_has_the_newest_journal_and_what_is_no_run_is_told(tmp_path
             RunFolder.find(name, str(tmp_path))
 
 
+@pytest.mark.parametrize(("where", "name"), [(".", "."), ("checkpoints", "..")])
+def test_a_run_resumed_from_inside_its_folder_links_its_winner_beside_it(
+    tmp_path, monkeypatch, where, name
+):
+    with contextlib.closing(RunFolder(tmp_path / "mine")) as made:
+        made.save(settings={})
+        write_journal(made.trials_jsonl, TRIALS)
+    monkeypatch.chdir(made.path / where)
+    with contextlib.closing(RunFolder.find(name, "runs")) as found:
+        found.save_winner(TRIALS[1], RANKING, 50)
+    assert not made.opt_cfg_json.is_symlink() and read_json(made.opt_cfg_json) == {"x": 0}
+    assert (tmp_path / "opt_cfg.json").resolve() == made.opt_cfg_json.resolve()
+
+
 def test_searches_that_share_a_folder_never_mix_their_winners(tmp_path):
     folders = [RunFolder(tmp_path / name, latest=tmp_path) for name in "ab"]
     for number, folder in enumerate(folders):

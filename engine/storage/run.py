@@ -102,7 +102,8 @@ class RunFolder:
             name = known[-1]
         for path in (runs / name, Path(name)):
             if (path / "run.json").is_file() and (path / "trials.jsonl").is_file():
-                path = path.resolve() if path.name == LATEST else path
+                # Another name for the folder, such as '.', does not say which folder it is in.
+                path = path.resolve() if path.name in (LATEST, "", "..") else path
                 folder = cls(path, latest=path.parent)
                 if folder.record.get("method") != peer:
                     folder.close()
