@@ -240,7 +240,7 @@ def run(
         if start is not None:
             space = with_default(space, Path(start))
         return run_in(folder, space, settings, resume is not None, searching)
-    except (InputError, KeyboardInterrupt, OSError) as error:
+    except BaseException as error:
         # A run that could not start leaves no folder.
         removed = folder is not None and resume is None and folder.remove_if_empty()
         if removed and isinstance(error, OSError) and not isinstance(error, BrokenPipeError):

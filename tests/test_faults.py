@@ -89,6 +89,10 @@ def test_a_search_that_cannot_begin_leaves_no_folder(tmp_path, monkeypatch, caps
     assert optimizer.main(["--runs_dir", str(tmp_path / "runs")]) == 2
     assert not [*(tmp_path / "runs").iterdir()]
     assert "No space left on device; no run was started" in capsys.readouterr().err
+    monkeypatch.setattr(optimizer, "run_in", None)  # whatever goes wrong
+    with pytest.raises(TypeError):
+        optimizer.main(["--runs_dir", str(tmp_path / "runs")])
+    assert not [*(tmp_path / "runs").iterdir()]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """The folder of a run: its lock, its name, and its files, written and read back."""
 
 import contextlib
+import errno
+import fcntl
 import os
 import shutil
 import sys
@@ -16,6 +18,7 @@ from engine.storage.journal import Journal
 from engine.storage.naming import run_name
 from engine.storage.resuming import INEXACTLY, MAY_DIFFER, resumed
 from engine.storage.run import RunFolder
+from engine.storage.spaces import keep_space
 from evaluation.candidates import search_behind
 from search.constraints import Ranking
 from search.generation import incumbent
@@ -46,6 +49,15 @@ def test_an_open_folder_is_locked_until_it_is_closed_or_its_process_ends(folder)
             os._exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     RunFolder(folder.path).close()
+
+
+def test_a_file_system_without_locks_is_told_as_such(tmp_path, monkeypatch):
+    def lacks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", lacks)
+    with pytest.raises(InputError, match="cannot be made, written or locked: No locks available"):
+        RunFolder(tmp_path / "mine")
 
 
 def settings_in(tmp_path, **given) -> Settings:
@@ -104,6 +116,37 @@ def test_the_last_run_has_the_newest_journal_and_what_is_no_run_is_told(tmp_path
     for name in ("", "..", "older/..", str(tmp_path)):
         with pytest.raises(InputError, match="there is no run"):
             RunFolder.find(name, str(tmp_path))
+
+
+def test_a_run_that_was_killed_while_it_started_can_be_started_again(tmp_path, space):
+    """Before it has a run.json; from then on it can be resumed."""
+    given = settings_in(tmp_path, run_name="mine")
+    with contextlib.closing(RunFolder.create(given)) as killed:
+        keep_space(killed, space)
+        killed.log_txt.write_text("a line\n")
+        with pytest.raises(InputError, match="in use by another process"):
+            RunFolder.create(given)
+    with pytest.raises(InputError, match="there is no run mine"):
+        RunFolder.find("mine", given.runs_dir)
+    (killed.path / ".run.json.1.tmp").write_text("half")
+    with contextlib.closing(RunFolder.create(given)) as again:
+        assert sorted(path.name for path in again.path.iterdir()) == [".lock", "checkpoints"]
+        keep_space(again, space)
+        again.begin_session(given, {}, must_match=False)  # killed here, before its journal
+    with contextlib.closing(RunFolder.find("mine", given.runs_dir)) as found:
+        assert resumed(found.record, {}) == given and found.record["space_hash"]
+    with pytest.raises(InputError, match="there is a run .*mine already; --resume mine"):
+        RunFolder.create(given)
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "photo.jpg").touch()
+    (tmp_path / "runs" / "file").touch()
+    for name in ("mine", "file"):
+        with pytest.raises(InputError, match=f"{name} exists and is no run"):
+            RunFolder.create(settings_in(tmp_path, run_name=name))
+    assert [path.name for path in (tmp_path / "runs" / "mine").iterdir()] == ["photo.jpg"]
 
 
 @pytest.mark.parametrize(("where", "name"), [(".", "."), ("checkpoints", "..")])

@@ -35,6 +35,7 @@ RUN_VERSION = 1
 MIN_FREE_BYTES = 50 * 10**6  # size of the journal, results and log of a long search
 log = logging.getLogger("nas")
 POPULATION_COLUMNS = ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time", "epochs"]
+STALE = ("space.json", "log.txt")  # a search that is killed before it writes run.json leaves them
 
 
 class RunFolder:
@@ -56,17 +57,17 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self._lock: IO[str] = open(self.path / ".lock", "w")
-        except OSError as error:
-            raise InputError(
-                f"run folder {path} cannot be made or written: {error.strerror}"
-            ) from None
-        try:
             # The system releases the lock when the process ends.
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise InputError(f"run folder {path} is in use by another process") from None
-        for torn in self.checkpoints.glob(".*.tmp"):  # from a process killed during a write
-            torn.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"run folder {path} cannot be made, written or locked: {error.strerror}"
+            ) from None
+        for folder in (self.path, self.checkpoints):
+            for torn in folder.glob(".*.tmp"):  # from a process killed during a write
+                torn.unlink(missing_ok=True)
         self.record: dict[str, Any] = {}
         if self.run_json.exists():
             self.record = read_record(self.run_json)
@@ -81,12 +82,16 @@ class RunFolder:
         if name is None:
             name = unused_name(runs, run_name(settings, peer))
         check_name(name)
-        if (runs / name).exists():
+        if (runs / name / "run.json").exists():
             raise InputError(
                 f"there is a run {runs / name} already; --resume {name} continues it, "
                 "another --run_name starts a new one"
             )
+        if not _only_begun(runs / name):
+            raise InputError(f"{runs / name} exists and is no run; use another --run_name")
         folder = cls(runs / name, latest=runs)
+        for left in STALE:
+            (folder.path / left).unlink(missing_ok=True)
         folder.record = {"method": peer} if peer else {}
         return folder
 
@@ -101,7 +106,7 @@ class RunFolder:
         if name == "last" and known:
             name = known[-1]
         for path in (runs / name, Path(name)):
-            if (path / "run.json").is_file() and (path / "trials.jsonl").is_file():
+            if (path / "run.json").is_file():
                 # Another name for the folder, such as '.', does not say which folder it is in.
                 path = path.resolve() if path.name in (LATEST, "", "..") else path
                 folder = cls(path, latest=path.parent)
@@ -242,6 +247,14 @@ class RunFolder:
     def save_population(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes population.csv."""
         write_csv(self.population_csv, POPULATION_COLUMNS, rows)
+
+
+def _only_begun(path: Path) -> bool:
+    """Whether nothing is there, or what a search leaves that was killed while it started."""
+    if not path.is_dir():
+        return not path.exists()
+    known = (".lock", "checkpoints", *STALE)
+    return all(one.name in known or one.suffix == ".tmp" for one in path.iterdir())
 
 
 def identity(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def with_default(space: Space, file: Path) -> Space:
 
 
 def keep_space(folder: RunFolder, space: Space) -> None:
-    """Saves a copy of the space in the folder of a new run, and its hash in run.json.
+    """Saves a copy of the space in the folder of a new run; the next save notes its hash.
 
     InputError, with the difference, if the run started with another space.
     """
@@ -59,7 +59,7 @@ def keep_space(folder: RunFolder, space: Space) -> None:
     noted = folder.record.get("space_hash")
     if noted is None:
         write_json(copy, content)
-        folder.save(space_hash=_hash(content))
+        folder.record["space_hash"] = _hash(content)
     elif noted != _hash(content):
         what = f"its copy of it, {copy}, is missing or was changed"
         if copy.exists():
