@@ -228,7 +228,7 @@ def run(
             folder = RunFolder.find(resume, given.pop("runs_dir", Settings.runs_dir), peer)
             place = place_of_images(folder.record, given, f"--resume {resume}")
             settings = resumed(folder.record, {**place, **given})
-        console.set_up_logging(settings.verbosity)
+        console.set_up_logging(settings.verbosity, folder.log_txt)
         if resume is None and settings.hyperband and "num_children" in given:
             log.warning("warning: --num_children is ignored: Hyperband's brackets set it")
         check_bounds(settings.ranking())
@@ -291,7 +291,6 @@ def run_in(
     data = {**source.to_dict(), "fingerprint": fingerprint}
     now = {"data": data, **devices.facts(where), "training_version": TRAINING_VERSION}
     folder.begin_session(settings, {**now, **planning.model_facts(settings)}, must_match)
-    console.set_up_logging(settings.verbosity, folder.log_txt)
     log.info("run %s", folder.path)
     log.info("data: %s, %d images, %d folds", source.name, len(images.labels), settings.folds)
     for line in overview(source, images):

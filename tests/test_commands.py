@@ -268,6 +268,7 @@ def test_no_time_at_all_is_told_by_a_run_that_names_itself(tmp_path, folder, cap
     out = capsys.readouterr().out
     assert "The search ended (time limit)" in out and "nothing was written" in out
     assert "--num_children is ignored" in out
+    assert "--num_children is ignored" in (run / "log.txt").read_text(), "from the first line on"
     assert f"--resume {run} --max_time SECONDS" in out
     assert not (tmp_path / "runs" / "opt_cfg.json").exists()
 
