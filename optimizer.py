@@ -30,7 +30,7 @@ from engine.cli.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals, not_sw
 from engine.contract import Target, as_target
 from engine.storage.history import History
 from engine.storage.journal import Journal
-from engine.storage.resuming import place_of_images, resumed
+from engine.storage.resuming import Refused, place_of_images, resumed
 from engine.storage.run import RunFolder
 from engine.storage.spaces import keep_space, own_space, space_file, tell_changed, with_default
 from engine.watching import console
@@ -93,9 +93,14 @@ def search(
             began = "settings" in folder.record
             if began:
                 resumed(folder.record, dataclasses.asdict(settings))
-            keep_space(folder, space)
-            folder.begin_session(settings, planning.model_facts(settings), must_match=began)
-            result = search_in(folder, space, target, settings, callbacks, signals)
+            try:
+                keep_space(folder, space)
+                folder.begin_session(settings, planning.model_facts(settings), must_match=began)
+                result = search_in(folder, space, target, settings, callbacks, signals)
+            except InputError:
+                if not began:  # else the folder would refuse the corrected settings
+                    folder.remove_if_failed()
+                raise
             folder.end_session(result.reason)
     signals.pass_on()
     return result
@@ -246,6 +251,8 @@ def run(
         if removed and isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             words = f"{error.filename or 'a file'}: {error.strerror or error}"
             raise InputError(f"{words}; no run was started") from None
+        if isinstance(error, Refused):
+            raise InputError(f"--resume: {error}") from None
         raise
     finally:
         if folder is not None:

@@ -219,7 +219,7 @@ def test_images_may_move_but_not_change_and_settings_not_either(tmp_path, folder
     assert search(runs, "--dataset", folder, *FIRST_ONLY) == 0
     before = (runs / "tiny" / "trials.jsonl").read_bytes()
     resume = ["--runs_dir", runs, "--resume", "tiny"]
-    assert "seed" in complaint(capsys, optimizer, [*resume, "--seed", 6])
+    assert "py: --resume: seed is 5" in complaint(capsys, optimizer, [*resume, "--seed", 6])
     assert "--config" in complaint(capsys, optimizer, [*resume, "--config", "quick.json"])
     folder.rename(new)
     err = complaint(capsys, optimizer, resume)

@@ -172,9 +172,41 @@ class Forgetful(Own):
 @pytest.mark.parametrize(("size", "most"), [(2, 2), (50, 5)])
 def test_a_metric_that_no_trial_has_is_told_early(tmp_path, size, most):
     given = settings(objective="maximize accuracy", pop_size=size, max_generations=0)
+    target = Counted()
     with pytest.raises(InputError, match="'accuracy'.* loss, size"):
-        search(space(), Own(), given, tmp_path / "run")
-    assert len(on_disk(tmp_path / "run")) == most
+        search(space(), target, given, tmp_path / "run")
+    assert target.count == most
+
+
+class Counted(Own):
+    """Counts its trainings."""
+
+    count = 0
+
+    def evaluate(self, *arguments):
+        self.count += 1
+        return super().evaluate(*arguments)
+
+
+WRONG = [{"objective": "maximize accuracy"}, {"constraints": ["size <= 0"]}]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=["after trainings", "before the first"])
+def test_a_first_call_that_is_refused_leaves_the_folder_as_it_was(tmp_path, wrong):
+    folder = tmp_path / "run"
+    with pytest.raises(InputError):
+        search(space(), Own(), settings(**wrong), folder)
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "log.txt").write_text("of the user")
+    with pytest.raises(InputError):
+        search(space(), Own(), settings(**wrong), folder)
+    assert [path.name for path in folder.iterdir()] == ["log.txt"]
+    result = search(space(), Own(), settings(max_generations=0), folder)
+    before = (folder / "trials.jsonl").read_bytes()
+    with pytest.raises(InputError, match="^(objective|constraints) is "):
+        search(space(), Own(), settings(**wrong, max_generations=0), folder)
+    assert (folder / "trials.jsonl").read_bytes() == before and result.trials
 
 
 def test_the_usual_end_is_no_warning_and_one_worker_does_the_brackets_in_series(caplog):

@@ -227,7 +227,7 @@ def test_a_run_on_other_data_or_by_other_arithmetic_does_not_go_on(folder):
         ("training_version was not recorded in this run and is 3 now", {"training_version": 3}),
         ("model_version was not recorded in this run and is 2 now", {"model_version": 2}),
     ):
-        with pytest.raises(InputError, match=f"--resume: {what}"):
+        with pytest.raises(InputError, match=f"^{what}"):
             folder.begin_session(Settings(), FACTS | change, must_match=True)
 
 
@@ -244,7 +244,7 @@ def test_a_version_or_a_processor_that_results_depend_on_may_not_change(folder, 
     for name in environment.CALCULATE:
         now = {**before, name: "0.9"}
         monkeypatch.setattr(environment, "version", now.get)
-        with pytest.raises(InputError, match=f"--resume: versions {name} was .* and is 0.9 now"):
+        with pytest.raises(InputError, match=f"^versions {name} was .* and is 0.9 now"):
             folder.begin_session(Settings(), FACTS, must_match=True)
 
 

@@ -19,6 +19,10 @@ MAY_DIFFER = (
 INEXACTLY = ("device", "threads")  # may change with allow_inexact only
 
 
+class Refused(InputError):
+    """A run cannot resume so. The command line adds the flag to the message."""
+
+
 def data_place(record: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that find the images of a run again, independent of `auto`."""
     data = record.get("data") if isinstance(record, dict) else None
@@ -51,7 +55,7 @@ def place_of_images(
 def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
     """The settings of the run with this run.json, updated; InputError for a forbidden change."""
     if not isinstance(record.get("settings"), dict):
-        raise InputError("--resume: the run.json of this run has no settings")
+        raise Refused("the run.json of this run has no settings")
     began = of_record(record["settings"]) | {"allow_inexact": False}  # consent is per session
     kept, settings = resolve(began), resolve(began, given)
     allowed_now = MAY_DIFFER + (INEXACTLY if settings.allow_inexact else ())
@@ -63,8 +67,8 @@ def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
             same = new == old
         if not same and name not in allowed_now:
             hint = "; --allow_inexact permits it" if name in INEXACTLY else ""
-            raise InputError(
-                f"--resume: {name} is {old!r} in this run and cannot become {new!r}; only "
+            raise Refused(
+                f"{name} is {old!r} in this run and cannot become {new!r}; only "
                 f"{', '.join(MAY_DIFFER)} may differ{hint}"
             )
     return settings

@@ -25,8 +25,9 @@ from typing import IO, Any
 from engine.cli.settings import Settings
 from engine.cli.stopping import Stop
 from engine.storage.environment import environment
+from engine.storage.journal import read_trials
 from engine.storage.naming import LATEST, check_name, run_name, runs_by_age, unused_name
-from engine.storage.resuming import differences
+from engine.storage.resuming import Refused, differences
 from search.constraints import Ranking
 from search.trial import Trial
 from utils import InputError, nearest, read_json, replacing, write_csv, write_json
@@ -35,6 +36,10 @@ RUN_VERSION = 1
 MIN_FREE_BYTES = 50 * 10**6  # size of the journal, results and log of a long search
 log = logging.getLogger("nas")
 POPULATION_COLUMNS = ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time", "epochs"]
+OWN = (
+    *(".lock", "run.json", "space.json", "trials.jsonl", "population.csv", "opt_cfg.json"),
+    *("baseline.json", "log.txt", "checkpoints"),
+)
 STALE = ("space.json", "log.txt")  # a search that is killed before it writes run.json leaves them
 
 
@@ -55,6 +60,8 @@ class RunFolder:
         self.log_txt = self.path / "log.txt"
         self.checkpoints = self.path / "checkpoints"
         try:
+            here = self.path.iterdir() if self.path.exists() else ()
+            self._found = {one.name for one in here}  # before this run wrote anything
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self._lock: IO[str] = open(self.path / ".lock", "w")
             # The system releases the lock when the process ends.
@@ -90,6 +97,7 @@ class RunFolder:
         if not _only_begun(runs / name):
             raise InputError(f"{runs / name} exists and is no run; use another --run_name")
         folder = cls(runs / name, latest=runs)
+        folder._found.clear()
         for left in STALE:
             (folder.path / left).unlink(missing_ok=True)
         folder.record = {"method": peer} if peer else {}
@@ -113,12 +121,10 @@ class RunFolder:
                 if folder.record.get("method") != peer:
                     folder.close()
                     began = folder.record.get("method") or "optimizer.py"
-                    raise InputError(
-                        f"--resume: {path} was started by {began}, which also resumes it"
-                    )
+                    raise Refused(f"{path} was started by {began}, which also resumes it")
                 return folder
         hint = nearest(Path(name).name, known)
-        raise InputError(f"--resume: there is no run {name} in {runs}{hint}")
+        raise Refused(f"there is no run {name} in {runs}{hint}")
 
     def begin_session(
         self, settings: Settings, facts: Mapping[str, Any], must_match: bool
@@ -136,8 +142,8 @@ class RunFolder:
             for what, old, new in changed:
                 words = f"{what} was {old} in this run and is {new} now"
                 if not settings.allow_inexact:
-                    raise InputError(
-                        f"--resume: {words}, so that its results could change; "
+                    raise Refused(
+                        f"{words}, so that its results could change; "
                         "--allow_inexact resumes anyway and records the change"
                     )
                 log.warning("NOTE: %s: results may differ from those of one session", words)
@@ -161,13 +167,27 @@ class RunFolder:
         self._lock.close()
 
     def remove_if_empty(self) -> bool:
-        """Removes the folder if nothing was trained in it; returns whether it did."""
+        """Removes the run if nothing was trained in it; returns whether it did."""
         if self.trials_jsonl.exists() and self.trials_jsonl.stat().st_size > 0:
             return False
-        shutil.rmtree(self.path, ignore_errors=True)
+        self.remove()
+        return True
+
+    def remove_if_failed(self) -> None:
+        """Removes the run if no training in it succeeded."""
+        trials = read_trials(self.trials_jsonl)[0] if self.trials_jsonl.exists() else []
+        if not any(trial.status == "ok" for trial in trials):
+            self.remove()
+
+    def remove(self) -> None:
+        """Removes what the run has written, and its folder if nothing else is there."""
+        for path in (self.path / name for name in OWN if name not in self._found):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
         if self.latest is not None and not (self.latest / LATEST).exists():
             (self.latest / LATEST).unlink(missing_ok=True)  # it pointed here
-        return True
 
     def save(self, **changes: Any) -> None:
         """Sets these entries in run.json."""
