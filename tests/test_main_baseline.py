@@ -84,9 +84,11 @@ def test_a_search_begins_with_a_configuration_of_ones_own(finished, tmp_path, ca
     mine, woods = tmp_path / "mine.json", finished / "woods"
     first = {**read(finished / "runs" / "baseline.json"), "block": "residual", "n_stages": 1}
     first = {name: value for name, value in first.items() if name not in ("width_1", "width_2")}
-    mine.write_text(json.dumps({**first, "width_0": 9}))
+    mine.write_text(json.dumps({**first, "width_0": 9, "width_1": 9}))
     assert run(tmp_path, woods, "--start_from", mine, "--max_generations", 1) == 0
-    assert read(tmp_path / "runs" / "baseline.json") == read(mine)
+    assert read(tmp_path / "runs" / "baseline.json") == {**first, "width_0": 9}
+    told = f"warning: {mine}: width_1 = 9 is inactive in this configuration and was removed"
+    assert told in (tmp_path / "runs" / "r" / "log.txt").read_text()
     go_on = ["--runs_dir", str(tmp_path / "runs"), "--resume", "r"]
     assert optimizer.main([*go_on, "--max_generations", "2"]) == 0
     assert "has changed" not in capsys.readouterr().out

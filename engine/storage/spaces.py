@@ -38,11 +38,14 @@ def own_space(run: Path, named: str | None) -> Path:
 def with_default(space: Space, file: Path) -> Space:
     """The space with the configuration in a file as its default; InputError if it is outside."""
     try:
-        config, outside = space.adopt(read_object(file))
+        config, warnings = space.adopt(read_object(file))
+        outside = space.adopt(config)[1]  # it no longer has inactive values
     except InputError as error:
         outside = [str(error)]
     if outside:
         raise InputError(f"--start_from {file}: {outside[0]}")
+    for warning in warnings:
+        log.warning("warning: %s: %s", file, warning)
     content = space.configspace.to_serialized_dict()
     for one in content["hyperparameters"]:
         if "default_value" in one:
