@@ -1,6 +1,7 @@
 """Hypothesis profile, shared fixtures, and the guard against files that tests leave behind."""
 
 import os
+import signal
 import tempfile
 
 import numpy as np
@@ -21,6 +22,8 @@ os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = os.path.join(
     tempfile.gettempdir(), f"hypothesis_{os.getuid()}"
 )
 os.environ["WANDB_MODE"] = "disabled"  # tests are not tracked, even if the developer has a key
+# Tests send it; it is ignored if the tests are a script's job with &.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile(
     "project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -260,12 +260,13 @@ def test_sigterm_reaches_the_handler_of_the_caller_after_the_end(tmp_path, numbe
     assert met == [(number, "terminated")] and result.reason == "terminated"
 
 
-def test_a_search_under_nohup_goes_on_when_the_terminal_has_gone():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_ignored_as_by_nohup_does_not_end_a_search(number):
+    before = signal.signal(number, signal.SIG_IGN)
     try:
-        assert search(space(), Signalled(signal.SIGHUP), settings()).reason == "generation limit"
+        assert search(space(), Signalled(number), settings()).reason == "generation limit"
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
 
 
 def test_a_run_goes_on_in_its_own_space_and_with_its_own_settings_only(tmp_path):

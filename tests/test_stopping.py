@@ -20,3 +20,9 @@ def test_a_ctrl_c_that_a_library_catches_is_not_lost():
     with not_swallowed():
         pass  # without a signal nothing is raised
     assert signal.getsignal(signal.SIGINT) is before
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with not_swallowed():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -52,7 +52,7 @@ class Clock:
 class StopSignals:
     """Turns SIGINT, SIGTERM and SIGHUP into a `Stop`: at once in training, never in a write.
 
-    A SIGHUP that is ignored, as by nohup, stays ignored.
+    A signal that is ignored stays ignored: SIGHUP by nohup, SIGINT in a script's job with &.
 
     The first signal restores the previous handlers: if these are Python's own, a second signal
     ends the process at once. A process that a training forks also has the previous handlers: if
@@ -69,7 +69,7 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         _mind_forks()
         for number in _SIGNALS:
-            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+            if signal.getsignal(number) == signal.SIG_IGN:
                 continue
             try:
                 self._previous[number] = signal.signal(number, self._on_signal)
@@ -146,7 +146,7 @@ def not_swallowed(at_once: bool = True) -> Iterator[None]:
     """Raises KeyboardInterrupt for a SIGINT inside: at once if `at_once`, and again at the end.
 
     For imports of large libraries, some of which catch everything, and for steps that must not
-    stop halfway.
+    stop halfway. If SIGINT is ignored, it stays so.
     """
     came = False
 
@@ -156,11 +156,13 @@ def not_swallowed(at_once: bool = True) -> Iterator[None]:
         if at_once:
             raise KeyboardInterrupt
 
-    try:
-        previous = signal.signal(signal.SIGINT, on_signal)
-    except ValueError:  # another thread than the main one receives no signals
+    # A thread other than the main one receives no signals.
+    main = threading.current_thread() is threading.main_thread()
+    previous = signal.getsignal(signal.SIGINT)
+    if not main or previous == signal.SIG_IGN:
         yield
         return
+    signal.signal(signal.SIGINT, on_signal)
     try:
         yield
     finally:
