@@ -161,6 +161,14 @@ def evolve(
     most_epochs = settings.max_total_epochs or sys.maxsize
     population: list[Trial] = []
 
+    def complete(generation: int, trials: list[Trial]) -> None:
+        nonlocal population
+        full = [one for one in trials if one.epochs == settings.epochs and one.status == "ok"]
+        population = survivors(population, full, ranking.key, settings.pop_size)
+        log.debug("population: %s", [trial.trial for trial in population])
+        history.add(population, trials, generation)
+        handler.notify(Callback.generation_complete, history.rows[-1], history.trials)
+
     for generation in range(planning.first_generation(settings), last + 1):
         planned = planning.plan(settings, generation)
         sampler.learn(history.trials)
@@ -171,19 +179,14 @@ def evolve(
         trials = dispatcher.run(halvings(brackets, children, generation, promotion))
         if limited and not trials:
             return Stop("epoch limit")
-        full = [one for one in trials if one.epochs == settings.epochs and one.status == "ok"]
-        population = survivors(population, full, ranking.key, settings.pop_size)
-        log.debug("population: %s", [trial.trial for trial in population])
-        history.add(population, trials, generation)
-        handler.notify(Callback.generation_complete, history.rows[-1], history.trials)
+        complete(generation, trials)
         if limited:
             return Stop("epoch limit")
         if len(children) < size(planned):  # spend the rest on trials that were not promoted
             left = most_epochs - history.epochs
             rest = continuation(history.trials, settings.epochs, left, generation + 1, ranking.key)
-            trials = dispatcher.run([rest])
-            population = survivors(population, trials, ranking.key, settings.pop_size)
-            history.add(population, trials, generation + 1)
+            handler.notify(Callback.generation_begins, generation + 1, [])
+            complete(generation + 1, dispatcher.run([rest]))
             return Stop("space exhausted")
     return Stop("generation limit")
 
@@ -273,21 +276,15 @@ def run_in(
         from vision.metrics import METRICS
         from vision.overview import overview
 
-    how = training_options(settings)
+    levels = budget_levels(settings.epochs, settings.min_epochs, settings.eta)
+    how = {**training_options(settings), "curve_epochs": levels}
     read = settings.image_size, settings.split, settings.crop
     source = open_data(settings.dataset, settings.data_dir, *read)
     images, fingerprint = open_train(source)
     source = noted(source, images)
     check_folds(images.labels, settings.folds, source.class_names)
     settings = with_objective(settings, source.num_classes)
-    target = cross_validation(
-        images,
-        source.num_classes,
-        settings.folds,
-        settings.seed,
-        **how,
-        curve_epochs=budget_levels(settings.epochs, settings.min_epochs, settings.eta),
-    )
+    target = cross_validation(images, source.num_classes, settings.folds, settings.seed, **how)
     try:
         known = target.static_metrics(space.default())
     except (KeyError, TypeError, ValueError) as error:

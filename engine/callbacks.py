@@ -27,7 +27,7 @@ class Callback:
     def generation_begins(
         self, generation: int, brackets: Sequence[Bracket], children: Sequence[Child] = ()
     ) -> None:
-        """A generation starts with these brackets and children."""
+        """A generation starts with these brackets and children; none if dropped trials go on."""
 
     def recorded(self, trial: Trial) -> None:
         """A job has ended and is in the journal."""

@@ -1,5 +1,7 @@
 """Small spaces: every configuration is tried, and dropped trials resume."""
 
+import csv
+
 import numpy as np
 import pytest
 from ConfigSpace import (
@@ -14,6 +16,7 @@ from ConfigSpace import (
 )
 
 from benchmarks.problems.base import made_of
+from engine.callbacks import Callback
 from engine.cli.settings import Settings
 from optimizer import search
 from search.enumeration import configurations
@@ -45,12 +48,28 @@ def settings(**changes):
     return Settings(**usual | changes)
 
 
+class Told(Callback):
+    """Records the generations that it is told of."""
+
+    def __init__(self):
+        self.begun, self.complete = [], []
+
+    def generation_begins(self, generation, brackets, children=()):
+        self.begun.append(generation)
+
+    def generation_complete(self, row, trials):
+        self.complete.append(row["step"])
+
+
 @pytest.mark.parametrize(("sampler", "most"), [("evolution", 5), ("guided", 3)])
 def test_every_configuration_within_the_limits_is_trained_to_the_end(tmp_path, sampler, most):
     space, target = categories(5, 2), Additive()
     given = settings(sampler=sampler, constraints=(f"size <= {most}",))
-    result = search(space, target, given, tmp_path / "run")
+    told = Told()
+    result = search(space, target, given, tmp_path / "run", [told])
     assert result.reason == "space exhausted"
+    rows = csv.DictReader((tmp_path / "run" / "population.csv").open())
+    assert told.begun == told.complete == [int(row["step"]) for row in rows]
     within = [one for one in configurations(space) if target.static_metrics(one)["size"] <= most]
     assert len(within) == (32 if most == 5 else 26)
     assert {canonical(trial.config) for trial in result.trials} == set(map(canonical, within))
