@@ -218,9 +218,22 @@ def test_an_estimate_is_said_before_the_first_job_and_not_on_resume(space, tmp_p
 
     caplog.set_level(logging.INFO, "nas")
     search(space, Guessing(), small(max_generations=0), tmp_path / "run")
-    assert "estimated time: 13.3 hours for the first generation, 23.3 hours" in caplog.text
-    search(space, Guessing(), small(sampler="guided", default_first=True, max_generations=1))
-    assert "estimated time: 10.0 hours for the first generation, 6.7 hours" in caplog.text
-    caplog.clear()
+    first, following = "hours for the first generation", "hours for the next one"
+    assert estimates(caplog) == [f"13.3 {first}"], "no other one follows"
     search(space, Guessing(), small(max_generations=0), tmp_path / "run")
-    assert "estimated" not in caplog.text
+    assert estimates(caplog) == []
+    for given, words in (
+        ({"max_generations": 1}, f"13.3 {first}, 23.3 {following}"),
+        ({"max_total_epochs": 60}, f"13.3 {first}, 3.3 {following}"),
+        ({"max_total_epochs": 30}, f"6.7 {first}"),
+        ({"sampler": "guided", "default_first": True}, f"10.0 {first}, 6.7 {following}"),
+    ):
+        search(space, Guessing(), small(**given))
+        assert estimates(caplog) == [words]
+
+
+def estimates(caplog):
+    """The estimates that were told since the last call."""
+    told = [one.message for one in caplog.records if one.message.startswith("estimated time: ")]
+    caplog.clear()
+    return [message.removeprefix("estimated time: ") for message in told]

@@ -16,10 +16,10 @@ from engine.cli.settings import Settings
 from engine.storage.journal import used_seconds
 from engine.wording import chance, counted, in_words, number_words, resume_words, verdicts
 from engine.workers.executor import guess_seconds
-from engine.workers.planning import first_generation, plan
+from engine.workers.planning import plan
 from search.constraints import Ranking
 from search.generation import total_cost_epochs
-from search.hyperband import Bracket, Child, total_epochs
+from search.hyperband import Bracket, Child, cut, total_epochs
 from search.known import StaticLimits
 from search.trial import Trial
 
@@ -55,14 +55,28 @@ class Advice(Callback):
             log.warning("warning: %s: %s", message, self.known.refusal)
         if children and not self._estimated:
             self._estimated = True
-            tell = functools.partial(_tell_estimate, brackets, self.settings, self.pool)
+            ahead = _epochs_ahead(brackets, generation, self.settings)
+            tell = functools.partial(_tell_estimate, ahead, self.settings, self.pool)
             configs = [child.config for child in children]
             self.pool.submit(guess_seconds, configs).add_done_callback(tell)
 
 
-def _tell_estimate(
-    first: Sequence[Bracket], settings: Settings, pool: Any, guessed: Future
-) -> None:
+def _epochs_ahead(brackets: Sequence[Bracket], generation: int, settings: Settings) -> list[int]:
+    """The epochs of this generation, the first, and of the next one if it follows."""
+
+    def charged(brackets: Sequence[Bracket]) -> int:
+        runs = (tuple(rung._replace(size=rung.run) for rung in one.rungs) for one in brackets)
+        return total_epochs([Bracket(0, rungs) for rungs in runs])
+
+    first, following = charged(brackets), 0
+    whole = list(brackets) == plan(settings, generation)  # within the limit, in a large space
+    if whole and generation != settings.max_generations:
+        left = (settings.max_total_epochs or sys.maxsize) - first
+        following = charged(cut(plan(settings, generation + 1), left)[0])
+    return [first, following] if following else [first]
+
+
+def _tell_estimate(ahead: Sequence[int], settings: Settings, pool: Any, guessed: Future) -> None:
     """Logs the estimate, if there is one."""
     if guessed.cancelled() or guessed.exception():  # the search has ended before
         return
@@ -71,10 +85,10 @@ def _tell_estimate(
         log.debug("no estimate of the time: %s", guessed.result()["error"])
         return
     per_epoch = sum(guesses) / len(guesses) / pool.workers
-    second = plan(settings, first_generation(settings) + 1)
-    times = [per_epoch * total_epochs(brackets) for brackets in (first, second)]
-    words = [in_words(seconds) for seconds in times]
-    log.info("estimated time: %s for the first generation, %s for the next one", *words)
+    times = [per_epoch * epochs for epochs in ahead]
+    whose = ("for the first generation", "for the next one")
+    words = [f"{in_words(one)} {which}" for one, which in zip(times, whose, strict=False)]
+    log.info("estimated time: %s", ", ".join(words))
     if times[0] > max(settings.max_time / 10, 600):  # the quick preset itself takes ten minutes
         log.info(
             "the first generation takes over a tenth of the time limit (%s): for a first look, "
