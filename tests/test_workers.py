@@ -340,6 +340,19 @@ def test_a_cluster_trains_on_the_devices_of_its_workers(cluster, engine_cluster,
     assert there["metrics"] == here["metrics"] and there["folds"] == here["folds"]
 
 
+def test_several_dask_workers_of_a_machine_do_not_each_get_all_its_memory(
+    monkeypatch, engine_cluster
+):
+    given = []
+    monkeypatch.setattr(engine_cluster, "ProcessPool", lambda *all: given.append(all))
+    monkeypatch.setattr(executor, "usable_memory", lambda: 100 * GIGABYTE)
+    worker = SimpleNamespace(state=SimpleNamespace(nthreads=2))
+    for own, limit in ((8 * GIGABYTE, 3.6e9), (None, 45e9)):
+        worker.memory_manager = SimpleNamespace(memory_limit=own)
+        engine_cluster.Supervised("run", StubTarget(), 1.0, None).setup(worker)
+        assert given.pop()[3] == limit
+
+
 def test_a_worker_that_comes_later_without_a_gpu_is_closed(monkeypatch, engine_cluster):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     asked = []

@@ -71,7 +71,8 @@ class Supervised(WorkerPlugin):
         try:
             slots = slots_of(self.target)
             worker_env = self.target.environments(count) if slots else [{}]
-            limit = memory_limit(self.max_bytes, count, on_gpus=bool(slots))
+            own = worker.memory_manager.memory_limit  # a machine may have several Dask workers
+            limit = memory_limit(self.max_bytes, count, bool(slots), own)
         except InputError as error:  # such as a worker that joined later and has no such device
             worker.loop.add_callback(worker.close, reason=str(error))
             raise

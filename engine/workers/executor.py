@@ -102,15 +102,18 @@ def number_of_workers(settings: Settings, slots: Sequence[int]) -> int:
     return max(1, min(cores, memory // WORKER_BYTES))
 
 
-def memory_limit(bound: int | None, workers: int, on_gpus: bool) -> int:
+def memory_limit(
+    bound: int | None, workers: int, on_gpus: bool, together: int | None = None
+) -> int:
     """Memory limit of a worker in bytes; a worker that exceeds it is ended.
 
-    The bound, else an equal share; on GPUs at least the host memory that CUDA takes.
-    InputError if the bound is less.
+    The bound, else an equal share; on GPUs at least the host memory that CUDA takes. together:
+    what all of them may use, if that is not all free memory. InputError if the bound is less.
     """
     least = GPU_WORKER_BYTES if on_gpus else 0
     if bound is None:
-        return max(least, int(USABLE * usable_memory() / workers))
+        free = min(usable_memory(), together or sys.maxsize)
+        return max(least, int(USABLE * free / workers))
     if bound < least:
         raise InputError(
             f"--max_memory_gb is {bound / 1e9:g}, but a worker with CUDA may take "
