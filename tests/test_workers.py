@@ -208,6 +208,23 @@ def test_lost_workers_stop_the_search_and_are_no_result(space, monkeypatch):
     assert [trial.trial for trial in result.trials] == [0, 1, 2]
 
 
+def test_a_scheduler_that_has_died_stops_the_search_with_what_was_recorded(space, monkeypatch):
+    class Dying(executor.InProcess):
+        """Another cause than a lost job: the number of workers can no longer be asked for."""
+
+        @property
+        def workers(self):
+            if len(target.calls) == 3:
+                raise OSError("Timed out")
+            return 1
+
+    target = StubTarget()
+    monkeypatch.setattr(executor, "InProcess", Dying)
+    result = search(space, target, resolve({**STUB, "workers": "0"}))
+    assert result.reason == "failures" and len(result.trials) == 3
+    assert "workers are lost (OSError: Timed out)" in result.detail
+
+
 # ------------------------------------------------------------------------------ limits and means
 
 
@@ -338,6 +355,20 @@ def test_a_cluster_trains_on_the_devices_of_its_workers(cluster, engine_cluster,
         there = workers.submit(executor.evaluate, *arguments).result()
     here = executor.evaluate(make_target(), *arguments)
     assert there["metrics"] == here["metrics"] and there["folds"] == here["folds"]
+
+
+def test_the_end_of_a_scheduler_does_not_hide_the_result(engine_cluster):
+    tried = []
+
+    def dead(*_, **__):
+        tried.append(1)
+        raise RuntimeError("ConnectionPool is closed")
+
+    workers = engine_cluster.Cluster.__new__(engine_cluster.Cluster)
+    workers._executor, workers._plugin = SimpleNamespace(shutdown=dead), SimpleNamespace(name="x")
+    workers.client = SimpleNamespace(unregister_worker_plugin=dead, close=dead)
+    workers.shutdown()
+    assert len(tried) == 3
 
 
 def test_several_dask_workers_of_a_machine_do_not_each_get_all_its_memory(

@@ -6,6 +6,7 @@ Needs requirements-cluster.txt, and the same code, environment and run folder on
 docs/cluster.md.
 """
 
+import contextlib
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -48,9 +49,12 @@ class Cluster(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Ends the processes on all workers, also during a call, and the connection."""
-        self._executor.shutdown(wait=False)
-        self.client.unregister_worker_plugin(self._plugin.name)
-        self.client.close()
+        with contextlib.suppress(Exception):  # each step fails if the scheduler has died
+            self._executor.shutdown(wait=False)
+        with contextlib.suppress(Exception):
+            self.client.unregister_worker_plugin(self._plugin.name)
+        with contextlib.suppress(Exception):
+            self.client.close()
 
 
 class Supervised(WorkerPlugin):

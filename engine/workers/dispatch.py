@@ -113,14 +113,18 @@ class Dispatcher:
 
     def _begin(self, brackets: Sequence[BracketRun]) -> None:
         """Starts jobs while a worker is free; takes trials from the journal if it has them."""
-        while len(self._running) < self.pool.workers:
+        try:
+            workers = self.pool.workers
+        except Exception as error:
+            raise _lost(error) from None
+        while len(self._running) < workers:
             ready = [bracket for bracket in brackets if bracket.waiting]
             if not ready:
                 return
             # One worker runs the brackets in series. Several start with the bracket of largest
             # remaining cost, to reduce waiting at the barrier. No result depends on this order.
             bracket = ready[0]
-            if self.pool.workers > 1:
+            if workers > 1:
                 bracket = max(ready, key=lambda one: one.remaining_cost(self.settings.epochs))
             job = bracket.waiting[0]
             trial = self.journal.find(job)
@@ -166,14 +170,11 @@ class Dispatcher:
             job, bracket = self._running.pop(future)
             try:
                 outcome = dict(future.result())
-            except WorkerFailed as error:
-                raise Stop("failures", str(error)) from None
             except getattr(self.pool, "fatal_errors", ()) as error:
                 reason = f"{type(error).__name__}: {error}"
                 outcome = {"status": "failed", "error": reason, "meta": {}}
-            except Exception as error:  # the scheduler has died
-                lost = f"workers are lost ({type(error).__name__}: {error}); --resume continues"
-                raise Stop("failures", lost) from None
+            except Exception as error:
+                raise _lost(error) from None
             self._require_metrics(outcome)
             trace = outcome.pop("traceback", None)
             outcome["meta"]["elapsed"] = round(self.clock.used(), 3)
@@ -226,6 +227,14 @@ class Dispatcher:
             bracket.fresh = False
         if self.folder and rung[0].bracket:  # bracket 0 has no states left
             self.folder.delete_states(one.trial for one in rung if one.trial not in promoted)
+
+
+def _lost(error: Exception) -> Stop:
+    """The end of a search whose workers cannot start, or whose scheduler has died."""
+    if isinstance(error, WorkerFailed):
+        return Stop("failures", str(error))
+    words = f"workers are lost ({type(error).__name__}: {error}); --resume continues"
+    return Stop("failures", words)
 
 
 def _break_circuit(recent: Sequence[Trial]) -> None:
