@@ -181,7 +181,7 @@ def test_the_layout_changes_how_it_is_computed_and_nothing_else(monkeypatch, aft
     assert result["loss"] == pytest.approx(after_three["loss"], abs=0.05)
 
 
-def test_all_gpus_of_the_first_kind_are_used_and_others_stay_idle(machine):
+def test_all_gpus_of_the_first_kind_are_used_and_others_stay_idle(machine, caplog):
     machine(a_gpu(0), a_gpu(1, name="Another GPU"), a_gpu(2, free=20))
     assert gpus.devices("cpu") == [{"device": "cpu", "note": ""}]
     found = gpus.devices("auto")
@@ -189,6 +189,8 @@ def test_all_gpus_of_the_first_kind_are_used_and_others_stay_idle(machine):
     assert {one["device"] for one in found} == {"cuda"}
     assert found[0]["slots"] == found[1]["slots"] == 9, "as the fuller one allows"
     assert "1 of 3 GPUs stay idle: Another GPU is not the same" in found[0]["note"]
+    engine_devices.tell(found)
+    assert caplog.text.count("stay idle") == 1, "and not for each GPU that is used"
     machine(a_gpu(0, why="old"), a_gpu(1))
     assert "1 of 2 GPUs stay idle: old" in gpus.devices("cuda")[0]["note"]
     machine()

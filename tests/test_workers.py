@@ -116,6 +116,11 @@ class Unwilling(Misbehaving):
         return int, ("no number",)
 
 
+def test_no_worker_at_all_is_this_process_however_it_is_written(space):
+    with executor.open_executor(StubTarget(), resolve({"workers": "00"}), "run") as opened:
+        assert isinstance(opened, executor.InProcess)
+
+
 def test_workers_that_cannot_begin_end_the_search_with_the_reason(space):
     result = search(space, Unwilling({}), resolve({**STUB, "workers": "1"}))
     assert result.reason == "failures" and not result.trials

@@ -53,10 +53,9 @@ def facts(found: Devices) -> dict[str, Any]:
 
 
 def tell(found: Devices) -> None:
-    """Logs the notes on the devices, and the GPUs."""
-    for one in found:
-        if one["note"]:
-            log.warning("NOTE: %s", one["note"])
+    """Logs the notes on the devices, each once, and the GPUs."""
+    for note in dict.fromkeys(one["note"] for one in found if one["note"]):
+        log.warning("NOTE: %s", note)
     if found[0]["device"] != "cpu":
         log.info("device: %d x %s", len(found), found[0]["facts"]["name"])
 

@@ -55,7 +55,7 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
     if settings.scheduler is not None:
         bound = memory_bound(settings)
         executor: Any = cluster().Cluster(target, settings.scheduler, run_name, timeout, bound)
-    elif settings.workers == "0":
+    elif settings.workers != "auto" and int(settings.workers) == 0:
         if settings.trial_timeout:
             log.warning("warning: --trial_timeout has no effect with --workers 0")
         executor = InProcess(target)
