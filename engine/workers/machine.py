@@ -1,17 +1,15 @@
 """Cores, threads and memory of this machine and of a process."""
 
 import os
-import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-LINUX = sys.platform == "linux"  # reads /proc; other systems use psutil
 CGROUP = "/sys/fs/cgroup"
 
 
 def usable_cores() -> int:
     """Cores that this process may use, by its affinity and the quota of its container."""
-    cores = float(len(os.sched_getaffinity(0)) if LINUX else os.cpu_count() or 1)
+    cores = float(len(os.sched_getaffinity(0)))
     quota, period = _words("/sys/fs/cgroup/cpu.max", 2)
     if quota.isdigit() and period.isdigit():
         cores = min(cores, int(quota) / int(period))
@@ -40,25 +38,14 @@ def usable_memory() -> int:
 
 def resident_memory(pid: int) -> int:
     """Resident bytes of a process; 0 if there is no such process."""
-    if LINUX:
-        pages = _words(f"/proc/{pid}/statm", 7)[1]
-        return int(pages or 0) * os.sysconf("SC_PAGE_SIZE")
-    import psutil
-
-    try:
-        return psutil.Process(pid).memory_info().rss
-    except psutil.Error:
-        return 0
+    pages = _words(f"/proc/{pid}/statm", 7)[1]
+    return int(pages or 0) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _free_memory() -> int:
     """Available bytes of the machine's memory."""
-    if LINUX:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
-    import psutil
-
-    return psutil.virtual_memory().available
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
 
 
 def _inactive_files() -> int:
