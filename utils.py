@@ -9,7 +9,6 @@ import csv
 import difflib
 import hashlib
 import io
-import itertools
 import json
 import math
 import os
@@ -18,8 +17,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-
-CPUINFO = Path("/proc/cpuinfo")
 
 
 class InputError(ValueError):
@@ -59,16 +56,6 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_nan(item) for item in value]
     return value
-
-
-def first_processor() -> dict[str, str]:
-    """Linux's facts about the first core ('model name', 'cpu family', ...); empty elsewhere."""
-    try:
-        text = CPUINFO.read_text(errors="replace")
-    except OSError:
-        return {}
-    words = (line.partition(":") for line in itertools.takewhile(bool, text.splitlines()))
-    return {key.strip(): value.strip() for key, _, value in words}
 
 
 @contextlib.contextmanager

@@ -290,7 +290,7 @@ def test_embedded_flowers_are_divided_60_to_20(cache, drawings):
 
 def test_wrong_arguments_are_told_in_a_sentence(cache):
     for arguments, sentence in (
-        ({"dataset": "flowers71"}, "'flowers71' .* nearest of these words is 'flowers17'"),
+        ({"dataset": "flowers71"}, "'flowers71' .*; did you mean flowers17?"),
         ({"data_dir": ""}, "--data_dir  is not an existing folder"),
         ({"dataset": "synthetic", "data_dir": "/nowhere"}, "two data sets: give only one"),
     ):

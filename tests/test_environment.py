@@ -2,14 +2,13 @@
 
 import platform
 
-import utils
 from engine.storage import environment
 
 CORE = "processor\t: {core}\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: Some Name\n"
 
 
 def test_processors_of_one_name_are_told_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr(utils, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(environment, "CPUINFO", tmp_path / "cpuinfo")
     usual = platform.processor() or platform.machine()
     assert environment.processor_name() == usual  # no such file
     for text, name in (
@@ -18,5 +17,5 @@ def test_processors_of_one_name_are_told_apart(tmp_path, monkeypatch):
         ("model name\t: Some Name\n", "Some Name"),
         ("BogoMIPS\t: 48.00\n", usual),
     ):
-        utils.CPUINFO.write_text(text)
+        environment.CPUINFO.write_text(text)
         assert environment.processor_name() == name

@@ -6,7 +6,6 @@ The source is never written to: decoded images go to `cache_dir`, downloads besi
 """
 
 import contextlib
-import difflib
 import functools
 import hashlib
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import InputError, replacing
+from utils import InputError, nearest, replacing
 from vision.download import download_flowers17, flowers17_folder
 from vision.folders import (
     FLOWERS17_CLASSES,
@@ -95,10 +94,9 @@ def open_data(
         return _drawn("", common)
     if dataset not in KEYWORDS:
         if not os.path.isdir(dataset):
-            nearest = difflib.get_close_matches(dataset, KEYWORDS, 1, cutoff=0.0)[0]
             raise InputError(
                 f"--dataset {dataset!r} is neither auto, flowers17 or synthetic nor an existing "
-                f"folder; the nearest of these words is {nearest!r}"
+                f"folder{nearest(dataset, KEYWORDS)}"
             )
         return _from_folder("--dataset", dataset, common, kind="folder")
     return _flowers17(dataset, data_dir, cache, common)

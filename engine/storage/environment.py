@@ -1,13 +1,13 @@
 """The environment that a run's results depend on: versions, machine, code."""
 
+import itertools
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from utils import first_processor
-
+CPUINFO = Path("/proc/cpuinfo")
 NUMBERS = ("cpu family", "model")
 CALCULATE = ("torch", "numpy", "scipy", "ConfigSpace", "schedulefree")  # results depend on them
 PACKAGES = (*CALCULATE, "torchvision", "pillow")
@@ -43,7 +43,13 @@ def processor_name() -> str:
 
     Several generations, whose vector units round differently, can have the same model name.
     """
-    known = first_processor()
+    try:
+        text = CPUINFO.read_text(errors="replace")
+    except OSError:
+        text = ""
+    core = itertools.takewhile(bool, text.splitlines())  # the first one
+    words = (line.partition(":") for line in core)
+    known = {key.strip(): value.strip() for key, _, value in words}
     if "model name" not in known:
         return platform.processor() or platform.machine()
     numbers = [f"{key.removeprefix('cpu ')} {known[key]}" for key in NUMBERS if key in known]

@@ -23,16 +23,6 @@ class Refused(InputError):
     """A run cannot resume so. The command line adds the flag to the message."""
 
 
-def data_place(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that find the images of a run again, independent of `auto`."""
-    data = record.get("data") if isinstance(record, dict) else None
-    if not isinstance(data, dict) or not {"kind", "root"} <= set(data):  # not recorded
-        return {}
-    if data["kind"] == "folder":
-        return {"dataset": data["root"], "data_dir": None}
-    return {"dataset": data["kind"], "data_dir": data["root"]}
-
-
 def place_of_images(
     record: Mapping[str, Any], given: Mapping[str, Any], flags: str
 ) -> dict[str, Any]:
@@ -42,14 +32,18 @@ def place_of_images(
     """
     if {"dataset", "data_dir"} & set(given):
         return {"dataset": Settings.dataset, "data_dir": None}
-    place = data_place(record)
-    root = record["data"]["root"] if place else None
+    data = record.get("data")
+    if not isinstance(data, dict) or not {"kind", "root"} <= set(data):  # not recorded
+        return {}
+    kind, root = data["kind"], data["root"]
     if root is not None and not os.path.isdir(root):
         raise InputError(
             f"the images of this run were in {root}, which no longer exists: if they have moved, "
             f"{flags} --dataset NEW finds them in the folder NEW"
         )
-    return place
+    if kind == "folder":
+        return {"dataset": root, "data_dir": None}
+    return {"dataset": kind, "data_dir": root}  # not `auto`, which may find others
 
 
 def resumed(record: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:

@@ -108,9 +108,11 @@ class Tracker(Callback):
         if self._thread.ident is None:
             return
 
+        winner = self.folder.record["winner"]
+
         def send(run: Any) -> None:
             run.log(self._media(result.trials))
-            run.summary.update({"reason": result.reason, **self._winner(result)})
+            run.summary.update({"reason": result.reason, "winner": winner})
             if self.folder.opt_cfg_json.exists():
                 self._save_configuration(run)
             run.finish(exit_code=EXIT_CODES[result.reason])
@@ -209,13 +211,6 @@ class Tracker(Callback):
             chart = wandb.plot.line(curves, "epochs", objective, stroke="trial", title=title)
             media[f"curves/bracket_{bracket}"] = chart
         return media
-
-    def _winner(self, result: Any) -> dict[str, Any]:
-        best = result.best
-        if best is None:
-            return {}
-        known = {"trial": best.trial, "epochs": best.epochs, "feasible": result.feasible}
-        return {"winner": {**known, "metrics": best.metrics, "config": best.config}}
 
     def _save_configuration(self, run: Any) -> None:
         import wandb
