@@ -1,4 +1,4 @@
-"""START HERE: constrained evolutionary search with a Hyperband schedule.
+"""Constrained evolutionary search with a Hyperband schedule.
 
     python optimizer.py --config configs/quick.json     # minutes: modern networks, guided search
     python optimizer.py --seed 123 --hyperband True     # a day: the published algorithm and space
@@ -6,10 +6,9 @@
 Trains networks on Oxford Flowers-17 (or any folder of images), and writes the best feasible
 configuration to runs/<run>/opt_cfg.json and runs/opt_cfg.json. Then
 `python main.py -c runs/opt_cfg.json -t True` measures it on the test split.
-
-`evolve` is the algorithm; `search` opens its workers and files. Neither depends on images: both
-take any ConfigSpace space and any target (`engine.contract`). `main` only reads arguments.
 """
+# START HERE: `evolve` is the algorithm; `search` opens its workers and files. Neither depends on
+# images: both take any ConfigSpace space and any target (`engine.contract`).
 
 import contextlib
 import dataclasses
