@@ -28,7 +28,7 @@ from engine import wording
 from engine.cli.arguments import Parser, to_int
 from engine.cli.command import command
 from engine.cli.settings import SHORTHANDS, Settings, resolve
-from engine.cli.stopping import not_swallowed
+from engine.cli.stopping import reraise_interrupt
 from engine.storage.spaces import space_file
 from engine.watching import console
 from engine.watching.progress import training_bar
@@ -168,7 +168,7 @@ def compare(paths: Sequence[Path], others: Mapping[str, Any], by_class: bool) ->
 
 def open_target(settings: Settings, on_test: bool) -> tuple[Any, list[str], dict[str, Any]]:
     """The target on the test split or the folds, its images' names, and the data set's facts."""
-    with not_swallowed():  # torch loads for seconds, so after the arguments are checked
+    with reraise_interrupt():  # torch loads for seconds, so after the arguments are checked
         from target import cross_validation, train_test, training_options
         from training.device import choose_device
         from vision.data import check_folds, noted, open_data, open_test, open_train

@@ -25,7 +25,7 @@ from engine.callbacks import Callback, CallbackHandler
 from engine.cli.arguments import Parser
 from engine.cli.command import command
 from engine.cli.settings import Settings, resolve, with_objective
-from engine.cli.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals, not_swallowed
+from engine.cli.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals, reraise_interrupt
 from engine.contract import Target, as_target
 from engine.storage.history import History
 from engine.storage.journal import Journal
@@ -122,7 +122,7 @@ def search_in(
         signals,
         open_executor(target, settings, name) as workers,
         CallbackHandler(
-            [console.Advice(workers, target, settings, sampler.known), *callbacks]
+            [console.TimeEstimate(workers, target, settings, sampler.known), *callbacks]
         ) as handler,
         one_thread() if settings.sampler == "guided" else contextlib.nullcontext(),
     ):
@@ -226,7 +226,7 @@ def run(
             first = {"default_first": True} if start is not None else {}
             layers = [read_object(Path(preset))] if preset is not None else []
             settings = resolve(*layers, first, given)
-            with not_swallowed(at_once=False):  # a signal must not lose a new folder
+            with reraise_interrupt(at_once=False):  # a signal must not lose a new folder
                 folder = RunFolder.create(settings, peer)
         else:
             if preset is not None or start is not None:
@@ -269,7 +269,7 @@ def run_in(
     searching: Callable[..., Result],
 ) -> int:
     """Opens the data, searches in `folder`, and prints the summary."""
-    with not_swallowed():  # importing torch takes seconds: only once the arguments are valid
+    with reraise_interrupt():  # importing torch takes seconds: only once the arguments are valid
         from target import TRAINING_VERSION, cross_validation, training_options
         from vision.data import check_folds, noted, open_data, open_train
         from vision.metrics import METRICS

@@ -26,7 +26,7 @@ from training.device import (
     prepare_torch,
     release_memory,
 )
-from training.placement import Placed
+from training.placement import ImagesOnDevice
 from training.trainer import Normalization, Trainer
 from utils import canonical_json, derive_rng, derive_seed
 from vision import metrics
@@ -37,10 +37,10 @@ TRAINING_VERSION = 6  # count up when a change alters any bit of a result
 LONG_FOLD = 10.0  # seconds; a fold that trains longer is saved as soon as it ends
 
 
-class ImageTarget(Placed):
+class ImageTarget(ImagesOnDevice):
     """Trains a configuration once per fold and measures it on the held-out images of the fold.
 
-    pixels, labels, device: see `Placed`; the labels are 0..num_classes-1.
+    pixels, labels, device: see `ImagesOnDevice`; the labels are 0..num_classes-1.
     folds: pairs of index arrays (training images, held-out images); one pair makes a plain split.
     optimizer, dtype: see `Trainer`.
     curve_epochs: epochs after which a fold is also measured during training.

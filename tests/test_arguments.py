@@ -93,7 +93,7 @@ def test_what_is_no_number_is_refused(text):
         (["--wandb-key=secret"], "a W&B key cannot be a flag"),
         (["--hyper-bnad=True"], "unknown flag --hyper_bnad; did you mean --hyperband?"),
         (["--pop", "3"], "unknown flag --pop; "),
-        (["--seed", "1", "extra"], "'extra' belongs to no flag"),
+        (["--seed", "1", "extra"], "'extra' belongs to no flag; --help_all lists them"),
         (["-x"], "unknown flag -x"),
         (["--seed"], "--seed"),
         (["--hyperband", "Flase"], "'Flase' is neither True nor False; did you mean False?"),

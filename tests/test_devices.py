@@ -46,7 +46,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: len(found))
         monkeypatch.setattr(torch.cuda, "_lazy_init", touched)
         monkeypatch.setattr(torch.cuda, "is_available", touched)
-        monkeypatch.setattr(gpus, "_ask", lambda: json.loads(json.dumps(found)))
+        monkeypatch.setattr(gpus, "_probe_in_subprocess", lambda: json.loads(json.dumps(found)))
 
     return give
 
@@ -263,14 +263,14 @@ def test_each_gpu_is_told_with_its_facts(monkeypatch, gpu_here):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (4, 5))
     monkeypatch.setattr(gpus.subprocess, "run", said("580.1, Default\n580.1, Default\n"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    first, second = json.loads(json.dumps(gpus._offered()))
+    first, second = json.loads(json.dumps(gpus._probe_gpus()))
     assert first["facts"].keys() == CARD.keys() and first["facts"]["driver"] == "580.1"
     assert first["facts"]["compute_capability"] == "8.6" and first["free"] == 4
     assert [one["variables"]["CUDA_VISIBLE_DEVICES"] for one in (first, second)] == ["0", "1"]
     assert first["why"] is None and not first["exclusive"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, GPU-b")
     monkeypatch.setattr(gpus.subprocess, "run", said("580.1, Exclusive_Process\n"))
-    first, second = gpus._offered()
+    first, second = gpus._probe_gpus()
     assert second["variables"]["CUDA_VISIBLE_DEVICES"] == "GPU-b" and first["exclusive"]
 
 

@@ -35,7 +35,7 @@ def devices(name: str) -> list[dict[str, Any]]:
     of a process that sees only this GPU. free, total: bytes of its memory.
     InputError for 'cuda' without a usable GPU.
     """
-    found = _ask() if name != "cpu" and torch.cuda.device_count() else []
+    found = _probe_in_subprocess() if name != "cpu" and torch.cuda.device_count() else []
     usable = [one for one in found if one["why"] is None]
     if not usable:
         why = found[0]["why"] if found else NO_GPU
@@ -84,8 +84,8 @@ def _slots(gpu: Mapping[str, Any]) -> int:
     return 1 if gpu["exclusive"] else max(1, by_memory)
 
 
-def _ask() -> list[dict[str, Any]]:
-    """The result of `_offered` in a subprocess."""
+def _probe_in_subprocess() -> list[dict[str, Any]]:
+    """The result of `_probe_gpus` in a subprocess."""
     words = [sys.executable, "-m", "training.gpus"]
     try:
         asked = subprocess.run(
@@ -99,7 +99,7 @@ def _ask() -> list[dict[str, Any]]:
         return [{"why": f"the GPU cannot be used ({said[-1]})"}]
 
 
-def _offered() -> list[dict[str, Any]]:
+def _probe_gpus() -> list[dict[str, Any]]:
     """Each GPU that this process sees: why it cannot train, if so, and its facts."""
     try:
         torch.cuda.init()
@@ -139,4 +139,4 @@ def _driver() -> tuple[str | None, bool]:
 
 
 if __name__ == "__main__":
-    json.dump(_offered(), sys.stdout)
+    json.dump(_probe_gpus(), sys.stdout)

@@ -11,7 +11,7 @@ from training import gpus
 from training.device import choose_device
 
 
-class Placed:
+class ImagesOnDevice:
     """Images and labels, copied once to the device of the process that first uses them.
 
     pixels: uint8 (N, S, S, 3). labels: int64 (N,). device: 'auto', 'cpu' or 'cuda'.
@@ -51,10 +51,10 @@ class Placed:
         InputError for 'cuda' without a usable GPU.
         """
         if not self._devices:
-            self.settle(gpus.devices(self.device_name))
+            self.set_devices(gpus.devices(self.device_name))
         return self._devices
 
-    def settle(self, devices: Sequence[Mapping[str, Any]]) -> None:
+    def set_devices(self, devices: Sequence[Mapping[str, Any]]) -> None:
         """Sets the devices, which may have been found on another machine."""
         self._devices = [dict(one) for one in devices]
         self.device_name = self._devices[0]["device"]

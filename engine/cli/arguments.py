@@ -133,7 +133,7 @@ class Parser(argparse.ArgumentParser):
         raise InputError(message.removeprefix("argument "))
 
     def _unknown(self, word: str) -> str:
-        help_all = "--help-all" if "--help_all" in self._option_string_actions else "--help"
+        help_all = "--help_all" if "--help_all" in self._option_string_actions else "--help"
         if not word.startswith("-"):
             return f"{word!r} belongs to no flag; {help_all} lists them"
         flags = [flag for flag in self._option_string_actions if flag.startswith("--")]

@@ -1,4 +1,4 @@
-"""Shell completion of the command lines with shtab: `--print-completion bash` or `zsh`."""
+"""Shell completion of the command lines with shtab: `--print_completion bash` or `zsh`."""
 
 import argparse
 import sys
@@ -36,7 +36,7 @@ class PrintCompletion(argparse.Action):
             import shtab
         except ImportError:
             raise InputError(
-                "--print-completion needs shtab: pip install -r requirements.txt"
+                "--print_completion needs shtab: pip install -r requirements.txt"
             ) from None
         parser.reveal()  # type: ignore[attr-defined]
         for action in parser._actions:

@@ -67,7 +67,7 @@ class StopSignals:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        _mind_forks()
+        _block_signals_during_fork()
         for number in _SIGNALS:
             if signal.getsignal(number) == signal.SIG_IGN:
                 continue
@@ -78,7 +78,7 @@ class StopSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._give_back()
+        self._restore_handlers()
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -103,21 +103,21 @@ class StopSignals:
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._next = self._previous[number]
-        self._give_back()
+        self._restore_handlers()
         if number == signal.SIGHUP:  # a closing terminal sends several
             signal.signal(number, signal.SIG_IGN)
         self._number, self._held = number, _SIGNALS[signal.Signals(number)]
         if not self._shielded:
             raise Stop(self._held)
 
-    def _give_back(self) -> None:
+    def _restore_handlers(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
 
 
 @functools.cache
-def _mind_forks() -> None:
+def _block_signals_during_fork() -> None:
     """Makes each fork block the signals until the child has its own handlers; once per process.
 
     Python drops signals that are pending at a fork.
@@ -135,14 +135,14 @@ def _mind_forks() -> None:
             while isinstance(
                 ours := getattr(signal.getsignal(number), "__self__", 0), StopSignals
             ):
-                ours._give_back()
+                ours._restore_handlers()
         release()
 
     os.register_at_fork(before=before, after_in_parent=release, after_in_child=in_child)
 
 
 @contextmanager
-def not_swallowed(at_once: bool = True) -> Iterator[None]:
+def reraise_interrupt(at_once: bool = True) -> Iterator[None]:
     """Raises KeyboardInterrupt for a SIGINT inside: at once if `at_once`, and again at the end.
 
     For imports of large libraries, some of which catch everything, and for steps that must not

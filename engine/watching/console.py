@@ -1,4 +1,4 @@
-"""Console messages of a search: advice at its start, and the summary at its end."""
+"""Console messages of a search: the estimated time at its start, and the summary at its end."""
 
 import functools
 import logging
@@ -31,7 +31,7 @@ BUDGETS = {  # why a search ended -> the flag that extends it
 log = logging.getLogger("nas")
 
 
-class Advice(Callback):
+class TimeEstimate(Callback):
     """Logs the estimated time of two generations, and warns once if `static_metrics` raises.
 
     pool: one of its workers computes the estimate before the first job, if the target can.

@@ -43,7 +43,7 @@ def _found(target: Any, settings: Settings) -> Devices:
     _check_alike(answers, settings.allow_inexact)
     found = min(answers.values(), key=lambda one: one[0]["device"] == "cpu")  # a GPU, if any has
     if all(one[0]["device"] == found[0]["device"] for one in answers.values()):
-        target.settle(found)  # else each worker chooses its own device
+        target.set_devices(found)  # else each worker chooses its own device
     return found
 
 

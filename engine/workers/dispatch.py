@@ -17,7 +17,7 @@ from engine.cli.settings import Settings
 from engine.cli.stopping import Clock, Stop, StopSignals
 from engine.storage.journal import Journal, used_seconds
 from engine.storage.run import RunFolder
-from engine.workers.executor import evaluate, memory_bound
+from engine.workers.executor import evaluate, max_memory_bytes
 from engine.workers.process import WorkerFailed
 from search.trial import Job, Trial, evaluation_seed
 from utils import InputError, nearest
@@ -151,7 +151,7 @@ class Dispatcher:
     def _submit(self, job: Job) -> Future:
         seed = evaluation_seed(self.settings.seed, job.config, job.repeat)
         state = str(self.folder.state_path(job.trial)) if self.folder else None
-        return self.pool.submit(evaluate, job, seed, state, memory_bound(self.settings))
+        return self.pool.submit(evaluate, job, seed, state, max_memory_bytes(self.settings))
 
     def _wait(self) -> None:
         """Waits until a job ends; raises Stop if none ends within the time limit plus grace."""

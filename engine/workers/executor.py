@@ -53,7 +53,7 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
     """The executor that the settings select; ends its processes on exit."""
     timeout = settings.trial_timeout or math.inf
     if settings.scheduler is not None:
-        bound = memory_bound(settings)
+        bound = max_memory_bytes(settings)
         executor: Any = cluster().Cluster(target, settings.scheduler, run_name, timeout, bound)
     elif settings.workers != "auto" and int(settings.workers) == 0:
         if settings.trial_timeout:
@@ -63,7 +63,7 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
         slots = slots_of(target)
         count = number_of_workers(settings, slots)
         worker_env = target.environments(count) if slots else [{}]
-        limit = memory_limit(memory_bound(settings), count, on_gpus=bool(slots))
+        limit = memory_limit(max_memory_bytes(settings), count, on_gpus=bool(slots))
         executor = ProcessPool(target, count, timeout, limit, worker_env)
         log.info("workers: %d, each within %.1f GB of memory", count, limit / 1e9)
     try:
@@ -122,7 +122,7 @@ def memory_limit(
     return bound
 
 
-def memory_bound(settings: Settings) -> int | None:
+def max_memory_bytes(settings: Settings) -> int | None:
     """Bytes that a worker may use, or None without such a setting."""
     return None if settings.max_memory_gb is None else int(settings.max_memory_gb * 1e9)
 
