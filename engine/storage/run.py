@@ -36,7 +36,7 @@ RUN_VERSION = 1
 MIN_FREE_BYTES = 50 * 10**6  # size of the journal, results and log of a long search
 log = logging.getLogger("nas")
 POPULATION_COLUMNS = ["avg_acc", "best_acc", "avg_prec", "best_prec", "step", "time", "epochs"]
-OWN = (
+OWN = (  # what a search writes into its folder
     *(".lock", "run.json", "space.json", "trials.jsonl", "population.csv", "opt_cfg.json"),
     *("baseline.json", "log.txt", "checkpoints"),
 )
@@ -72,9 +72,8 @@ class RunFolder:
             raise InputError(
                 f"run folder {path} cannot be made, written or locked: {error.strerror}"
             ) from None
-        for folder in (self.path, self.checkpoints):
-            for torn in folder.glob(".*.tmp"):  # from a process killed during a write
-                torn.unlink(missing_ok=True)
+        for torn in self.checkpoints.glob(".*.tmp"):  # from a process killed during a write
+            torn.unlink(missing_ok=True)
         self.record: dict[str, Any] = {}
         if self.run_json.exists():
             self.record = read_record(self.run_json)
@@ -89,15 +88,13 @@ class RunFolder:
         if name is None:
             name = unused_name(runs, run_name(settings, peer))
         check_name(name)
-        if (runs / name / "run.json").exists():
+        if not _only_begun(runs / name):
             raise InputError(
-                f"there is a run {runs / name} already; --resume {name} continues it, "
+                f"{runs / name} exists already; --resume {name} continues it if it is a run, "
                 "another --run_name starts a new one"
             )
-        if not _only_begun(runs / name):
-            raise InputError(f"{runs / name} exists and is no run; use another --run_name")
         folder = cls(runs / name, latest=runs)
-        folder._found.clear()
+        folder._found.clear()  # what a killed start has left is this run's
         for left in STALE:
             (folder.path / left).unlink(missing_ok=True)
         folder.record = {"method": peer} if peer else {}
@@ -168,7 +165,8 @@ class RunFolder:
 
     def remove_if_empty(self) -> bool:
         """Removes the run if nothing was trained in it; returns whether it did."""
-        if self.trials_jsonl.exists() and self.trials_jsonl.stat().st_size > 0:
+        recorded = self.trials_jsonl.exists() and self.trials_jsonl.stat().st_size > 0
+        if recorded or any(self.checkpoints.glob("*.pt")):
             return False
         self.remove()
         return True
@@ -271,10 +269,13 @@ class RunFolder:
 
 def _only_begun(path: Path) -> bool:
     """Whether nothing is there, or what a search leaves that was killed while it started."""
-    if not path.is_dir():
-        return not path.exists()
     known = (".lock", "checkpoints", *STALE)
-    return all(one.name in known or one.suffix == ".tmp" for one in path.iterdir())
+    try:
+        return all(one.name in known or one.suffix == ".tmp" for one in path.iterdir())
+    except FileNotFoundError:
+        return True
+    except OSError:  # a file, or a folder that cannot be read
+        return False
 
 
 def identity(record: Mapping[str, Any]) -> dict[str, Any]:

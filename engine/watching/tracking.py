@@ -107,7 +107,6 @@ class Tracker(Callback):
             self.recorded(result.trials[-1])
         if self._thread.ident is None:
             return
-
         winner = self.folder.record["winner"]
 
         def send(run: Any) -> None:

@@ -233,8 +233,8 @@ def _lost(error: Exception) -> Stop:
     """The end of a search whose workers cannot start, or whose scheduler has died."""
     if isinstance(error, WorkerFailed):
         return Stop("failures", str(error))
-    words = f"workers are lost ({type(error).__name__}: {error}); --resume continues"
-    return Stop("failures", words)
+    lost = f"workers are lost ({type(error).__name__}: {error}); --resume continues"
+    return Stop("failures", lost)
 
 
 def _break_circuit(recent: Sequence[Trial]) -> None:
