@@ -52,7 +52,10 @@ def places(
         check_file(file)
         check_not_read(file, configs, "--output ")
         if file in [other for other, _ in found]:
-            raise InputError(f"{config}: the result of another {config.name} would be overwritten")
+            raise InputError(
+                f"{config}: the result of another {config.name} would be overwritten; allowed are "
+                "different names, or no --output: then each result is beside its configuration"
+            )
         ends = [f"_seed_{seed}" for seed in seeds] if len(seeds) > 1 else [""]
         found.append((file, [folder / f"{stem}{end}.npz" for end in ends]))
     return found
