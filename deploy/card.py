@@ -11,9 +11,8 @@ import numpy as np
 from deploy.facts import PIXELS
 from engine.storage.environment import environment
 from engine.wording import counted, in_words, number_words
-from evaluation import classes, thresholds
+from evaluation import classes, evidence, thresholds
 from evaluation.comparison import Measured, pairs
-from evaluation.evidence import met_or_missed
 
 PACKAGES = ("onnx", "onnxruntime")
 FORMS = ("float32", "int8")
@@ -120,7 +119,7 @@ def _limits(measured: Sequence[Measured]) -> str:
     for limits in zip(*(one.result["constraints"] for one in measured), strict=True):
         cells = [limits[0]["text"]]
         for limit in limits:
-            cells += [number_words(limit["value"]), met_or_missed(limit)]
+            cells += [number_words(limit["value"]), evidence.in_words(limit)]
         rows.append(cells)
     return f"## Limits\n\n{_table(head, rows) if rows else 'None was set.'}"
 

@@ -20,8 +20,13 @@ def verdicts(metrics: Mapping[str, Any], ranking: Ranking) -> list[str]:
     words = []
     for limit in ranking.constraints:
         shown = number_words(metrics.get(limit.metric))
-        words.append(f"{limit} {'met' if limit.residual(metrics) <= 0 else 'MISSED'} ({shown})")
+        words.append(f"{limit} {met_or_missed(limit.residual(metrics) <= 0, shown)}")
     return words
+
+
+def met_or_missed(met: bool, value: str = "") -> str:
+    """'met (0.5123)': the verdict on a limit, with the value if it is given."""
+    return ("met" if met else "MISSED") + (f" ({value})" if value else "")
 
 
 def number_words(value: Any) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from engine import wording
 from evaluation import classes, thresholds
-from evaluation.evidence import evidence, met_or_missed
+from evaluation.evidence import evidence, in_words
 from evaluation.metrics import STATIC
 from evaluation.results import Predictions
 from evaluation.statistics import (
@@ -129,7 +129,7 @@ def table(done: Sequence[Measured]) -> str:
     )
     for one in done:
         words = [
-            f"{limit['text']} {met_or_missed(limit, wording.number_words(limit['value']))}"
+            f"{limit['text']} {in_words(limit, wording.number_words(limit['value']))}"
             for limit in one.result["constraints"]
         ]
         lines += [f"{one.name}:", *(f"    {line}" for line in words)]

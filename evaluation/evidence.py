@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.wording import met_or_missed
 from evaluation.statistics import interval
 from search.constraints import Constraint
 
@@ -41,9 +42,9 @@ def evidence(
     return found | {"side": side, "bound": bound, "decided": decided}
 
 
-def met_or_missed(found: Mapping[str, Any], value: str = "") -> str:
+def in_words(found: Mapping[str, Any], value: str = "") -> str:
     """'met (0.7797); ...': the verdict, the value if it is given, and the evidence."""
-    return ("met" if found["met"] else "MISSED") + f" ({value})" * bool(value) + told(found)
+    return met_or_missed(found["met"], value) + told(found)
 
 
 def told(found: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.evidence import evidence, met_or_missed
+from evaluation.evidence import evidence, in_words
 from evaluation.statistics import Outcomes, bootstrap, weighted_metrics
 from search.constraints import Constraint
 from utils import InputError
@@ -112,6 +112,6 @@ def words(result: Mapping[str, Any]) -> Iterator[str]:
             share = f"{100 * one['coverage']:.1f} % of {one['images']:,} images"
             yield f"    {title}: answers {share}, precision {one['precision']:.4f}"
             if where == "test":
-                yield f"    {at['limit']} {met_or_missed(one)}"
+                yield f"    {at['limit']} {in_words(one)}"
             if one["never_answered"]:
                 yield f"    never answers {', '.join(one['never_answered'])}"

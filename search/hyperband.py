@@ -76,9 +76,9 @@ def budget_levels(epochs: int, min_epochs: int, eta: int) -> list[int]:
 
 
 def total_epochs(brackets: Sequence[Bracket]) -> int:
-    """Epochs charged for all rungs of the brackets."""
+    """Epochs charged for all rungs of the brackets, as far as they run."""
     return sum(
-        rung.size * (rung.epochs - before)
+        rung.run * (rung.epochs - before)
         for bracket in brackets
         for rung, before in zip(
             bracket.rungs, [0, *(rung.epochs for rung in bracket.rungs)], strict=False

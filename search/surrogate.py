@@ -165,12 +165,10 @@ class Surrogate:
 
     def selected(self, trials: Sequence[Trial]) -> list[Trial]:
         """At most `MAX_TRIALS`, in their order: up to half are the best full trainings."""
-        if len(trials) <= MAX_TRIALS:
-            return list(trials)
         full = [i for i, trial in enumerate(trials) if trial.epochs == self.epochs]
-        best = sorted(full, key=lambda i: self.ranking.key(trials[i]))[: MAX_TRIALS // 2]
-        latest = [i for i in reversed(range(len(trials))) if i not in best]
-        return [trials[i] for i in sorted([*best, *latest[: MAX_TRIALS - len(best)]])]
+        best = {*sorted(full, key=lambda i: self.ranking.key(trials[i]))[: MAX_TRIALS // 2]}
+        others = [i for i in range(len(trials)) if i not in best]
+        return [trials[i] for i in sorted([*best, *others[len(best) - MAX_TRIALS :]])]
 
     def processes(
         self, x: np.ndarray, y: np.ndarray, trial_ids: np.ndarray

@@ -63,16 +63,11 @@ class TimeEstimate(Callback):
 
 def _epochs_ahead(brackets: Sequence[Bracket], generation: int, settings: Settings) -> list[int]:
     """The epochs of this generation, the first, and of the next one if it follows."""
-
-    def charged(brackets: Sequence[Bracket]) -> int:
-        runs = (tuple(rung._replace(size=rung.run) for rung in one.rungs) for one in brackets)
-        return total_epochs([Bracket(0, rungs) for rungs in runs])
-
-    first, following = charged(brackets), 0
+    first, following = total_epochs(brackets), 0
     whole = list(brackets) == plan(settings, generation)  # within the limit, in a large space
     if whole and generation != settings.max_generations:
         left = (settings.max_total_epochs or sys.maxsize) - first
-        following = charged(cut(plan(settings, generation + 1), left)[0])
+        following = total_epochs(cut(plan(settings, generation + 1), left)[0])
     return [first, following] if following else [first]
 
 
