@@ -232,6 +232,22 @@ def test_an_estimate_is_said_before_the_first_job_and_not_on_resume(space, tmp_p
         assert estimates(caplog) == [words]
 
 
+@pytest.mark.parametrize("constraints", [["macs <= 900"], ["size <= 100"]])
+def test_slow_networks_without_a_limit_on_macs_are_said(space, caplog, constraints):
+    class Guessing(StubTarget):
+        def estimate_seconds(self, config, epochs):
+            return 1.0 if config == space.default() else 9.0
+
+    def static_metrics(config):
+        return {"macs": 500, "size": 1}
+
+    caplog.set_level(logging.INFO, "nas")
+    settings = small(sampler="guided", default_first=True, constraints=constraints)
+    search(space, Guessing(static_metrics=static_metrics), settings)
+    said = "times as long as the default, which has 500 multiply-adds"
+    assert (said in caplog.text) is (constraints == ["size <= 100"])
+
+
 def estimates(caplog):
     """The estimates that were told since the last call."""
     told = [one.message for one in caplog.records if one.message.startswith("estimated time: ")]

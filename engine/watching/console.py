@@ -28,6 +28,7 @@ BUDGETS = {  # why a search ended -> the flag that extends it
     "generation limit": "max_generations NUMBER",
     "epoch limit": "max_total_epochs NUMBER",
 }
+SLOW = 3  # the first networks take this many times as long as the default: a limit would help
 log = logging.getLogger("nas")
 
 
@@ -56,9 +57,18 @@ class TimeEstimate(Callback):
         if children and not self._estimated:
             self._estimated = True
             ahead = _epochs_ahead(brackets, generation, self.settings)
-            tell = functools.partial(_tell_estimate, ahead, self.settings, self.pool)
+            tell = functools.partial(
+                _tell_estimate, ahead, self.settings, self.pool, self._unlimited_macs(children[0])
+            )
             configs = [child.config for child in children]
             self.pool.submit(guess_seconds, configs).add_done_callback(tell)
+
+    def _unlimited_macs(self, first: Child) -> int | None:
+        """Multiply-adds of the default, if the search begins with it and does not limit them."""
+        limited = any(limit.metric == "macs" for limit in self.known.limits)
+        if first.operator != "default" or limited:
+            return None
+        return self.known.metrics(first.config).get("macs")
 
 
 def _epochs_ahead(brackets: Sequence[Bracket], generation: int, settings: Settings) -> list[int]:
@@ -71,8 +81,10 @@ def _epochs_ahead(brackets: Sequence[Bracket], generation: int, settings: Settin
     return [first, following] if following else [first]
 
 
-def _tell_estimate(ahead: Sequence[int], settings: Settings, pool: Any, guessed: Future) -> None:
-    """Logs the estimate, if there is one."""
+def _tell_estimate(
+    ahead: Sequence[int], settings: Settings, pool: Any, macs: int | None, guessed: Future
+) -> None:
+    """Logs the estimate, if there is one. macs: see `TimeEstimate._unlimited_macs`."""
     if guessed.cancelled() or guessed.exception():  # the search has ended before
         return
     guesses = guessed.result().get("seconds")
@@ -89,6 +101,14 @@ def _tell_estimate(ahead: Sequence[int], settings: Settings, pool: Any, guessed:
             "the first generation takes over a tenth of the time limit (%s): for a first look, "
             "use --config configs/quick.json",
             in_words(settings.max_time),
+        )
+    slower = sum(guesses) / len(guesses) / guesses[0]  # than the default
+    if macs and slower > SLOW:
+        log.info(
+            "an average network takes %.0f times as long as the default, which has %s "
+            'multiply-adds: a constraint "macs <= NUMBER" makes the search faster',
+            slower,
+            f"{macs:,}",
         )
 
 
