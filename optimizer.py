@@ -1,10 +1,11 @@
-"""Constrained evolutionary search with a Hyperband schedule.
+"""Constrained neural architecture search: evolution or a guided search, with Hyperband.
 
     python optimizer.py --config configs/quick.json     # minutes: modern networks, guided search
-    python optimizer.py --seed 123 --hyperband True     # a day: the published algorithm and space
+    python optimizer.py --seed 123 --hyperband True     # a day: the first version's algorithm, space
 
 Trains networks on Oxford Flowers-17 (or any folder of images), and writes the best feasible
-configuration to runs/<run>/opt_cfg.json and runs/opt_cfg.json. Then
+configuration to runs/<run>/opt_cfg.json and runs/opt_cfg.json (if none is feasible, the one with
+the smallest violation). Then
 `python main.py -c runs/opt_cfg.json -t True` measures it on the test split.
 """
 # START HERE: `evolve` is the algorithm; `search` opens its workers and files. Neither depends on

@@ -3,8 +3,8 @@
     python -m baselines dehb --seed 123 --max_total_epochs 800
 
 Takes the flags of optimizer.py and writes the same run folder; --resume replays the journal and
-continues. It trains in this process, one network at a time: flags for workers or for methods of
-optimizer.py, have no effect.
+continues. It trains in this process, one network at a time: flags of workers and of the methods
+of optimizer.py have no effect.
 """
 
 import functools
@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(argv: Sequence[str] | None) -> int:
     """Reads the command line and searches."""
     parser = optimizer.parser(__doc__)
+    parser.prog = "python -m baselines"
     parser.add_argument("method", metavar="METHOD", help=", ".join(baselines.PEERS))
     given = parser.parse_strictly(argv)
     method = given.pop("method")

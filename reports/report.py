@@ -78,8 +78,9 @@ def _charts(
     halved = [label for label, runs in experiment.methods.items() if runs[0].settings.hyperband]
     told["brackets"] = [(f"{prefix}brackets-{i}", label) for i, label in enumerate(halved, 1)]
     drawn |= {name: charts.learning_curves(experiment, one) for name, one in told["brackets"]}
-    drawn[f"{prefix}rank-correlation"] = charts.correlations(experiment)
     told["savings"] = comparing.savings(experiment)
+    if told["savings"]:
+        drawn[f"{prefix}rank-correlation"] = charts.correlations(experiment)
     drawn[f"{prefix}parallel-coordinates"] = charts_networks.parallel_coordinates(experiment)
     static = {metric for run in experiment.runs for metric in run.static}
     measured = [metric for metric in ranking.metrics if metric not in static]

@@ -105,16 +105,29 @@ def test_a_number_is_aligned_alike_with_and_without_its_interval():
 
 
 def test_every_chart_is_a_figure_file_of_either_kind(report):
-    page = (report / "report.html").read_text()
-    names = re.findall(r'class="chart" id="([^"]+)"', page)
-    assert len(names) > 8 and len(set(names)) == len(names)
+    names = charts_in(report)
+    assert len(names) > 8
     for name in names:
         tree = ElementTree.parse(report / "figures" / f"{name}.svg")  # well-formed on its own
         assert tree.getroot().get("viewBox")
         png = (report / "figures" / f"{name}.png").read_bytes()
         assert png.startswith(b"\x89PNG") and len(png) > 2000
-    assert len(list((report / "figures").iterdir())) == 2 * len(names)
     assert {"progress", "rank-correlation", "parallel-coordinates"} <= set(names)
+
+
+def test_every_figure_has_a_place_in_the_page_also_without_hyperband(space, tmp_path):
+    run = stub_run(space, tmp_path, "full", {}, hyperband=False, max_generations=4)
+    assert main([str(run), "--output", str(tmp_path / "report")]) == 0
+    assert "rank-correlation" not in charts_in(tmp_path / "report")
+
+
+def charts_in(report):
+    """The charts of the page: each has two files, and there are no others."""
+    names = re.findall(r'class="chart" id="([^"]+)"', (report / "report.html").read_text())
+    files = {path.name for path in (report / "figures").iterdir()}
+    assert files == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
+    assert len(set(names)) == len(names)
+    return names
 
 
 # In a browser

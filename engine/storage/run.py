@@ -7,7 +7,7 @@ population.csv   one row per generation
 opt_cfg.json     the best configuration so far
 baseline.json    the space's default configuration within the limits, if the search began with it
 log.txt          the printed lines
-checkpoints/     states of children between two rungs (deleted at the end)
+checkpoints/     of trainings between two rungs (deleted when the search has ended)
 """
 
 import contextlib

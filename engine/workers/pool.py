@@ -1,10 +1,10 @@
 """Supervised local processes behind `concurrent.futures.Executor`.
 
 `ProcessPoolExecutor` of the standard library breaks as a whole when one process is killed, and
-cannot stop a call. Here a thread of the driver supervises each worker process. It passes one call
-at a time, and ends the process if the call takes too long or too much memory. The call of a lost
-process is retried. The processes die with the driver, however it ends, and with their own child
-processes: each leads its own process group.
+cannot stop a call. Here a thread of the main process supervises each worker process. It passes one
+call at a time, and ends the process if the call takes too long or too much memory. The call of a
+lost process is retried. The processes die with the main process, however it ends, and with their
+own child processes: each leads its own process group.
 """
 
 import contextlib
