@@ -1,7 +1,7 @@
 """Constrained neural architecture search: evolution or a guided search, with Hyperband.
 
     python optimizer.py --config configs/quick.json     # minutes: modern networks, guided search
-    python optimizer.py --seed 123 --hyperband True     # a day: the first version's algorithm, space
+    python optimizer.py --seed 123 --hyperband True     # a day: the first version's algorithm
 
 Trains networks on Oxford Flowers-17 (or any folder of images), and writes the best feasible
 configuration to runs/<run>/opt_cfg.json and runs/opt_cfg.json (if none is feasible, the one with

@@ -83,7 +83,9 @@ class Settings:
     max_total_epochs: int | None = _setting(
         None, "budget in epochs, summed over configurations", low=1
     )
-    max_generations: int | None = _setting(None, "generations (of evolution: after the initial population)", low=0)
+    max_generations: int | None = _setting(
+        None, "generations (of evolution: after the initial population)", low=0
+    )
     objective: str | None = _setting(
         None,
         "'maximize METRIC' or 'minimize METRIC' [maximize top3; top1 with fewer than ten classes]",
