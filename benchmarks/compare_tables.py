@@ -57,16 +57,10 @@ def average_ranks(lines: Sequence[Line], budget: float) -> tuple[dict[str, float
     return means, len(complete)
 
 
-def quartiles(regrets: Sequence[float]) -> tuple[float, float, float]:
+def quartiles(regrets: Sequence[float]) -> tuple[float, ...]:
     """Lower quartile, median, upper quartile; numpy returns NaN for infinite regrets."""
-    ordered = sorted(regrets)
-
-    def quantile(share: float) -> float:
-        place = share * (len(ordered) - 1)
-        below, part = ordered[int(place)], place % 1
-        return (1 - part) * below + part * ordered[int(place) + 1] if part else below
-
-    return quantile(0.25), quantile(0.5), quantile(0.75)
+    low, middle, high = np.quantile(np.minimum(regrets, 1e300), [0.25, 0.5, 0.75]).tolist()
+    return tuple(math.inf if one > 1e200 else one for one in (low, middle, high))
 
 
 def units(lines: Sequence[Line], problem: str, method: str) -> list[Line]:

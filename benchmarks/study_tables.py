@@ -94,7 +94,6 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
     for limits in dict.fromkeys(row["limits"] for row in found if row["limits"]):
         here = [row for row in found if row["limits"] == limits]
         parts += [f"## Limits: {', '.join(here[0]['constraints'])}", "", *_by_method(here), ""]
-        parts += [*_by_seed(here), ""]
     default = [row for row in found if row["method"] == "default" and row["test"]]
     for row in default:
         measured = [
@@ -141,35 +140,6 @@ def _by_method(here: Sequence[Mapping[str, Any]]) -> list[str]:
     return table
 
 
-def _by_seed(here: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A row for each search."""
-    table = [
-        "| method | seed | top-3 on the folds | precision | parameters | epochs | fully trained "
-        "| valid, % | top-3, fresh folds | its precision | limits kept | test top-3 "
-        "| test precision |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in here:
-        test, again = row["test"] or {}, row["again"] or {}
-        cells = [
-            row["method"],
-            str(row["seed"]),
-            _number(row["metrics"]["top3"]) + ("" if row["feasible"] else " (infeasible)"),
-            _number(row["metrics"]["precision"]),
-            f"{row['num_params']:,}",
-            str(row["epochs"]),
-            str(row["fully_trained"]),
-            f"{100 * row['valid']:.1f}",
-            _number(again.get("top3")),
-            _number(again.get("precision")),
-            f"{again['kept']} of {again['trainings']}" if again else "-",
-            _number(test.get("top3")),
-            _number(test.get("precision")),
-        ]
-        table.append(f"| {' | '.join(cells)} |")
-    return table
-
-
 def spread(known: Sequence[float | None], digits: int = 3) -> str:
     """'mean (sd)' over seeds; the mean alone for one. None, a diverged training, is left out."""
     values = [value for value in known if value is not None]
@@ -177,7 +147,3 @@ def spread(known: Sequence[float | None], digits: int = 3) -> str:
         return "-"
     mean = f"{statistics.mean(values):.{digits}f}"
     return mean if len(values) < 2 else f"{mean} ({statistics.stdev(values):.{digits}f})"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ConfigSpace import CategoricalHyperparameter, OrdinalHyperparameter
+from ConfigSpace.hyperparameters import IntegerHyperparameter
 
 from engine.storage.spaces import own_space
 from reports.reading import Run, read_run
@@ -31,7 +31,7 @@ def export_csv(run_folder: Path, path: Path) -> int:
     run at its end. Missing values are empty.
     """
     rows: list[dict[str, Any]] = []
-    for trial in _read(run_folder).trials:
+    for trial in read_run(run_folder).trials:
         row: dict[str, Any] = {name: getattr(trial, name) for name in LINEAGE}
         row |= {"parents": " ".join(map(str, trial.parents))}
         row |= {"status": trial.status, "error": trial.error}
@@ -61,10 +61,8 @@ def export_optuna(run_folder: Path, path: Path) -> int:
         raise InputError(
             "--export optuna needs Optuna: pip install -r requirements-viewers.txt"
         ) from None
-    run = _read(run_folder)
+    run = read_run(run_folder)
     ranking = run.ranking
-    if not run.record.get("sessions"):
-        raise InputError(f"{run_folder / 'run.json'} has no sessions of the run")
     second = [limit for limit in ranking.constraints if limit.metric != ranking.metric][:1]
     directions = ["maximize" if ranking.sign > 0 else "minimize"]
     directions += ["minimize" if limit.sense == "<=" else "maximize" for limit in second]
@@ -72,7 +70,8 @@ def export_optuna(run_folder: Path, path: Path) -> int:
     rungs: dict[int, list[Trial]] = {}
     for trial in sorted(run.trials, key=lambda trial: trial.key):
         rungs.setdefault(trial.trial, []).append(trial)
-    ranges = _distributions(run, [_plain(first.config) for first, *_ in rungs.values()])
+    space = Space.load(own_space(run.path, run.settings.space)).configspace
+    ranges = {name: _distribution(space[name]) for name in space}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
         file = Path(scratch) / path.name
@@ -134,41 +133,12 @@ def _scalar(value: Any) -> Any:
     return canonical_json(plain) if isinstance(plain, list | dict) else plain
 
 
-def _distributions(run: Run, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Optuna's distribution of each hyperparameter, also without the search space's file."""
-    try:
-        space: Mapping[str, Any] = Space.load(own_space(run.path, run.settings.space)).configspace
-    except InputError:
-        space = {}
-    names = dict.fromkeys(name for config in configs for name in config)
-    values = {name: [one[name] for one in configs if name in one] for name in names}
-    return {
-        name: _distribution(space[name] if name in space else None, values[name]) for name in names
-    }
-
-
-def _distribution(declared: Any, values: Sequence[Any]) -> Any:
-    """The declared distribution if it contains all values, else their range."""
+def _distribution(declared: Any) -> Any:
+    """Optuna's distribution of a hyperparameter."""
     from optuna import distributions
 
-    known = sorted(dict.fromkeys(values), key=str)
-    if isinstance(declared, CategoricalHyperparameter | OrdinalHyperparameter):
-        offered = [*map(_scalar, choices(declared))]
-        return distributions.CategoricalDistribution(offered if {*known} <= {*offered} else known)
-    kinds = {type(value) for value in known}
-    if not kinds <= {int, float}:
-        return distributions.CategoricalDistribution(known)
-    low, high, log = min(known), max(known), getattr(declared, "log", False)
-    if hasattr(declared, "lower") and declared.lower <= low and high <= declared.upper:
-        low, high = declared.lower, declared.upper
-    whole = kinds == {int}
+    if known := choices(declared):
+        return distributions.CategoricalDistribution([*map(_scalar, known)])
+    whole = isinstance(declared, IntegerHyperparameter)
     made = distributions.IntDistribution if whole else distributions.FloatDistribution
-    return made(low, high, log=log)
-
-
-def _read(run_folder: Path) -> Run:
-    """A finished or running run; InputError if it is not one or has no journal."""
-    run, journal = read_run(run_folder), run_folder / "trials.jsonl"
-    if not journal.is_file():
-        raise InputError(f"{run_folder} is not a run folder: there is no {journal}")
-    return run
+    return made(declared.lower, declared.upper, log=declared.log)

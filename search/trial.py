@@ -11,8 +11,6 @@ from typing import Any
 from utils import canonical_json, derive_seed, no_number, without_nan
 
 JOURNAL_VERSION = 2
-# Names in journals of version 1, which can still be read.
-_NAMES_OF_VERSION_1 = {"charged": "cost_epochs", "observed": "meta"}
 STATUSES = ("ok", "failed", "out_of_memory", "timeout", "diverged")
 # The JSON types of a record's entries.
 _KINDS: dict[str, type] = {
@@ -63,13 +61,11 @@ class Trial(Job):
 
     @classmethod
     def from_line(cls, line: str) -> "Trial":
-        """Reads a line of `to_line`, or of version 1. ValueError if it is not such a record."""
+        """Reads a line of `to_line`. ValueError if it is not such a record."""
         record = json.loads(line, parse_constant=no_number)
         version = record.pop("v", None) if isinstance(record, dict) else None
-        if version == 1:
-            record = {_NAMES_OF_VERSION_1.get(name, name): record[name] for name in record}
-        elif version != JOURNAL_VERSION:
-            raise ValueError(f"not a record of version 1 or {JOURNAL_VERSION}")
+        if version != JOURNAL_VERSION:
+            raise ValueError(f"not a record of version {JOURNAL_VERSION}")
         if set(record) != {item.name for item in fields(cls)} or record["status"] not in STATUSES:
             raise ValueError("its keys are not those of a trial")
         for name, kind in _KINDS.items():

@@ -93,9 +93,7 @@ def test_all_configurations_are_in_the_study(run, study):
     assert states == {TrialState.FAIL, TrialState.COMPLETE, TrialState.PRUNED}
 
 
-def test_distributions_are_those_of_the_space_or_of_the_values_where_it_is_gone(
-    run, study, tmp_path
-):
+def test_distributions_are_those_of_the_space(study):
     found = {}
     for frozen in study.trials:
         found |= frozen.distributions
@@ -103,11 +101,6 @@ def test_distributions_are_those_of_the_space_or_of_the_values_where_it_is_gone(
     assert (found["n_conv_layers"].low, found["n_conv_layers"].high) == (1, 3)
     assert found["kernel_size"].choices == (3, 5, 7)
     assert found["use_BN"].choices == (True, False)
-    changes = {"space": str(tmp_path / "gone.json"), "of_a_later_version": 1}
-    old = studied(copied(run, tmp_path / "old", **changes), tmp_path / "x.jsonl")
-    sizes = [frozen.params["batch_size"] for frozen in old.trials]
-    found = old.trials[0].distributions["batch_size"]
-    assert (found.low, found.high) == (min(sizes), max(sizes))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.stub_target import StubTarget
 from tests.stubs import ROOT, make_trial
 from utils import InputError, write_json
 
-VERSION_1 = ROOT / "tests" / "assets" / "version_1"
+OLD_RUN = ROOT / "tests" / "assets" / "old_run"
 LEVELS = (1, 2, 4)
 
 
@@ -88,11 +88,11 @@ def test_a_run_is_read_while_it_is_written(space, tmp_path):
 
 
 def test_runs_of_other_versions_are_read(tmp_path):
-    run = read_run(VERSION_1)
+    run = read_run(OLD_RUN)
     assert run.method == "evolution with Hyperband" and run.status == "generation limit"
     assert len(run.trials) == 7 and len(run.lasts) == 6 and len(run.full) == 5
     assert run.best.trial == run.record["winner"]["trial"] == 4
-    record = json.loads((VERSION_1 / "run.json").read_text())
+    record = json.loads((OLD_RUN / "run.json").read_text())
     record["settings"]["of_the_future"] = 1
     del record["settings"]["scheduler"]
     write_json(tmp_path / "run.json", record)
@@ -102,7 +102,7 @@ def test_runs_of_other_versions_are_read(tmp_path):
 
 def test_a_wrong_name_is_told_with_the_nearest_and_a_damaged_line_too(tmp_path):
     (tmp_path / "apples").mkdir()
-    (tmp_path / "apples" / "run.json").write_bytes((VERSION_1 / "run.json").read_bytes())
+    (tmp_path / "apples" / "run.json").write_bytes((OLD_RUN / "run.json").read_bytes())
     assert len(read_runs(["apples", tmp_path / "apples"], tmp_path)) == 1
     with pytest.raises(InputError, match="did you mean apples"):
         read_run("aples", tmp_path)

@@ -14,7 +14,7 @@ from reports import importance
 from reports.__main__ import main
 from reports.page import kind
 from reports.reading import read_run
-from tests.test_reports import ROOT, VERSION_1, snapshot, stub_run
+from tests.test_reports import OLD_RUN, ROOT, snapshot, stub_run
 from tests.test_results import write_result
 from utils import write_json
 
@@ -64,7 +64,7 @@ def report(runs, tmp_path_factory):
 
 def test_the_same_run_gives_the_same_bytes_in_each_process(tmp_path, monkeypatch):
     """The command as a user runs it; without an argument it reads the newest run."""
-    shutil.copytree(VERSION_1, tmp_path / "runs" / "old")
+    shutil.copytree(OLD_RUN, tmp_path / "runs" / "old")
     monkeypatch.chdir(tmp_path)
     words = [sys.executable, "-m", "reports"]
     given = {"capture_output": True, "text": True, "env": {"PYTHONPATH": str(ROOT)}}

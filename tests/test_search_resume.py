@@ -1,7 +1,6 @@
 """A search that was stopped, killed or extended resumes to the same result."""
 
 import contextlib
-import csv
 import json
 import logging
 import os
@@ -13,7 +12,7 @@ import optimizer
 from engine.storage.run import RunFolder
 from optimizer import search
 from search.trial import canonical
-from tests.searches import GUIDED, METHODS, assert_resumed, small, spent
+from tests.searches import GUIDED, METHODS, assert_resumed, small
 from tests.stub_target import StubTarget
 from tests.stubs import assert_same, lines, on_disk
 
@@ -78,37 +77,6 @@ def test_the_time_limit_counts_over_sessions(space, tmp_path):
     path.write_text("".join(line + "\n" for line in long))
     result = search(space, target, small(max_generations=1, max_time=99), tmp_path / "run")
     assert result.reason == "time limit" and not target.calls
-
-
-def test_population_csv_has_a_row_for_each_generation_with_trials(space, tmp_path):
-    settings = small(max_total_epochs=132)  # no budget is left for the second generation
-    result = search(space, StubTarget(), settings, tmp_path / "run")
-    rows = list(csv.DictReader((tmp_path / "run" / "population.csv").open()))
-    generations = sorted({trial.generation for trial in result.trials})
-    assert [int(row["step"]) for row in rows] == generations
-    assert int(rows[-1]["epochs"]) == spent(result.trials)
-    initial = [trial for trial in result.trials if trial.generation == 0]
-    best = min(initial, key=settings.ranking().key)
-    assert float(rows[0]["best_acc"]) == best.metrics["top3"]
-
-
-@pytest.mark.parametrize(
-    ("number", "reason", "after"),
-    [(signal.SIGINT, "interrupted", 6), (signal.SIGTERM, "terminated", 16)],
-)
-def test_a_signal_stops_in_training_and_leaves_the_best(space, tmp_path, number, reason, after):
-    settings = small(max_generations=1)
-    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    target = StubTarget(
-        lambda *_: os.kill(os.getpid(), number) if len(target.calls) == after else None
-    )
-    with contextlib.closing(RunFolder(tmp_path / "run")) as folder:  # as a command does
-        result = search(space, target, settings, folder)
-    assert result.reason == reason and len(result.trials) == after
-    assert json.loads((tmp_path / "run" / "opt_cfg.json").read_text()) == result.best.config
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
-    again = search(space, StubTarget(), settings, tmp_path / "run")
-    assert_same(tmp_path / "run", again.trials, search(space, StubTarget(), settings).trials)
 
 
 def test_a_signal_between_trainings_waits_for_the_journal(space, tmp_path, monkeypatch):

@@ -51,14 +51,6 @@ def test_what_is_not_finite_is_null_in_a_line(value):
     assert record["folds"] == [{"curve": [None]}]
 
 
-def test_a_journal_of_version_1_is_read():
-    trial = make_trial(cost_epochs=25, meta={"seconds": 1.5})
-    former = {"cost_epochs": "charged", "meta": "observed"}
-    record = json.loads(trial.to_line()) | {"v": 1}
-    line = json.dumps({former.get(name, name): value for name, value in record.items()})
-    assert Trial.from_line(line) == trial
-
-
 def test_canonical_text_knows_no_order():
     assert canonical({"b": 1, "a": 0.5}) == canonical({"a": 0.5, "b": 1}) == '{"a":0.5,"b":1}'
     assert canonical({"a": 1}) != canonical({"a": 1.0})
