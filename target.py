@@ -8,6 +8,7 @@ resumes from a saved state gives the same bits as uninterrupted training
 `engine.contract.Target` defines the interface that `optimizer.search` needs.
 """
 
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -62,10 +63,6 @@ class ImageTarget(ImagesOnDevice):
         curve_epochs: Collection[int] = (),
     ):
         self.how = {"optimizer": optimizer, "dtype": dtype}
-        self._made_of = (
-            (pixels, labels, num_classes, list(folds)),
-            {**self.how, "threads": threads, "curve_epochs": sorted(curve_epochs)},
-        )
         super().__init__(pixels, labels, device)
         self.threads = threads
         self.image_size, self.num_classes = pixels.shape[1], num_classes
@@ -78,8 +75,10 @@ class ImageTarget(ImagesOnDevice):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the images; a worker process copies them to its own device."""
-        arguments, options = self._made_of
-        return _make, (arguments, {**options, "device": self.device_name})
+        options: dict[str, Any] = {"device": self.device_name, "threads": self.threads}
+        options |= {"curve_epochs": sorted(self.curve_epochs), **self.how}
+        again = functools.partial(ImageTarget, **options)
+        return again, (self.pixels, self.labels, self.num_classes, self.folds)
 
     def static_metrics(self, config: Mapping[str, Any]) -> dict[str, int | float]:
         """See `cnn.static_metrics`."""
@@ -235,10 +234,6 @@ class ImageTarget(ImagesOnDevice):
 def training_options(settings: Any) -> dict[str, Any]:
     """The settings that `cross_validation` takes as options."""
     return {name: getattr(settings, name) for name in ("optimizer", "device", "dtype", "threads")}
-
-
-def _make(arguments: Sequence[Any], options: Mapping[str, Any]) -> ImageTarget:
-    return ImageTarget(*arguments, **options)
 
 
 def _normalization(pixels: np.ndarray) -> Normalization:

@@ -147,7 +147,7 @@ def _result(
     results.write_predictions(file, predictions)
     metrics = target.measure(scores, -1)
     part = results.of_seed(result["seeds"][0], metrics, file)
-    own = {"metrics": metrics, "by_seed": [part], "predictions": file.name}
+    own = {"metrics": metrics, "by_seed": [part]}
     copied = {name: value for name, value in result.items() if name != "at_threshold"}
     return {**copied, **own}, [predictions]
 

@@ -18,7 +18,6 @@ log = logging.getLogger("nas")
 
 # Settings that an evaluation inherits from the search of a configuration, besides its data set.
 FROM_SEARCH = ("constraints", "image_size", "crop", "split", "folds", "space", "optimizer")
-OLDER = {"crop": "centre"}  # for older searches without this setting
 MAY_BE_ZERO = {"dropout_rate", "weight_decay", "label_smoothing"}
 MAY_BE_ZERO |= {"shift", "cutout", "color", "mixup"}
 BELOW_ONE = ("dropout_rate", "label_smoothing", "shift")
@@ -46,7 +45,7 @@ class Origin:
     @cached_property
     def settings(self) -> Mapping[str, Any]:
         """All settings of the search; without `n_stages` AdamW instead of Adam, as published."""
-        settings = OLDER | self.record["settings"]
+        settings = dict(self.record["settings"])
         if settings["optimizer"] == "adam" and not family([self.config]):
             settings["optimizer"] = "adamw"
         return settings
@@ -109,7 +108,7 @@ def search_behind(path: Path) -> Origin | None:
         own = config in [one["config"] for one in known if one] or any(
             config == trial.config for trial in read_trials(run_json.with_name("trials.jsonl"))[0]
         )
-        if own and record["data"] and {*FROM_SEARCH} <= {*OLDER, *record["settings"]}:
+        if own and record["data"] and {*FROM_SEARCH} <= {*record["settings"]}:
             return Origin(path, run_json, record)
     except (InputError, OSError, AttributeError, KeyError, TypeError):
         pass  # no run.json, or not of a search on images
@@ -169,7 +168,9 @@ def check_size(candidate: Candidate, target: Any) -> None:
     config, path = candidate.config, candidate.path
     try:
         parameters = target.static_metrics(config)["num_params"]
-    except ValueError as error:
+    except KeyError as error:
+        raise InputError(f"{path}: a network needs the hyperparameter {error}") from None
+    except (TypeError, ValueError) as error:
         raise InputError(f"{path}: {error}") from None
     if parameters > MAX_PARAMETERS:
         raise InputError(
@@ -193,10 +194,9 @@ def _check_values(path: Path, config: Config) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and (value < 0 or value == 0 and name not in MAY_BE_ZERO):
             raise InputError(f"{path}: {name} cannot be {value}; allowed is a number above 0")
-    if config["kernel_size"] % 2 == 0:
-        raise InputError(
-            f"{path}: kernel_size cannot be {config['kernel_size']}; allowed are odd numbers"
-        )
+    kernel = config.get("kernel_size", 1)
+    if kernel % 2 == 0:
+        raise InputError(f"{path}: kernel_size cannot be {kernel}; allowed are odd numbers")
     for name in BELOW_ONE:
         if config.get(name, 0) >= 1:
             raise InputError(f"{path}: {name} cannot be {config[name]}; allowed is below 1")

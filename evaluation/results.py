@@ -2,9 +2,7 @@
 
 import hashlib
 import io
-import itertools
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from engine import wording
-from evaluation.candidates import OLDER, Candidate
+from evaluation.candidates import Candidate
 from utils import InputError, read_json
 
 NEEDED = (
     *("config", "seeds", "split", "epochs", "metrics", "constraints", "num_params", "macs"),
-    *("optimizer", "dataset", "predictions"),
+    *("optimizer", "dataset", "by_seed"),
 )
-NOT_ITS_OWN = "its predictions are not those of this result; evaluate again"
 Predictions = Mapping[str, np.ndarray]  # see `predictions_of`
 
 
@@ -107,7 +104,6 @@ def summary(
 
     parts: metrics by seed and fold. predictions: one existing file per seed.
     """
-    names = [file.name for file in predictions]
     by_seed = [_mean(by_fold) for by_fold in parts]
     folds = [_mean(by_seed_of_fold) for by_seed_of_fold in zip(*parts, strict=True)]
     return {
@@ -121,7 +117,6 @@ def summary(
             of_seed(seed, metrics, file)
             for seed, metrics, file in zip(seeds, by_seed, predictions, strict=True)
         ],
-        "predictions": names if len(names) > 1 else names[0],
         "layers": target.layers(candidate.config),
     }
 
@@ -141,19 +136,10 @@ def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def read_result(path: Path) -> tuple[dict[str, Any], list[Predictions]]:
     """A result file, and the predictions beside it, one for each of its seeds.
 
-    InputError if it is not a result file, or if its predictions are missing or do not fit it.
+    InputError if it is not a result file, or if its predictions are missing or changed.
     """
     result = read_content(path)
-    stored = read_predictions(result, path)
-    try:
-        seeds = [int(part["seed"]) for part in stored]
-        shape = len(stored[0]["labels"]), len(result["dataset"]["class_names"])
-        fits = all(part["scores"].shape == shape for part in stored)
-    except (LookupError, TypeError, ValueError):
-        fits, seeds = False, []
-    if not fits or seeds != result["seeds"]:
-        raise InputError(f"{path}: {NOT_ITS_OWN}")
-    return result, stored
+    return result, read_predictions(result, path)
 
 
 def read_content(path: Path) -> dict[str, Any]:
@@ -168,33 +154,21 @@ def read_content(path: Path) -> dict[str, Any]:
 def read_predictions(result: Mapping[str, Any], path: Path) -> list[Predictions]:
     """The predictions beside the result file `path`, one for each of its seeds.
 
-    InputError if they are missing, damaged, or not those that were written with it.
+    InputError if they are missing, or not those that were written with it.
     """
-    listed = result.get("predictions") or []  # a plain name for one seed
-    files = [
-        path.parent / str(name) for name in (listed if isinstance(listed, list) else [listed])
-    ]
-    by_seed = result.get("by_seed") or []
-    if not isinstance(by_seed, list) or not all(isinstance(part, dict) for part in by_seed):
-        raise InputError(f"{path} is not a result of main.py: 'by_seed' is not a list of objects")
-    digests = [part.get("sha256") for part in by_seed]
-    if not files:
-        raise InputError(f"{path} names no predictions")
     stored: list[Predictions] = []
-    for file, digest in itertools.zip_longest(files, digests[: len(files)]):
+    for part in result["by_seed"]:
+        file = path.parent / part["predictions"]
         try:
             content = file.read_bytes()
-        except FileNotFoundError:
-            raise InputError(f"{path}: its predictions {file} are missing") from None
         except OSError as error:
-            raise InputError(f"{path}: its predictions {file} cannot be read: {error}") from None
-        if digest not in (None, hashlib.sha256(content).hexdigest()):  # old results have no digest
-            raise InputError(f"{path}: {NOT_ITS_OWN}")
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as part:
-                stored.append({name: part[name] for name in part.files})
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: its predictions {file} cannot be read: {error}") from None
+            words = f"its predictions {file} cannot be read: {error.strerror}"
+            raise InputError(f"{path}: {words}") from None
+        if hashlib.sha256(content).hexdigest() != part["sha256"]:
+            words = f"the predictions {file} are not those of this result; evaluate again"
+            raise InputError(f"{path}: {words}")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            stored.append(dict(arrays))
     return stored
 
 
@@ -233,8 +207,7 @@ def differences(results: Sequence[Mapping[str, Any]]) -> list[str]:
     said = [text for name, text in words.items() if any(r[name] != first[name] for r in results)]
     words = {"image_size": "at different sizes", "fingerprint": "on other images"}
     words["crop"] = "on images with different crops"
-    data = [OLDER | r["dataset"] for r in results]
     for name, text in words.items():
-        if any(one.get(name) != data[0].get(name) for one in data):
+        if any(one["dataset"].get(name) != first["dataset"].get(name) for one in results):
             said.append(f"They were trained {text}.")
     return said

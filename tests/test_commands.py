@@ -150,7 +150,7 @@ def test_the_result_on_the_test_split(finished):
 def check_predictions(file, images):
     """The metrics of a result follow from its predictions."""
     result = read(file)
-    stored = np.load(file.parent / result["predictions"], allow_pickle=False)
+    stored = np.load(file.parent / result["by_seed"][0]["predictions"], allow_pickle=False)
     assert set(stored) == {"scores", "labels", "names", "fold", "seed"}
     assert stored["scores"].shape == (images, 3) and stored["scores"].dtype == np.float32
     assert len(set(stored["names"])) == images and stored["seed"] == result["seeds"][0]

@@ -140,6 +140,17 @@ def test_what_lies_outside_the_space_is_evaluated_with_a_warning(folder, config,
     assert result["config"] == {**SMALL, "n_channels_conv_0": 6}
 
 
+@pytest.mark.parametrize("missing", ["kernel_size", "n_channels_conv_0"])
+def test_a_space_without_a_needed_hyperparameter_is_one_sentence(folder, config, capsys, missing):
+    space = read(ROOT / "configs" / "space.json")
+    for name, key in (("hyperparameters", "name"), ("conditions", "child")):
+        space[name] = [one for one in space[name] if one[key] != missing]
+    file = save(config.with_name("own.json"), space)
+    save(config, {name: value for name, value in SMALL.items() if name != missing})
+    arguments = ["-c", config, "-t", "-e", 1, "--dataset", folder, "--space", file]
+    assert missing in complaint(capsys, main, arguments)
+
+
 def test_too_little_memory_is_one_sentence(folder, config, capsys, monkeypatch):
     def fails(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore")
@@ -230,9 +241,6 @@ def test_images_are_made_square_as_in_the_search(winners):
     record = read(winners[0].parent / "run.json")
     record["settings"]["crop"] = "pad"
     save(winners[0].parent / "run.json", record)
-    record = read(winners[1].parent / "run.json")
-    del record["settings"]["crop"]  # as in older searches
-    save(winners[1].parent / "run.json", record)
     for winner, crop in zip(winners, ("pad", "centre"), strict=True):
         assert main.main(["-c", str(winner), "-t", "-e", "1"]) == 0
         assert read(winner.parent / "result_test.json")["dataset"]["crop"] == crop

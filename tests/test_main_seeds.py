@@ -51,7 +51,6 @@ def test_each_seed_is_trained_and_kept(compared):
     for file in result_files(compared[0]):
         result = read(file)
         assert result["seeds"] == [7, 3] == [one["seed"] for one in result["by_seed"]]
-        assert result["predictions"] == [one["predictions"] for one in result["by_seed"]]
         for one in result["by_seed"]:
             stored = np.load(file.parent / one["predictions"])
             assert stored["seed"] == one["seed"]
@@ -108,41 +107,17 @@ def test_results_are_compared_without_training(compared, capsys, monkeypatch):
     assert out.count("bootstrap bound") == again.count("bootstrap bound") == 3
 
 
-def test_old_result_files_are_read(compared, tmp_path, capsys):
-    """Results of the previous version: one seed, no intervals, no layers."""
-    files = []
-    for name in ("small", "other"):
-        result = read(compared[0] / f"{name}_result_test.json")
-        for key in ("by_seed", "intervals", "layers"):
-            del result[key]
-        for limit in result["constraints"]:
-            del limit["bound"]
-        (tmp_path / f"{name}.npz").write_bytes(
-            (compared[0] / result["predictions"][0]).read_bytes()
-        )
-        old = {**result, "seeds": [7], "predictions": f"{name}.npz"}
-        files.append(save(tmp_path / f"{name}.json", old))
-    assert call(main, "--compare", *files) == 0
-    out = capsys.readouterr().out
-    assert "95 % interval" in out and "different seeds" not in out
-    mixed = files[0], compared[0] / "other_result_test.json"
-    assert call(main, "--compare", *mixed) == 0
-    out = capsys.readouterr().out
-    assert "different seeds" in out
-
-
 def test_results_that_do_not_compare(compared, tmp_path, capsys):
     shutil.copytree(compared[0], tmp_path, dirs_exist_ok=True)
     file = tmp_path / "other_result_test.json"
     result = read(file)
+    part, others = result["by_seed"][0], "wide_predictions_test_seed_7.npz"
     others_images = {**result["dataset"], "test_fingerprint": "sha256:0"}
     for change, *words in (
         ({"split": "cv"}, "folds", "test split"),
         ({"dataset": others_images}, "different images"),
-        ({"seeds": [7, 4]}, "predictions", "not those"),
-        ({"predictions": ["gone.npz", "gone.npz"]}, "gone.npz", "missing"),
-        ({"predictions": ["wide_predictions_test_seed_7.npz"] * 2}, "predictions", "not those"),
-        ({"predictions": 3}, "predictions"),
+        ({"by_seed": [part | {"predictions": "gone.npz"}]}, "gone.npz", "No such file"),
+        ({"by_seed": [part | {"predictions": others}]}, others, "not those"),
     ):
         save(file, {**result, **change})
         err = complaint(capsys, main, ["--compare", *result_files(tmp_path)])
@@ -163,7 +138,7 @@ def test_seeds_on_the_folds_share_the_folds(folder, config, capsys):
     assert evaluate("-c", config, other, "-e", 1, "--seeds", 1, 2, "--dataset", folder) == 0
     assert "on the same 18 images" in capsys.readouterr().out
     result = read(config.parent / "small_result_cv.json")
-    one, two = (np.load(config.parent / name) for name in result["predictions"])
+    one, two = (np.load(config.parent / part["predictions"]) for part in result["by_seed"])
     for name in ("names", "labels", "fold"):
         assert np.array_equal(one[name], two[name])
     for name in METRICS:

@@ -102,12 +102,12 @@ def _tell_estimate(
             "use --config configs/quick.json",
             in_words(settings.max_time),
         )
-    slower = sum(guesses) / len(guesses) / guesses[0]  # than the default
-    if macs and slower > SLOW:
+    average = sum(guesses) / len(guesses)
+    if macs and average > SLOW * guesses[0]:  # the default is the first
         log.info(
-            "an average network takes %.0f times as long as the default, which has %s "
+            "an average network takes over %d times as long as the default, which has %s "
             'multiply-adds: a constraint "macs <= NUMBER" makes the search faster',
-            slower,
+            SLOW,
             f"{macs:,}",
         )
 
