@@ -1,5 +1,6 @@
 """The choice of the device, its facts, and that only workers touch CUDA."""
 
+import functools
 import json
 import runpy
 import subprocess
@@ -281,9 +282,9 @@ def stub_gpus(machine, monkeypatch):
     reduce, sent = ImageTarget.__reduce__, []
 
     def for_workers(target):
-        make, (arguments, options) = reduce(target)
-        sent.append(options["device"])
-        return make, (arguments, {**options, "device": "cpu"})
+        made, arguments = reduce(target)
+        sent.append(made.keywords["device"])
+        return functools.partial(made, device="cpu"), arguments
 
     monkeypatch.setattr(ImageTarget, "__reduce__", for_workers)
     return sent
