@@ -26,6 +26,7 @@ STEM_SIDE = 32  # pixels; the first modern convolution reduces larger images to 
 # Hyperparameters of the training; the rest define the network.
 TRAINING = {"batch_size", "learning_rate_init", "weight_decay", "label_smoothing", "dropout_rate"}
 TRAINING |= {"flip", "shift", "cutout", "color", "mixup"}
+REQUIRED = ("batch_size", "learning_rate_init", "dropout_rate")  # of these; the others may be off
 KB = 1024  # bytes, as in the data sheets of microcontrollers
 
 
@@ -143,7 +144,9 @@ def _stage(
     if config["block"] == "residual":
         last = found.pop()
         at, shortcut = f"{name}.shortcut", []
-        if stride > 1:  # He et al. 2019, section 4.2: pooling, not a strided convolution
+        # He et al. 2019, section 4.2: pooling, not a strided convolution. In PyTorch 2.14.1 a 1x1
+        # one with few channels in channels_last corrupts memory in its backward pass.
+        if stride > 1:
             shortcut.append(Layer("avg_pool", f"{at}.pool", inputs, inputs, reduced, stride))
         if inputs != outputs:
             shortcut.append(Layer("conv", f"{at}.conv", inputs, outputs, reduced, bias=False))

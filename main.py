@@ -9,8 +9,8 @@
 Prints one table with 95 % intervals and the verdict on each limit, then tests of all pairs, and
 writes result_test.json (or result_cv.json; with several configurations NAME_result_test.json) and
 the predictions beside the configuration. A configuration that a search found is measured with the
-limits, data, space and optimizer of that search, unless flags set them (where it used Adam, with
-AdamW, as published). Others follow the first one that has a search; if none has, the defaults
+limits, data, space and optimizer of that search, unless flags set them (in the published space
+with AdamW for Adam). Others follow the first one that has a search; if none has, the defaults
 below hold (with `n_stages`: the modern space, schedule-free). --compare trains nothing. --export
 writes the network for other machines (predict.py, docs/deploy.md).
 """

@@ -10,6 +10,7 @@ resumes from a saved state gives the same bits as uninterrupted training
 
 import functools
 import hashlib
+import operator
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cnn import layer_table, static_metrics
+from cnn import REQUIRED, layer_table, static_metrics
 from training import cost
 from training.checkpoints import read_state, write_state
 from training.device import (
@@ -81,7 +82,8 @@ class ImageTarget(ImagesOnDevice):
         return again, (self.pixels, self.labels, self.num_classes, self.folds)
 
     def static_metrics(self, config: Mapping[str, Any]) -> dict[str, int | float]:
-        """See `cnn.static_metrics`."""
+        """See `cnn.static_metrics`; KeyError if training lacks a hyperparameter."""
+        operator.itemgetter(*REQUIRED)(config)
         return static_metrics(config, self.image_size, self.num_classes)
 
     def layers(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:

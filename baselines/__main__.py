@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(argv: Sequence[str] | None) -> int:
     """Reads the command line and searches."""
     parser = optimizer.parser(__doc__)
-    parser.prog = "python -m baselines"
+    parser.prog, parser.usage = "python -m baselines", "%(prog)s METHOD [flags]"
     parser.add_argument("method", metavar="METHOD", help=", ".join(baselines.PEERS))
     given = parser.parse_strictly(argv)
     method = given.pop("method")

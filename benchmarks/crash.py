@@ -4,9 +4,10 @@
     python benchmarks/crash.py --kills 25 --config configs/guided.json
 
 Runs a small search on the embedded flowers as the reference, with two workers. Then runs the same
-search with SIGKILL to the driver and to workers at random times, and resumes it each time. Checks
-that both journals hold the same lines (apart from `meta`), that no line is repeated, that the
-winner is the same, and that no process and no state is left. The exit code is 1 if a check fails.
+search with SIGKILL to the main process and to workers at random times, and resumes it each time.
+Checks that both journals hold the same lines (apart from `meta`), that no line is repeated, that
+the winner is the same, and that no process and no state is left. The exit code is 1 if a check
+fails.
 """
 
 import argparse
@@ -61,13 +62,13 @@ def left_over(pids: set[int], seconds: float = 20) -> set[int]:
 
 def crash(runs: Path, words: list[str], kills: int, rng: np.random.Generator) -> dict[str, int]:
     """Runs and kills the search until it ends by itself; returns the numbers of kills."""
-    counts, pids, began = {"driver": 0, "worker": 0, "unfinished journal": 0}, set(), False
+    counts, pids, began = {"main process": 0, "worker": 0, "unfinished journal": 0}, set(), False
     journal = runs / "crashed" / "trials.jsonl"
     while True:
         begin = [*words, "--run_name", "crashed"]
         driver = command(runs, *(["--resume", "crashed"] if began else begin))
         moment = time.monotonic() + rng.uniform(4, 12)
-        killed_worker = counts["driver"] >= kills
+        killed_worker = counts["main process"] >= kills
         while driver.poll() is None:
             workers = workers_of(driver)
             pids |= {worker.pid for worker in workers}
@@ -76,15 +77,15 @@ def crash(runs: Path, words: list[str], kills: int, rng: np.random.Generator) ->
                 workers[int(rng.integers(len(workers)))].kill()
                 counts["worker"] += 1
                 killed_worker = True
-            if counts["driver"] < kills and began and time.monotonic() > moment:
+            if counts["main process"] < kills and began and time.monotonic() > moment:
                 driver.kill()
-                counts["driver"] += 1
+                counts["main process"] += 1
                 break
             time.sleep(0.1)  # finding the workers takes time
         error = driver.communicate()[1].decode()
         if began and not journal.read_bytes().endswith(b"\n") and journal.stat().st_size:
             counts["unfinished journal"] += 1
-        if counts["driver"] and rng.random() < 0.2 and driver.returncode < 0:
+        if counts["main process"] and rng.random() < 0.2 and driver.returncode < 0:
             tear(journal)  # as a kill during a write does
             counts["unfinished journal"] += 1
         if driver.returncode == 0:
@@ -105,7 +106,7 @@ def tear(journal: Path) -> None:
 def main() -> int:
     """Runs both searches, and prints the checks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=25, help="number of kills of the driver")
+    parser.add_argument("--kills", type=int, default=25, help="kills of the main process")
     parser.add_argument("--seed", type=int, default=1, help="seed of the times of the kills")
     parser.add_argument("--config", help="a preset, such as configs/guided.json")
     given = parser.parse_args()

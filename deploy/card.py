@@ -91,7 +91,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 def _about(folder: Path, result: Mapping[str, Any], images: tuple[int, int]) -> str:
     data = result["dataset"]
     counts = f"{images[0]:,} images to train, {images[1]:,} to test"
-    crop, side = data.get("crop", "centre"), data["image_size"]
+    crop, side = data["crop"], data["image_size"]
     rows = [
         ("task", f"one of {len(data['class_names'])} classes for each image"),
         ("trained on", f"{data['name']}: {counts}"),

@@ -169,7 +169,7 @@ def check_size(candidate: Candidate, target: Any) -> None:
     try:
         parameters = target.static_metrics(config)["num_params"]
     except KeyError as error:
-        raise InputError(f"{path}: a network needs the hyperparameter {error}") from None
+        raise InputError(f"{path}: the hyperparameter {error} is missing") from None
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: {error}") from None
     if parameters > MAX_PARAMETERS:

@@ -18,7 +18,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_nothing_had_happened
     words += ["--config", str(ROOT / "configs" / "modern.json")]
     ended = subprocess.run(words, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "driver: 0," not in ended.stdout, ended.stdout  # else nothing was tested
+    assert "main process: 0," not in ended.stdout, ended.stdout  # else nothing was tested
     assert ended.stdout.count(": yes") == 5
 
 

@@ -258,6 +258,8 @@ def test_sigterm_reaches_the_handler_of_the_caller_after_the_end(tmp_path, numbe
     finally:
         signal.signal(number, before)
     assert met == [(number, "terminated")] and result.reason == "terminated"
+    result = search(space(), Own(), settings(), tmp_path / "run")
+    assert lines(result.trials) == lines(search(space(), Own(), settings()).trials)
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])

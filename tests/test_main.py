@@ -140,7 +140,7 @@ def test_what_lies_outside_the_space_is_evaluated_with_a_warning(folder, config,
     assert result["config"] == {**SMALL, "n_channels_conv_0": 6}
 
 
-@pytest.mark.parametrize("missing", ["kernel_size", "n_channels_conv_0"])
+@pytest.mark.parametrize("missing", ["kernel_size", "batch_size", "dropout_rate"])
 def test_a_space_without_a_needed_hyperparameter_is_one_sentence(folder, config, capsys, missing):
     space = read(ROOT / "configs" / "space.json")
     for name, key in (("hyperparameters", "name"), ("conditions", "child")):

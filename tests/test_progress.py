@@ -22,6 +22,7 @@ from engine.callbacks import Callback
 from engine.cli.settings import resolve
 from engine.watching import progress
 from engine.watching.progress import Progress
+from engine.watching.tracking import generation_values, trial_row
 from engine.workers.planning import epoch_limit
 from engine.workers.pool import Activity
 from optimizer import search
@@ -85,6 +86,17 @@ def test_the_estimate_is_the_first_limit_to_be_reached():
     assert progress.seconds_left() == pytest.approx(30, rel=0.01)
     progress.epoch_limit = 10**6
     assert progress.seconds_left() == pytest.approx(990, rel=0.01)
+
+
+def test_failed_trainings_are_not_fully_trained():
+    settings, failed = resolve(TINY), make_trial(epochs=4, status="failed", metrics={})
+    progress = Progress(settings)
+    progress.begin([failed], 100)
+    assert progress.spent > 0 and progress.full == 0
+    assert not trial_row(failed, settings.ranking(), epochs=4)["fully_trained"]
+    row = dict.fromkeys(["avg_acc", "avg_prec", "step", "time", "epochs"], 0)
+    values = generation_values(row, [failed], settings.ranking(), epochs=4)
+    assert "by_time/feasible_share" not in values
 
 
 EVENTS = [name for name in dir(Callback) if not name.startswith("_") and name != "name"]

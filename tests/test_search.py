@@ -1,5 +1,6 @@
 """The whole search on a target without training: methods, limits, failures."""
 
+import csv
 import json
 import logging
 from collections import Counter
@@ -135,6 +136,8 @@ def test_the_limit_of_epochs_is_exact(space, whole, limit, tmp_path):
     full = [trial for trial in result.trials if trial.epochs == 12]
     assert result.best == min(full, key=small().ranking().key, default=None)
     assert not (tmp_path / "run" / "checkpoints").exists()
+    rows = csv.DictReader((tmp_path / "run" / "population.csv").open())
+    assert [int(row["step"]) for row in rows] == sorted({t.generation for t in result.trials})
     assert lines(on_disk(tmp_path / "run")) == lines(result.trials) <= lines(whole)
 
 

@@ -1,7 +1,7 @@
 """The GPUs of this machine, found by a subprocess: the caller never initialises CUDA.
 
 A process that initialises CUDA holds some hundred megabytes of a GPU, and in exclusive mode no
-other process can use that GPU. The driver of a search therefore uses this module.
+other process can use that GPU. The main process of a search therefore uses this module.
 `python -m training.gpus` prints the answer.
 """
 

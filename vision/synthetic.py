@@ -1,7 +1,7 @@
 """Embedded flowers: 17 species, drawn procedurally from a seed; no image is stored.
 
-They replace Oxford Flowers-17 if the photographs are not available: as many images, about as
-difficult, for the same reasons. Neighbouring species share colours and differ in shape; light,
+They replace Oxford Flowers-17 if the photographs are not available: as many images, difficult
+for the same reasons, but easier. Neighbouring species share colours and differ in shape; light,
 pose, scale, number, surroundings and occlusion vary within a species. No pixel or label is noise.
 """
 

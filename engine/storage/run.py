@@ -7,7 +7,7 @@ population.csv   one row per generation
 opt_cfg.json     the best configuration so far
 baseline.json    the space's default configuration within the limits, if the search began with it
 log.txt          the printed lines
-checkpoints/     of trainings between two rungs (deleted when the search has ended)
+checkpoints/     of trainings between two rungs (deleted unless the search was cut short)
 """
 
 import contextlib

@@ -24,7 +24,7 @@ CONNECT_SECONDS = 20
 class Cluster(Executor):
     """`submit(function, *arguments)` calls `function(target, *arguments)` on some machine.
 
-    address: the scheduler, as tcp://host:port. name: the run; a new driver of the same run
+    address: the scheduler, as tcp://host:port. name: the run; a new main process of the same run
     replaces one that has died. timeout, max_bytes: as in `ProcessPool`.
     InputError if no scheduler answers there.
     """

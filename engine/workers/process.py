@@ -1,6 +1,6 @@
-"""The main loop of a worker process, and its progress reports to the driver.
+"""The main loop of a worker process, and its progress reports to the main process.
 
-The driver's side is `engine.workers.pool`.
+The other side is `engine.workers.pool`.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection, wait
 
-REPORT_SECONDS = 0.5  # minimum between two reports of a worker; the driver polls more often
+REPORT_SECONDS = 0.5  # minimum between two reports of a worker; the main process polls more often
 
 
 class WorkerFailed(RuntimeError):
@@ -26,15 +26,16 @@ class NotReady(Exception):
 
 def work(connection: Connection, env: Mapping[str, str], start_method: str | None) -> None:
     """Main loop of a worker process: unpickles the target, then runs one call after another."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
     os.setpgid(0, 0)
     # Training may start processes, as image loaders do. Python forbids that to daemons, whose
     # children would outlive them; these do not: see `kill_group`.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-    multiprocessing.set_start_method(start_method, force=True)  # the driver's, not the pool's
+    multiprocessing.set_start_method(start_method, force=True)  # not the pool's
     os.environ.update(env)  # before unpickling the target loads CUDA
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError, OSError):  # the driver has ended, or has no more calls
+    with contextlib.suppress(EOFError, OSError):  # there are no more calls
+        # Not an argument of the process: a worker killed before it reads one blocks its parent.
         pickled = connection.recv()
         try:
             target = pickle.loads(pickled)
