@@ -1,5 +1,6 @@
 """The search on any space and target: kinds of hyperparameters, sizes, budgets, directions."""
 
+import ast
 import re
 import runpy
 import sys
@@ -129,3 +130,11 @@ def test_the_example_runs_and_finds_a_spring_within_its_limits(
     out = capsys.readouterr().out
     assert "feasible: True" in out
     assert float(re.search(r"'weight': ([0-9.]+)", out)[1]) < 9  # 30,000 random draws: 9.5
+
+
+def test_the_code_of_the_page_runs(capsys):
+    page = (ROOT / "docs" / "own_problem.md").read_text()
+    code = "\n".join(line[4:] for line in page.splitlines() if line.startswith("    "))
+    exec(code, {})
+    config = ast.literal_eval(capsys.readouterr().out)
+    assert 0.99 < config["x"] < 1.2 and config["y"] < 0.01
