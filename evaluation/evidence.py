@@ -56,7 +56,7 @@ def told(found: Mapping[str, Any]) -> str:
         return line
     needed = found["images_needed"]
     count = f"about {needed:,}" if needed is not None else f"over {MOST:,}"
-    return f"{line}: not decided; {count} images would decide it"
+    return f"{line}: not decided; that needs {count} images"
 
 
 def _rounded(count: float) -> int:

@@ -36,13 +36,13 @@ def test_a_limit_is_decided_if_the_bound_is_on_its_side(sense, bound, met, side,
     # 1.645 + 0.842 standard errors away.
     needed = 100 * (2.487 * 0.03 / 0.02) ** 2
     assert found["images_needed"] == (None if decided else pytest.approx(needed, rel=0.1))
-    assert ("not decided; about" in told(found)) == (not decided)
+    assert ("not decided; that needs about" in told(found)) == (not decided)
 
 
 def test_what_is_at_the_limit_or_was_counted_or_diverged_is_told_apart():
     resamples = np.random.default_rng(0).normal(0.9, 0.03, 1000)
     undecided = told(evidence(LIMIT, 0.9, resamples, 100))
-    assert undecided.endswith("; over 1,000,000 images would decide it")
+    assert undecided.endswith("; that needs over 1,000,000 images")
     size = evidence(Constraint("num_params", "<=", 5), 7, None, 100)
     assert (size["met"], size["bound"], told(size)) == (False, None, "")
     lost = evidence(LIMIT, None, np.full(10, np.nan), 100)
