@@ -45,12 +45,7 @@ def check_flags(
             f"allowed is {allowed}"
         )
     for count in epochs:
-        near = min(max(count, 1), 1_000_000)
-        if count != near:
-            raise InputError(
-                f"-e cannot be {count}; allowed is a whole number from 1 to 1000000; "
-                f"the nearest is {near}"
-            )
+        resolve({"epochs": count, "hyperband": False})
     if model is not None and (len(paths) > 1 or len(seeds) > 1 or not on_test):
         raise InputError(
             "-m saves one network: give one configuration and one seed with it, and -t True"

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from utils import InputError, nearest, replacing
-from vision.download import download_flowers17, flowers17_folder
+from vision.download import flowers17
 from vision.folders import (
     FLOWERS17_CLASSES,
     FORMS,
@@ -166,10 +166,7 @@ def _flowers17(dataset: str, data_dir: str | Path | None, cache: Path, common: d
             )
         return source
     try:
-        folder = flowers17_folder(cache.parent)
-        if not folder.is_dir():
-            download_flowers17(cache.parent)
-        return _from_folder("the earlier download", folder, common)
+        return _from_folder("the earlier download", flowers17(cache.parent), common)
     except InputError as error:
         if dataset == "auto":
             return _drawn(

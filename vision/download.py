@@ -24,18 +24,15 @@ MD5 = {  # as published; the small file first, so that a missing network shows a
 TIMEOUT = 10.0  # seconds without an answer, for the connection and for each read
 
 
-def flowers17_folder(home: Path) -> Path:
-    """The folder of a finished download below `home`; if it exists, it is complete."""
-    return home / "flowers17"
-
-
-def download_flowers17(home: Path) -> Path:
-    """Download and unpack into `home`/flowers17 (jpg/ and datasplits.mat) and return that folder.
+def flowers17(home: Path) -> Path:
+    """`home`/flowers17 with jpg/ and datasplits.mat, downloaded if it does not exist.
 
     Everything happens in a temporary folder of `home`, which is renamed as the last step and
     removed if anything fails. Raises InputError.
     """
-    target = flowers17_folder(home)
+    target = home / "flowers17"
+    if target.is_dir():
+        return target
     try:
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".flowers17-", dir=home) as temporary:
