@@ -4,9 +4,9 @@
     python optimizer.py --seed 123 --hyperband True     # a day: the first version's algorithm
 
 Trains networks on Oxford Flowers-17 (or any folder of images), and writes the best feasible
-configuration to runs/<run>/opt_cfg.json and runs/opt_cfg.json (if none is feasible, the one with
-the smallest violation). Then
-`python main.py -c runs/opt_cfg.json -t True` measures it on the test split.
+configuration (if there is none, the one with the smallest violation) to
+runs/<run>/opt_cfg.json and runs/opt_cfg.json. It is measured on the test split by
+`python main.py -c runs/opt_cfg.json -t True`.
 """
 # START HERE: `evolve` is the algorithm; `search` opens its workers and files. Neither depends on
 # images: both take any ConfigSpace space and any target (`engine.contract`).
@@ -163,7 +163,7 @@ def evolve(
 
     def complete(generation: int, trials: list[Trial]) -> None:
         nonlocal population
-        full = [one for one in trials if one.epochs == settings.epochs and one.status == "ok"]
+        full = [trial for trial in trials if trial.fully_trained(settings.epochs)]
         population = survivors(population, full, ranking.key, settings.pop_size)
         log.debug("population: %s", [trial.trial for trial in population])
         history.add(population, trials, generation)

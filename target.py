@@ -38,6 +38,8 @@ from vision.metrics import METRICS
 TRAINING_VERSION = 6  # count up when a change alters any bit of a result
 LONG_FOLD = 10.0  # seconds; a fold that trains longer is saved as soon as it ends
 
+needed_by_training = operator.itemgetter(*REQUIRED)
+
 
 class ImageTarget(ImagesOnDevice):
     """Trains a configuration once per fold and measures it on the held-out images of the fold.
@@ -83,7 +85,7 @@ class ImageTarget(ImagesOnDevice):
 
     def static_metrics(self, config: Mapping[str, Any]) -> dict[str, int | float]:
         """See `cnn.static_metrics`; KeyError if training lacks a hyperparameter."""
-        operator.itemgetter(*REQUIRED)(config)
+        needed_by_training(config)
         return static_metrics(config, self.image_size, self.num_classes)
 
     def layers(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -172,7 +172,7 @@ def measure(unit: Unit) -> dict[str, Any] | None:
         "path": path,
         "charged": total_cost_epochs(trials),
         "configurations": len({trial.trial for trial in trials}),
-        "fully_trained": sum(t.epochs == problem.epochs and t.status == "ok" for t in trials),
+        "fully_trained": sum(trial.fully_trained(problem.epochs) for trial in trials),
         "seconds": round(time.monotonic() - started, 1),
         "versions": {
             name: metadata.version(name) for name in PACKAGES if baselines.installed(name)

@@ -59,8 +59,8 @@ def average_ranks(lines: Sequence[Line], budget: float) -> tuple[dict[str, float
 
 def quartiles(regrets: Sequence[float]) -> tuple[float, ...]:
     """Lower quartile, median, upper quartile; numpy returns NaN for infinite regrets."""
-    low, middle, high = np.quantile(np.minimum(regrets, 1e300), [0.25, 0.5, 0.75]).tolist()
-    return tuple(math.inf if one > 1e200 else one for one in (low, middle, high))
+    found = np.quantile(np.minimum(regrets, 1e300), [0.25, 0.5, 0.75]).tolist()
+    return tuple(math.inf if one > 1e200 else one for one in found)
 
 
 def units(lines: Sequence[Line], problem: str, method: str) -> list[Line]:

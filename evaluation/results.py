@@ -148,6 +148,13 @@ def read_content(path: Path) -> dict[str, Any]:
     missing = [name for name in NEEDED if not isinstance(result, dict) or name not in result]
     if missing:
         raise InputError(f"{path} is not a result of main.py: it has no {missing[0]!r}")
+    parts = result["by_seed"]
+    known = isinstance(parts, list) and all(isinstance(part, dict) for part in parts)
+    if not known or not all({"seed", "predictions", "sha256"} <= set(part) for part in parts):
+        words = "'by_seed' does not list seeds, predictions and their digests; evaluate again"
+        raise InputError(f"{path} is not a result of this version of main.py: {words}")
+    if [part["seed"] for part in parts] != result["seeds"]:
+        raise InputError(f"{path}: its predictions are not those of its seeds; evaluate again")
     return result
 
 

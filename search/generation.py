@@ -39,7 +39,7 @@ def incumbent(trials: Sequence[Trial], ranking: Ranking) -> Trial | None:
 
 def baseline(trials: Sequence[Trial], epochs: int) -> Trial | None:
     """The space's default configuration, fully trained, if the search began with it."""
-    done = (trial for trial in trials if trial.status == "ok" and trial.epochs == epochs)
+    done = (trial for trial in trials if trial.fully_trained(epochs))
     return next((trial for trial in done if trial.operator == "default"), None)
 
 

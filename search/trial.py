@@ -55,6 +55,10 @@ class Trial(Job):
     # What may differ between identical runs.
     meta: dict[str, Any] = field(default_factory=dict, hash=False)
 
+    def fully_trained(self, epochs: int) -> bool:
+        """Whether it succeeded with the epochs of a full training."""
+        return self.status == "ok" and self.epochs == epochs
+
     def to_line(self) -> str:
         """One line of the journal, without the line break."""
         return json.dumps({"v": JOURNAL_VERSION, **without_nan(asdict(self))}, allow_nan=False)

@@ -111,13 +111,17 @@ def test_results_that_do_not_compare(compared, tmp_path, capsys):
     shutil.copytree(compared[0], tmp_path, dirs_exist_ok=True)
     file = tmp_path / "other_result_test.json"
     result = read(file)
-    part, others = result["by_seed"][0], "wide_predictions_test_seed_7.npz"
+    (part, last), others = result["by_seed"], "wide_predictions_test_seed_7.npz"
     others_images = {**result["dataset"], "test_fingerprint": "sha256:0"}
     for change, *words in (
         ({"split": "cv"}, "folds", "test split"),
         ({"dataset": others_images}, "different images"),
-        ({"by_seed": [part | {"predictions": "gone.npz"}]}, "gone.npz", "No such file"),
-        ({"by_seed": [part | {"predictions": others}]}, others, "not those"),
+        ({"seeds": [7, 4]}, "predictions", "not those"),
+        ({"by_seed": [part | {"predictions": "gone.npz"}, last]}, "gone.npz", "No such file"),
+        ({"by_seed": [part | {"predictions": others}, last]}, others, "not those"),
+        ({"by_seed": [{"seed": 7, "predictions": others}, last]}, "by_seed", "evaluate again"),
+        ({"by_seed": ["a"]}, "by_seed", "evaluate again"),
+        ({"by_seed": 3}, "by_seed", "evaluate again"),
     ):
         save(file, {**result, **change})
         err = complaint(capsys, main, ["--compare", *result_files(tmp_path)])

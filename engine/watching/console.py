@@ -91,8 +91,8 @@ def _tell_estimate(
     if not guesses:
         log.debug("no estimate of the time: %s", guessed.result()["error"])
         return
-    per_epoch = sum(guesses) / len(guesses) / pool.workers
-    times = [per_epoch * epochs for epochs in ahead]
+    average = sum(guesses) / len(guesses)
+    times = [average / pool.workers * epochs for epochs in ahead]
     whose = ("for the first generation", "for the next one")
     words = [f"{in_words(one)} {which}" for one, which in zip(times, whose, strict=False)]
     log.info("estimated time: %s", ", ".join(words))
@@ -102,7 +102,6 @@ def _tell_estimate(
             "use --config configs/quick.json",
             in_words(settings.max_time),
         )
-    average = sum(guesses) / len(guesses)
     if macs and average > SLOW * guesses[0]:  # the default is the first
         log.info(
             "an average network takes over %d times as long as the default, which has %s "

@@ -155,7 +155,7 @@ class Progress(Callback):
     def _count(self, trial: Trial) -> None:
         self.spent += trial.cost_epochs
         self.ended[trial.generation, trial.bracket, trial.rung] += 1
-        if trial.epochs != self.settings.epochs or trial.status != "ok":
+        if not trial.fully_trained(self.settings.epochs):
             return
         self.full += 1
         if self.ranking.feasible(trial):

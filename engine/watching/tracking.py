@@ -231,7 +231,7 @@ def generation_values(
     row: of population.csv. trials: all so far. epochs: of a full training.
     """
     best = incumbent(trials, ranking)
-    full = [one for one in trials if one.epochs == epochs and one.status == "ok"]
+    full = [trial for trial in trials if trial.fully_trained(epochs)]
     spent = total_cost_epochs([trial for trial in trials if trial.generation == row["step"]])
     values = {
         f"average_{ranking.metric}": row["avg_acc"],
@@ -255,7 +255,7 @@ def trial_row(trial: Trial, ranking: Ranking, epochs: int) -> dict[str, Any]:
     return {
         **{name: getattr(trial, name) for name in names.split()},
         "parents": " ".join(map(str, trial.parents)),
-        "fully_trained": trial.epochs == epochs and trial.status == "ok",
+        "fully_trained": trial.fully_trained(epochs),
         "feasible": ranking.feasible(trial),
         **trial.metrics,
         **{f"config.{name}": value for name, value in trial.config.items()},
