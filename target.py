@@ -21,7 +21,7 @@ import torch
 
 from cnn import REQUIRED, layer_table, static_metrics
 from training import cost
-from training.checkpoints import read_state, write_state
+from training.checkpoints import on_cpu, read_state, write_state
 from training.device import (
     flushed_denormals,
     out_of_memory_as_memory_error,
@@ -106,18 +106,18 @@ class ImageTarget(ImagesOnDevice):
         key = canonical_json([TRAINING_VERSION, seed, dict(config), self.how, self.fingerprint])
         saved = read_state(state, key, epochs)
         states, seconds, problem = [], [], None
-        with out_of_memory_as_memory_error():
-            for fold in range(len(self.folds)):
-                started = time.perf_counter()
-                before = saved[fold] if fold < len(saved) else None
-                keep = state is not None
+        for fold in range(len(self.folds)):
+            started = time.perf_counter()
+            before = saved[fold] if fold < len(saved) else None
+            keep = state is not None
+            with out_of_memory_as_memory_error():  # raised before the state is saved
                 states.append(self._fold(config, seed, fold, epochs, before, keep))
-                seconds.append(round(time.perf_counter() - started, 3))
-                last = fold + 1 == len(self.folds)
-                if state is not None and (last or seconds[-1] > LONG_FOLD):
-                    so_far = [*states, *saved[fold + 1 :]]
-                    whole = {"key": key, "epochs": epochs, "folds": so_far}
-                    problem = write_state(Path(state), whole)
+            seconds.append(round(time.perf_counter() - started, 3))
+            last = fold + 1 == len(self.folds)
+            if state is not None and (last or seconds[-1] > LONG_FOLD):
+                so_far = [*states, *saved[fold + 1 :]]
+                whole = {"key": key, "epochs": epochs, "folds": so_far}
+                problem = write_state(Path(state), whole)
         meta: dict[str, Any] = {"fold_seconds": seconds}
         if problem is not None:
             meta["state"] = problem
@@ -147,7 +147,7 @@ class ImageTarget(ImagesOnDevice):
         if before is not None:
             trainer.restore(before["trainer"])
         after = {"curve": self._train(trainer, fold, epochs, before["curve"] if before else [])}
-        return {**after, "trainer": trainer.state()} if keep else after
+        return {**after, "trainer": on_cpu(trainer.state())} if keep else after
 
     def trainer(self, config: Mapping[str, Any], seed: int, fold: int) -> Trainer:
         """Sets up PyTorch in this process; returns an untrained `Trainer` for a fold."""
@@ -198,10 +198,11 @@ class ImageTarget(ImagesOnDevice):
     def estimate_memory(self, config: Mapping[str, Any]) -> int:
         """Approximate host memory, in bytes, of a process that trains this network."""
         sizes = self.image_size, self.num_classes
+        images = 3 * self.pixels.size  # with those of a fold
         if self.device.type == "cuda":  # the network is in GPU memory
-            return cost.CUDA_BYTES
+            return cost.CUDA_BYTES + images
         largest = [max(len(part) for part in parts) for parts in zip(*self.folds, strict=True)]
-        return cost.memory(config, sizes, len(self.folds), largest) + 8 * self.pixels.size
+        return cost.memory(config, sizes, len(self.folds), largest) + images
 
     def estimate_seconds(self, config: Mapping[str, Any], epochs: int) -> float:
         """Approximate duration of `evaluate` on this machine: for display, not for decisions."""

@@ -183,12 +183,14 @@ def test_the_layout_changes_how_it_is_computed_and_nothing_else(monkeypatch, aft
 
 
 def test_all_gpus_of_the_first_kind_are_used_and_others_stay_idle(machine, caplog):
-    machine(a_gpu(0), a_gpu(1, name="Another GPU"), a_gpu(2, free=20))
+    other_size = CARD["memory_bytes"] - 4 * 10**6  # as of two cards of one model
+    machine(a_gpu(0), a_gpu(1, name="Another GPU"), a_gpu(2, free=20, memory_bytes=other_size))
     assert gpus.devices("cpu") == [{"device": "cpu", "note": ""}]
     found = gpus.devices("auto")
     assert [one["variables"]["CUDA_VISIBLE_DEVICES"] for one in found] == ["0", "2"]
     assert {one["device"] for one in found} == {"cuda"}
     assert found[0]["slots"] == found[1]["slots"] == 9, "as the fuller one allows"
+    assert gpus.devices("auto", images=2 * GIGABYTE)[0]["slots"] == 4
     assert "1 of 3 GPUs stay idle: Another GPU is not the same" in found[0]["note"]
     engine_devices.tell(found)
     assert caplog.text.count("stay idle") == 1, "and not for each GPU that is used"
@@ -254,7 +256,7 @@ def test_another_process_is_asked_and_what_goes_wrong_there_is_a_reason(monkeypa
         assert found["device"] == "cpu" and words in found["note"]
 
 
-def test_each_gpu_is_told_with_its_facts(monkeypatch, gpu_here):
+def test_each_gpu_is_told_with_its_facts(monkeypatch, gpu_here, tmp_path):
     gpu_here((8, 0))
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -271,8 +273,11 @@ def test_each_gpu_is_told_with_its_facts(monkeypatch, gpu_here):
     assert first["why"] is None and not first["exclusive"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, GPU-b")
     monkeypatch.setattr(gpus.subprocess, "run", said("580.1, Exclusive_Process\n"))
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path / "none"))
     first, second = gpus._probe_gpus()
     assert second["variables"]["CUDA_VISIBLE_DEVICES"] == "GPU-b" and first["exclusive"]
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    assert not gpus._probe_gpus()[0]["exclusive"], "the multi-process service shares it"
 
 
 @pytest.fixture

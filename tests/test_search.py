@@ -245,10 +245,13 @@ def test_slow_networks_without_a_limit_on_macs_are_said(space, caplog, constrain
         return {"macs": 500, "size": 1}
 
     caplog.set_level(logging.INFO, "nas")
-    settings = small(sampler="guided", default_first=True, constraints=constraints)
-    search(space, Guessing(static_metrics=static_metrics), settings)
+    own = {"sampler": "guided", "default_first": True, "constraints": constraints}
+    search(space, Guessing(static_metrics=static_metrics), small(**own))
     said = "times as long as the default, which has 500 multiply-adds"
     assert (said in caplog.text) is (constraints == ["size <= 100"])
+    assert "a tenth of the time limit" not in caplog.text
+    search(space, Guessing(static_metrics=static_metrics), small(**own, max_time=60.0))
+    assert "a tenth of the time limit (60 seconds)" in caplog.text
 
 
 def estimates(caplog):

@@ -15,6 +15,7 @@ import torch
 from evaluation.metrics import STATIC
 from target import METRICS, TRAINING_VERSION, ImageTarget, train_test
 from tests.trainings import CLASSES, CONFIG, MODERN, bits, flat, images_of, make_target
+from training.augmentation import as_floats
 from vision.data import Images
 
 
@@ -129,7 +130,7 @@ def test_an_epoch_shows_each_image_once_in_random_order():
         seen.clear()
         trainer.train_epoch(images, target.targets[indices])
         shown = torch.cat(seen).permute(0, 2, 3, 1)
-        same = (shown[:, None] == images[None]).flatten(2).all(dim=2)
+        same = (shown[:, None] == as_floats(images)[None]).flatten(2).all(dim=2)
         assert torch.equal(same.sum(dim=0), torch.ones(20, dtype=torch.int64))
         orders.append(same.int().argmax(dim=1).tolist())
     assert orders[0] != orders[1] and orders[0] != sorted(orders[0])

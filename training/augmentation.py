@@ -48,12 +48,12 @@ class Augmentation:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The augmented images: (B, 3, S, S), and the shares w (B,) with mixup, else None.
 
-        images: (N, S, S, 3) in [0, 1]. numbers: (B,), indices. fill: (3,), the colour of cutouts.
+        images: uint8 (N, S, S, 3). numbers: (B,), indices. fill: (3,), the colour of cutouts.
         With w, image i contains the share w[i] of image i - 1 of the batch, cyclically.
         """
         if self == Augmentation():
             # The transposed view is channels_last without a copy.
-            return images[numbers].permute(0, 3, 1, 2), None
+            return as_floats(images[numbers]).permute(0, 3, 1, 2), None
         draws = torch.rand((DRAWS, len(numbers)), generator=generator, device=images.device)
         x = self._placed(images, numbers, draws[:3])
         if self.color:
@@ -69,7 +69,7 @@ class Augmentation:
     def _placed(
         self, images: torch.Tensor, numbers: torch.Tensor, draws: torch.Tensor
     ) -> torch.Tensor:
-        """Indexes, shifts and flips in one step: (B, S, S, 3)."""
+        """Indexes, shifts and flips in one step: (B, S, S, 3) in [0, 1]."""
         side = images.shape[1]
         most = round(self.shift * side)
         offsets = (draws[:2] * (2 * most + 1)).long().clamp_(max=2 * most) - most
@@ -77,7 +77,7 @@ class Augmentation:
         rows, columns = side - 1 - (side - 1 - places.abs()).abs()  # reflected at both ends
         if self.flip:
             columns = torch.where(draws[2, :, None] < 0.5, side - 1 - columns, columns)
-        return images[numbers[:, None, None], rows[:, :, None], columns[:, None, :]]
+        return as_floats(images[numbers[:, None, None], rows[:, :, None], columns[:, None, :]])
 
     def _coloured(self, x: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         factors = 1 + self.color * (2 * draws - 1)
@@ -95,6 +95,11 @@ class Augmentation:
         places = torch.arange(side, device=x.device)
         inside = (places >= starts[:, :, None]) & (places < starts[:, :, None] + width)
         return (inside[0][:, :, None] & inside[1][:, None, :])[..., None]
+
+
+def as_floats(images: torch.Tensor) -> torch.Tensor:
+    """uint8 -> floats in [0, 1]; for a batch, as all images take four times the memory so."""
+    return images.float().div_(255)
 
 
 @functools.cache

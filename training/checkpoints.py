@@ -22,6 +22,15 @@ def read_state(path: str | Path | None, key: str, epochs: int) -> list[dict[str,
         return []
 
 
+def on_cpu(state: Any) -> Any:
+    """The state with its tensors in host memory, so that those of earlier folds leave the GPU."""
+    if isinstance(state, torch.Tensor):
+        return state.cpu()
+    if isinstance(state, dict):
+        return {name: on_cpu(value) for name, value in state.items()}
+    return [on_cpu(value) for value in state] if isinstance(state, list) else state
+
+
 def write_state(path: Path, state: dict[str, Any]) -> str | None:
     """Replaces the file atomically; returns an error message if that fails.
 

@@ -115,8 +115,13 @@ def prepare_torch(threads: int, dtype: str = "float32") -> None:
 
 
 def _fix_workspaces() -> None:
-    """Makes cuBLAS deterministic; it reads this once, at its first use in a process."""
+    """Makes cuBLAS deterministic, and limits cuDNN's cache of plans, which has one for each shape.
+
+    Both read their variable once, at the first use in a process. By default the cache takes up to
+    4 GB of host memory after some hundred networks (pytorch issue 104701).
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT", "500")
 
 
 @contextmanager

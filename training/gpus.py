@@ -26,11 +26,13 @@ USUAL_BYTES = 1300 * 10**6  # of a GPU for a network of usual size
 USABLE = 0.95  # share of free memory: other processes may take a little more
 
 
-def devices(name: str) -> list[dict[str, Any]]:
+def devices(name: str, images: int = 0) -> list[dict[str, Any]]:
     """The devices of 'auto', 'cpu' or 'cuda' on this machine, an entry for each.
 
-    device: 'cpu' or 'cuda'. note: a message for the user, or ''. For a GPU also:
-    facts: what results may depend on, equal for all returned GPUs; others stay idle.
+    images: bytes that each process needs for its images. device: 'cpu' or 'cuda'. note: a message
+    for the user, or ''. For a GPU also:
+    facts: what results may depend on, equal (but for the memory) for all returned GPUs; others
+    stay idle.
     slots: number of parallel trials that fit into the memory of each GPU. variables: environment
     of a process that sees only this GPU. free, total: bytes of its memory.
     InputError for 'cuda' without a usable GPU.
@@ -42,13 +44,15 @@ def devices(name: str) -> list[dict[str, Any]]:
         if name == "cuda":
             raise InputError(no_cuda(why))
         return [{"device": "cpu", "note": f"{why}: training on the CPU" if found else ""}]
-    alike = [one for one in usable if one["facts"] == usable[0]["facts"]]
+    # The memory of two cards of one model may differ by some megabytes.
+    kinds = [{**one["facts"], "memory_bytes": 0} for one in usable]
+    alike = [one for one, kind in zip(usable, kinds, strict=True) if kind == kinds[0]]
     idle = [one for one in found if one not in alike]
     note = ""
     if idle:
         why = idle[0]["why"] or f"{idle[0]['facts']['name']} is not the same as the first"
         note = f"{len(idle)} of {len(found)} GPUs stay idle: {why}"
-    slots = min(map(_slots, alike))
+    slots = min(_slots(one, images) for one in alike)
     return [{"device": "cuda", "note": note, "slots": slots, **one} for one in alike]
 
 
@@ -78,9 +82,9 @@ def environments(gpus: Sequence[Mapping[str, Any]], workers: int) -> list[dict[s
     return [{**gpu["variables"], MEMORY_SHARE: f"{share / gpu['total']:.6f}"} for gpu in gpus]
 
 
-def _slots(gpu: Mapping[str, Any]) -> int:
+def _slots(gpu: Mapping[str, Any], images: int) -> int:
     """The number of parallel trials: by free memory, or 1 in exclusive mode."""
-    by_memory = int(USABLE * gpu["free"] / (CONTEXT_BYTES + USUAL_BYTES))
+    by_memory = int(USABLE * gpu["free"] / (CONTEXT_BYTES + USUAL_BYTES + images))
     return 1 if gpu["exclusive"] else max(1, by_memory)
 
 
@@ -129,13 +133,17 @@ def _probe_gpus() -> list[dict[str, Any]]:
 
 
 def _driver() -> tuple[str | None, bool]:
-    """The driver's version, and whether a GPU is in exclusive mode, from nvidia-smi."""
+    """The driver's version, and whether a GPU is in exclusive mode, from nvidia-smi.
+
+    With CUDA's multi-process service several processes share a GPU in that mode, too.
+    """
     words = ["nvidia-smi", "--query-gpu=driver_version,compute_mode", "--format=csv,noheader"]
     try:
         said = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None, False
-    return said.partition(",")[0].strip() or None, "Exclusive" in said
+    shared = os.path.exists(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"))
+    return said.partition(",")[0].strip() or None, "Exclusive" in said and not shared
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ class Dropout(nn.Module):
         self.generator = generator
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training:
+        if not self.training or self.keep == 1:
             return x
         return x * torch.empty_like(x).bernoulli_(self.keep, generator=self.generator).div_(
             self.keep

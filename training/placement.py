@@ -29,8 +29,8 @@ class ImagesOnDevice:
 
     @functools.cached_property
     def images(self) -> torch.Tensor:
-        """(N, S, S, 3), floats in [0, 1]."""
-        return torch.from_numpy(self.pixels).to(self.device).float().div_(255)
+        """uint8 (N, S, S, 3)."""
+        return torch.from_numpy(self.pixels).to(self.device)
 
     @functools.cached_property
     def targets(self) -> torch.Tensor:
@@ -51,7 +51,7 @@ class ImagesOnDevice:
         InputError for 'cuda' without a usable GPU.
         """
         if not self._devices:
-            self.set_devices(gpus.devices(self.device_name))
+            self.set_devices(gpus.devices(self.device_name, 2 * self.pixels.nbytes))
         return self._devices
 
     def set_devices(self, devices: Sequence[Mapping[str, Any]]) -> None:

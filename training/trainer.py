@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.augmentation import Augmentation
+from training.augmentation import Augmentation, as_floats
 from training.device import layout
 from training.network import assemble, build_network
 from utils import derive_seed
@@ -109,9 +109,10 @@ class Trainer:
         return contextlib.nullcontext()
 
     def train_epoch(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """A pass over images (N, S, S, 3) and labels (N,) in random order, the last batch smaller.
+        """A pass over images and labels in random order, the last batch smaller.
 
-        A last batch of one image is skipped: batch norm may get a single value per channel there.
+        images: uint8 (N, S, S, 3). labels: (N,). A last batch of one image is skipped: batch norm
+        may get a single value per channel there.
         Nothing here waits for the device.
         """
         self.network.train()
@@ -145,7 +146,7 @@ class Trainer:
         """The network that is measured and saved, in evaluation mode.
 
         With averaged weights, the statistics of batch norm are recomputed for them from the
-        training images (N, S, S, 3), in their fixed order. The training state does not change.
+        training images, uint8 (N, S, S, 3), in their order. The training state does not change.
         """
         if self.average is None:
             return self.network.eval()
@@ -178,15 +179,17 @@ class Trainer:
     ) -> None:
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # the mean over batches of nearly equal size
             norm.train()
         with self._reduced():
-            for batch in images.chunk(-(-len(images) // SCORING_BATCH)):
+            batches = images.chunk(-(-len(images) // SCORING_BATCH))
+            for number, batch in enumerate(batches, start=1):
+                for norm in norms:  # the mean over batches; momentum=None waits for the device
+                    norm.momentum = 1 / number
                 network(self._laid(batch))
 
     @torch.no_grad()
     def scores(self, images: torch.Tensor, training_images: torch.Tensor) -> np.ndarray:
-        """Logits, float32 (n, K), of images (n, S, S, 3); changes neither state nor generators.
+        """Logits, float32 (n, K), of uint8 images (n, S, S, 3); changes no state or generator.
 
         training_images: passed to `measured`.
         """
@@ -196,8 +199,8 @@ class Trainer:
             return torch.cat(scores).float().cpu().numpy()
 
     def _laid(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, S, S, 3) -> (n, 3, S, S), in the memory format of the network's weights."""
-        return images.permute(0, 3, 1, 2).contiguous(memory_format=self.layout)
+        """uint8 (n, S, S, 3) -> floats (n, 3, S, S), in the memory format of the weights."""
+        return as_floats(images).permute(0, 3, 1, 2).contiguous(memory_format=self.layout)
 
     def state(self) -> dict[str, Any]:
         """All that an exact resume needs: tensors and plain types only."""

@@ -15,7 +15,7 @@ from engine.cli.command import go_on_without_output
 from engine.cli.settings import Settings
 from engine.storage.journal import used_seconds
 from engine.wording import chance, counted, in_words, number_words, resume_words, verdicts
-from engine.workers.executor import guess_seconds
+from engine.workers.executor import guess_seconds, slots_of
 from engine.workers.planning import plan
 from search.constraints import Ranking
 from search.generation import total_cost_epochs
@@ -57,8 +57,10 @@ class TimeEstimate(Callback):
         if children and not self._estimated:
             self._estimated = True
             ahead = _epochs_ahead(brackets, generation, self.settings)
+            # Trainings on one GPU are not faster together than one by one, as far as is known.
+            together = len(slots_of(self.target)) or self.pool.workers
             tell = functools.partial(
-                _tell_estimate, ahead, self.settings, self.pool, self._unlimited_macs(children[0])
+                _tell_estimate, ahead, self.settings, together, self._unlimited_macs(children[0])
             )
             configs = [child.config for child in children]
             self.pool.submit(guess_seconds, configs).add_done_callback(tell)
@@ -82,9 +84,12 @@ def _epochs_ahead(brackets: Sequence[Bracket], generation: int, settings: Settin
 
 
 def _tell_estimate(
-    ahead: Sequence[int], settings: Settings, pool: Any, macs: int | None, guessed: Future
+    ahead: Sequence[int], settings: Settings, together: int, macs: int | None, guessed: Future
 ) -> None:
-    """Logs the estimate, if there is one. macs: see `TimeEstimate._unlimited_macs`."""
+    """Logs the estimate, if there is one.
+
+    together: number of parallel trainings. macs: see `TimeEstimate._unlimited_macs`.
+    """
     if guessed.cancelled() or guessed.exception():  # the search has ended before
         return
     guesses = guessed.result().get("seconds")
@@ -92,14 +97,14 @@ def _tell_estimate(
         log.debug("no estimate of the time: %s", guessed.result()["error"])
         return
     average = sum(guesses) / len(guesses)
-    times = [average / pool.workers * epochs for epochs in ahead]
+    times = [average / together * epochs for epochs in ahead]
     whose = ("for the first generation", "for the next one")
     words = [f"{in_words(one)} {which}" for one, which in zip(times, whose, strict=False)]
     log.info("estimated time: %s", ", ".join(words))
-    if times[0] > max(settings.max_time / 10, 600):  # the quick preset itself takes ten minutes
+    if times[0] > min(settings.max_time, max(settings.max_time / 10, 600)):
         log.info(
-            "the first generation takes over a tenth of the time limit (%s): for a first look, "
-            "use --config configs/quick.json",
+            "the first generation takes over a tenth of the time limit (%s): --max_time SECONDS "
+            "allows more; smaller images, a limit on macs or configs/quick.json take less",
             in_words(settings.max_time),
         )
     if macs and average > SLOW * guesses[0]:  # the default is the first

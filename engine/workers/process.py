@@ -39,6 +39,7 @@ def work(connection: Connection, env: Mapping[str, str], start_method: str | Non
         pickled = connection.recv()
         try:
             target = pickle.loads(pickled)
+            del pickled  # it contains all images
         except Exception as error:
             connection.send(WorkerFailed(f"a worker could not start: {error!r}"))
             return
