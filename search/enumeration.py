@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Iterator
 
 from ConfigSpace.hyperparameters import FloatHyperparameter
 
@@ -19,15 +18,11 @@ def configurations(space: Space) -> tuple[Config, ...]:
     values = {name: space.values(name) for name in space.names}
     if math.prod(len(known) for known in values.values()) > MOST:
         return ()
-    return tuple(one for one in _extended(space, values, {}, 0) if not space.forbids(one))
-
-
-def _extended(space: Space, values: dict[str, list], config: Config, at: int) -> Iterator[Config]:
-    """All completions of a configuration whose first `at` hyperparameters are decided."""
-    if at == len(space.names):
-        yield dict(config)
-    elif not space.active(name := space.names[at], config):
-        yield from _extended(space, values, config, at + 1)
-    else:
-        for value in values[name]:
-            yield from _extended(space, values, {**config, name: value}, at + 1)
+    found: list[Config] = [{}]
+    for name in space.names:
+        found = [
+            {**one, **more}
+            for one in found
+            for more in ([{name: v} for v in values[name]] if space.active(name, one) else [{}])
+        ]
+    return tuple(one for one in found if not space.forbids(one))

@@ -17,11 +17,11 @@ def halvings(
     brackets: Sequence[Bracket], children: Sequence[Child], generation: int, rank: Promotion
 ) -> list[Generator[list[Job], list[Trial], None]]:
     """Assigns the children to the brackets in order; one generator per bracket."""
+    ready = iter(children)
     sizes = [bracket.rungs[0].size for bracket in brackets]
-    starts = itertools.accumulate(sizes, initial=0)
     return [
-        successive_halving(bracket, children[start : start + count], generation, rank)
-        for bracket, start, count in zip(brackets, starts, sizes, strict=False)
+        successive_halving(bracket, [*itertools.islice(ready, count)], generation, rank)
+        for bracket, count in zip(brackets, sizes, strict=True)
     ]
 
 

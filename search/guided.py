@@ -65,10 +65,11 @@ class GuidedSampler(OffspringSampler):
         places = np.argsort(-values, kind="stable")[:STARTS]
         best, most = [drawn[i] for i in places], [values[i] for i in places]
         for _ in range(ROUNDS):
-            starts = [i % len(best) for i in range(NEIGHBOURS)]
-            steps = [(i, self._step(best[i], rng)) for i in starts]
-            taken = [(i, step) for i, step in steps if step]
-            values = model.acquisition([step[0] for _, step in taken]) if taken else np.array([])
+            starts = (i % len(best) for i in range(NEIGHBOURS))
+            taken = [(i, step) for i in starts if (step := self._step(best[i], rng))]
+            if not taken:
+                break
+            values = model.acquisition([step[0] for _, step in taken])
             for (i, step), value in zip(taken, values, strict=True):
                 if value > most[i]:
                     best[i], most[i] = step, value

@@ -20,7 +20,7 @@ class Rung(NamedTuple):
 
     size: int  # children
     epochs: int  # that they reach in total
-    run: int  # how many of them the remaining epochs allow, lowest trial ids first
+    run: int  # how many of them the remaining epochs allow, best first
 
 
 @dataclass(frozen=True)
@@ -149,10 +149,10 @@ def successive_halving(
 
     Failed and diverged children are never promoted; the next best take their places.
     """
-    alive, done = {child.trial: child for child in children}, 0
+    alive, done = {child.trial: child for child in children}, 0  # best first
     so_far: list[Trial] = []
     for position, rung in enumerate(bracket.rungs):
-        runnable = [alive[number] for number in sorted(alive)[: rung.run]]
+        runnable = [alive[number] for number in sorted([*alive][: rung.run])]
         if not runnable:
             return
         place = generation, bracket.s, position, rung.epochs, rung.epochs - done

@@ -21,7 +21,7 @@ from search.constraints import Constraint, Ranking
 from search.space import Config, Space
 from search.trial import Trial
 
-MODEL_VERSION = 9  # of the decisions by a model; a resumed run needs the same
+MODEL_VERSION = 10  # of the decisions by a model; a resumed run needs the same
 MIN_TRIALS = 8  # trials before there is a model
 MAX_TRIALS = 500  # rows of the model: the best full trainings, then the latest trials
 MAX_TRIALS_FOR_FIT = 256
@@ -44,7 +44,8 @@ class Scaling(NamedTuple):
     def of(cls, outcomes: np.ndarray) -> "Scaling":
         """From the outcomes (trials, outcomes) of all trials."""
         low, high = np.quantile(outcomes, [0.05, 0.95], axis=0)
-        reach = CLIP_RANGE * (high - low)
+        # Without a width, the few other outcomes are what there is to learn.
+        reach = np.where(high > low, CLIP_RANGE * (high - low), np.inf)
         clipped = np.clip(outcomes, low - reach, high + reach)
         std = clipped.std(axis=0)
         return cls(low - reach, high + reach, clipped.mean(axis=0), np.where(std > 0, std, 1.0))
@@ -114,10 +115,11 @@ class Model:
         inputs = self.surrogate.inputs([trial.config for trial in rung])
         mean, _ = replace(self, processes=processes).predict(inputs, ids(rung))
         violation = np.maximum(mean[:, 1:], 0).sum(axis=1)
-        predicted = np.where(violation > 0, violation, mean[:, 0])
+        objective = (mean[:, 0] - self.scaling.mean[0]) / self.scaling.std[0]
         # Rounded, so that the last bits of a product do not order equal values.
+        predicted = np.where(violation > 0, violation, objective).round(6)
         order = {
-            one.trial: (missed > 0, float(f"{value:.6g}"))
+            one.trial: (missed > 0, value)
             for one, missed, value in zip(rung, violation, predicted, strict=True)
         }
         key = self.surrogate.ranking.key
@@ -138,7 +140,11 @@ class Surrogate:
         self._known = 0  # number of trials that determined the parameters
 
     def learn(self, trials: Sequence[Trial]) -> Model | None:
-        """A model of the trials, or None while there are too few."""
+        """A model of the trials, or None while there are too few.
+
+        Failed and diverged trials count as the worst outcomes so far, so that the search leaves
+        their region.
+        """
         usable = [trial for trial in trials if self.usable(trial)]
         if len(usable) < MIN_TRIALS:
             return None
@@ -151,13 +157,15 @@ class Surrogate:
             y = Scaling.of(outcomes).apply(outcomes)
             self.parameters = [gaussian.fit(x, one, ids(first)) for one in y.T]
             self._known = count
-        usable = self.selected(usable)
-        x, outcomes, trial_ids = self.inputs_of(usable), self.outcomes(usable), ids(usable)
+        worst = self.outcomes(usable).max(axis=0)
+        chosen = self.selected(trials)
+        x, trial_ids = self.inputs_of(chosen), ids(chosen)
+        outcomes = self.outcomes(chosen, failed=worst)
         scaling = Scaling.of(outcomes)
         y = scaling.apply(outcomes)
         processes = self.processes(x, y, trial_ids)
         model = Model(self, x, trial_ids, y, scaling, processes, None)
-        full = [t for t in usable if t.epochs == self.epochs and self.ranking.feasible(t)]
+        full = [t for t in chosen if t.epochs == self.epochs and self.ranking.feasible(t)]
         if not full:
             return model
         # The best prediction: the best measured value is biased by noise.
@@ -195,14 +203,15 @@ class Surrogate:
         """`inputs` of the configurations and epochs of trials."""
         return self.inputs([t.config for t in trials], [t.epochs for t in trials])
 
-    def outcomes(self, trials: Sequence[Trial]) -> np.ndarray:
-        """(trials, 1 + constraints), to minimise."""
-        rows = []
-        for trial in trials:
-            known: Mapping[str, Any] = trial.metrics
-            residuals = [model_residual(limit, known) for limit in self.limits]
-            rows.append([-self.ranking.sign * known[self.ranking.metric], *residuals])
+    def outcomes(self, trials: Sequence[Trial], failed: Sequence[float] = ()) -> np.ndarray:
+        """(trials, 1 + constraints), to minimise. failed: the row of a trial without results."""
+        rows = [self._outcome(one) if self.usable(one) else failed for one in trials]
         return np.array(rows, float).reshape(len(trials), 1 + len(self.limits))
+
+    def _outcome(self, trial: Trial) -> list[float]:
+        known: Mapping[str, Any] = trial.metrics
+        residuals = [model_residual(limit, known) for limit in self.limits]
+        return [-self.ranking.sign * known[self.ranking.metric], *residuals]
 
 
 def model_residual(limit: Constraint, metrics: Mapping[str, Any]) -> float:

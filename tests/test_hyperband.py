@@ -136,8 +136,8 @@ def test_a_child_that_failed_is_out_and_the_next_best_takes_its_place():
     assert ids(drive(bracket, children_of(5), lambda job: "failed")) == [[0, 1, 2, 3, 4]]
 
 
-def test_a_rung_that_is_cut_runs_the_first_by_trial_id():
+def test_a_rung_that_is_cut_runs_the_best():
     bracket = Bracket(1, (Rung(4, 5, 4), Rung(2, 10, 1)))
-    assert ids(drive(bracket, children_of(4))) == [[0, 1, 2, 3], [2]]
+    assert ids(drive(bracket, children_of(4))) == [[0, 1, 2, 3], [3]]
     assert ids(drive(Bracket(1, (Rung(4, 5, 3), Rung(2, 10, 0))), children_of(4))) == [[0, 1, 2]]
     assert ids(drive(Bracket(1, (Rung(4, 5, 0), Rung(2, 10, 0))), children_of(4))) == []

@@ -203,6 +203,29 @@ def test_promotion_counts_the_effect_of_a_trial():
     assert [trial.trial for trial in model.rank_for_promotion(usual, usual)] == [31, 30]
 
 
+def test_a_region_where_trainings_fail_is_left():
+    """The objective improves up to the edge of that region, and would beyond it."""
+    failed = {"metrics": {}, "status": "failed"}
+    trials = [
+        measured(i, x, 0.5, metrics={"top3": x, "precision": 0.9, "num_params": 1})
+        if x < 0.6
+        else measured(i, x, 0.5, **failed)
+        for i, x in enumerate(np.linspace(0, 1, 25))
+    ]
+    model = surrogate().learn(trials)
+    worth = model.acquisition([{"x": x, "y": 0.5} for x in (0.59, 0.7, 0.85, 0.98)])
+    assert worth[0] > worth[1:].max() + 1
+    assert len(model.y) == 25 and (model.y[15:] == model.y.max(axis=0)).all()
+
+
+def test_the_few_outcomes_that_differ_are_not_clipped():
+    usual = {"top3": 0.5, "precision": 0.4, "num_params": 1}
+    trials = [measured(i, i / 40, 0.5, metrics=usual) for i in range(40)]
+    good = {"top3": 0.9, "precision": 0.6, "num_params": 1}
+    model = surrogate().learn([*trials, measured(50, 0.9, 0.5, metrics=good)])
+    assert (model.y[-1] < model.y[0] - 5).all(), "in both outcomes: feasible, and better"
+
+
 def test_while_nothing_is_feasible_the_nearest_to_it_counts():
     trials = [trial for trial in grid() if trial.config["x"] > 0.6]
     trials += [measured(90 + i, 0.8, y) for i, y in enumerate((0.1, 0.4, 0.6))]

@@ -208,7 +208,7 @@ class Dispatcher:
             raise InputError(new[0].error)
 
     def _tell(self, trial: Trial, trace: str | None) -> None:
-        if trial.status not in ("ok", "diverged"):
+        if trial.status != "ok":
             log.warning("trial %d: %s: %s", trial.trial, trial.status, trial.error)
         if trace:
             log.debug("%s", trace)
