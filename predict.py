@@ -2,6 +2,7 @@
 
     python predict.py DIR/network.onnx photo.jpg photos/
     find photos -name '*.jpg' | python predict.py DIR/network.onnx - --csv
+    python predict.py DIR/network.onnx labelled/ --measure     # labelled/<class>/photo.jpg
 
 Another machine needs only this file and the network, Python 3.11 or later, and
 `pip install onnxruntime numpy pillow`. A folder stands for all images below it, - for a list of
@@ -13,7 +14,6 @@ Exit codes: 0 success, 1 an image could not be read (the others are answered), 2
 
 import argparse
 import csv
-import difflib
 import importlib.util
 import itertools
 import json
@@ -37,21 +37,12 @@ class Mistake(ValueError):
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises a Mistake of one sentence, with the nearest flag."""
+    """Raises a Mistake of one sentence."""
 
     def error(self, message):
         """Raises argparse's own errors as a Mistake."""
-        raise Mistake(message.removeprefix("argument "))
-
-    def read(self, argv):
-        """The arguments; Mistake for an unknown flag."""
-        given, unknown = self.parse_known_intermixed_args(argv)
-        if unknown:
-            flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
-            close = difflib.get_close_matches(unknown[0], flags, 1, cutoff=0.5)
-            hint = f"; did you mean {close[0]}?" if close else f"; allowed are {', '.join(flags)}"
-            raise Mistake(f"unknown flag {unknown[0]}{hint}")
-        return given
+        flags = ", ".join(f for f in self._option_string_actions if f.startswith("--"))
+        raise Mistake(f"{message.removeprefix('argument ')}; the flags are {flags}")
 
 
 class Network:
@@ -118,8 +109,9 @@ def read_image(path, size, crop="centre"):
             kind, image = file.format, upright(file)
         if image.mode.startswith("I") or image.mode == "F":
             image = Image.fromarray(_eight_bits(np.asarray(image), image.mode, kind))
-        if image.mode == "P":  # a palette with transparency needs two conversions
+        if image.has_transparency_data:  # shown on white, as on paper
             image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return np.array(_square(image.convert("RGB"), size, crop))
     except Exception as error:  # Pillow's readers raise nearly anything on a broken file
         raise Mistake(f"{path} cannot be decoded as an image ({error})") from None
@@ -200,7 +192,7 @@ def _below(folder):
 
 def natural(name):
     """Sort key that puts image_2 before image_10; the name itself breaks ties."""
-    return [int(p) if p.isdecimal() else p for p in re.split(r"([0-9]+)", name)], name
+    return [int(p) if i % 2 else p for i, p in enumerate(re.split(r"([0-9]+)", name))], name
 
 
 def read_all(network, files, bad):
@@ -247,29 +239,44 @@ def write_csv(answers, *_):
         writer.writerow([one["file"], one["answer"], *pairs])
 
 
-def to_int(text):
-    """Parses a whole number."""
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+def write_measures(answers, _, classes):
+    """Prints precision and recall of each class, their means, and top-1; folders name classes."""
+    import numpy as np
+
+    counts = np.zeros((len(classes), len(classes)), int)  # class, likeliest class
+    for one in answers:
+        name = os.path.basename(os.path.dirname(os.path.abspath(one["file"])))
+        if name not in classes:
+            known = ", ".join(classes)
+            raise Mistake(f"{one['file']}: its folder {name!r} is no class; allowed are {known}")
+        counts[classes.index(name), classes.index(one["classes"][0]["class"])] += 1
+    images, right = counts.sum(1), counts.diagonal()
+    shares = np.stack([right / np.maximum(counts.sum(0), 1), right / np.maximum(images, 1)])
+    rows = [*zip(classes, images, *shares, strict=True)]
+    rows.append(("mean", images.sum(), *shares[:, images > 0].mean(1)))
+    wide = max(len(name) for name, *_ in rows)
+    print(f"{'class':{wide}}  images  precision  recall")
+    for name, count, precision, recall in rows:
+        print(f"{name:{wide}}  {count:6}  {precision:9.4f}  {recall:6.4f}")
+    print(f"top-1: {right.sum() / max(images.sum(), 1):.4f}")
+
+
+FORMATS = {"json": write_json, "csv": write_csv, "measure": write_measures}
 
 
 def run(argv=None):
     """Reads, predicts, prints; returns the exit code."""
-    parser = Parser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, allow_abbrev=False, formatter_class=raw)
     parser.add_argument("model", metavar="MODEL", help="network.onnx or network.int8.onnx")
     parser.add_argument("images", metavar="IMAGE_OR_FOLDER", nargs="+", help="- reads a list")
-    parser.add_argument("--top", type=to_int, metavar="N", help="classes to show [3]")
-    parser.add_argument("--json", action="store_true", help="print a list of JSON objects")
-    parser.add_argument("--csv", action="store_true", help="print a table in CSV")
-    given = parser.read(argv)
-    if given.json and given.csv:
-        raise Mistake("--json and --csv cannot go together; allowed is one of them")
+    parser.add_argument("--top", type=int, metavar="N", help="classes to show [3]")
+    for name, write in FORMATS.items():
+        parser.add_argument(f"--{name}", action="store_true", help=write.__doc__)
+    given = parser.parse_intermixed_args(argv)
+    chosen = [name for name in FORMATS if getattr(given, name)]
+    if len(chosen) > 1:
+        raise Mistake(f"--{chosen[0]} cannot go with --{chosen[1]}; allowed is one of them")
     missing = [package for name, package in PACKAGES.items() if not importlib.util.find_spec(name)]
     if missing:
         raise Mistake(f"{missing[0]} is not installed; run: pip install {' '.join(missing)}")
@@ -279,13 +286,14 @@ def run(argv=None):
     if not 1 <= top <= count:
         words = f"allowed is 1 to {count}; the nearest is {min(max(top, 1), count)}"
         raise Mistake(f"--top cannot be {top}; {words}")
-    for stream in (sys.stdin, sys.stdout):  # file names may not be valid text
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="surrogateescape")
+    if hasattr(sys.stdin, "reconfigure"):  # file names may not be valid text
+        sys.stdin.reconfigure(errors="surrogateescape")
+    if hasattr(sys.stdout, "reconfigure"):  # Windows writes other encodings to files
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     files = find_images(given.images)
     batches = read_all(network, files, bad)
     answers = itertools.chain.from_iterable(network.answer(batch, top) for batch in batches)
-    write = write_json if given.json else write_csv if given.csv else write_table
+    write = FORMATS[chosen[0]] if chosen else write_table
     write(answers, files, network.classes)
     sys.stdout.flush()
     return 1 if bad else 0

@@ -128,6 +128,8 @@ def no_number(name: str) -> NoReturn:
 def _sibling_hint(path: Path) -> str:
     if not path.parent.is_dir():
         return f" (nor a folder {path.parent})"
+    if path.is_symlink():
+        return f" (a link to {path.readlink()})"
     siblings = [entry.name for entry in path.parent.iterdir() if entry.suffix == path.suffix]
     close = difflib.get_close_matches(path.name, siblings, n=1)
     return f"; did you mean {path.parent / close[0]}?" if close else ""

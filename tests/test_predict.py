@@ -71,6 +71,10 @@ def test_a_folder_in_natural_order_as_a_table(model, photos, capsys):
     assert all(line.count("class ") == 4 for line in lines)
 
 
+def test_digits_of_other_scripts_are_text():
+    assert sorted(["１", "a", "10", "2"], key=predict.natural) == ["2", "10", "a", "１"]
+
+
 def test_linked_folders_are_read_once_and_names_need_not_be_text(model, photos, tmp_path):
     (photos / "c").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     (photos / "c" / "back").parent.resolve().mkdir()
@@ -116,6 +120,46 @@ def test_below_the_threshold_it_is_not_sure(tmp_path, photos, capsys):
         assert (answer["answer"] == "not sure") is not sure
 
 
+def test_measures_are_those_of_the_folders(tmp_path, model, capsys):
+    size, names = 8, [f"class {i}" for i in range(3)]
+    for i in range(12):
+        (file := tmp_path / "labelled" / names[i % 2] / f"{i}.png").parent.mkdir(
+            parents=True, exist_ok=True
+        )
+        picture(size, size, seed=i).save(file)
+    assert run(model, tmp_path / "labelled", "--json") == 0
+    answers = json.loads(capsys.readouterr().out)
+    pairs = [(one["file"].split("/")[-2], one["answer"]) for one in answers]
+    assert run(model, tmp_path / "labelled", "--measure") == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    found = {line[:7].strip(): [float(word) for word in line[7:].split()] for line in lines[1:]}
+    scores = {}
+    for name in names:
+        right = sum(pair == (name, name) for pair in pairs)
+        true, said = (sum(pair[i] == name for pair in pairs) for i in (0, 1))
+        scores[name] = [true, right / max(said, 1), right / max(true, 1)]
+        assert found[name] == pytest.approx(scores[name], abs=1e-4)
+    means = [sum(scores[name][i] for name in names[:2]) / 2 for i in (1, 2)]  # the third is absent
+    assert found["mean"] == pytest.approx([12, *means], abs=1e-4)
+    assert last == f"top-1: {sum(a == b for a, b in pairs) / 12:.4f}"
+    picture(9, 9).save(tmp_path / "labelled" / "stray.png")
+    assert "'labelled' is no class" in complaint(
+        capsys, predict, [model, tmp_path / "labelled", "--measure"]
+    )
+
+
+def test_transparent_pixels_are_white(tmp_path):
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[:, :4] = (10, 20, 30, 255)  # opaque; the other half hides black
+    drawn = Image.fromarray(pixels)
+    drawn.save(tmp_path / "rgba.png")
+    drawn.quantize(4).save(tmp_path / "palette.png")
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.png", transparency=0)
+    for name in ("rgba", "palette", "grey"):
+        read = predict.read_image(tmp_path / f"{name}.png", 8)
+        assert (read[:, 4:] == 255).all() and (read[:, :4, 0] == 10).all(), name
+
+
 def test_the_crop_of_the_network_is_used(tmp_path, monkeypatch):
     file = save_model(tmp_path / "net.onnx", *NETWORKS["plain"], crop="pad")
     picture(30, 8).save(tmp_path / "long.png")
@@ -146,7 +190,7 @@ def test_mistakes_are_one_sentence(tmp_path, model, photos, capsys, monkeypatch)
         ([model], "IMAGE_OR_FOLDER"),
         ([model, photos, "--jsn"], "--json"),
         ([model, photos, "--top", 9], "nearest is 3"),
-        ([model, photos, "--top", "x"], "whole number"),
+        ([model, photos, "--top", "x"], "'x'"),
         ([model, photos, "--json", "--csv"], "one of them"),
         ([model, tmp_path / "empty"], "no image in"),
         ([photos / "notes.txt", photos], "ONNX Runtime"),

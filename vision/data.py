@@ -8,6 +8,7 @@ The source is never written to: decoded images go to `cache_dir`, downloads besi
 import contextlib
 import functools
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,11 +28,12 @@ from vision.folders import (
     list_files,
 )
 
+log = logging.getLogger("nas")
 DEFAULT_CACHE = Path(__file__).resolve().parent.parent / "data" / "cache"
 KEYWORDS = ("auto", "flowers17", "synthetic")
 DRAWING_SEED = 0  # the embedded flowers are one data set, the same for every seed of a run
 TEST_DRAWINGS = 20  # of each species
-DECODING = 2  # count up when `read_image` changes, so that older cache files are not used
+DECODING = 3  # count up when `read_image` changes, so that older cache files are not used
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,6 +239,7 @@ def _open(source: DataSource, part: str) -> tuple[Images, str]:
     cache = Path(source.cache_dir) / f"{key}.npz"
     pixels = _read_cache(cache, (len(files), size, size, 3))
     if pixels is None:
+        log.info("reading %d images of the %s part", len(files), part)
         pixels = decode_all(files, size, source.crop)
         _write_cache(cache, pixels)
     labels = np.array([label for label, _, _ in files], dtype=np.int64)

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 from scipy.io import loadmat
@@ -71,7 +72,9 @@ def list_files(root: Path, layout: str, part: str, split: int) -> list[File]:
     if not present:
         raise InputError(f"{root / part} holds no class folders")
     if unknown := set(present) - set(classes):
-        raise InputError(f"{root / part} has the class {min(unknown)!r}, which train/ has not")
+        name, alike = min(unknown), {normalize("NFC", one) for one in classes}
+        form = " in this form of Unicode: rename it" if normalize("NFC", name) in alike else ""
+        raise InputError(f"{root / part} has the class {name!r}, which train/ has not{form}")
     files = []
     for name in present:
         images = _images(root / part / name, 1)
