@@ -8,11 +8,12 @@
 
 Prints one table with 95 % intervals and the verdict on each limit, then tests of all pairs, and
 writes result_test.json (or result_cv.json; with several configurations NAME_result_test.json) and
-the predictions beside the configuration. A configuration that a search found is measured with the
-limits, data, space and optimizer of that search, unless flags set them (in the published space
-with AdamW for Adam). Others follow the first one that has a search; if none has, the defaults
-below hold (with `n_stages`: the modern space, schedule-free). --compare trains nothing. --export
-writes the network for other machines (predict.py, docs/deploy.md).
+the predictions beside the configuration, for a link beside its target. A configuration that a
+search found is measured with the limits, data, space and optimizer of that search, unless flags
+set them (in the published space with AdamW for Adam). Others follow the first one that has a
+search; if none has, the defaults below hold (with `n_stages`: the modern space, schedule-free).
+--compare trains nothing. --export writes the network for other machines (predict.py,
+docs/deploy.md).
 """
 
 import logging
@@ -42,6 +43,7 @@ from evaluation.candidates import (
     read_candidates,
     search_behind,
     taken_over,
+    tell_other_images,
     tell_unfound,
 )
 from evaluation.requests import check_flags, check_settings, chosen_seeds
@@ -117,6 +119,7 @@ def run(given: dict[str, Any]) -> None:
     limits = [resolve(inherited, layer, given).ranking().constraints for layer in own]
     precise = [thresholds.precision_limit(bounds) for bounds in limits] if wanted else []
     target, names, dataset = open_target(settings, on_test)
+    tell_other_images(origins, dataset["fingerprint"])
     if settings.dtype == "bfloat16":
         resolve_devices(target, settings)
     if dataset["note"]:

@@ -31,7 +31,8 @@ Copy predict.py and a network to the other machine; `pip install onnxruntime num
 
 ONNX Runtime: the outputs are `logits` and `probabilities`. The input `pixels` is
 {pixels}.
-The metadata holds class names, image size, crop, metrics and limits.
+The metadata holds class names, image size, crop, metrics and limits. `check.npz` holds pixels and
+logits of a few test images, to check a port to another program.
 
     session = onnxruntime.InferenceSession("network.onnx")
     probabilities = session.run(["probabilities"], {{"pixels": pixels}})[0]
@@ -94,6 +95,7 @@ def _about(folder: Path, result: Mapping[str, Any], images: tuple[int, int]) -> 
     crop, side = data["crop"], data["image_size"]
     rows = [
         ("task", f"one of {len(data['class_names'])} classes for each image"),
+        ("classes, in the order of the logits", ", ".join(data["class_names"])),
         ("trained on", f"{data['name']}: {counts}"),
         ("images", f"{side} x {side} pixels, RGB, crop: {crop}"),
         ("fingerprint of the training images", f"`{data['fingerprint']}`"),

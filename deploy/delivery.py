@@ -1,7 +1,7 @@
 """Exports a trained and measured network for `main.py --export DIR`.
 
-DIR gets network.onnx, network.safetensors and card.md, with --quantise also network.int8.onnx and
-its result. They replace the files of an earlier export.
+DIR gets network.onnx, network.safetensors, check.npz and card.md, with --quantise also
+network.int8.onnx and its result. They replace the files of an earlier export.
 """
 
 import importlib.util
@@ -21,7 +21,8 @@ from evaluation.comparison import Measured, judged
 from utils import InputError, replacing, write_json, write_text
 
 OF_INT8 = ("network.int8.onnx", "result_int8.json", "predictions_int8.npz")
-WRITTEN = ("network.onnx", "network.safetensors", "card.md", *OF_INT8)
+WRITTEN = ("network.onnx", "network.safetensors", "check.npz", "card.md", *OF_INT8)
+CHECKED = 8  # test images in check.npz
 TOLERANCE = 1e-4  # of logits, as a share of the largest if that is over 1
 
 
@@ -95,6 +96,7 @@ def ship(
         write_json(plan.folder / "result_int8.json", both[-1].result)
         _write(plan.folder / "network.int8.onnx", models["network.int8.onnx"], both[-1].result)
         words.append(f"result of the network in int8 in {plan.folder / 'result_int8.json'}")
+    _write_check(plan.folder / "check.npz", models, test, stored["names"])
     latencies = {}
     if plan.latency:
         latencies = {name: session.latency(one, test[:1]) for name, one in models.items()}
@@ -131,7 +133,7 @@ def export(
             raise RuntimeError(f"ONNX Runtime's logits differ from PyTorch's by {difference:g}")
     _write(folder / "network.onnx", model, result)
     return model, [
-        f"exported to {folder}: network.onnx, network.safetensors, card.md",
+        f"exported to {folder}: network.onnx, network.safetensors, check.npz, card.md",
         f"largest difference between the logits of ONNX Runtime and PyTorch on the {len(pixels)} "
         f"test images: {difference:.1e}",
     ]
@@ -150,6 +152,17 @@ def _result(
     own = {"metrics": metrics, "by_seed": [part]}
     copied = {name: value for name, value in result.items() if name != "at_threshold"}
     return {**copied, **own}, [predictions]
+
+
+def _write_check(
+    path: Path, models: Mapping[str, Any], pixels: np.ndarray, names: np.ndarray
+) -> None:
+    """Pixels, names and logits of a few images: a port to another runtime is tested with them."""
+    chosen = np.unique(np.linspace(0, len(pixels) - 1, CHECKED).astype(int))
+    arrays = {"names": names[chosen], "pixels": pixels[chosen]}
+    for name, model in models.items():
+        arrays[name.removesuffix(".onnx")] = session.logits_of(model, arrays["pixels"])
+    results.write_predictions(path, arrays)
 
 
 def _write(path: Path, model: Any, result: Mapping[str, Any]) -> None:

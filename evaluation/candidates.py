@@ -127,6 +127,17 @@ def tell_unfound(paths: Sequence[Path], origins: Sequence[Origin | None]) -> Non
             )
 
 
+def tell_other_images(origins: Sequence[Origin | None], fingerprint: str) -> None:
+    """Warns of configurations that were found on other training images."""
+    for origin in origins:
+        if origin and origin.record["data"].get("fingerprint") not in (None, fingerprint):
+            log.warning(
+                "warning: %s was found on other images: if its folder has changed since, so has "
+                "the random split, and the search may have seen images of the test split",
+                origin.config,
+            )
+
+
 def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that the configurations inherit from their searches, except the given ones.
 

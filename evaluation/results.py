@@ -36,7 +36,9 @@ def places(
     found: list[tuple[Path, list[Path]]] = []
     for config in configs:
         prefix = f"{config.stem}_" if several else ""
-        folder = config.parent if output is None else Path(output)
+        # The link to the last winner leads to its run, whose results the next one leaves alone.
+        real = config.parent / config.readlink() if config.is_symlink() else config
+        folder = real.parent if output is None else Path(output)
         file = folder / f"{prefix}result_{split}.json"
         stem = f"{prefix}predictions_{split}"
         if output is not None and folder.suffix == ".json":

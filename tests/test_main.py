@@ -227,7 +227,8 @@ def test_each_winner_is_measured_by_the_limits_of_its_own_search(
     assert read(out / "first_result_test.json")["found_by"] == {"name": "a", "begun": "today"}
     assert read(out / "small_result_test.json")["found_by"] is None
     assert read(out / "small_result_test.json")["optimizer"] == "adamw"  # as published
-    assert "limits and data of " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "limits and data of " in told and told.count("was found on other images") == 2
 
 
 def test_flags_come_before_what_the_search_had(winners, capsys):

@@ -35,7 +35,7 @@ def exported(tmp_path_factory):
 def test_the_files_and_what_they_say(exported):
     out, home, _, printed = exported
     assert {path.name for path in out.iterdir()} == {
-        *("network.onnx", "network.int8.onnx", "network.safetensors", "card.md"),
+        *("network.onnx", "network.int8.onnx", "network.safetensors", "check.npz", "card.md"),
         *("result_int8.json", "predictions_int8.npz"),
     }
     result, int8 = read(home / "result_test.json"), read(out / "result_int8.json")
@@ -69,6 +69,22 @@ def test_predictions_are_those_of_the_evaluation(exported, capsys):
         assert call(predict, out / name, *files, "--json") == 0
         answers = [one["answer"] for one in json.loads(capsys.readouterr().out)]
         assert answers == [["alder", "birch", "cedar"][i] for i in scores.argmax(axis=1)]
+        assert call(predict, out / name, folder / "test", "--measure") == 0
+        right = (scores.argmax(axis=1) == stored["labels"]).mean()
+        assert f"top-1: {right:.4f}" in capsys.readouterr().out
+
+
+def test_a_port_can_be_checked_with_a_few_images(exported):
+    out, home, folder, _ = exported
+    check, stored = np.load(out / "check.npz"), np.load(home / "predictions_test.npz")
+    assert (
+        set(check) == {"names", "pixels", "network", "network.int8"} and len(check["names"]) == 8
+    )
+    for name, pixels, logits in zip(
+        *(check[k] for k in ("names", "pixels", "network")), strict=True
+    ):
+        assert np.array_equal(predict.read_image(folder / "test" / name, 8), pixels)
+        assert stored["scores"][stored["names"] == name][0] == pytest.approx(logits, abs=1e-4)
 
 
 def test_int8_is_measured_by_the_same_limits_and_can_be_compared_later(exported, capsys):
@@ -90,7 +106,12 @@ def test_the_card(exported):
     out, home, *_ = exported
     text, result = (out / "card.md").read_text(), read(home / "result_test.json")
     for words in (
-        *("## Limits of use", "18 images to train, 9 to test", "load_network", "birch"),
+        *(
+            "## Limits of use",
+            "18 images to train, 9 to test",
+            "load_network",
+            "| alder, birch, cedar |",
+        ),
         "python predict.py",
         f"| top1 | {result['metrics']['top1']:.4f}",
         "| flash_kb <= 4 |",
@@ -117,7 +138,7 @@ def test_a_network_alone_without_int8(tmp_path, folder, config):
     (out / "network.int8.onnx").write_text("of an earlier export")
     assert evaluate("-c", config, "-t", "-e", 1, "--dataset", folder, "--export", out) == 0
     names = {path.name for path in out.iterdir()}
-    assert names == {"network.onnx", "network.safetensors", "card.md"}
+    assert names == {"network.onnx", "network.safetensors", "check.npz", "card.md"}
     assert "int8 verdict" not in (out / "card.md").read_text()
 
 
