@@ -50,8 +50,6 @@ class ImageTarget(ImagesOnDevice):
     curve_epochs: epochs after which a fold is also measured during training.
     """
 
-    trainer_class = Trainer
-
     def __init__(
         self,
         pixels: np.ndarray,
@@ -152,7 +150,7 @@ class ImageTarget(ImagesOnDevice):
     def trainer(self, config: Mapping[str, Any], seed: int, fold: int) -> Trainer:
         """Sets up PyTorch in this process; returns an untrained `Trainer` for a fold."""
         prepare_torch(self.threads, self.how["dtype"])
-        return self.trainer_class(
+        return Trainer(
             config,
             image_size=self.image_size,
             num_classes=self.num_classes,

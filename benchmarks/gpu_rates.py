@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
 from torch import nn
@@ -18,7 +19,6 @@ from cnn import count_macs
 from engine.workers.pool import ProcessPool
 from target import ImageTarget, cross_validation
 from training.device import layout, prepare_torch, release_memory
-from training.trainer import Trainer
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 GIGA = 10**9
@@ -35,16 +35,6 @@ class Sizes(NamedTuple):
 
 
 FEW = Sizes(0.1, (1, 2), 256, ("small", "modern"))
-
-
-class InLayout(Trainer):
-    """Uses the memory format `told` instead of the program's choice."""
-
-    told = torch.channels_last
-
-    def chosen_layout(self, dtype: str) -> torch.memory_format:
-        """The memory format `told`."""
-        return self.told
 
 
 def waited(device: str) -> float:
@@ -92,8 +82,8 @@ def by_dtype(scale: Scale, sizes: Sizes) -> Iterator[Row]:
             own = layout(target.device, dtype)
             words = []
             for words_for, told in LAYOUTS.items():
-                target.trainer_class = type("Laid", (InLayout,), {"told": told})
-                rate = epochs_a_second(target, name, sizes.seconds)["rate"]
+                with mock.patch("training.trainer.layout", return_value=told):
+                    rate = epochs_a_second(target, name, sizes.seconds)["rate"]
                 words.append(f"{words_for}{'*' * (told == own)} {rate:.1f}")
             yield f"epochs/s of {name}, {dtype}", ", ".join(words)
 

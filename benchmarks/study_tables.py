@@ -29,7 +29,7 @@ def bound_met_by(share: float, values: Sequence[float]) -> float:
     """The bound, a multiple of 0.01, that about this share of the values reach."""
     wanted = max(1, round(share * len(values)))
     edge = sorted(values, reverse=True)[wanted - 1]
-    return math.floor(100 * edge) / 100
+    return math.floor(100 * edge + 1e-9) / 100
 
 
 def rows(units: Iterable[Any], default: Path) -> list[dict[str, Any]]:

@@ -156,7 +156,7 @@ def find_run(name: str | Path, runs_dir: str | Path = "runs") -> Path:
     """
     if str(name) == "last":
         name = next((Path(runs_dir) / run for run in reversed(runs_by_age(Path(runs_dir)))), name)
-    places = [Path(name), Path(runs_dir) / name]
+    places = [Path(runs_dir) / name, Path(name)]  # as --resume does
     path = next((place for place in places if (place / "run.json").is_file()), None)
     if path is None:
         known = [found.parent.name for found in Path(runs_dir).glob("*/run.json")]

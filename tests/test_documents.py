@@ -5,6 +5,7 @@ import re
 import pytest
 
 from engine.cli.settings import FIELDS
+from predict import FORMATS
 from tests.stubs import ROOT
 from tests.test_architecture import MODULES
 
@@ -15,8 +16,9 @@ LINKING = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 FILE = r"\b(?:tests|search|engine|evaluation|vision|training|deploy|reports|configs|docs|baselines"
 FILE += r"|benchmarks|examples)/[a-z\d_/]+\.(?:py|json|md)\b"
 FLAG = r'add_(?:argument|flag)\(\s*(?:"-\w", )?"--([a-z_]+)"'
-FLAGS = {*FIELDS, *re.findall(FLAG, "".join(TEXTS.values())), "help"}
+FLAGS = {*FIELDS, *re.findall(FLAG, "".join(TEXTS.values())), "help", *FORMATS}
 FLAGS |= {"nworkers", "nthreads", "gres", "port"}  # of dask, sbatch and dashboards
+FLAGS |= {"dim_param", "dim_value"}  # of ONNX Runtime
 
 
 def missing(text):

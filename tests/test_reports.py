@@ -13,7 +13,7 @@ from engine.storage.run import RunFolder
 from reports import card, charts, charts_networks, halving, outcomes, progress
 from reports.grouping import group
 from reports.importance import importance
-from reports.reading import Run, learning_curve, read_run, read_runs
+from reports.reading import Run, find_run, learning_curve, read_run, read_runs
 from tests.stub_target import StubTarget
 from tests.stubs import ROOT, make_trial
 from utils import InputError, write_json
@@ -260,3 +260,14 @@ def test_a_winner_knows_its_baseline_chance_and_limits():
     mean, bounds = card.interval([0.5, 0.6, 0.62])
     assert bounds == pytest.approx(t.interval(0.95, 2, mean, sem([0.5, 0.6, 0.62])))
     assert card.interval([0.5]) == (0.5, None)
+
+
+def test_a_name_is_first_that_of_a_run_in_the_folder_of_runs_as_for_a_resume(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for place in (Path("x"), Path("runs") / "x"):
+        place.mkdir(parents=True)
+        (place / "run.json").write_text("{}")
+    assert find_run("x") == Path("runs") / "x" and find_run("./runs/x") == Path("runs/x")
+    assert find_run(tmp_path / "x") == tmp_path / "x"

@@ -71,7 +71,7 @@ class Trainer:
         weights = torch.Generator().manual_seed(derive_seed(seed, "weights"))
         sizes = config, image_size, num_classes
         built = build_network(*sizes, init_generator=weights, dropout_generator=self.dropout)
-        self.layout = self.chosen_layout(dtype)
+        self.layout = layout(device, dtype)
         self.network = nn.Sequential(Normalize(normalization), *built).to(device)
         self.network.to(memory_format=self.layout)
         self.average: nn.Module | None = None
@@ -82,10 +82,6 @@ class Trainer:
         self.optimizer = self._optimizer(optimizer, config)
         self.label_smoothing = float(config.get("label_smoothing", 0.0))
         self.bfloat16 = dtype == "bfloat16"
-
-    def chosen_layout(self, dtype: str) -> torch.memory_format:
-        """The memory format of weights and activations."""
-        return layout(self.device, dtype)
 
     def _optimizer(self, name: str, config: Mapping[str, Any]) -> torch.optim.Optimizer:
         rate, parameters = config["learning_rate_init"], list(self.network.parameters())

@@ -153,7 +153,9 @@ class Settings:
         "tracking with Weights & Biases [online if a key is configured, else disabled]",
         choices=("online", "offline", "disabled"),
     )
-    wandb_project: str = _setting("constrained-nas", "project at W&B")
+    wandb_project: str | None = _setting(
+        None, "project at W&B [WANDB_PROJECT, or constrained-nas]"
+    )
     wandb_entity: str | None = _setting(None, "user or team at W&B [the key's own]")
     wandb_group: str | None = _setting(None, "group of runs at W&B")
     wandb_tags: tuple[str, ...] = _setting((), "tags of the run at W&B")

@@ -27,6 +27,7 @@ log = logging.getLogger("nas")
 # PATIENCE covers a failed start and the offline start after it, and also a failed last upload.
 INIT_SECONDS, FINISH_SECONDS, PATIENCE = 6, 8, 15
 GROWTH = 1.25  # of the table between two uploads: all uploads together are 5 times the last one
+PROJECT = "constrained-nas"  # at W&B, if neither a setting nor WANDB_PROJECT names one
 AXES = ("time", "epochs")  # seconds used, epochs charged
 _QUIET = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
 
@@ -161,10 +162,10 @@ class Tracker(Callback):
             id=self.id,
             resume="allow",
             name=self.folder.path.name[:128],  # the maximum of W&B
-            project=self.settings.wandb_project,
+            project=self.settings.wandb_project or os.environ.get("WANDB_PROJECT", PROJECT),
             entity=self.settings.wandb_entity,
             group=self.settings.wandb_group,
-            tags=self.settings.wandb_tags,
+            tags=self.settings.wandb_tags or None,  # None: as the variables of W&B say
             config=dataclasses.asdict(self.settings),
             settings=wandb.Settings(
                 init_timeout=INIT_SECONDS,
