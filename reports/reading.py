@@ -106,11 +106,13 @@ class Run:
 
     @cached_property
     def static(self) -> list[str]:
-        """Static metrics to minimize: those that no fold has."""
+        """Static metrics to minimize: those that no fold has; without folds, those with a limit."""
         limits = self.ranking.constraints
         more = {self.ranking.metric, *(one.metric for one in limits if one.sense == ">=")}
         names = [name for trial in self.lasts for name in trial.metrics]
         measured = {name for trial in self.lasts for fold in trial.folds for name in fold}
+        if not measured:
+            names = [one.metric for one in limits if one.sense == "<="]
         return [name for name in dict.fromkeys(names) if name not in measured | more]
 
     @property

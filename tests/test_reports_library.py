@@ -84,3 +84,14 @@ def test_a_search_that_found_nothing_has_a_report(tmp_path):
     assert main([str(tmp_path / "run"), "--output", str(tmp_path / "report")]) == 0
     page = (tmp_path / "report" / "report.html").read_text()
     assert "No trial has ended yet." in page
+
+
+def test_without_folds_a_metric_is_to_be_small_if_it_has_an_upper_limit(tmp_path):
+    class Timed(Scored):
+        def evaluate(self, config, epochs, seed, state=None):
+            return {**super().evaluate(config, epochs, seed), "recall": 0.5, "seconds": 2.0}
+
+    given = resolve({**SMALL, "constraints": ["seconds <= 3", "recall >= 0.1"]})
+    search(small_space(), Timed(), given, tmp_path / "run")
+    assert read_run(tmp_path / "run").static == ["seconds"]
+    assert main([str(tmp_path / "run"), "--output", str(tmp_path / "report")]) == 0
