@@ -119,7 +119,8 @@ def run(given: dict[str, Any]) -> None:
     limits = [resolve(inherited, layer, given).ranking().constraints for layer in own]
     precise = [thresholds.precision_limit(bounds) for bounds in limits] if wanted else []
     target, names, dataset = open_target(settings, on_test)
-    tell_other_images(origins, dataset["fingerprint"])
+    if on_test:
+        tell_other_images(origins, dataset)
     if settings.dtype == "bfloat16":
         resolve_devices(target, settings)
     if dataset["note"]:

@@ -28,11 +28,11 @@ from engine.cli.command import command
 from engine.cli.settings import Settings, resolve, with_objective
 from engine.cli.stopping import EXIT_CODES, RESUMABLE, Stop, StopSignals, reraise_interrupt
 from engine.contract import Target, as_target
+from engine.storage import spaces
 from engine.storage.history import History
 from engine.storage.journal import Journal
 from engine.storage.resuming import Refused, place_of_images, resumed
 from engine.storage.run import RunFolder
-from engine.storage.spaces import keep_space, own_space, space_file, tell_changed, with_default
 from engine.watching import console
 from engine.watching.progress import progress
 from engine.watching.tracking import tracking
@@ -82,8 +82,7 @@ def search(
     Ctrl-C, SIGTERM and SIGHUP end the search cleanly, and are then passed on to the caller. If
     `run_dir` is an open `RunFolder`, as a command passes it, the `Result` has the reason instead.
     """
-    space = Space(space) if isinstance(space, ConfigurationSpace) else space
-    target, signals = as_target(target), StopSignals()
+    space, target, signals = spaces.as_space(space), as_target(target), StopSignals()
     if isinstance(run_dir, RunFolder):
         return search_in(run_dir, space, target, settings, callbacks, signals)
     if run_dir is None:
@@ -94,7 +93,7 @@ def search(
             if began:
                 resumed(folder.record, dataclasses.asdict(settings))
             try:
-                keep_space(folder, space)
+                spaces.keep_space(folder, space)
                 folder.begin_session(settings, planning.model_facts(settings), must_match=began)
                 result = search_in(folder, space, target, settings, callbacks, signals)
             except InputError:
@@ -102,6 +101,8 @@ def search(
                     folder.remove_if_failed()
                 raise
             folder.end_session(result.reason)
+            if result.reason == "failures":  # the same call starts anew without the cause
+                folder.remove_if_failed()
     signals.pass_on()
     return result
 
@@ -240,13 +241,13 @@ def run(
         if resume is None and settings.hyperband and "num_children" in given:
             log.warning("warning: --num_children is ignored: Hyperband's brackets set it")
         check_bounds(settings.ranking())
-        file = space_file(settings.space)
+        file = spaces.space_file(settings.space)
         if "space" not in given:
-            tell_changed(folder, file)
-            file = own_space(folder.path, settings.space)
+            spaces.tell_changed(folder, file)
+            file = spaces.own_space(folder.path, settings.space)
         space = Space.load(file)
         if start is not None:
-            space = with_default(space, Path(start))
+            space = spaces.with_default(space, Path(start))
         return run_in(folder, space, settings, resume is not None, searching)
     except BaseException as error:
         # A run that could not start leaves no folder.
@@ -285,13 +286,10 @@ def run_in(
     check_folds(images.labels, settings.folds, source.class_names)
     settings = with_objective(settings, source.num_classes)
     target = cross_validation(images, source.num_classes, settings.folds, settings.seed, **how)
-    try:
-        known = target.static_metrics(space.default())
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the search space does not describe a network: {error!r}") from None
+    known = spaces.described(space, target.static_metrics)
     check_metrics(settings.ranking(), [*METRICS, *known])
     where = devices.resolve_devices(target, settings)
-    keep_space(folder, space)
+    spaces.keep_space(folder, space)
     data = {**source.to_dict(), "fingerprint": fingerprint}
     now = {"data": data, **devices.facts(where), "training_version": TRAINING_VERSION}
     folder.begin_session(settings, {**now, **planning.model_facts(settings)}, must_match)

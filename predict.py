@@ -110,8 +110,9 @@ def read_image(path, size, crop="centre"):
         if image.mode.startswith("I") or image.mode == "F":
             image = Image.fromarray(_eight_bits(np.asarray(image), image.mode, kind))
         if image.has_transparency_data:  # shown on white, as on paper
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            drawn = image.convert("RGBA")
+            if drawn.getextrema()[3][1]:  # else nothing would be seen: an unused channel
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), drawn)
         return np.array(_square(image.convert("RGB"), size, crop))
     except Exception as error:  # Pillow's readers raise nearly anything on a broken file
         raise Mistake(f"{path} cannot be decoded as an image ({error})") from None
@@ -253,8 +254,9 @@ def write_measures(answers, _, classes):
     images, right = counts.sum(1), counts.diagonal()
     shares = np.stack([right / np.maximum(counts.sum(0), 1), right / np.maximum(images, 1)])
     rows = [*zip(classes, images, *shares, strict=True)]
-    rows.append(("mean", images.sum(), *shares[:, images > 0].mean(1)))
-    wide = max(len(name) for name, *_ in rows)
+    if images.any():
+        rows.append(("mean", images.sum(), *shares[:, images > 0].mean(1)))
+    wide = max(map(len, [*classes, "mean"]))
     print(f"{'class':{wide}}  images  precision  recall")
     for name, count, precision, recall in rows:
         print(f"{name:{wide}}  {count:6}  {precision:9.4f}  {recall:6.4f}")

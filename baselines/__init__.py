@@ -21,6 +21,7 @@ from engine.cli.settings import GUIDED, Settings, resolve
 from engine.cli.stopping import Stop, StopSignals
 from engine.storage.environment import version
 from engine.storage.history import History
+from engine.storage.resuming import resumed
 from engine.storage.run import RunFolder
 from engine.storage.spaces import keep_space
 from optimizer import Result
@@ -63,14 +64,23 @@ def run(
     """
     check(method)
     settings = settings_of(method, problem, seed, max_total_epochs)
-    searching = optimizer.search
-    if method in PEERS:
-        searching = functools.partial(search, method, problem.objective_range)
-    with contextlib.closing(RunFolder(run_dir)) if run_dir else contextlib.nullcontext() as folder:
-        if folder:
-            keep_space(folder, problem.space)
-            folder.save(method=method, settings=dataclasses.asdict(settings))
-        return searching(problem.space, problem, settings, folder)
+    if method in OURS:
+        return optimizer.search(problem.space, problem, settings, run_dir)
+    searching = functools.partial(
+        search, method, problem.objective_range, problem.space, problem, settings
+    )
+    if run_dir is None:
+        return searching()
+    with contextlib.closing(RunFolder(run_dir)) as folder:
+        began = "settings" in folder.record
+        if began:
+            resumed(folder.record, dataclasses.asdict(settings))
+        keep_space(folder, problem.space)
+        folder.record["method"] = method
+        folder.begin_session(settings, {}, must_match=began)
+        result = searching(folder)
+        folder.end_session(result.reason)
+        return result
 
 
 def search(
@@ -96,6 +106,7 @@ def search(
             if settings.default_first and recorder.default:
                 recorder.train(recorder.default, settings.epochs)
             getattr(importlib.import_module(f"baselines.{module}"), function)(recorder)
+            raise Stop("space exhausted")  # it has nothing more to propose
         except Stop as stop:
             result = optimizer.conclude(history, stop, handler)
     history.close(result.reason)

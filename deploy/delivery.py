@@ -82,7 +82,7 @@ def ship(
     train, test = (target.pixels[part] for part in target.folds[-1])
     model, words = export(plan.folder, network, measured.result, test)
     models, both = {"network.onnx": model}, [measured]
-    for name in OF_INT8:  # files of an earlier export belong to another network
+    for name in ("check.npz", *OF_INT8):  # those of an earlier export belong to another network
         (plan.folder / name).unlink(missing_ok=True)
     if plan.quantise:
         from deploy.quantise import quantise

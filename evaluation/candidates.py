@@ -127,13 +127,15 @@ def tell_unfound(paths: Sequence[Path], origins: Sequence[Origin | None]) -> Non
             )
 
 
-def tell_other_images(origins: Sequence[Origin | None], fingerprint: str) -> None:
-    """Warns of configurations that were found on other training images."""
-    for origin in origins:
-        if origin and origin.record["data"].get("fingerprint") not in (None, fingerprint):
+def tell_other_images(origins: Sequence[Origin | None], dataset: Mapping[str, Any]) -> None:
+    """Warns of configurations that were found on other training images of the same folder."""
+    for origin in filter(None, origins):
+        data = origin.record["data"]
+        same_place = data.get("root") is not None and data["root"] == dataset["root"]
+        if same_place and data.get("fingerprint") != dataset["fingerprint"]:
             log.warning(
-                "warning: %s was found on other images: if its folder has changed since, so has "
-                "the random split, and the search may have seen images of the test split",
+                "warning: %s was found on other images of this folder: the search may have "
+                "trained on images of the test split",
                 origin.config,
             )
 

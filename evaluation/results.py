@@ -37,7 +37,9 @@ def places(
     for config in configs:
         prefix = f"{config.stem}_" if several else ""
         # The link to the last winner leads to its run, whose results the next one leaves alone.
-        real = config.parent / config.readlink() if config.is_symlink() else config
+        real = config
+        while real.is_symlink():
+            real = real.parent / real.readlink()
         folder = real.parent if output is None else Path(output)
         file = folder / f"{prefix}result_{split}.json"
         stem = f"{prefix}predictions_{split}"
@@ -50,10 +52,10 @@ def places(
             raise InputError(f"results cannot be written to {output}: {error.strerror}") from None
         check_file(file)
         check_not_read(file, configs, "--output ")
-        if file in [other for other, _ in found]:
+        if file.resolve() in [other.resolve() for other, _ in found]:
             raise InputError(
                 f"{config}: the result of another {config.name} would be overwritten; allowed are "
-                "different names, or no --output: then each result is beside its configuration"
+                "different names or folders"
             )
         ends = [f"_seed_{seed}" for seed in seeds] if len(seeds) > 1 else [""]
         found.append((file, [folder / f"{stem}{end}.npz" for end in ends]))

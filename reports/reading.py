@@ -106,7 +106,7 @@ class Run:
 
     @cached_property
     def static(self) -> list[str]:
-        """Static metrics to minimize: those that no fold has; without folds, those with a limit."""
+        """Static metrics to minimize: those that no fold has; without folds those with a limit."""
         limits = self.ranking.constraints
         more = {self.ranking.metric, *(one.metric for one in limits if one.sense == ">=")}
         names = [name for trial in self.lasts for name in trial.metrics]

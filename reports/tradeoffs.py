@@ -23,7 +23,7 @@ def export_front(run_folder: Path, metric: str, folder: Path | None) -> str:
     run = read_run(run_folder)
     if run.static and metric not in run.static:
         raise InputError(
-            f"--pareto cannot be {metric!r}; allowed is a metric that needs no training: "
+            f"--pareto cannot be {metric!r}; allowed is a metric that is to be small: "
             f"{', '.join(run.static)}{nearest(metric, run.static)}"
         )
     best = front(run, metric)

@@ -20,7 +20,7 @@ class Rung(NamedTuple):
 
     size: int  # children
     epochs: int  # that they reach in total
-    run: int  # how many of them the remaining epochs allow, best first
+    run: int  # how many of them the remaining epochs allow: the first, later the best
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def shrink(brackets: Sequence[Bracket], children: int) -> list[Bracket]:
 
 
 def cut(brackets: Sequence[Bracket], epochs_left: int) -> tuple[list[Bracket], bool]:
-    """Cuts the fixed order of jobs (rung, bracket, trial id) at the remaining epochs.
+    """Cuts the order of jobs (rung, bracket, trial id or rank) at the remaining epochs.
 
     Sizes of rungs do not depend on results, so the cut is known before the first job of a
     generation. Returns the brackets with `Rung.run` reduced, and whether anything was cut.

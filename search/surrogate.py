@@ -43,7 +43,9 @@ class Scaling(NamedTuple):
     @classmethod
     def of(cls, outcomes: np.ndarray) -> "Scaling":
         """From the outcomes (trials, outcomes) of all trials."""
-        low, high = np.quantile(outcomes, [0.05, 0.95], axis=0)
+        # Of observed values, so that a single outlier is never between them.
+        low = np.quantile(outcomes, 0.05, axis=0, method="higher")
+        high = np.quantile(outcomes, 0.95, axis=0, method="lower")
         # Without a width, the few other outcomes are what there is to learn.
         reach = np.where(high > low, CLIP_RANGE * (high - low), np.inf)
         clipped = np.clip(outcomes, low - reach, high + reach)
@@ -142,8 +144,8 @@ class Surrogate:
     def learn(self, trials: Sequence[Trial]) -> Model | None:
         """A model of the trials, or None while there are too few.
 
-        Failed and diverged trials count as the worst outcomes so far, so that the search leaves
-        their region.
+        Trials without results (failed, diverged, out of memory, timed out) count as the worst
+        outcomes so far, outliers clipped, so that the search leaves their region.
         """
         usable = [trial for trial in trials if self.usable(trial)]
         if len(usable) < MIN_TRIALS:
@@ -157,7 +159,9 @@ class Surrogate:
             y = Scaling.of(outcomes).apply(outcomes)
             self.parameters = [gaussian.fit(x, one, ids(first)) for one in y.T]
             self._known = count
-        worst = self.outcomes(usable).max(axis=0)
+        known = self.outcomes(usable)
+        ordinary = Scaling.of(known)  # else an outlier would be that of each failed trial
+        worst = np.clip(known, ordinary.low, ordinary.high).max(axis=0)
         chosen = self.selected(trials)
         x, trial_ids = self.inputs_of(chosen), ids(chosen)
         outcomes = self.outcomes(chosen, failed=worst)

@@ -59,6 +59,17 @@ def test_a_space_of_no_networks(tmp_path, folder, capsys):
     check_complaint(capsys, tmp_path / "runs", arguments, "kernel_size")
 
 
+def test_a_choice_that_no_network_has(tmp_path, folder, capsys):
+    space = read(ROOT / "configs" / "space_modern.json")
+    for one in space["hyperparameters"]:
+        if one["name"] == "block":
+            one["choices"].append("bottleneck")
+    file = save(tmp_path / "space.json", space)
+    arguments = [*TINY, "--space", file, "--dataset", folder]
+    told = "block cannot be 'bottleneck'; allowed is plain, residual, separable"
+    check_complaint(capsys, tmp_path / "runs", arguments, told)
+
+
 def test_runs_that_exist_and_runs_that_do_not(tmp_path, folder, capsys):
     some = tmp_path / "some"
     check_complaint(capsys, tmp_path / "runs", ["--resume", "nowhere"], "nowhere")

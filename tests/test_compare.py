@@ -15,6 +15,7 @@ from benchmarks import compare
 from benchmarks.compare_tables import pairwise_wins, ranks, regret_path, tables
 from benchmarks.problems.literature import PROBLEMS
 from engine.cli.stopping import Stop
+from reports.reading import read_run
 from search.constraints import Ranking
 from search.trial import canonical
 from tests.problems import Crossing, Nested
@@ -225,8 +226,18 @@ def test_a_run_of_a_peer_goes_on_by_replay(method, tmp_path):
     assert [decided(one) for one in again] == [decided(one) for one in whole]
     assert len(calls) == len(whole) - 3
     assert path.read_text().splitlines(keepends=True)[:3] == lines[:3]
-    with pytest.raises(InputError, match="the run cannot be resumed: training"):
+    with pytest.raises(InputError, match="seed is 3 in this run and cannot become 4"):
         baselines.run(method, problem, 4, after, tmp_path)
+
+
+def test_a_method_may_end_by_itself(tmp_path, monkeypatch):
+    def brief(recorder):
+        recorder.train(recorder.space.default(), 9)
+
+    monkeypatch.setattr("baselines.simple.one_epoch_first", brief)
+    result = baselines.run("one-epoch-first", Tiny(), 0, 90, tmp_path / "run")
+    assert (result.reason, len(result.trials)) == ("space exhausted", 1)
+    assert read_run(tmp_path / "run").status == "space exhausted"
 
 
 @pytest.mark.parametrize("method", baselines.PEERS)

@@ -62,7 +62,13 @@ def test_a_problem_of_ones_own_has_no_limits_but_its_own():
     assert own_settings("minimize loss", sampler="random").constraints == ()
     mine = own_settings("minimize loss", ["size <= 9"])
     assert (mine.objective, mine.sampler) == ("minimize loss", "guided")
-    assert mine.constraints == ("size <= 9",)
+    assert (
+        mine.constraints
+        == ("size <= 9",)
+        == own_settings("minimize loss", "size <= 9").constraints
+    )
+    assert own_settings("minimize loss", epochs=1).min_epochs == 1
+    assert own_settings("minimize loss", epochs=9).min_epochs == Settings.min_epochs
 
 
 def test_what_is_no_target_is_refused():
@@ -73,6 +79,33 @@ def test_what_is_no_target_is_refused():
         search(space(), Former(), settings())
     with pytest.raises(InputError, match="3 is not a target"):
         search(space(), 3, settings())
+    with pytest.raises(InputError, match="no search space; allowed is a ConfigurationSpace"):
+        search({"x": (0, 1)}, loss_of, settings())
+
+
+def test_the_same_call_starts_anew_when_the_cause_of_all_failures_is_gone(tmp_path):
+    failed = search(space(), lambda *_: 0.5, settings(max_generations=9), tmp_path / "run")
+    assert failed.reason == "failures" and "0.5, which is no dictionary" in failed.detail
+    assert not (tmp_path / "run").exists()
+    result = search(space(), loss_of, settings(), tmp_path / "run")
+    assert {trial.status for trial in result.trials} == {"ok"}
+
+
+def test_only_metrics_that_decide_must_be_finite():
+    def measured(config, epochs, seed):
+        odd = config["width"] % 2
+        return {"loss": math.nan if odd else 1.0, "size": 1, "train_loss": math.nan}
+
+    result = search(space(), measured, settings(constraints=["size <= 2"]))
+    for trial in result.trials:
+        assert trial.status == ("diverged" if trial.config["width"] % 2 else "ok")
+        assert trial.status == "diverged" or trial.metrics == {"loss": 1.0, "size": 1}
+
+
+def test_a_search_in_which_everything_diverges_ends():
+    result = search(space(), lambda *_: {"loss": math.nan}, settings(max_generations=99))
+    assert result.reason == "failures" and "not finite: loss" in result.detail
+    assert len(result.trials) <= 25
 
 
 class Careless(Own):

@@ -229,6 +229,24 @@ def test_each_winner_is_measured_by_the_limits_of_its_own_search(
     assert read(out / "small_result_test.json")["optimizer"] == "adamw"  # as published
     told = capsys.readouterr().out
     assert "limits and data of " in told and told.count("was found on other images") == 2
+    record = read(winners[0].parent / "run.json")
+    record["data"]["fingerprint"] = read(out / "first_result_test.json")["dataset"]["fingerprint"]
+    save(winners[0].parent / "run.json", record)
+    assert call(main, "-c", files[0], "-t", "-e", 1, "--output", out) == 0
+    assert "was found on other images" not in capsys.readouterr().out
+
+
+def test_results_of_a_link_are_beside_its_target_and_one_is_not_lost(winners, tmp_path, capsys):
+    run, links = (
+        winners[0].parent,
+        [tmp_path / "opt_cfg.json", tmp_path / "absolute" / "opt_cfg.json"],
+    )
+    links[1].parent.mkdir()
+    links[0].symlink_to("runs/a/opt_cfg.json")
+    links[1].symlink_to(links[0])
+    assert call(main, "-c", links[1], "-t", "-e", 1) == 0
+    assert (run / "result_test.json").is_file()
+    assert "would be overwritten" in complaint(capsys, main, ["-c", *links, "-t", "-e", 1, 2])
 
 
 def test_flags_come_before_what_the_search_had(winners, capsys):

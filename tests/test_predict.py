@@ -158,6 +158,10 @@ def test_transparent_pixels_are_white(tmp_path):
     for name in ("rgba", "palette", "grey"):
         read = predict.read_image(tmp_path / f"{name}.png", 8)
         assert (read[:, 4:] == 255).all() and (read[:, :4, 0] == 10).all(), name
+    pixels[..., 3] = 0  # an unused channel, as of many TGA files
+    Image.fromarray(pixels).save(tmp_path / "unused.png")
+    read = predict.read_image(tmp_path / "unused.png", 8)
+    assert np.array_equal(read, pixels[..., :3])
 
 
 def test_the_crop_of_the_network_is_used(tmp_path, monkeypatch):
@@ -188,9 +192,9 @@ def test_mistakes_are_one_sentence(tmp_path, model, photos, capsys, monkeypatch)
     for arguments, word in (
         ([tmp_path / "no.onnx", photos], "no.onnx"),
         ([model], "IMAGE_OR_FOLDER"),
-        ([model, photos, "--jsn"], "--json"),
+        ([model, photos, "--jsn"], "arguments: --jsn; the flags are --help, --top, --json"),
         ([model, photos, "--top", 9], "nearest is 3"),
-        ([model, photos, "--top", "x"], "'x'"),
+        ([model, photos, "--top", "x"], "--top: invalid int value: 'x'"),
         ([model, photos, "--json", "--csv"], "one of them"),
         ([model, tmp_path / "empty"], "no image in"),
         ([photos / "notes.txt", photos], "ONNX Runtime"),

@@ -197,11 +197,11 @@ def test_a_target_that_always_fails_ends_the_search(space, tmp_path, caplog):
     def broken(config, epochs):
         raise OSError("no disk")
 
-    for session in (1, 2):  # another session may try again
+    for _ in range(2):
         result = search(space, StubTarget(broken), small(), tmp_path / "run")
         assert result.reason == "failures" and result.best is None
-        assert len(result.trials) == session * (WATCHED_JOBS // 2 + 1)
-        assert not (tmp_path / "run" / "opt_cfg.json").exists()
+        assert len(result.trials) == WATCHED_JOBS // 2 + 1
+        assert not (tmp_path / "run").exists(), "nothing is lost, and another call may try again"
     warned = [one.message for one in caplog.records if one.levelno >= logging.WARNING]
     assert "no disk" in result.detail and any("no disk" in message for message in warned)
 

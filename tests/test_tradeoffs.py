@@ -55,7 +55,7 @@ def test_main_is_not_named_for_a_problem_without_images(space, tmp_path, monkeyp
     "flags, words",
     [
         (["num_parms"], "did you mean num_params"),
-        (["precision"], "a metric that needs no training: num_params"),
+        (["precision"], "a metric that is to be small: num_params"),
         (["num_params", "--export", "csv"], "--pareto cannot go with --export"),
         (["num_params", "--output", ""], "empty"),
         (["num_params", "--output", "RUN"], "the folder of a run"),

@@ -70,7 +70,7 @@ def first_members(space):
 
 FAULTS = {
     "raise": ("failed", "ValueError: as it was told"),
-    "nan": ("diverged", "not finite: loss"),
+    "nan": ("diverged", "not finite: top3"),
     "memory_error": ("out_of_memory", "MemoryError: as it was told"),
     "hang": ("timeout", f"ended after {SECONDS} seconds"),
     "allocate": ("out_of_memory", "ended when it held more than 0.30 GB of memory"),
@@ -283,6 +283,14 @@ def test_files_that_the_kernel_caches_are_free_memory(tmp_path, monkeypatch):
     assert usable_memory() == 100
     (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 450\nactive_file 50\n")
     assert usable_memory() == 550
+    inner = tmp_path / "slurm" / "job_7"
+    inner.mkdir(parents=True)
+    (tmp_path / "own").write_text("0::/slurm/job_7\n")
+    monkeypatch.setattr(machine, "OWN_CGROUP", tmp_path / "own")
+    (inner.parent / "memory.max").write_text("500\n")
+    (inner.parent / "memory.current").write_text("100\n")
+    assert usable_memory() == 400, "the limit of the job, around that of its step"
+    (inner.parent / "memory.max").write_text("max\n")
     (tmp_path / "memory.max").write_text("max\n")
     assert usable_memory() > 900
 

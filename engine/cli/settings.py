@@ -206,9 +206,12 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
     return Settings(**({**GUIDED, **values} if values.get("sampler") == "guided" else values))
 
 
-def own_settings(objective: str, constraints: Sequence[str] = (), **given: Any) -> Settings:
+def own_settings(objective: str, constraints: str | Sequence[str] = (), **given: Any) -> Settings:
     """Settings for a user's own problem: the guided search with only the given constraints."""
-    usual = {"sampler": "guided", "objective": objective, "constraints": tuple(constraints)}
+    several = (constraints,) if isinstance(constraints, str) else tuple(constraints)
+    usual: dict[str, Any] = {"sampler": "guided", "objective": objective, "constraints": several}
+    if type(epochs := given.get("epochs")) is int:
+        usual["min_epochs"] = min(epochs, Settings.min_epochs)
     return resolve({**usual, **given})
 
 

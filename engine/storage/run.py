@@ -194,7 +194,7 @@ class RunFolder:
 
     def state_path(self, trial: int) -> Path:
         """The file with the state of a child between two rungs."""
-        return self.checkpoints / f"trial_{trial:06d}.pt"
+        return self.checkpoints.absolute() / f"trial_{trial:06d}.pt"  # for workers elsewhere
 
     def delete_states(self, trials: Iterable[int]) -> None:
         """Deletes the states of these children, with incomplete files of them."""

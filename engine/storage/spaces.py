@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ConfigSpace import ConfigurationSpace
 
 from engine.cli.settings import Settings
 from engine.storage.run import RunFolder
-from search.space import Space
+from search.space import Config, Space
 from utils import InputError, canonical_json, read_object, without_nan, write_json
 
 log = logging.getLogger("nas")
@@ -30,9 +30,41 @@ def space_file(name: str | None) -> Path:
     return CONFIGS / known if known else Path(str(name))
 
 
+def as_space(given: Any) -> Space:
+    """A `Space` unchanged, or of a ConfigurationSpace. InputError if `given` is neither."""
+    if isinstance(given, Space):
+        return given
+    if isinstance(given, ConfigurationSpace):
+        return Space(given)
+    raise InputError(f"{given!r} is no search space; allowed is a ConfigurationSpace or a `Space`")
+
+
 def own_space(run: Path, named: str | None) -> Path:
     """The file of a run's search space: the copy in its folder or, in older runs, `named`."""
     return run / COPY if (run / COPY).exists() else space_file(named)
+
+
+def described(
+    space: Space, static_metrics: Callable[[Config], Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """The static metrics of a network of the space; InputError if a choice describes none.
+
+    Warns of hyperparameters that no network or training of the program has.
+    """
+    known: Mapping[str, Any] = {}
+    try:
+        for config in space.each_choice():
+            known = static_metrics(config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the search space does not describe a network: {error!r}") from None
+    own = {_stem(n) for file in SPACES.values() for n in Space.load(CONFIGS / file).names}
+    if unread := [name for name in space.names if _stem(name) not in own]:
+        log.warning("warning: no network or training here reads %s", ", ".join(unread))
+    return known
+
+
+def _stem(name: str) -> str:
+    return name.rstrip("0123456789")  # width_4 is one of width_0, width_1, ...
 
 
 def with_default(space: Space, file: Path) -> Space:

@@ -57,8 +57,9 @@ class TimeEstimate(Callback):
         if children and not self._estimated:
             self._estimated = True
             ahead = _epochs_ahead(brackets, generation, self.settings)
-            # Trainings on one GPU are not faster together than one by one, as far as is known.
-            together = len(slots_of(self.target)) or self.pool.workers
+            together, gpus = self.pool.workers, slots_of(self.target)
+            if gpus and self.settings.scheduler is None:  # several workers share a GPU
+                together = min(together, len(gpus))
             tell = functools.partial(
                 _tell_estimate, ahead, self.settings, together, self._unlimited_macs(children[0])
             )

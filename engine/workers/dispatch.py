@@ -190,8 +190,11 @@ class Dispatcher:
             self._finish(bracket, trial)
 
     def _require_metrics(self, outcome: dict[str, Any]) -> None:
-        """Marks a trial as failed if it lacks a metric of the ranking."""
+        """A trial fails if it lacks a metric of the ranking; others need not be finite."""
         metrics = outcome.get("metrics", {})
+        if outcome["status"] == "diverged" and None not in map(metrics.get, self.decisive):
+            finite = {name: value for name, value in metrics.items() if value is not None}
+            outcome |= {"status": "ok", "error": None, "metrics": finite}
         missing = [name for name in self.decisive if name not in metrics]
         if outcome["status"] in ("ok", "diverged") and missing:
             measured = f"{', '.join(metrics) or 'nothing'}{nearest(missing[0], metrics)}"
@@ -209,7 +212,8 @@ class Dispatcher:
 
     def _tell(self, trial: Trial, trace: str | None) -> None:
         if trial.status != "ok":
-            log.warning("trial %d: %s: %s", trial.trial, trial.status, trial.error)
+            level = logging.INFO if trial.status == "diverged" else logging.WARNING
+            log.log(level, "trial %d: %s: %s", trial.trial, trial.status, trial.error)
         if trace:
             log.debug("%s", trace)
         origin = f"{trial.operator} of {list(trial.parents)}"
@@ -240,13 +244,17 @@ def _lost(error: Exception) -> Stop:
 def _break_circuit(recent: Sequence[Trial]) -> None:
     """Raises Stop if most of these trials failed for the same reason.
 
-    They are of this session, since the cause of earlier failures may have been fixed.
+    They are of this session, since the cause of earlier failures may have been fixed. Some
+    trainings diverge in any search; all of them only by mistake.
     """
-    reasons = Counter(
-        re.sub(r"\d+", "#", trial.error or "")  # 'killed 3 times' equals 'killed 2 times'
-        for trial in recent
-        if trial.status not in ("ok", "diverged")
-    )
-    reason, count = reasons.most_common(1)[0] if reasons else ("", 0)
+    lost = [trial for trial in recent if trial.status != "ok"]
+    if len(lost) < WATCHED_JOBS:
+        lost = [trial for trial in lost if trial.status != "diverged"]
+    # Without numbers, since 'killed 3 times' equals 'killed 2 times'.
+    reasons = [re.sub(r"\d+", "#", trial.error or "") for trial in lost]
+    if not lost:
+        return
+    reason, count = Counter(reasons).most_common(1)[0]
     if 2 * count > WATCHED_JOBS:
-        raise Stop("failures", f"{count} of the last {WATCHED_JOBS} trials failed alike: {reason}")
+        told = lost[reasons.index(reason)].error
+        raise Stop("failures", f"{count} of the last {WATCHED_JOBS} trials failed alike: {told}")

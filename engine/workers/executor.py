@@ -9,6 +9,7 @@ import copy
 import json
 import logging
 import math
+import os
 import sys
 import time
 import traceback
@@ -62,7 +63,9 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
     else:
         slots = slots_of(target)
         count = number_of_workers(settings, slots)
-        worker_env = target.environments(count) if slots else [{}]
+        # For the linear algebra of a target; PyTorch's own threads are those of the setting.
+        own = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(settings.threads))}
+        worker_env = [{**own, **env} for env in (target.environments(count) if slots else [{}])]
         limit = memory_limit(max_memory_bytes(settings), count, on_gpus=bool(slots))
         executor = ProcessPool(target, count, timeout, limit, worker_env)
         log.info("workers: %d, each within %.1f GB of memory", count, limit / 1e9)
@@ -145,7 +148,10 @@ def evaluate(
             return {"status": "out_of_memory", "error": refused, "meta": seen}
         # A copy, since a target may change its argument.
         config = copy.deepcopy(job.config)
-        measured = dict(target.evaluate(config, job.epochs, seed, state))
+        measured = target.evaluate(config, job.epochs, seed, state)
+        if not isinstance(measured, Mapping):
+            raise TypeError(f"`evaluate` returned {measured!r}, which is no dictionary of metrics")
+        measured = dict(measured)
         folds, seen = measured.pop("folds", []), measured.pop("meta", None)
         if not isinstance(folds, list | tuple) or not all(isinstance(f, Mapping) for f in folds):
             raise TypeError(f"folds is no list of dictionaries: {folds!r}")

@@ -4,7 +4,7 @@ import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-CGROUP = "/sys/fs/cgroup"
+CGROUP, OWN_CGROUP = "/sys/fs/cgroup", "/proc/self/cgroup"  # version 2
 
 
 def usable_cores() -> int:
@@ -25,15 +25,17 @@ def one_thread() -> AbstractContextManager:
 
 
 def usable_memory() -> int:
-    """Free bytes of the machine and of its container.
+    """Free bytes of the machine, and of its container or the job of a batch system.
 
-    The container's usage includes cached files that the kernel can drop; they count as free.
+    Their usage includes cached files that the kernel can drop; they count as free.
     """
-    (limit,), (used,) = (_words(f"{CGROUP}/memory.{what}", 1) for what in ("max", "current"))
-    free = _free_memory()
-    if not (limit.isdigit() and used.isdigit()):
-        return free
-    return min(free, int(limit) - int(used) + _inactive_files())
+    (name,) = _words(OWN_CGROUP, 1)  # such as 0::/slurm/job_1; '/' in a container
+    group, free = Path(CGROUP) / name.removeprefix("0::").strip("/"), _free_memory()
+    for place in (group, *group.parents):
+        (limit,), (used,) = (_words(f"{place}/memory.{what}", 1) for what in ("max", "current"))
+        if limit.isdigit() and used.isdigit():
+            free = min(free, int(limit) - int(used) + _inactive_files(place))
+    return free
 
 
 def resident_memory(pid: int) -> int:
@@ -48,10 +50,10 @@ def _free_memory() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
 
 
-def _inactive_files() -> int:
-    """Bytes of the container's inactive cached files."""
+def _inactive_files(group: Path) -> int:
+    """Bytes of a control group's inactive cached files."""
     try:
-        lines = Path(f"{CGROUP}/memory.stat").read_text().splitlines()
+        lines = (group / "memory.stat").read_text().splitlines()
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
