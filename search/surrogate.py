@@ -43,9 +43,7 @@ class Scaling(NamedTuple):
     @classmethod
     def of(cls, outcomes: np.ndarray) -> "Scaling":
         """From the outcomes (trials, outcomes) of all trials."""
-        # Of observed values, so that a single outlier is never between them.
-        low = np.quantile(outcomes, 0.05, axis=0, method="higher")
-        high = np.quantile(outcomes, 0.95, axis=0, method="lower")
+        low, high = np.quantile(outcomes, [0.05, 0.95], axis=0)
         # Without a width, the few other outcomes are what there is to learn.
         reach = np.where(high > low, CLIP_RANGE * (high - low), np.inf)
         clipped = np.clip(outcomes, low - reach, high + reach)
@@ -117,11 +115,10 @@ class Model:
         inputs = self.surrogate.inputs([trial.config for trial in rung])
         mean, _ = replace(self, processes=processes).predict(inputs, ids(rung))
         violation = np.maximum(mean[:, 1:], 0).sum(axis=1)
-        objective = (mean[:, 0] - self.scaling.mean[0]) / self.scaling.std[0]
+        predicted = np.where(violation > 0, violation, mean[:, 0])
         # Rounded, so that the last bits of a product do not order equal values.
-        predicted = np.where(violation > 0, violation, objective).round(6)
         order = {
-            one.trial: (missed > 0, value)
+            one.trial: (missed > 0, float(f"{value:.6g}"))
             for one, missed, value in zip(rung, violation, predicted, strict=True)
         }
         key = self.surrogate.ranking.key

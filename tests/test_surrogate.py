@@ -210,15 +210,15 @@ def test_a_region_where_trainings_fail_is_left():
         measured(i, x, 0.5, metrics={"top3": x, "precision": 0.9, "num_params": 1})
         if x < 0.6
         else measured(i, x, 0.5, **failed)
-        for i, x in enumerate(np.linspace(0, 1, 25))
+        for i, x in enumerate(np.linspace(0, 1, 60))
     ]
     model = surrogate().learn(trials)
     worth = model.acquisition([{"x": x, "y": 0.5} for x in (0.59, 0.7, 0.85, 0.98)])
     assert worth[0] > worth[1:].max() + 1
-    assert len(model.y) == 25 and (model.y[15:] == model.y.max(axis=0)).all()
+    assert len(model.y) == 60 and (model.y[36:] == model.y.max(axis=0)).all()
     absurd = {"top3": -1e9, "precision": 0.9, "num_params": 1}
-    model = surrogate().learn([*trials, measured(40, 0.3, 0.9, metrics=absurd)])
-    assert np.ptp(model.y[:15, 0]) > 0.5, "an absurd result is not that of each failed trial"
+    model = surrogate().learn([*trials, measured(70, 0.3, 0.9, metrics=absurd)])
+    assert np.ptp(model.y[:36, 0]) > 0.5, "an absurd result is not that of each failed trial"
 
 
 def test_the_few_outcomes_that_differ_are_not_clipped():
