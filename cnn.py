@@ -26,7 +26,7 @@ STEM_SIDE = 32  # pixels; the first modern convolution reduces larger images to 
 # Hyperparameters of the training; the rest define the network.
 TRAINING = {"batch_size", "learning_rate_init", "weight_decay", "label_smoothing", "dropout_rate"}
 TRAINING |= {"flip", "shift", "cutout", "color", "mixup"}
-BLOCKS, ACTIVATIONS = ("plain", "residual", "separable"), ("relu", "silu")
+CHOICES = {"block": ("plain", "residual", "separable"), "activation": ("relu", "silu")}
 REQUIRED = ("batch_size", "learning_rate_init", "dropout_rate")  # of these; the others may be off
 KB = 1024  # bytes, as in the data sheets of microcontrollers
 
@@ -115,10 +115,9 @@ def _published(config: Config, image_size: int, num_classes: int) -> list[Layer]
 
 def _modern(config: Config, image_size: int, num_classes: int) -> list[Layer]:
     """Convolutions have padding kernel // 2 and no bias, as batch norm follows."""
-    for name, known in (("block", BLOCKS), ("activation", ACTIVATIONS)):
+    for name, known in CHOICES.items():
         if config[name] not in known:
-            words = f"{name} cannot be {config[name]!r}; allowed is {', '.join(known)}"
-            raise ValueError(words)
+            raise ValueError(f"{name} cannot be {config[name]!r}; allowed is {', '.join(known)}")
     channels, side = 3, image_size
     found: list[Layer] = []
     for i in range(config["n_stages"]):

@@ -101,7 +101,7 @@ def search(
                     folder.remove_if_failed()
                 raise
             folder.end_session(result.reason)
-            if result.reason == "failures":  # the same call starts anew without the cause
+            if result.reason == "failures" and not began:  # the same call starts anew
                 folder.remove_if_failed()
     signals.pass_on()
     return result

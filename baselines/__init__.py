@@ -72,12 +72,13 @@ def run(
     if run_dir is None:
         return searching()
     with contextlib.closing(RunFolder(run_dir)) as folder:
-        began = "settings" in folder.record
-        if began:
+        if "settings" in folder.record:
             resumed(folder.record, dataclasses.asdict(settings))
+            if folder.record.get("method") != method:
+                raise InputError(f"{run_dir} was started by {folder.record.get('method')}")
         keep_space(folder, problem.space)
         folder.record["method"] = method
-        folder.begin_session(settings, {}, must_match=began)
+        folder.begin_session(settings, {}, must_match=False)  # the replay checks each trial
         result = searching(folder)
         folder.end_session(result.reason)
         return result

@@ -20,7 +20,7 @@ from engine.cli.settings import Settings
 from engine.cli.stopping import Clock, Stop, StopSignals
 from engine.storage.journal import Journal, used_seconds
 from engine.storage.run import RunFolder
-from engine.workers.executor import evaluate, max_memory_bytes
+from engine.workers.executor import evaluate, max_memory_bytes, require_metrics
 from search.fitting import fitted
 from search.known import StaticLimits
 from search.space import Config, Space
@@ -138,6 +138,7 @@ class Recorder:
         seed = evaluation_seed(self.settings.seed, job.config)
         with self.signals.interruptible():
             outcome = evaluate(self.target, job, seed, state, max_memory_bytes(self.settings))
+        require_metrics(outcome, self.ranking.metrics)
         log.debug("%s", outcome.pop("traceback", ""))
         outcome["meta"]["elapsed"] = round(self.clock.used(), 3)
         trial = Trial(**asdict(job), **outcome)

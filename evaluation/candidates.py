@@ -132,7 +132,7 @@ def tell_other_images(origins: Sequence[Origin | None], dataset: Mapping[str, An
     for origin in filter(None, origins):
         data = origin.record["data"]
         same_place = data.get("root") is not None and data["root"] == dataset["root"]
-        if same_place and data.get("fingerprint") != dataset["fingerprint"]:
+        if same_place and data.get("fingerprint") not in (None, dataset["fingerprint"]):
             log.warning(
                 "warning: %s was found on other images of this folder: the search may have "
                 "trained on images of the test split",

@@ -5,7 +5,7 @@ native Python values. It holds the active hyperparameters only, in the order of 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ConfigSpace.forbidden import ForbiddenRelation
 from ConfigSpace.types import NotSet
 
 from search.values import Scale, allowed, cast, check_choices, choice_at, choices, declared, native
-from utils import InputError, derive_rng, nearest
+from utils import InputError, nearest
 
 Config = dict[str, Any]
 FORBIDDEN_TRIES = 100  # forbidden draws of an operator before it returns a parent
@@ -66,16 +66,6 @@ class Space:
     def default(self) -> Config:
         """The default configuration of the space."""
         return self._native(self.configspace.get_default_configuration())
-
-    def each_choice(self) -> Iterator[Config]:
-        """The default, and for each choice a configuration with it unless a clause forbids it."""
-        default, rng = self.default(), derive_rng(0, "each choice")
-        yield default
-        for name, scale in self.scales.items():
-            for choice in scale.choices:
-                changed = self.complete({**default, name: choice}, rng)
-                if changed is not None:
-                    yield changed
 
     def sample(self, rng: np.random.Generator) -> Config:
         """Draws every active hyperparameter from its distribution."""

@@ -230,6 +230,21 @@ def test_a_run_of_a_peer_goes_on_by_replay(method, tmp_path):
         baselines.run(method, problem, 4, after, tmp_path)
 
 
+def test_a_run_that_asks_for_another_trial_than_before_is_refused(tmp_path, monkeypatch):
+    baselines.run("one-epoch-first", Tiny(), 0, 9, tmp_path)
+
+    def other(recorder):
+        recorder.train({"x": 3.5}, 9)
+
+    monkeypatch.setattr("baselines.simple.one_epoch_first", other)
+    with pytest.raises(InputError, match="the run cannot be resumed: training 0 was trial 0"):
+        baselines.run("one-epoch-first", Tiny(), 0, 9, tmp_path)
+    with pytest.raises(InputError, match="was started by one-epoch-first"):
+        monkeypatch.setitem(baselines.PEERS, "other", baselines.PEERS["one-epoch-first"])
+        monkeypatch.setattr(baselines, "METHODS", ["other"])
+        baselines.run("other", Tiny(), 0, 9, tmp_path)
+
+
 def test_a_method_may_end_by_itself(tmp_path, monkeypatch):
     def brief(recorder):
         recorder.train(recorder.space.default(), 9)

@@ -33,7 +33,7 @@ DEFAULT_CACHE = Path(__file__).resolve().parent.parent / "data" / "cache"
 KEYWORDS = ("auto", "flowers17", "synthetic")
 DRAWING_SEED = 0  # the embedded flowers are one data set, the same for every seed of a run
 TEST_DRAWINGS = 20  # of each species
-DECODING = 3  # count up when `read_image` changes, so that older cache files are not used
+DECODING = 4  # count up when `read_image` changes, so that older cache files are not used
 
 
 @dataclass(frozen=True, eq=False)

@@ -210,7 +210,7 @@ def own_settings(objective: str, constraints: str | Sequence[str] = (), **given:
     """Settings for a user's own problem: the guided search with only the given constraints."""
     several = (constraints,) if isinstance(constraints, str) else tuple(constraints)
     usual: dict[str, Any] = {"sampler": "guided", "objective": objective, "constraints": several}
-    if type(epochs := given.get("epochs")) is int:
+    if isinstance(epochs := given.get("epochs"), int | float):
         usual["min_epochs"] = min(epochs, Settings.min_epochs)
     return resolve({**usual, **given})
 

@@ -172,9 +172,10 @@ class RunFolder:
         return True
 
     def remove_if_failed(self) -> None:
-        """Removes the run if no training in it succeeded."""
+        """Removes the run if no training in it succeeded, not even that of a fold."""
         trials = read_trials(self.trials_jsonl)[0] if self.trials_jsonl.exists() else []
-        if not any(trial.status == "ok" for trial in trials):
+        saved = any(self.checkpoints.glob("*.pt"))
+        if not saved and not any(trial.status == "ok" for trial in trials):
             self.remove()
 
     def remove(self) -> None:

@@ -47,14 +47,16 @@ def own_space(run: Path, named: str | None) -> Path:
 def described(
     space: Space, static_metrics: Callable[[Config], Mapping[str, Any]]
 ) -> Mapping[str, Any]:
-    """The static metrics of a network of the space; InputError if a choice describes none.
+    """The static metrics of the default network; InputError if there is no network of a choice.
 
-    Warns of hyperparameters that no network or training of the program has.
+    Warns of hyperparameters that neither of the program's own spaces has.
     """
-    known: Mapping[str, Any] = {}
+    default, kinds = space.default(), ("block", "activation")
+    choices = [(k, one) for k in kinds if k in space.scales for one in space.scales[k].choices]
     try:
-        for config in space.each_choice():
-            known = static_metrics(config)
+        for kind, choice in choices:
+            static_metrics({**default, kind: choice})
+        known = static_metrics(default)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the search space does not describe a network: {error!r}") from None
     own = {_stem(n) for file in SPACES.values() for n in Space.load(CONFIGS / file).names}

@@ -17,15 +17,14 @@ from engine.cli.settings import Settings
 from engine.cli.stopping import Clock, Stop, StopSignals
 from engine.storage.journal import Journal, used_seconds
 from engine.storage.run import RunFolder
-from engine.workers.executor import evaluate, max_memory_bytes
+from engine.workers.executor import NOT_MEASURED, evaluate, max_memory_bytes, require_metrics
 from engine.workers.process import WorkerFailed
 from search.trial import Job, Trial, evaluation_seed
-from utils import InputError, nearest
+from utils import InputError
 
 log = logging.getLogger("nas")
 WATCHED_JOBS = 20  # the search stops if more than half of that many failed for one reason
 FEW_JOBS = 5  # the search stops if that many all lack a metric of the ranking
-NOT_MEASURED = "the target measures no such thing"
 LONGEST_WAIT = 86400.0  # seconds; the system refuses waits of years
 Halving = Generator[list[Job], list[Trial], None]
 
@@ -105,7 +104,10 @@ class Dispatcher:
         except Stop:
             self._record()  # jobs that have just ended
             raise
-        self._refuse_if_none_measures(self.journal.trials[self.journal.replayed :])
+        session = self.journal.trials[self.journal.replayed :]
+        self._refuse_if_none_measures(session)
+        if len(session) >= WATCHED_JOBS and {one.status for one in session} == {"diverged"}:
+            raise Stop("failures", f"all {len(session)} trials diverged: {session[0].error}")
         done = [trial for bracket in brackets for trial in bracket.done]
         new = {trial.key for trial in self.journal.trials[began:]}
         _break_circuit([trial for trial in done if trial.key in new][-WATCHED_JOBS:])
@@ -175,7 +177,7 @@ class Dispatcher:
                 outcome = {"status": "failed", "error": reason, "meta": {}}
             except Exception as error:
                 raise _lost(error) from None
-            self._require_metrics(outcome)
+            require_metrics(outcome, self.decisive)
             trace = outcome.pop("traceback", None)
             outcome["meta"]["elapsed"] = round(self.clock.used(), 3)
             trial = Trial(**asdict(job), **outcome)
@@ -188,18 +190,6 @@ class Dispatcher:
                 self.folder.delete_states([job.trial])  # there is no next rung
             bracket.fresh = True
             self._finish(bracket, trial)
-
-    def _require_metrics(self, outcome: dict[str, Any]) -> None:
-        """A trial fails if it lacks a metric of the ranking; others need not be finite."""
-        metrics = outcome.get("metrics", {})
-        if outcome["status"] == "diverged" and None not in map(metrics.get, self.decisive):
-            finite = {name: value for name, value in metrics.items() if value is not None}
-            outcome |= {"status": "ok", "error": None, "metrics": finite}
-        missing = [name for name in self.decisive if name not in metrics]
-        if outcome["status"] in ("ok", "diverged") and missing:
-            measured = f"{', '.join(metrics) or 'nothing'}{nearest(missing[0], metrics)}"
-            error = f"objective or constraint on {missing[0]!r}: {NOT_MEASURED}, but {measured}"
-            outcome |= {"status": "failed", "error": error}
 
     def _refuse_if_none_measures(self, new: Sequence[Trial]) -> None:
         """InputError if no trial ever measured the objective and the constrained metrics.
@@ -244,12 +234,9 @@ def _lost(error: Exception) -> Stop:
 def _break_circuit(recent: Sequence[Trial]) -> None:
     """Raises Stop if most of these trials failed for the same reason.
 
-    They are of this session, since the cause of earlier failures may have been fixed. Some
-    trainings diverge in any search; all of them only by mistake.
+    They are of this session, since the cause of earlier failures may have been fixed.
     """
-    lost = [trial for trial in recent if trial.status != "ok"]
-    if len(lost) < WATCHED_JOBS:
-        lost = [trial for trial in lost if trial.status != "diverged"]
+    lost = [trial for trial in recent if trial.status not in ("ok", "diverged")]
     # Without numbers, since 'killed 3 times' equals 'killed 2 times'.
     reasons = [re.sub(r"\d+", "#", trial.error or "") for trial in lost]
     if not lost:

@@ -9,7 +9,6 @@ import copy
 import json
 import logging
 import math
-import os
 import sys
 import time
 import traceback
@@ -24,9 +23,10 @@ from engine.cli.settings import Settings
 from engine.workers.machine import usable_cores, usable_memory
 from engine.workers.pool import ProcessPool
 from search.trial import Job
-from utils import InputError, without_nan
+from utils import InputError, nearest, without_nan
 
 log = logging.getLogger("nas")
+NOT_MEASURED = "the target measures no such thing"
 WORKER_BYTES = 2 * 10**9  # `auto` plans this per worker: PyTorch and a network of usual size
 GPU_WORKER_BYTES = 4 * 10**9  # the same with CUDA and its libraries, for any network
 USABLE = 0.9  # share of the free memory for all workers together
@@ -63,9 +63,7 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
     else:
         slots = slots_of(target)
         count = number_of_workers(settings, slots)
-        # For the linear algebra of a target; PyTorch's own threads are those of the setting.
-        own = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(settings.threads))}
-        worker_env = [{**own, **env} for env in (target.environments(count) if slots else [{}])]
+        worker_env = target.environments(count) if slots else [{}]
         limit = memory_limit(max_memory_bytes(settings), count, on_gpus=bool(slots))
         executor = ProcessPool(target, count, timeout, limit, worker_env)
         log.info("workers: %d, each within %.1f GB of memory", count, limit / 1e9)
@@ -170,6 +168,19 @@ def evaluate(
             target.release_memory()
     outcome["meta"] = {**meta, "seconds": round(time.monotonic() - started, 3)}
     return outcome
+
+
+def require_metrics(outcome: dict[str, Any], decisive: Sequence[str]) -> None:
+    """A trial fails if it lacks a metric of the ranking; the others need not be finite."""
+    metrics = outcome.get("metrics", {})
+    missing = [name for name in decisive if name not in metrics]
+    if outcome["status"] == "diverged" and None not in map(metrics.get, decisive):
+        finite = {name: value for name, value in metrics.items() if value is not None}
+        outcome |= {"status": "ok", "error": None, "metrics": finite}
+    elif outcome["status"] in ("ok", "diverged") and missing:
+        measured = f"{', '.join(metrics) or 'nothing'}{nearest(missing[0], metrics)}"
+        error = f"objective or constraint on {missing[0]!r}: {NOT_MEASURED}, but {measured}"
+        outcome |= {"status": "failed", "error": error}
 
 
 def guess_seconds(target: Any, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

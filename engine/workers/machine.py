@@ -25,7 +25,7 @@ def one_thread() -> AbstractContextManager:
 
 
 def usable_memory() -> int:
-    """Free bytes of the machine, and of its container or the job of a batch system.
+    """Free bytes of the machine, and of its container or the job of a batch system (cgroup v2).
 
     Their usage includes cached files that the kernel can drop; they count as free.
     """
