@@ -1,23 +1,19 @@
 """The published experiments: a search for each method, seed and set of constraints, then measured.
 
-    python -m benchmarks.study --preset small
+    python -m benchmarks.study --preset peers --jobs 2
 
-Presets (benchmarks/studies/): `paper` is the published protocol, 24 GPU hours per search; `small`
-takes two CPU cores about two hours, with equal epochs for all methods; `peers` has the same
-constraints and epochs, and third-party methods beside ours (requirements-peers.txt); `modern` is
-`peers` in the modern space and training; `smoke` shows in a minute or two that everything works. A
-stopped study resumes: finished steps are not repeated. Each step is a separate command, and is
-printed.
+Presets (benchmarks/studies/): `paper` is the published protocol, 24 GPU hours per search; `peers`
+has equal epochs for our methods and third-party ones (requirements-peers.txt), and constraints
+that 3 % of fully trained random networks meet; `modern` is `peers` in the modern space and
+training; `smoke` shows in a minute or two that everything works. A stopped study resumes: finished
+steps are not repeated. Each step is a separate command, and is printed.
 
-1. A pilot trains random networks in full, without a constraint on precision. The bound on macro
-   precision is the one that 3 % of them reach; the conclusions depend on it. A preset that
-   names its bound has no pilot.
-2. Every method searches with every seed under every set of constraints.
-3. Every winner, and the default network, is retrained and measured on the test split.
-4. Every winner is retrained as in its search, but with fresh seeds and on fresh folds, the same
+1. Every method searches with every seed under every set of constraints.
+2. Every winner, and the default network, is retrained and measured on the test split.
+3. Every winner is retrained as in its search, but with fresh seeds and on fresh folds, the same
    for all: results on the folds of a search are optimistic, as they selected its winner. The fresh
    folds are of the same images, three times as many as in the test split.
-5. One table and one report cover all searches.
+4. One table and one report cover all searches.
 """
 
 import argparse
@@ -43,7 +39,6 @@ from utils import InputError, nearest, read_json, write_json, write_text
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ROOT / "benchmarks" / "studies"
 TEST, AGAIN = study_tables.TEST, study_tables.AGAIN
-SHARE = 0.03  # of fully trained random networks that meet the bound on precision
 
 
 @dataclass(frozen=True)
@@ -70,10 +65,9 @@ def run(given: argparse.Namespace) -> int:
     for unit in units(preset, out):
         if not ended(unit.folder):
             baselines.check(unit.method)
-    bound = find_bound(preset, out)
-    failed = run_searches(preset, bound, out, given.jobs)
+    failed = run_searches(preset, out, given.jobs)
     measured = evaluate(preset, out, given.jobs)
-    conclude(preset, bound, out)
+    conclude(preset, out)
     for unit in failed:
         print(f"study: {unit.folder} did not finish; its log.txt says why", file=sys.stderr)
     return 1 if failed or not measured else 0
@@ -84,8 +78,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    presets = "paper, peers, modern, small, smoke, or a JSON file [%(default)s]"
-    parser.add_argument("--preset", default="small", help=presets)
+    presets = "paper, peers, modern, smoke, or a JSON file [%(default)s]"
+    parser.add_argument("--preset", default="peers", help=presets)
     parser.add_argument("--output", help="folder of the study [runs/study_PRESET]")
     parser.add_argument(
         "--jobs",
@@ -116,34 +110,7 @@ def units(preset: Mapping[str, Any], out: Path) -> Iterator[Unit]:
                 yield Unit(limits, method, seed, out / "runs" / f"{limits}_{method}_seed_{seed}")
 
 
-def find_bound(preset: Mapping[str, Any], out: Path) -> float | None:
-    """The macro precision that SHARE of fully trained random networks reach, a multiple of 0.01.
-
-    None if the preset has no pilot.
-    """
-    if "pilot" not in preset:
-        return None
-    pilot = {
-        **preset["settings"],
-        **baselines.OURS["random"],
-        "num_children": preset["pilot"]["networks"],
-        "constraints": preset["pilot"]["constraints"],
-        "max_generations": 1,
-        "max_total_epochs": None,
-        "seed": next(seed for seed in itertools.count() if seed not in preset["seeds"]),
-    }
-    if not search("random", pilot, out / "runs" / "pilot"):
-        raise InputError("the pilot did not finish: there is no bound on precision yet")
-    reached = study_tables.precisions(out / "runs" / "pilot")
-    bound = study_tables.bound_met_by(SHARE, reached)
-    met = sum(value >= bound for value in reached)
-    print(f"bound on macro precision: {bound} (met by {met} of {len(reached)} random networks)")
-    return bound
-
-
-def run_searches(
-    preset: Mapping[str, Any], bound: float | None, out: Path, jobs: int
-) -> list[Unit]:
+def run_searches(preset: Mapping[str, Any], out: Path, jobs: int) -> list[Unit]:
     """Runs all searches; returns those that did not finish.
 
     Ours have workers, one per core, and run alone. Those of peers train one network at a time with
@@ -154,7 +121,7 @@ def run_searches(
         units(preset, out), lambda unit: unit.method in baselines.PEERS
     ):
         together = list(some)
-        work = [functools.partial(run_search, preset, unit, bound) for unit in together]
+        work = [functools.partial(run_search, preset, unit) for unit in together]
         in_order = side_by_side(work, jobs if of_peers else 1)
         failed += [unit for unit, good in zip(together, in_order, strict=True) if not good]
     return failed
@@ -170,14 +137,10 @@ def side_by_side(work: Sequence[Callable[[], Any]], jobs: int) -> list[Any]:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def run_search(preset: Mapping[str, Any], unit: Unit, bound: float | None) -> bool:
+def run_search(preset: Mapping[str, Any], unit: Unit) -> bool:
     """Runs the search if it has not finished; returns whether it has."""
-    limits = preset["limits"][unit.limits]
     settings = {**preset["settings"], **baselines.OURS.get(unit.method, {})}
-    settings |= {
-        "constraints": [text.format(bound=bound) for text in limits["constraints"]],
-        "seed": unit.seed,
-    }
+    settings |= {**preset["limits"][unit.limits], "seed": unit.seed}
     return search(unit.method, settings, unit.folder)
 
 
@@ -256,10 +219,10 @@ def fresh_seeds(preset: Mapping[str, Any]) -> list[int]:
     return list(itertools.islice(unused, preset["evaluation"].get("again", 0)))
 
 
-def conclude(preset: Mapping[str, Any], bound: float | None, out: Path) -> None:
+def conclude(preset: Mapping[str, Any], out: Path) -> None:
     """Writes study.json and study.md, and the report."""
     rows = study_tables.rows(units(preset, out), out / "default")
-    write_json(out / "study.json", {"bound": bound, "preset": preset, "rows": rows})
+    write_json(out / "study.json", {"preset": preset, "rows": rows})
     text = study_tables.markdown(rows)
     write_text(out / "study.md", text)
     print(text)

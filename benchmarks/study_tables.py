@@ -1,6 +1,5 @@
 """Rows and Markdown tables of a study, from its run folders and results alone."""
 
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,21 +14,9 @@ from utils import read_json
 TEST, AGAIN = "result_test.json", "result_again.json"  # of main.py, in the folder of a run
 
 
-def precisions(folder: Path) -> list[float]:
-    """Macro precision of all fully trained networks of a run; 0 for failed ones."""
-    return [trial.metrics.get("precision") or 0.0 for trial in _full(read_run(folder))]
-
-
 def _full(run: Run) -> list[Trial]:
     """All trials with full epochs, including failures, which are not valid networks either."""
     return [trial for trial in run.trials if trial.epochs == run.settings.epochs]
-
-
-def bound_met_by(share: float, values: Sequence[float]) -> float:
-    """The bound, a multiple of 0.01, that about this share of the values reach."""
-    wanted = max(1, round(share * len(values)))
-    edge = sorted(values, reverse=True)[wanted - 1]
-    return math.floor(100 * edge + 1e-9) / 100
 
 
 def rows(units: Iterable[Any], default: Path) -> list[dict[str, Any]]:
