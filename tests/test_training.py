@@ -16,6 +16,7 @@ from evaluation.metrics import STATIC
 from target import METRICS, TRAINING_VERSION, ImageTarget, train_test
 from tests.trainings import CLASSES, CONFIG, MODERN, bits, flat, images_of, make_target
 from training.augmentation import as_floats
+from training.checkpoints import on_cpu
 from vision.data import Images
 
 
@@ -221,3 +222,34 @@ def test_bfloat16_is_near_float32_and_weights_stay_so(after_three):
     assert 0 < abs(target.evaluate(CONFIG, 3, 4)["loss"] - after_three["loss"]) < 0.2
     weights = target.trainer(CONFIG, 4, 0).network.parameters()
     assert {weight.dtype for weight in weights} == {torch.float32}
+
+
+def test_what_keeps_memory_small_on_a_gpu(monkeypatch):
+    """Images are bytes there, states are in host memory, and cuDNN's cache of plans is bounded."""
+    target, moved = make_target(), []
+    assert target.images.dtype == torch.uint8
+    assert as_floats(target.images).max() <= 1
+    monkeypatch.delenv("TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT", raising=False)
+    trainer = target.trainer(CONFIG, 4, 0)
+    assert int(os.environ["TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT"]) < 10_000
+    target.fit(trainer, 0, 1)
+    to_host = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: moved.append(self) or to_host(self))
+    state = on_cpu(trainer.state())
+    weights, moments = trainer.network.state_dict(), trainer.optimizer.state_dict()["state"]
+    assert len(moved) == len(weights) + sum(map(len, moments.values())) + 3  # and the generators
+    again = target.trainer(CONFIG, 4, 0)
+    again.restore(copy.deepcopy(state))  # as read from a file
+    for fold in (trainer, again):
+        target.fit(fold, 0, 2)
+    pairs = zip(*(one.network.state_dict().values() for one in (trainer, again)), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_without_dropout_nothing_is_drawn_for_it():
+    target = make_target()
+    for rate, same in ((0.0, True), (0.3, False)):
+        trainer = target.trainer({**CONFIG, "dropout_rate": rate}, 4, 0)
+        before = trainer.dropout.get_state()
+        target.fit(trainer, 0, 1)
+        assert torch.equal(before, trainer.dropout.get_state()) is same
