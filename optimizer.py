@@ -22,6 +22,7 @@ from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
+from cnn import CHOICES
 from engine.callbacks import Callback, CallbackHandler
 from engine.cli.arguments import Parser
 from engine.cli.command import command
@@ -286,7 +287,7 @@ def run_in(
     check_folds(images.labels, settings.folds, source.class_names)
     settings = with_objective(settings, source.num_classes)
     target = cross_validation(images, source.num_classes, settings.folds, settings.seed, **how)
-    known = spaces.described(space, target.static_metrics)
+    known = spaces.described(space, target.static_metrics, CHOICES)
     check_metrics(settings.ranking(), [*METRICS, *known])
     where = devices.resolve_devices(target, settings)
     spaces.keep_space(folder, space)

@@ -16,13 +16,16 @@ def generator(seed=1):
 
 @pytest.fixture(scope="module")
 def images():
-    whole = torch.randint(256, (COUNT, SIDE, SIDE, 3), generator=generator(9))
-    return as_floats(whole.to(torch.uint8))
+    return as_floats(torch.randint(256, (COUNT, SIDE, SIDE, 3), generator=generator(9)))
+
+
+def as_bytes(images):
+    return (images * 255).round().to(torch.uint8)
 
 
 def batch(images, seed=1, **what):
-    numbers, pixels = torch.arange(COUNT), (images * 255).round().to(torch.uint8)
-    x, weights = Augmentation(**what).batch(pixels, numbers, FILL, generator(seed))
+    numbers = torch.arange(COUNT)
+    x, weights = Augmentation(**what).batch(as_bytes(images), numbers, FILL, generator(seed))
     assert x.shape == (COUNT, 3, SIDE, SIDE)
     assert x.is_contiguous(memory_format=torch.channels_last)
     return x.permute(0, 2, 3, 1), weights
@@ -31,8 +34,8 @@ def batch(images, seed=1, **what):
 def test_nothing_switched_on_changes_and_draws_nothing(images):
     given = generator()
     before = given.get_state()
-    numbers, pixels = torch.tensor([5, 3, 3]), (images * 255).round().to(torch.uint8)
-    x, weights = Augmentation().batch(pixels, numbers, FILL, given)
+    numbers = torch.tensor([5, 3, 3])
+    x, weights = Augmentation().batch(as_bytes(images), numbers, FILL, given)
     assert torch.equal(x.permute(0, 2, 3, 1), images[numbers]) and weights is None
     assert torch.equal(given.get_state(), before)
 

@@ -237,10 +237,8 @@ def test_each_winner_is_measured_by_the_limits_of_its_own_search(
 
 
 def test_results_of_a_link_are_beside_its_target_and_one_is_not_lost(winners, tmp_path, capsys):
-    run, links = (
-        winners[0].parent,
-        [tmp_path / "opt_cfg.json", tmp_path / "absolute" / "opt_cfg.json"],
-    )
+    run = winners[0].parent
+    links = [tmp_path / "opt_cfg.json", tmp_path / "absolute" / "opt_cfg.json"]
     links[1].parent.mkdir()
     links[0].symlink_to("runs/a/opt_cfg.json")
     links[1].symlink_to(links[0])

@@ -30,7 +30,7 @@ def choose_device(name: str) -> torch.device:
 
     Without a usable GPU, 'auto' is the CPU, with a note, and 'cuda' raises InputError.
     """
-    _fix_workspaces()
+    _set_variables()
     why = refusal() if name != "cpu" else None
     if name == "cpu" or (name == "auto" and why):
         if why and torch.cuda.device_count():
@@ -102,7 +102,7 @@ def prepare_torch(threads: int, dtype: str = "float32") -> None:
     It also fixes whether a GPU rounds the factors of products to TF32 (`Trainer`), which is
     PyTorch's default in convolutions.
     """
-    _fix_workspaces()
+    _set_variables()
     torch.use_deterministic_algorithms(True)
     # That mode also fills new tensors with NaN; nothing here reads uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -114,7 +114,7 @@ def prepare_torch(threads: int, dtype: str = "float32") -> None:
     _keep_freed_memory()
 
 
-def _fix_workspaces() -> None:
+def _set_variables() -> None:
     """Makes cuBLAS deterministic, and limits cuDNN's cache of plans, which has one for each shape.
 
     Both read their variable once, at the first use in a process. By default the cache takes up to

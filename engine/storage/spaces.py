@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +45,18 @@ def own_space(run: Path, named: str | None) -> Path:
 
 
 def described(
-    space: Space, static_metrics: Callable[[Config], Mapping[str, Any]]
+    space: Space, static_metrics: Callable[[Config], Mapping[str, Any]], kinds: Iterable[str]
 ) -> Mapping[str, Any]:
     """The static metrics of the default network; InputError if there is no network of a choice.
 
-    Warns of hyperparameters that neither of the program's own spaces has.
+    kinds: the hyperparameters whose choices are tried. Warns of those that neither of the
+    program's own spaces has.
     """
-    default, kinds = space.default(), ("block", "activation")
-    choices = [(k, one) for k in kinds if k in space.scales for one in space.scales[k].choices]
+    default = space.default()
     try:
-        for kind, choice in choices:
-            static_metrics({**default, kind: choice})
+        for kind in (one for one in kinds if one in space.scales):
+            for choice in space.scales[kind].choices:
+                static_metrics({**default, kind: choice})
         known = static_metrics(default)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the search space does not describe a network: {error!r}") from None
