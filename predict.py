@@ -15,11 +15,11 @@ Exit codes: 0 success, 1 an image could not be read (the others are answered), 2
 import argparse
 import csv
 import importlib.util
-import itertools
 import json
 import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp"),
@@ -78,20 +78,14 @@ class Network:
         import numpy as np
 
         pixels = np.stack([image for _, image in files])
-        for (path, _), row in zip(files, self._probabilities(pixels), strict=True):
+        rows = self.session.run(["probabilities"], {"pixels": pixels})[0]
+        for (path, _), row in zip(files, rows, strict=True):
             order = np.argsort(-row, kind="stable")
             sure = self.threshold is None or row[order[0]] >= self.threshold
-            yield {
-                "file": path,
-                "answer": self.classes[order[0]] if sure else NOT_SURE,
-                "classes": [
-                    {"class": self.classes[i], "probability": round(float(row[i]), 6)}
-                    for i in order[:top]
-                ],
-            }
-
-    def _probabilities(self, pixels):
-        return self.session.run(["probabilities"], {"pixels": pixels})[0]
+            answer = self.classes[order[0]] if sure else NOT_SURE
+            ranked = [(self.classes[i], round(float(row[i]), 6)) for i in order[:top]]
+            classes = [{"class": name, "probability": share} for name, share in ranked]
+            yield {"file": path, "answer": answer, "classes": classes}
 
 
 def read_image(path, size, crop="centre"):
@@ -106,6 +100,7 @@ def read_image(path, size, crop="centre"):
 
     try:
         with Image.open(path) as file:
+            file.draft(None, (4 * size, 4 * size))  # decodes a large JPEG at a reduced scale
             kind, image = file.format, upright(file)
         if image.mode.startswith("I") or image.mode == "F":
             image = Image.fromarray(_eight_bits(np.asarray(image), image.mode, kind))
@@ -186,8 +181,8 @@ def _below(folder):
             continue
         seen.add(real)
         folders[:] = sorted((n for n in folders if not n.startswith(".")), key=natural)
-        images = [n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
-        found += [os.path.join(where, name) for name in sorted(images, key=natural)]
+        images = sorted((n for n in names if n.lower().endswith(SUFFIXES)), key=natural)
+        found += [os.path.join(where, name) for name in images if not name.startswith(".")]
     return found
 
 
@@ -199,19 +194,24 @@ def natural(name):
 def read_all(network, files, bad):
     """Batches of (path, pixels); reports bad files on standard error and adds them to `bad`."""
 
-    def readable():
-        for path in files:
-            try:
-                if not os.path.isfile(path):
-                    raise Mistake(f"there is no file {path}")
-                yield path, read_image(path, network.image_size, network.crop)
-            except Mistake as error:
-                bad.append(path)
-                print(f"predict.py: {error}; it is skipped", file=sys.stderr)
+    def read(path):
+        try:
+            if not os.path.isfile(path):
+                raise Mistake(f"there is no file {path}")
+            return read_image(path, network.image_size, network.crop)
+        except Mistake as error:
+            return error
 
-    images = readable()
-    while batch := list(itertools.islice(images, BATCH)):
-        yield batch
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(files), BATCH):
+            some, batch = files[start : start + BATCH], []
+            for path, result in zip(some, pool.map(read, some), strict=True):
+                if isinstance(result, Mistake):
+                    bad.append(path)
+                    print(f"predict.py: {result}; it is skipped", file=sys.stderr)
+                else:
+                    batch.append((path, result))
+            yield batch
 
 
 def write_table(answers, files, classes):
@@ -240,17 +240,19 @@ def write_csv(answers, *_):
         writer.writerow([one["file"], one["answer"], *pairs])
 
 
-def write_measures(answers, _, classes):
+def write_measures(answers, files, classes):
     """Prints precision and recall of each class, their means, and top-1; folders name classes."""
     import numpy as np
 
+    folders = {path: os.path.basename(os.path.dirname(os.path.abspath(path))) for path in files}
+    for path, name in folders.items():
+        if name not in classes:
+            known = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+            raise Mistake(f"{path}: its folder {name!r} is no class; allowed are {known}")
     counts = np.zeros((len(classes), len(classes)), int)  # class, likeliest class
     for one in answers:
-        name = os.path.basename(os.path.dirname(os.path.abspath(one["file"])))
-        if name not in classes:
-            known = ", ".join(classes)
-            raise Mistake(f"{one['file']}: its folder {name!r} is no class; allowed are {known}")
-        counts[classes.index(name), classes.index(one["classes"][0]["class"])] += 1
+        answer = one["classes"][0]["class"]
+        counts[classes.index(folders[one["file"]]), classes.index(answer)] += 1
     images, right = counts.sum(1), counts.diagonal()
     shares = np.stack([right / np.maximum(counts.sum(0), 1), right / np.maximum(images, 1)])
     rows = [*zip(classes, images, *shares, strict=True)]
@@ -273,29 +275,26 @@ def run(argv=None):
     parser.add_argument("model", metavar="MODEL", help="network.onnx or network.int8.onnx")
     parser.add_argument("images", metavar="IMAGE_OR_FOLDER", nargs="+", help="- reads a list")
     parser.add_argument("--top", type=int, metavar="N", help="classes to show [3]")
+    formats = parser.add_mutually_exclusive_group()
     for name, write in FORMATS.items():
-        parser.add_argument(f"--{name}", action="store_true", help=write.__doc__)
+        formats.add_argument(f"--{name}", action="store_true", help=write.__doc__)
     given = parser.parse_intermixed_args(argv)
-    chosen = [name for name in FORMATS if getattr(given, name)]
-    if len(chosen) > 1:
-        raise Mistake(f"--{chosen[0]} cannot go with --{chosen[1]}; allowed is one of them")
     missing = [package for name, package in PACKAGES.items() if not importlib.util.find_spec(name)]
     if missing:
         raise Mistake(f"{missing[0]} is not installed; run: pip install {' '.join(missing)}")
     network, bad = Network(given.model), []
     count = len(network.classes)
     top = min(3, count) if given.top is None else given.top
-    if not 1 <= top <= count:
-        words = f"allowed is 1 to {count}; the nearest is {min(max(top, 1), count)}"
-        raise Mistake(f"--top cannot be {top}; {words}")
+    if top != (near := min(max(top, 1), count)):
+        raise Mistake(f"--top cannot be {top}; allowed is 1 to {count}; the nearest is {near}")
     if hasattr(sys.stdin, "reconfigure"):  # file names may not be valid text
         sys.stdin.reconfigure(errors="surrogateescape")
     if hasattr(sys.stdout, "reconfigure"):  # Windows writes other encodings to files
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     files = find_images(given.images)
-    batches = read_all(network, files, bad)
-    answers = itertools.chain.from_iterable(network.answer(batch, top) for batch in batches)
-    write = FORMATS[chosen[0]] if chosen else write_table
+    batches = filter(None, read_all(network, files, bad))
+    answers = (one for batch in batches for one in network.answer(batch, top))
+    write = next((FORMATS[name] for name in FORMATS if getattr(given, name)), write_table)
     write(answers, files, network.classes)
     sys.stdout.flush()
     return 1 if bad else 0

@@ -20,7 +20,7 @@ from tests.flower_folders import (
     write_image,
 )
 from utils import InputError
-from vision import data, folders
+from vision import decoding, folders
 from vision.data import check_folds, noted, open_data, open_test, open_train, stratified_folds
 
 pytestmark = pytest.mark.usefixtures("no_flowers")
@@ -232,10 +232,10 @@ def test_images_are_decoded_once_and_a_broken_cache_is_rewritten(tmp_path, cache
     source = open_data(data_dir=make_train_test(tmp_path / "flowers"), cache_dir=cache)
     first, fingerprint = open_train(source)
     [stored] = cache.iterdir()
-    assert stored.name.startswith("train_16px_split1")
+    assert stored.name.startswith("train_16px_centre_split1")
     whole = stored.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(data, "decode_all", None)
+        patch.setattr(decoding, "read_image", None)
         again, fingerprint_again = open_train(source)
     assert np.array_equal(first.pixels, again.pixels) and fingerprint == fingerprint_again
     other_array = io.BytesIO()

@@ -168,13 +168,9 @@ def test_the_crop_of_the_network_is_used(tmp_path, monkeypatch):
     file = save_model(tmp_path / "net.onnx", *NETWORKS["plain"], crop="pad")
     picture(30, 8).save(tmp_path / "long.png")
     seen = []
-    monkeypatch.setattr(
-        predict.Network,
-        "_probabilities",
-        lambda _, pixels: seen.append(pixels) or np.full((len(pixels), 3), 1 / 3),
-    )
+    monkeypatch.setattr(predict.Network, "answer", lambda _, files, top: seen.extend(files) or [])
     assert run(file, tmp_path / "long.png") == 0
-    assert np.array_equal(seen[0][0], predict.read_image(tmp_path / "long.png", 8, "pad"))
+    assert np.array_equal(seen[0][1], predict.read_image(tmp_path / "long.png", 8, "pad"))
 
 
 def test_bad_files_are_told_and_skipped(model, photos, capsys):
@@ -195,7 +191,7 @@ def test_mistakes_are_one_sentence(tmp_path, model, photos, capsys, monkeypatch)
         ([model, photos, "--jsn"], "arguments: --jsn; the flags are --help, --top, --json"),
         ([model, photos, "--top", 9], "nearest is 3"),
         ([model, photos, "--top", "x"], "--top: invalid int value: 'x'"),
-        ([model, photos, "--json", "--csv"], "one of them"),
+        ([model, photos, "--json", "--csv"], "--csv: not allowed with argument --json"),
         ([model, tmp_path / "empty"], "no image in"),
         ([photos / "notes.txt", photos], "ONNX Runtime"),
         ([wrong, photos], "centre"),

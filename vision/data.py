@@ -5,10 +5,8 @@ vision/folders.py reads the layout of folders. Reading training images does not 
 The source is never written to: decoded images go to `cache_dir`, downloads beside it.
 """
 
-import contextlib
 import functools
 import hashlib
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,24 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import InputError, nearest, replacing
+from utils import InputError, nearest
+from vision.decoding import DECODING, read_files
 from vision.download import flowers17
-from vision.folders import (
-    FLOWERS17_CLASSES,
-    FORMS,
-    decode_all,
-    find_layout,
-    fingerprint_files,
-    left_out,
-    list_files,
-)
+from vision.folders import FLOWERS17_CLASSES, FORMS, NAMED, find_layout, left_out, list_files
 
-log = logging.getLogger("nas")
 DEFAULT_CACHE = Path(__file__).resolve().parent.parent / "data" / "cache"
 KEYWORDS = ("auto", "flowers17", "synthetic")
 DRAWING_SEED = 0  # the embedded flowers are one data set, the same for every seed of a run
 TEST_DRAWINGS = 20  # of each species
-DECODING = 4  # count up when `read_image` changes, so that older cache files are not used
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,22 +222,22 @@ def _open(source: DataSource, part: str) -> tuple[Images, str]:
     if source.root is None:
         return _draw(source, part)
     files = list_files(Path(source.root), source.layout, part, source.split)
-    fingerprint, size = fingerprint_files(files), source.image_size
-    how = f"{size}px" + (f"_{source.crop}" if source.crop != "centre" else "")
-    key = f"{part}_{how}_split{source.split}_v{DECODING}_{fingerprint.split(':')[1]}"
-    cache = Path(source.cache_dir) / f"{key}.npz"
-    pixels = _read_cache(cache, (len(files), size, size, 3))
-    if pixels is None:
-        log.info("reading %d images of the %s part", len(files), part)
-        pixels = decode_all(files, size, source.crop)
-        _write_cache(cache, pixels)
-    labels = np.array([label for label, _, _ in files], dtype=np.int64)
-    note = left_out(Path(source.root), source.layout, part)
+    size, crop = source.image_size, source.crop
+    place = hashlib.sha256(os.fsencode(os.path.realpath(source.root))).hexdigest()[:16]
+    cache = f"{part}_{size}px_{crop}_split{source.split}_v{DECODING}_{place}.npz"
+    found = read_files(files, size, crop, Path(source.cache_dir) / cache)
+    kept = [file for file, usable in zip(files, found.usable, strict=True) if usable]
+    labels = np.array([label for label, _, _ in kept], dtype=np.int64)
+    notes = [left_out(Path(source.root), source.layout, part), found.note]
     absent = [name for i, name in enumerate(source.class_names) if i not in labels]
+    if absent and part == "train":
+        raise InputError(f"class {absent[0]} has no image that can be used: {found.note}")
     if absent:
-        words = f"The {part} part has no image of {', '.join(absent)}"
-        note = f"{note} {words}: precision and recall are means over the others.".strip()
-    return Images(pixels, labels, tuple(name for _, name, _ in files), note), fingerprint
+        named = ", ".join(absent[:NAMED]) + (", ..." if len(absent) > NAMED else "")
+        words = f"The {part} part has no image of {named}"
+        notes.append(f"{words}: precision and recall are means over the others.")
+    names = tuple(name for _, name, _ in kept)
+    return Images(found.pixels, labels, names, " ".join(filter(None, notes))), found.fingerprint
 
 
 @functools.lru_cache(maxsize=1)  # main.py opens both parts
@@ -272,21 +261,3 @@ def _draw(source: DataSource, part: str) -> tuple[Images, str]:
     images = Images(pixels[indices], labels[indices].astype(np.int64), tuple(names))
     digest = hashlib.sha256(images.pixels.tobytes() + images.labels.tobytes())
     return images, "sha256:" + digest.hexdigest()
-
-
-def _read_cache(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The pixels, or None if the file is missing or broken."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            pixels = stored["pixels"]
-    except Exception:  # a damaged file raises anything from zipfile, zlib or numpy
-        return None
-    return pixels if pixels.shape == shape and pixels.dtype == np.uint8 else None
-
-
-def _write_cache(path: Path, pixels: np.ndarray) -> None:
-    """Writes the cache; if that fails, there is none."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, pixels=pixels)

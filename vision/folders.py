@@ -4,7 +4,6 @@ Listing the training part never accesses the test part: with the layout train/<c
 test/<class>/ nothing below test/ is opened or listed, and whether it exists is not checked.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from unicodedata import normalize
 import numpy as np
 from scipy.io import loadmat
 
-from predict import SUFFIXES, Mistake, natural, read_image
+from predict import SUFFIXES, natural
 from utils import InputError
 from vision.download import BASE_URL, SPLITS
 
@@ -82,49 +81,22 @@ def list_files(root: Path, layout: str, part: str, split: int) -> list[File]:
     return files
 
 
-def fingerprint_files(files: list[File]) -> str:
-    """Hash of names, sizes and contents: it depends neither on the machine nor on the folder.
-
-    With the published layout the names contain the image numbers of the split.
-    """
-    digest, unread = hashlib.sha256(), []
-    for _, name, path in sorted(files, key=lambda file: file[1]):
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            unread.append((path, f"cannot be read ({error.strerror})"))
-            continue
-        line = f"{name}\0{len(content)}\0{hashlib.sha256(content).hexdigest()}\n"
-        digest.update(line.encode(errors="surrogateescape"))
-    _refuse(unread, len(files))
-    return "sha256:" + digest.hexdigest()
-
-
-def decode_all(files: Sequence[File], size: int, crop: str) -> np.ndarray:
-    """See `read_image`: uint8 (N, size, size, 3). One InputError for all broken files."""
-    pixels = np.zeros((len(files), size, size, 3), np.uint8)
-    broken = []
-    for i, (_, _, path) in enumerate(files):
-        try:
-            pixels[i] = read_image(path, size, crop)
-        except Mistake as error:
-            broken.append((path, str(error).removeprefix(f"{path} ")))
-    _refuse(broken, len(files))
-    return pixels
-
-
-def _refuse(complaints: Sequence[tuple[Path, str]], count: int) -> None:
+def refuse(complaints: Sequence[tuple[Path, str]], count: int) -> None:
     """InputError if there are complaints about some of `count` images."""
-    if not complaints:
-        return
+    if complaints:
+        raise InputError(in_words(complaints, count))
+
+
+def in_words(complaints: Sequence[tuple[Path, str]], count: int) -> str:
+    """One or more complaints, (path, reason), about some of `count` images; names the first."""
     (path, reason), *others = complaints
     first = f"{path} {reason}"
     if not others:
-        raise InputError(first)
+        return first
     named = [f"{other.parent.name}/{other.name}" for other, _ in others[: NAMED - 1]]
     more = f" and {len(others) - len(named)} more" if len(others) > len(named) else ""
     words = f"{len(complaints)} of {count} images cannot be used"
-    raise InputError(f"{words}: {first}; likewise {', '.join(named)}{more}")
+    return f"{words}: {first}; likewise {', '.join(named)}{more}"
 
 
 def _divided_files(root: Path, part: str, split: int) -> list[File]:
@@ -181,7 +153,7 @@ def _numbered_files(
         files.append((label, f"{label + 1}/{image}", root / "jpg" / image))
         if not os.path.isfile(files[-1][2]):
             missing.append((files[-1][2], "is missing"))
-    _refuse(missing, len(files))
+    refuse(missing, len(files))
     return sorted(files, key=lambda file: (file[0], file[2].name))
 
 
