@@ -32,10 +32,10 @@ from training.placement import ImagesOnDevice
 from training.trainer import Normalization, Trainer
 from utils import canonical_json, derive_rng, derive_seed
 from vision import metrics
-from vision.data import Images, stratified_folds
+from vision.data import Images, parts_of, stratified_folds
 from vision.metrics import METRICS
 
-TRAINING_VERSION = 7  # count up when a change alters any bit of a result
+TRAINING_VERSION = 8  # count up when a change alters any bit of a result
 LONG_FOLD = 10.0  # seconds; a fold that trains longer is saved as soon as it ends
 
 needed_by_training = operator.itemgetter(*REQUIRED)
@@ -69,7 +69,7 @@ class ImageTarget(ImagesOnDevice):
         self.image_size, self.num_classes = pixels.shape[1], num_classes
         self.folds = list(folds)
         self.curve_epochs = frozenset(curve_epochs)
-        self._normalizations = [_normalization(pixels[train]) for train, _ in self.folds]
+        self._normalizations = _normalizations(pixels, [train for train, _ in self.folds])
         self.fingerprint = self._fingerprint(pixels)
         self._pace: cost.Pace | None = None
         self.on_epoch: Callable[[int, int], None] = lambda fold, epoch: None
@@ -212,7 +212,7 @@ class ImageTarget(ImagesOnDevice):
 
     def _fingerprint(self, pixels: np.ndarray) -> str:
         """Hash of what a saved state depends on besides configuration, seed and optimizer."""
-        digest = hashlib.sha256(pixels.tobytes())
+        digest = hashlib.sha256(np.ascontiguousarray(pixels).data)
         parts = [[part.tolist() for part in fold] for fold in self.folds]
         facts = [pixels.shape, self.labels.tolist(), self.num_classes, parts]
         digest.update(canonical_json([*facts, sorted(self.curve_epochs)]).encode())
@@ -239,17 +239,28 @@ def training_options(settings: Any) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in ("optimizer", "device", "dtype", "threads")}
 
 
-def _normalization(pixels: np.ndarray) -> Normalization:
-    """Statistics of pixels (n, S, S, 3) in 0..255, of training images only."""
-    scaled = pixels.reshape(-1, 3).astype(np.float64) / 255
-    return Normalization(scaled.mean(axis=0).tolist(), (scaled.std(axis=0) + 1e-3).tolist())
+def _normalizations(pixels: np.ndarray, parts: Sequence[np.ndarray]) -> list[Normalization]:
+    """Statistics of uint8 pixels (N, S, S, 3), scaled to 0..1, for each set of training images."""
+    flat = pixels.reshape(len(pixels), -1, 3)  # sums of each image in whole numbers: exact
+    sums = np.einsum("npc->nc", flat, dtype=np.int64)
+    squares = np.einsum("npc,npc->nc", flat, flat, dtype=np.int64)
+    found = []
+    for part in parts:
+        count = len(part) * flat.shape[1]
+        mean = sums[part].sum(axis=0) / count
+        std = np.sqrt(squares[part].sum(axis=0) / count - mean * mean)
+        found.append(Normalization((mean / 255).tolist(), (std / 255 + 1e-3).tolist()))
+    return found
 
 
 def cross_validation(
     images: Images, num_classes: int, folds: int, seed: int, **options: Any
 ) -> ImageTarget:
-    """A target over stratified folds of the training images, shuffled by the seed."""
-    held_out = stratified_folds(images.labels, folds, derive_rng(seed, "folds"))
+    """A target over stratified folds of the training images, shuffled by the seed.
+
+    folds: their number; 1 is the first of three, a plain split.
+    """
+    held_out = stratified_folds(images.labels, parts_of(folds), derive_rng(seed, "folds"))[:folds]
     everything = np.arange(len(images.labels))
     pairs = [(np.setdiff1d(everything, part), part) for part in held_out]
     return ImageTarget(images.pixels, images.labels, num_classes, pairs, **options)

@@ -135,6 +135,12 @@ def _sibling_hint(path: Path) -> str:
     return f"; did you mean {path.parent / close[0]}?" if close else ""
 
 
+def first_few(names: Sequence[str], most: int = 5) -> str:
+    """The first names, with commas, and how many others there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """The end of an error message: '; did you mean X?' with the closest choice, or ''."""
     close = difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.5)

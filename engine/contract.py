@@ -13,6 +13,7 @@ class Target(Protocol):
     Optional methods:
     layers(config): rows that describe a network, for the report.
     devices(), environments(workers): see engine/workers/devices.py and engine/workers/executor.py.
+    data_bytes: an attribute; memory that each worker needs for its data, for `--workers auto`.
     estimate_memory(config): bytes of a trial; if they exceed --max_memory_gb, it is not started.
     estimate_seconds(config, epochs): duration of a trial, for display.
     take_device(): called in each worker before its first trial; if it fails, another process

@@ -15,7 +15,7 @@ import numpy as np
 from evaluation.evidence import evidence, in_words
 from evaluation.statistics import Outcomes, bootstrap, weighted_metrics
 from search.constraints import Constraint
-from utils import InputError
+from utils import InputError, first_few
 
 THRESHOLDS = np.round(np.arange(0, 1, 0.01), 2)
 
@@ -114,4 +114,4 @@ def words(result: Mapping[str, Any]) -> Iterator[str]:
             if where == "test":
                 yield f"    {at['limit']} {in_words(one)}"
             if one["never_answered"]:
-                yield f"    never answers {', '.join(one['never_answered'])}"
+                yield f"    never answers {first_few(one['never_answered'])}"

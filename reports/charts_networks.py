@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
+import numpy as np
 
 from reports.charts import BLUE, GOLD, INK, Chart, Rows, finished, rows_of, tooltip
 from reports.grouping import ExperimentGroup
 from reports.importance import column_of
 from reports.words import plain, setting
 
+MAX_CLASSES = 20  # of a confusion matrix
 MAX_LINES = 100  # of parallel coordinates; the best are kept, the rest are thinned out evenly
 WIDE = 30.0  # ratio of largest to smallest value above which an axis is logarithmic
 WORST, BEST = "#8fb0c9", GOLD  # as the winner elsewhere; red misses a limit
@@ -80,12 +82,14 @@ def _axis(values: Sequence[Any]) -> tuple[list[float], Any, Any]:
 
 
 def confusion(counts: Any, names: Sequence[str]) -> Chart:
-    """Images of a class (row) by predicted class (column)."""
+    """Images of a class (row) by predicted class (column): of the classes with most errors."""
     shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+    errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    shown = {*np.argsort(-errors, kind="stable")[:MAX_CLASSES].tolist()}
     rows = [
         {"class": names[i], "answer": names[j], "images": int(counts[i, j]),
          "share": round(float(shares[i, j]), 3)}
-        for i, j in zip(*counts.nonzero(), strict=True)
+        for i, j in zip(*counts.nonzero(), strict=True) if {i, j} <= shown
     ]  # fmt: skip
     axis = alt.Axis(labelLimit=110)
     base = rows_of(rows).encode(
@@ -94,10 +98,9 @@ def confusion(counts: Any, names: Sequence[str]) -> Chart:
         tooltip=tooltip(**{"class": "class"}, answer="answer", images="images"),
     )
     shade = alt.Opacity("share:Q", legend=None).scale(domain=[0, 1], range=[0.12, 1])
-    layers = [base.mark_rect(color=BLUE).encode(opacity=shade)]
-    if len(names) <= 20:
-        layers.append(base.mark_text(fontSize=10, color=INK).encode(text="images:Q"))
-    return finished(alt.layer(*layers), 420)
+    squares = base.mark_rect(color=BLUE).encode(opacity=shade)
+    text = base.mark_text(fontSize=10, color=INK).encode(text="images:Q")
+    return finished(alt.layer(squares, text), 420)
 
 
 def network(layers: Sequence[dict[str, Any]]) -> Chart:

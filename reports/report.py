@@ -119,5 +119,6 @@ def _mistakes(drawn: Drawn, name: str, result: Result) -> dict[str, Any]:
         for one in result.content.get("by_class") or []
     ]
     shown = [{**vars(one), "image": page.thumbnail(one.file)} for one in wrong[:MAX_MISTAKES]]
-    told = {"name": name, "file": result.path, "classes": classes}
+    told = {"name": name, "file": result.path, "classes": classes, "of": len(names)}
+    told["drawn"] = charts_networks.MAX_CLASSES
     return told | {"count": len(wrong), "mistakes": shown}

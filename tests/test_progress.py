@@ -88,6 +88,22 @@ def test_the_estimate_is_the_first_limit_to_be_reached():
     assert progress.seconds_left() == pytest.approx(990, rel=0.01)
 
 
+def test_after_a_quiet_minute_a_single_trial_is_a_line(caplog):
+    progress = Progress(resolve(TINY))
+    progress.begin([], 100)
+    caplog.set_level("INFO", "nas")
+    progress.recorded(make_trial())
+    assert caplog.messages == []
+    progress.clock.started -= 61
+    for trial in (make_trial(trial=7, epochs=3), make_trial(trial=8, epochs=3)):
+        progress.recorded(trial)
+    (line,) = caplog.messages
+    assert line.startswith("at 3: trial 7: ") and "0:01:01 used" in line
+    progress.clock.started -= 61
+    progress.recorded(make_trial(trial=9, status="failed", error="no reason", metrics={}))
+    assert "trial 9: failed, no reason" in caplog.messages[1]
+
+
 def test_failed_trainings_are_not_fully_trained():
     settings, failed = resolve(TINY), make_trial(epochs=4, status="failed", metrics={})
     progress = Progress(settings)

@@ -7,6 +7,7 @@ import pytest
 
 from engine.storage.run import identity
 from evaluation.results import of_seed, write_predictions
+from reports import charts_networks
 from reports.comparing import unlike
 from reports.reading import read_run
 from reports.report import write
@@ -139,6 +140,16 @@ def test_a_result_of_the_baseline_is_beside_that_of_the_winner(space, tmp_path):
     assert winner_and_baseline(found[0]) == (*found[0][1:],), "trained alike"
     assert winner_and_baseline([found[0][0], found[0][2]]) == (found[0][0], None)
     assert winner_and_baseline([]) == (None, None)
+
+
+def test_of_many_classes_those_with_the_most_mistakes_are_drawn():
+    counts, names = 5 * np.eye(40, dtype=int), [f"species {i}" for i in range(40)]
+    counts[3, 30], counts[7, 9] = 4, 1
+    drawn = charts_networks.confusion(counts, names).to_dict()
+    rows = drawn["data"]["values"]
+    pairs = {(row["class"], row["answer"]): row["images"] for row in rows}
+    assert pairs["species 3", "species 30"] == 4 and pairs["species 7", "species 9"] == 1
+    assert len({row["class"] for row in rows}) == charts_networks.MAX_CLASSES == 20
 
 
 def test_the_confusion_matrix_and_mistakes_or_why_there_are_none(runs, tmp_path):

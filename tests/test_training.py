@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from evaluation.metrics import STATIC
-from target import METRICS, TRAINING_VERSION, ImageTarget, train_test
+from target import METRICS, TRAINING_VERSION, ImageTarget, cross_validation, train_test
 from tests.trainings import CLASSES, CONFIG, MODERN, bits, flat, images_of, make_target
 from training.augmentation import as_floats
 from training.checkpoints import on_cpu
@@ -49,7 +49,7 @@ def test_what_a_training_computes_changes_with_its_version_only():
     """A change of these numbers requires a new TRAINING_VERSION, or old states would resume."""
     published = make_target().evaluate(CONFIG, 1, 4)["loss"]
     modern = make_target(optimizer="schedule-free").evaluate(MODERN, 1, 4)["loss"]
-    expected = 7, pytest.approx(1.61481, abs=1e-5), pytest.approx(1.53682, abs=1e-5)
+    expected = 8, pytest.approx(1.61481, abs=1e-5), pytest.approx(1.53682, abs=1e-5)
     assert (TRAINING_VERSION, published, modern) == expected
 
 
@@ -175,6 +175,25 @@ def test_a_small_network_learns_an_easy_problem():
 def test_the_test_images_are_only_measured():
     [(train, held_out)] = train_test(images_of(40), images_of(15, seed=2), CLASSES).folds
     assert train.tolist() == [*range(40)] and held_out.tolist() == [*range(40, 55)]
+
+
+def test_inputs_are_standardised_by_the_training_images_of_their_fold():
+    target = make_target(images_of(40))
+    for fold, (train, _) in enumerate(target.folds):
+        pixels = target.pixels[train].reshape(-1, 3) / 255
+        found = target.trainer(CONFIG, 4, fold).network[0]
+        assert found.mean.ravel().tolist() == pytest.approx(pixels.mean(axis=0), rel=1e-6)
+        assert found.std.ravel().tolist() == pytest.approx(pixels.std(axis=0) + 1e-3, rel=1e-6)
+
+
+def test_a_single_fold_is_the_first_of_three():
+    images = images_of(40)
+    whole, one = (cross_validation(images, CLASSES, folds, 1) for folds in (3, 1))
+    assert len(one.folds) == 1
+    assert all(np.array_equal(*pair) for pair in zip(one.folds[0], whole.folds[0], strict=True))
+    result = one.evaluate(CONFIG, 1, 4)
+    assert result["folds"] == whole.evaluate(CONFIG, 1, 4)["folds"][:1]
+    assert result["top1"] == result["folds"][0]["top1"]
 
 
 def test_estimates_grow_with_epochs_and_are_plausible():

@@ -151,3 +151,5 @@ def test_a_class_that_is_never_answered_counts_0():
     scores[labels == 2] = 9.0 * np.eye(5)[3]
     silent = thresholds.find(LIMIT, all_right, outcomes_of(scores[None], labels), NAMES)
     assert [*thresholds.words(silent)][-1] == f"    never answers {NAMES[2]}"
+    silent["at_threshold"]["test"]["never_answered"] = [f"species {i}" for i in range(120)]
+    assert [*thresholds.words(silent)][-1].endswith("species 3, species 4 and 115 more")

@@ -274,6 +274,8 @@ def test_auto_is_what_cores_memory_and_gpus_allow(monkeypatch):
     monkeypatch.setattr(executor, "usable_memory", lambda: 9 * GIGABYTE)
     assert number_of_workers(resolve({}), []) == 4
     assert number_of_workers(resolve({}), [60]) == 2  # CUDA also takes the machine's memory
+    assert number_of_workers(resolve({}), [], data_bytes=GIGABYTE) == 3  # as do the images
+    assert number_of_workers(resolve({}), [60], data_bytes=GIGABYTE) == 1
 
 
 def test_files_that_the_kernel_caches_are_free_memory(tmp_path, monkeypatch):

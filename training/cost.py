@@ -11,7 +11,7 @@ from training.trainer import SCORING_BATCH, Trainer
 
 BASE_BYTES = 880 * 10**6  # a process with PyTorch and a tiny network
 CUDA_BYTES = 3 * 10**9  # host memory of a process with PyTorch and CUDA; reported: 2 to 4 GB
-TINY, LARGER = (4, 4), (64, 64)  # channels and batch size of the timed networks
+TINY, LARGER = (4, 4), (64, 64)  # channels and batch size of the timed networks, 16 pixels
 
 
 def memory(
@@ -53,7 +53,8 @@ class Pace(NamedTuple):
         }
         base |= {"n_fc_layers": 1, "n_channels_fc_0": 64, "dropout_rate": 0.1}
         times, work = [], 0
-        for channels, batch_size in (TINY, LARGER):
+        larger = LARGER[0], max(4, LARGER[1] * 16 // sizes[0])  # large images need less
+        for channels, batch_size in (TINY, larger):
             config = {**base, "n_channels_conv_0": channels, "n_channels_conv_1": channels}
             config |= {"batch_size": batch_size, "learning_rate_init": 1e-3}
             trainer, count = trainer_of(config), 4 * batch_size

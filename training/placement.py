@@ -22,6 +22,11 @@ class ImagesOnDevice:
         self.pixels, self.labels, self.device_name = pixels, labels, device
         self._devices: list[dict[str, Any]] = []
 
+    @property
+    def data_bytes(self) -> int:
+        """Memory for the images in each worker, and for those of a fold."""
+        return 2 * self.pixels.nbytes
+
     @functools.cached_property
     def device(self) -> torch.device:
         """The device of this process; the first access initialises CUDA if it is a GPU."""
@@ -51,7 +56,7 @@ class ImagesOnDevice:
         InputError for 'cuda' without a usable GPU.
         """
         if not self._devices:
-            self.set_devices(gpus.devices(self.device_name, 2 * self.pixels.nbytes))
+            self.set_devices(gpus.devices(self.device_name, self.data_bytes))
         return self._devices
 
     def set_devices(self, devices: Sequence[Mapping[str, Any]]) -> None:

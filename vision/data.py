@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import InputError, nearest
+from utils import InputError, first_few, nearest
 from vision.decoding import DECODING, read_files
 from vision.download import flowers17
-from vision.folders import FLOWERS17_CLASSES, FORMS, NAMED, find_layout, left_out, list_files
+from vision.folders import FLOWERS17_CLASSES, FORMS, find_layout, left_out, list_files
 
 DEFAULT_CACHE = Path(__file__).resolve().parent.parent / "data" / "cache"
 KEYWORDS = ("auto", "flowers17", "synthetic")
@@ -109,19 +109,23 @@ def noted(source: DataSource, *parts: Images) -> DataSource:
     return replace(source, note=" ".join(filter(None, dict.fromkeys(notes))))
 
 
-def check_folds(labels: np.ndarray, n_folds: int, class_names: Sequence[str] = ()) -> None:
-    """InputError if a class has fewer images than there are folds; names it if possible."""
+def check_folds(labels: np.ndarray, folds: int, class_names: Sequence[str]) -> None:
+    """InputError if a class has fewer images than parts are needed; see `parts_of`."""
     classes, counts = np.unique(labels, return_counts=True)
     fewest, label = int(counts.min()), int(classes[counts.argmin()])
-    if fewest < n_folds:
-        name = repr(class_names[label]) if class_names else str(label)
+    if fewest < (parts := parts_of(folds)):
         advice = f"use at most {fewest} folds"
         if fewest < 2:
             advice = "give it more images, or remove the class"
         raise InputError(
-            f"{n_folds} folds need {n_folds} images of each class to train with, but class "
-            f"{name} has {fewest}: {advice}"
+            f"--folds {folds} needs {parts} images of each class to train with, but class "
+            f"{class_names[label]!r} has {fewest}: {advice}"
         )
+
+
+def parts_of(folds: int) -> int:
+    """The number of parts of the training images. A single fold is one of three parts."""
+    return folds if folds > 1 else 3
 
 
 def stratified_folds(
@@ -129,13 +133,8 @@ def stratified_folds(
 ) -> list[np.ndarray]:
     """Validation indices of each fold, sorted int64: together a partition of range(len(labels)).
 
-    The sizes of folds differ by at most one, in each class and in total. Raises InputError if a
-    class has fewer images than there are folds.
+    The sizes of folds differ by at most one, in each class and in total; see `check_folds`.
     """
-    labels = np.asarray(labels)
-    if n_folds < 2 or len(labels) == 0:
-        raise InputError(f"{n_folds} folds of {len(labels)} images: at least 2 folds are needed")
-    check_folds(labels, n_folds)
     # Images are dealt to the folds in turn across classes, so that remainders spread evenly.
     order = np.concatenate(
         [rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
@@ -233,8 +232,7 @@ def _open(source: DataSource, part: str) -> tuple[Images, str]:
     if absent and part == "train":
         raise InputError(f"class {absent[0]} has no image that can be used: {found.note}")
     if absent:
-        named = ", ".join(absent[:NAMED]) + (", ..." if len(absent) > NAMED else "")
-        words = f"The {part} part has no image of {named}"
+        words = f"The {part} part has no image of {first_few(absent)}"
         notes.append(f"{words}: precision and recall are means over the others.")
     names = tuple(name for _, name, _ in kept)
     return Images(found.pixels, labels, names, " ".join(filter(None, notes))), found.fingerprint

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from predict import SUFFIXES, natural
-from utils import InputError
+from utils import InputError, first_few
 from vision.download import BASE_URL, SPLITS
 
 FLOWERS17_CLASSES = (  # in the order of the class numbers; the archive has no names
@@ -26,7 +26,6 @@ PER_CLASS = 80  # images of a class, in the order of their numbers
 TEST_SHARE = 0.25  # of each class, in the split of a folder of class folders
 FLOWERS102 = "setid.mat", "imagelabels.mat"  # beside jpg/: the split, the label of each image
 FORMS = "train/<class>/ and test/<class>/, <class>/, or jpg/ with datasplits.mat"
-NAMED = 5  # largest number of files that a message names
 
 File = tuple[int, str, Path]  # label, name such as "1/image_0001.jpg", path
 
@@ -93,10 +92,8 @@ def in_words(complaints: Sequence[tuple[Path, str]], count: int) -> str:
     first = f"{path} {reason}"
     if not others:
         return first
-    named = [f"{other.parent.name}/{other.name}" for other, _ in others[: NAMED - 1]]
-    more = f" and {len(others) - len(named)} more" if len(others) > len(named) else ""
-    words = f"{len(complaints)} of {count} images cannot be used"
-    return f"{words}: {first}; likewise {', '.join(named)}{more}"
+    named = first_few([f"{other.parent.name}/{other.name}" for other, _ in others], 4)
+    return f"{len(complaints)} of {count} images cannot be used: {first}; likewise {named}"
 
 
 def _divided_files(root: Path, part: str, split: int) -> list[File]:
@@ -177,21 +174,20 @@ def left_out(root: Path, layout: str, part: str) -> str:
     nested = [folder / name for folder in classes for name in inside[folder]["folder"]]
     deeper = sum(_is_image(n) for folder in nested for *_, names in os.walk(folder) for n in names)
     others = [n for folder in classes for n in inside[folder]["file"] if not _is_image(n)]
-    kinds = " ".join(sorted({Path(name).suffix.lower() or name for name in others})[:NAMED])
+    kinds = first_few(sorted({Path(name).suffix.lower() or name for name in others}))
     odd = [str(folder / name) for folder in inside for name in inside[folder]["strange"]]
-    named = ", ".join([*odd[:NAMED], *(["..."] if len(odd) > NAMED else [])])
     found = {
         f"images in no class folder: {loose}": loose,
         f"images in folders within class folders: {deeper}": deeper,
         f"files of other kinds ({kinds}): {len(others)}": others,
-        f"special files, broken links, links to a parent folder: {named}": odd,
+        f"special files, broken links, links to a parent folder: {first_few(odd)}": odd,
     }
     words = "; ".join(one for one, there in found.items() if there)
     sentences = [f"Not read below {top}: {words}."] if words else []
     names = {*os.listdir(root)} - {"train", "test"} if layout == "train_test" else set()
     beside = [n for n in sorted(names) if n[0] not in "._" and os.path.isdir(root / n)]
     if beside:
-        sentences.append(f"Not read beside train and test: {', '.join(beside[:NAMED])}.")
+        sentences.append(f"Not read beside train and test: {first_few(beside)}.")
     return " ".join(sentences)
 
 

@@ -76,7 +76,7 @@ class Settings:
     epochs: int = _setting(50, "epochs of a full training", low=1, high=MAX_COUNT, flags=("-e",))
     min_epochs: int = _setting(3, "epochs of the lowest rung", low=1, high=MAX_COUNT)
     eta: int = _setting(2, "one in eta children is promoted to the next rung", low=2, high=1000)
-    folds: int = _setting(3, "folds of the cross-validation", low=2, high=1000)
+    folds: int = _setting(3, "folds; 1 holds a third of the images out", low=1, high=1000)
     max_time: float = _setting(
         86400.0, "seconds after which no new training begins", low=0, flags=("-T",)
     )

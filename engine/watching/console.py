@@ -102,7 +102,13 @@ def _tell_estimate(
     whose = ("for the first generation", "for the next one")
     words = [f"{in_words(one)} {which}" for one, which in zip(times, whose, strict=False)]
     log.info("estimated time: %s", ", ".join(words))
-    if times[0] > min(settings.max_time, max(settings.max_time / 10, 600)):
+    if (least := min(guesses) * settings.epochs) > settings.max_time:
+        log.warning(
+            "warning: one full training takes %s: no network will be found within --max_time %g",
+            in_words(least),
+            settings.max_time,
+        )
+    elif times[0] > min(settings.max_time, max(settings.max_time / 10, 600)):
         log.info(
             "the first generation takes over a tenth of the time limit (%s): --max_time SECONDS "
             "allows more; smaller images, a limit on macs or configs/quick.json take less",

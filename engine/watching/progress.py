@@ -23,6 +23,7 @@ from search.trial import Job, Trial
 log = logging.getLogger("nas")
 REFRESH = 1  # times a second; a frame takes 3 ms
 LAST_EVENTS = 4
+QUIET_SECONDS = 60  # without a line, before that of a single trial is logged
 
 
 def progress(settings: Settings) -> "Progress":
@@ -68,6 +69,7 @@ class Progress(Callback):
     def __init__(self, settings: Settings):
         self.settings, self.ranking = settings, settings.ranking()
         self.clock = Clock()
+        self.told = 0.0  # on this clock, the time of the last line
         self.epoch_limit: int | None = None
         self.spent = self.spent_before = 0  # epochs charged: total, and before this session
         self.full = self.feasible = 0  # fully trained trials; the feasible ones among them
@@ -80,7 +82,7 @@ class Progress(Callback):
         self.clock, self.epoch_limit = Clock(used_seconds(trials)), epochs
         for trial in trials:
             self._count(trial)
-        self.spent_before = total_cost_epochs(trials)
+        self.spent_before, self.told = total_cost_epochs(trials), self.clock.used()
 
     def generation_begins(
         self, generation: int, brackets: Sequence[Bracket], children: Sequence[Child] = ()
@@ -89,17 +91,29 @@ class Progress(Callback):
 
     def recorded(self, trial: Trial) -> None:
         self._count(trial)
+        if self.clock.used() > self.told + QUIET_SECONDS:
+            self.tell(self.outcome(trial))
 
     def rung_complete(self, trials: Sequence[Trial], promoted: set[int]) -> None:
-        log.info("%s", self.rung_line(trials))
+        self.tell(self.rung_words(trials))
 
-    def rung_line(self, trials: Sequence[Trial]) -> str:
-        """The results of a rung, the used budget and the remaining time."""
+    def tell(self, words: str) -> None:
+        """Logs a line, with the used budget and the remaining time."""
+        log.info("%s; %s", words, self.budget_words())
+        self.told = self.clock.used()
+
+    def budget_words(self) -> str:
+        """The used budget and the remaining time."""
         limit = "" if self.epoch_limit is None else f" of {self.epoch_limit:,}"
         left = self.seconds_left()
         ahead = "" if left is None or left == math.inf else f", {_clock(left)} left"
-        used = f"{self.spent:,}{limit} epochs, {_clock(self.clock.used())} used{ahead}"
-        return f"{self.rung_words(trials)}; {used}"
+        return f"{self.spent:,}{limit} epochs, {_clock(self.clock.used())} used{ahead}"
+
+    def outcome(self, trial: Trial) -> str:
+        """The result of a trial at a rung."""
+        if trial.status != "ok":
+            return f"at {trial.epochs}: trial {trial.trial}: {trial.status}, {trial.error}"
+        return f"at {trial.epochs}: {self.described(trial)}"
 
     def rung_words(self, trials: Sequence[Trial]) -> str:
         """The results of a rung."""
@@ -199,15 +213,12 @@ class Display(Progress):
 
     def recorded(self, trial: Trial) -> None:
         with self._lock:
-            super().recorded(trial)
-            outcome = self.described(trial)
-            if trial.status != "ok":
-                outcome = f"trial {trial.trial}: {trial.status}, {trial.error}"
-            self._events.append(f"at {trial.epochs}: {outcome}")
+            self._count(trial)
+            self._events.append(self.outcome(trial))
 
-    def rung_line(self, trials: Sequence[Trial]) -> str:
-        """The results of a rung; the display shows the rest."""
-        return self.rung_words(trials)
+    def tell(self, words: str) -> None:
+        """Logs a line; the display shows the rest."""
+        log.info("%s", words)
 
     def close(self) -> None:
         """Restores the terminal."""

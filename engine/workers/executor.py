@@ -62,7 +62,7 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
         executor = InProcess(target)
     else:
         slots = slots_of(target)
-        count = number_of_workers(settings, slots)
+        count = number_of_workers(settings, slots, getattr(target, "data_bytes", 0))
         worker_env = target.environments(count) if slots else [{}]
         limit = memory_limit(max_memory_bytes(settings), count, on_gpus=bool(slots))
         executor = ProcessPool(target, count, timeout, limit, worker_env)
@@ -90,7 +90,7 @@ def slots_of(target: Any) -> list[int]:
     return [one["slots"] for one in found if one["device"] != "cpu"]
 
 
-def number_of_workers(settings: Settings, slots: Sequence[int]) -> int:
+def number_of_workers(settings: Settings, slots: Sequence[int], data_bytes: int = 0) -> int:
     """The setting's number; for `auto` the number that cores, memory and GPU slots allow.
 
     A GPU has several workers, since small networks leave it idle between their kernels.
@@ -99,8 +99,8 @@ def number_of_workers(settings: Settings, slots: Sequence[int]) -> int:
         return int(settings.workers)
     cores, memory = usable_cores() // settings.threads, usable_memory()
     if slots:
-        return max(len(slots), min(cores, memory // GPU_WORKER_BYTES, sum(slots)))
-    return max(1, min(cores, memory // WORKER_BYTES))
+        return max(len(slots), min(cores, memory // (GPU_WORKER_BYTES + data_bytes), sum(slots)))
+    return max(1, min(cores, memory // (WORKER_BYTES + data_bytes)))
 
 
 def memory_limit(

@@ -213,9 +213,10 @@ class _Child:
         self.process = process
 
     def send(self, message: Any) -> None:
-        """Sends the target first, then calls; _Ended if the process has ended."""
+        """Sends the pickled target first, then calls; _Ended if the process has ended."""
+        send = self.connection.send_bytes if isinstance(message, bytes) else self.connection.send
         try:
-            self.connection.send(message)
+            send(message)
         except OSError:
             raise _Ended(self.death()) from None
 

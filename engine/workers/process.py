@@ -36,7 +36,7 @@ def work(connection: Connection, env: Mapping[str, str], start_method: str | Non
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):  # there are no more calls
         # Not an argument of the process: a worker killed before it reads one blocks its parent.
-        pickled = connection.recv()
+        pickled = connection.recv_bytes()
         try:
             target = pickle.loads(pickled)
             del pickled  # it contains all images
