@@ -31,6 +31,7 @@ from engine.cli.arguments import Parser, to_int
 from engine.cli.command import command
 from engine.cli.settings import SHORTHANDS, Settings, resolve
 from engine.cli.stopping import reraise_interrupt
+from engine.storage.run import identity
 from engine.storage.spaces import space_file
 from engine.watching import console
 from engine.watching.progress import training_bar
@@ -140,7 +141,7 @@ def run(given: dict[str, Any]) -> None:
         parts, stored, trainer = by_seed(target, candidate, by_file, names, trained)
         result = results.summary(candidate, target, seeds, parts, files)
         result |= {"optimizer": settings.optimizer, "split": "test" if on_test else "cv"}
-        result |= {"dataset": dataset, "found_by": origin.identity if origin else None}
+        result |= {"dataset": dataset, "found_by": identity(origin.record) if origin else None}
         bounds = [str(bound) for bound in limits[i]]
         done.append(comparison.judged(str(candidate.path), result, stored, bounds))
         if wanted:

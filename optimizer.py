@@ -67,12 +67,17 @@ class Result:
     baseline: Trial | None = None  # the space's default configuration, if it was trained first
 
 
+Method = Callable[..., Result]  # with the parameters of `search_in`
+
+
 def search(
     space: Space | ConfigurationSpace,
     target: Target | Callable[..., Any],
     settings: Settings,
     run_dir: str | Path | RunFolder | None = None,
     callbacks: Sequence[Callback] = (),
+    method: Method | None = None,
+    peer: str | None = None,
 ) -> Result:
     """Searches until a limit is reached or no new configuration is left.
 
@@ -82,26 +87,28 @@ def search(
 
     Ctrl-C, SIGTERM and SIGHUP end the search cleanly, and are then passed on to the caller. If
     `run_dir` is an open `RunFolder`, as a command passes it, the `Result` has the reason instead.
+
+    method: another one than `search_in`. peer: its name in `baselines`.
     """
-    space, target, signals = spaces.as_space(space), as_target(target), StopSignals()
+    signals, method = StopSignals(), method or search_in
+    others = spaces.as_space(space), as_target(target), settings, callbacks, signals
     if isinstance(run_dir, RunFolder):
-        return search_in(run_dir, space, target, settings, callbacks, signals)
+        return method(run_dir, *others)
     if run_dir is None:
-        result = search_in(None, space, target, settings, callbacks, signals)
+        result = method(None, *others)
     else:
-        with contextlib.closing(RunFolder(run_dir)) as folder:
+        with contextlib.closing(RunFolder(run_dir, peer=peer)) as folder:
             began = "settings" in folder.record
             if began:
                 resumed(folder.record, dataclasses.asdict(settings))
             try:
-                spaces.keep_space(folder, space)
-                folder.begin_session(settings, planning.model_facts(settings), must_match=began)
-                result = search_in(folder, space, target, settings, callbacks, signals)
+                spaces.keep_space(folder, others[0])
+                folder.begin_session(settings, planning.model_facts(settings))
+                result = method(folder, *others)
             except InputError:
                 if not began:  # else the folder would refuse the corrected settings
                     folder.remove_if_failed()
                 raise
-            folder.end_session(result.reason)
             if result.reason == "failures" and not began:  # the same call starts anew
                 folder.remove_if_failed()
     signals.pass_on()
@@ -214,12 +221,10 @@ def parser(description: str) -> Parser:
     return parser
 
 
-def run(
-    given: dict[str, Any], searching: Callable[..., Result] = search, peer: str | None = None
-) -> int:
+def run(given: dict[str, Any], method: Method | None = None, peer: str | None = None) -> int:
     """Runs a search with these command-line arguments; returns the exit code.
 
-    searching: has the parameters of `search`. peer: the name of its method, if that is not ours.
+    method, peer: see `search`.
     """
     resume, preset = given.pop("resume", None), given.pop("config", None)
     start = given.pop("start_from", None)
@@ -249,7 +254,7 @@ def run(
         space = Space.load(file)
         if start is not None:
             space = spaces.with_default(space, Path(start))
-        return run_in(folder, space, settings, resume is not None, searching)
+        return run_in(folder, space, settings, method)
     except BaseException as error:
         # A run that could not start leaves no folder.
         removed = folder is not None and resume is None and folder.remove_if_empty()
@@ -264,13 +269,7 @@ def run(
             folder.close()
 
 
-def run_in(
-    folder: RunFolder,
-    space: Space,
-    settings: Settings,
-    must_match: bool,
-    searching: Callable[..., Result],
-) -> int:
+def run_in(folder: RunFolder, space: Space, settings: Settings, method: Method | None) -> int:
     """Opens the data, searches in `folder`, and prints the summary."""
     with reraise_interrupt():  # importing torch takes seconds: only once the arguments are valid
         from target import TRAINING_VERSION, cross_validation, training_options
@@ -293,7 +292,7 @@ def run_in(
     spaces.keep_space(folder, space)
     data = {**source.to_dict(), "fingerprint": fingerprint}
     now = {"data": data, **devices.facts(where), "training_version": TRAINING_VERSION}
-    folder.begin_session(settings, {**now, **planning.model_facts(settings)}, must_match)
+    folder.begin_session(settings, {**now, **planning.model_facts(settings)})
     log.info("run %s", folder.path)
     log.info("data: %s, %d images, %d folds", source.name, len(images.labels), settings.folds)
     for line in overview(source, images):
@@ -304,8 +303,7 @@ def run_in(
     if settings.space == "published":
         log.info("published space and training: configs/modern.json finds better networks")
     callbacks = [progress(settings), *tracking(settings, folder)]
-    result = searching(space, target, settings, folder, callbacks)
-    folder.end_session(result.reason)
+    result = search(space, target, settings, folder, callbacks, method)
     shown, inexact = folder.latest or folder.path, folder.record.get("inexact", [])
     words = console.summary(result, settings, source, shown, folder.path, inexact, known)
     log.info(words)

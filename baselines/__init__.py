@@ -3,14 +3,12 @@
 `run` is the entry point. Only the methods that use a package (requirements-peers.txt) need it.
 """
 
-import contextlib
-import dataclasses
 import functools
 import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,7 @@ from engine.cli.settings import GUIDED, Settings, resolve
 from engine.cli.stopping import Stop, StopSignals
 from engine.storage.environment import version
 from engine.storage.history import History
-from engine.storage.resuming import resumed
 from engine.storage.run import RunFolder
-from engine.storage.spaces import keep_space
 from optimizer import Result
 from search.space import Space
 from utils import InputError, nearest
@@ -66,39 +62,26 @@ def run(
     settings = settings_of(method, problem, seed, max_total_epochs)
     if method in OURS:
         return optimizer.search(problem.space, problem, settings, run_dir)
-    searching = functools.partial(
-        search, method, problem.objective_range, problem.space, problem, settings
-    )
-    if run_dir is None:
-        return searching()
-    with contextlib.closing(RunFolder(run_dir)) as folder:
-        if "settings" in folder.record:
-            resumed(folder.record, dataclasses.asdict(settings))
-            if folder.record.get("method") != method:
-                raise InputError(f"{run_dir} was started by {folder.record.get('method')}")
-        keep_space(folder, problem.space)
-        folder.record["method"] = method
-        folder.begin_session(settings, {}, must_match=False)  # the replay checks each trial
-        result = searching(folder)
-        folder.end_session(result.reason)
-        return result
+    ours = functools.partial(search_in, method, problem.objective_range)
+    return optimizer.search(problem.space, problem, settings, run_dir, (), ours, method)
 
 
-def search(
+def search_in(
     method: str,
     objective_range: tuple[float, float],
+    folder: RunFolder | None,
     space: Space,
     target: Any,
     settings: Settings,
-    folder: RunFolder | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback],
+    signals: StopSignals,
 ) -> Result:
-    """As `optimizer.search`, by a method of PEERS, in this process, one trial at a time.
+    """As `optimizer.search_in`, by a method of PEERS, in this process, one trial at a time.
 
     objective_range: the smallest and largest value of the objective.
     """
     module, function, _ = PEERS[method]
-    with StopSignals() as signals, CallbackHandler(callbacks) as handler:
+    with signals, CallbackHandler(callbacks) as handler:
         recorder = Recorder(space, target, settings, objective_range, folder, signals, handler)
         journal = recorder.journal
         history = History(journal, folder, settings, getattr(target, "layers", None))
@@ -114,11 +97,12 @@ def search(
     return result
 
 
-def check(method: str) -> None:
-    """InputError if there is no such method, or the package that it needs is not installed."""
-    if method not in METHODS:
-        known = ", ".join(METHODS)
-        raise InputError(f"no method {method!r}; allowed is {known}{nearest(method, METHODS)}")
+def check(method: str, known: Collection[str] | None = None) -> None:
+    """InputError if it is not one of `known` [all], or lacks the package that it needs."""
+    known = known or METHODS
+    if method not in known:
+        hint = nearest(method, known)
+        raise InputError(f"no method {method!r}; allowed is {', '.join(known)}{hint}")
     package = PEERS[method][2] if method in PEERS else None
     if package and not installed(package):
         raise InputError(

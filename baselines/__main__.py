@@ -34,16 +34,12 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("method", metavar="METHOD", help=", ".join(baselines.PEERS))
     given = parser.parse_strictly(argv)
     method = given.pop("method")
-    if method not in baselines.PEERS:
-        known = ", ".join(baselines.PEERS)
-        hint = nearest(method, [*baselines.PEERS])
-        raise InputError(f"METHOD cannot be {method!r}; allowed is {known}{hint}")
-    baselines.check(method)
+    baselines.check(method, baselines.PEERS)
     return optimizer.run(given, functools.partial(searching, method), method)
 
 
 def searching(
-    method: str, space: Space, target: Any, settings: Settings, *rest: Any
+    method: str, folder: Any, space: Space, target: Any, settings: Settings, *rest: Any
 ) -> optimizer.Result:
     """Searches with a method; the objective must have the range 0 to 1."""
     metric = settings.ranking().metric
@@ -52,7 +48,7 @@ def searching(
             f"objective {settings.objective!r}: allowed is one of {', '.join(SHARES)}"
             f"{nearest(metric, SHARES)}"
         )
-    return baselines.search(method, (0.0, 1.0), space, target, settings, *rest)
+    return baselines.search_in(method, (0.0, 1.0), folder, space, target, settings, *rest)
 
 
 if __name__ == "__main__":

@@ -8,26 +8,24 @@ A run resumes by replay. With the same seed a method requests the same trials in
 Those in the journal are taken from there, at the same charge.
 """
 
-import logging
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from engine.callbacks import Callback, CallbackHandler
+from engine.callbacks import CallbackHandler
 from engine.cli.settings import Settings
-from engine.cli.stopping import Clock, Stop, StopSignals
-from engine.storage.journal import Journal, used_seconds
+from engine.cli.stopping import Stop, StopSignals
+from engine.storage.journal import Journal
 from engine.storage.run import RunFolder
-from engine.workers.executor import evaluate, max_memory_bytes, require_metrics
+from engine.workers.dispatch import Dispatcher, Halving
+from engine.workers.executor import InProcess
 from search.fitting import fitted
 from search.known import StaticLimits
 from search.space import Config, Space
-from search.trial import Job, Trial, canonical, evaluation_seed
+from search.trial import Job, Trial, canonical
 from utils import InputError, derive_rng, without_nan
 
-log = logging.getLogger("nas")
 MAX_UNEVALUATED = 1000  # proposals in a row without cost before a method counts as stuck
 
 
@@ -43,17 +41,17 @@ class Recorder:
         target: Any,
         settings: Settings,
         objective_range: tuple[float, float],
-        folder: RunFolder | None = None,
-        signals: StopSignals | None = None,
-        callbacks: CallbackHandler | None = None,
+        folder: RunFolder | None,
+        signals: StopSignals,
+        callbacks: CallbackHandler,
     ):
-        self.space, self.target, self.settings, self.folder = space, target, settings, folder
+        self.space, self.settings, self.folder = space, settings, folder
         self.objective_range = objective_range
-        self.signals, self.callbacks = signals or StopSignals(), callbacks or CallbackHandler()
         self.ranking = settings.ranking()
         self.known = StaticLimits(space, self.ranking, target.static_metrics, settings.seed)
         self.journal = Journal(folder.trials_jsonl if folder else None, space.declared)
-        self.clock = Clock(used_before=used_seconds(self.journal.trials))
+        pool, kept = InProcess(target), (self.journal, folder, signals)
+        self.dispatcher = Dispatcher(pool, settings, *kept, self.known.cost, callbacks)
         self._trained: dict[str, dict[int, Trial]] = {}  # by configuration and epochs
         self._asked = 0  # trials requested and charged, including replayed ones
         self._free, self.spent = 0, 0
@@ -107,47 +105,17 @@ class Recorder:
         number = next(iter(done.values())).trial if done else len(self._trained)
         place = 0, 0, 0  # generation, bracket, rung
         job = Job(number, *place, epochs, cost_epochs, dict(config))
-        trial = self._replayed(job) or self._train(job)
+        if self._asked < self.journal.replayed and self.journal.find(job) is None:
+            recorded = self.journal.trials[self._asked]
+            raise InputError(
+                f"the run cannot be resumed: training {self._asked} was trial {recorded.trial} "
+                f"up to epoch {recorded.epochs}, and now it is another: {canonical(job.config)}"
+            )
+        if done and self.folder and cost_epochs == epochs:  # the state is of a longer training
+            self.folder.delete_states([number])
+        (trial,) = self.dispatcher.run([_alone(job)])
         self._trained.setdefault(canonical(config), {})[epochs] = trial
         self.spent, self._asked, self._free = self.spent + cost_epochs, self._asked + 1, 0
-        return trial
-
-    def _replayed(self, job: Job) -> Trial | None:
-        """The trial as an earlier session recorded it; None if it did not."""
-        if self._asked >= self.journal.replayed:
-            return None
-        trial = self.journal.trials[self._asked]
-        asked, recorded = asdict(job), asdict(trial)
-        if canonical({name: recorded[name] for name in asked}) != canonical(asked):
-            raise InputError(
-                f"the run cannot be resumed: training {self._asked} was trial {trial.trial} "
-                f"up to epoch {trial.epochs}, and now it is another: {canonical(job.config)}"
-            )
-        return trial
-
-    def _train(self, job: Job) -> Trial:
-        """Trains, and records the outcome."""
-        if self.clock.used() >= self.settings.max_time:
-            raise Stop("time limit")
-        state = None
-        if self.folder:
-            self.folder.check_space()
-            state = str(self.folder.state_path(job.trial))
-            if job.cost_epochs == job.epochs:  # do not use the state of a longer training
-                self.folder.delete_states([job.trial])
-        seed = evaluation_seed(self.settings.seed, job.config)
-        with self.signals.interruptible():
-            outcome = evaluate(self.target, job, seed, state, max_memory_bytes(self.settings))
-        require_metrics(outcome, self.ranking.metrics)
-        log.debug("%s", outcome.pop("traceback", ""))
-        outcome["meta"]["elapsed"] = round(self.clock.used(), 3)
-        trial = Trial(**asdict(job), **outcome)
-        self.journal.append(trial)
-        self.callbacks.notify(Callback.recorded, trial)
-        if self.folder and job.epochs < self.settings.epochs:
-            self.folder.cap_states(job.trial, int(self.settings.max_checkpoint_gb * 1e9))
-        elif self.folder:
-            self.folder.delete_states([job.trial])
         return trial
 
     def loss(self, trial: Trial) -> float:
@@ -172,3 +140,8 @@ class Recorder:
         self._free += 1
         if self._free >= MAX_UNEVALUATED:
             raise Stop("space exhausted")
+
+
+def _alone(job: Job) -> Halving:
+    """The job as a bracket of its own."""
+    yield [job]

@@ -2,14 +2,13 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deploy.facts import PIXELS
-from engine.storage.environment import environment
+from engine.storage.environment import environment, version
 from engine.wording import counted, in_words, number_words
 from evaluation import classes, evidence, thresholds
 from evaluation.comparison import Measured, pairs
@@ -174,7 +173,7 @@ def _found(
     versions = environment()
     rows = [("seed of the training", result["seeds"][0]), ("epochs", result["epochs"])]
     rows += [("optimizer", result["optimizer"]), *_search(search)]
-    packages = {name: metadata.version(name) for name in PACKAGES}
+    packages = {name: version(name) for name in PACKAGES}
     rows += [
         *versions["versions"].items(),
         *packages.items(),

@@ -1,6 +1,5 @@
 """Trials, limits, durations and counts in words, for messages and reports."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,8 +43,6 @@ def chance(num_classes: int) -> dict[str, float]:
 
 def in_words(seconds: float) -> str:
     """A duration in words."""
-    if not math.isfinite(seconds):
-        return "unlimited time"
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"

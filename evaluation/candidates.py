@@ -9,7 +9,6 @@ from typing import Any
 
 from engine.storage.journal import read_trials
 from engine.storage.resuming import place_of_images
-from engine.storage.run import identity
 from engine.storage.spaces import own_space, space_file
 from search.space import Config, Space
 from utils import InputError, nearest, read_json, read_object
@@ -56,20 +55,10 @@ class Origin:
         return str(own_space(self.run_json.parent, self.settings["space"]))
 
     @property
-    def space_hash(self) -> str | None:
-        """Identifies its search space: by hash or, in an older run, by file name."""
-        return self.record.get("space_hash", self.settings["space"])
-
-    @property
     def images(self) -> Any:
         """Identifies its data set, by name and fingerprint."""
         data = self.record.get("data") or {}
         return f"{data.get('name')} ({str(data.get('fingerprint'))[:8]})"
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """See `engine.storage.run.identity`."""
-        return identity(self.record)
 
 
 def read_candidates(paths: Sequence[Path], epochs: Sequence[int], space: Space) -> list[Candidate]:
@@ -154,7 +143,7 @@ def taken_over(origins: Sequence[Origin], given: Mapping[str, Any]) -> dict[str,
     for other in others:
         same = [name for name in names if name not in ("constraints", "space")]
         pairs = {name: (first.settings[name], other.settings[name]) for name in same}
-        if "space" in names and first.space_hash != other.space_hash:
+        if "space" in names and first.record.get("space_hash") != other.record.get("space_hash"):
             pairs["space"] = first.space, other.space
         if on_its_data:
             pairs["dataset"] = first.images, other.images

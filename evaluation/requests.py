@@ -54,8 +54,7 @@ def check_flags(
     if twice:
         raise InputError(f"{twice[0]} is named more than once; allowed is each configuration once")
     if model is not None:
-        results.check_file(Path(model), "-m ")
-        results.check_not_read(Path(model), paths, "-m ")
+        results.check_file(Path(model), "-m", paths)
 
 
 def check_settings(settings: Settings, writes: bool) -> None:

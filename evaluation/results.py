@@ -50,8 +50,7 @@ def places(
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"results cannot be written to {output}: {error.strerror}") from None
-        check_file(file)
-        check_not_read(file, configs, "--output ")
+        check_file(file, "--output", configs)
         if file.resolve() in [other.resolve() for other, _ in found]:
             raise InputError(
                 f"{config}: the result of another {config.name} would be overwritten; allowed are "
@@ -62,18 +61,14 @@ def places(
     return found
 
 
-def check_file(path: Path, flag: str = "") -> None:
-    """InputError if the file cannot be written."""
+def check_file(path: Path, flag: str, configs: Sequence[Path] = ()) -> None:
+    """InputError if the file cannot be written, or is one of the configurations or a run.json."""
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         reason = "is a folder" if path.is_dir() else f"folder {path.parent} cannot be written"
-        raise InputError(f"{flag}{path}: {reason}; name a file in a folder that can be written")
-
-
-def check_not_read(path: Path, configs: Sequence[Path], flag: str) -> None:
-    """InputError if the file would overwrite a configuration or the record of a search."""
+        raise InputError(f"{flag} {path}: {reason}; name a file in a folder that can be written")
     read = [*configs, *(config.resolve().parent / "run.json" for config in configs)]
     if path.resolve() in [one.resolve() for one in read]:
-        raise InputError(f"{flag}{path} would overwrite an input file; name another file")
+        raise InputError(f"{flag} {path} would overwrite an input file; name another file")
 
 
 def write_predictions(file: Path, predictions: Predictions) -> None:
@@ -209,16 +204,14 @@ def check_same_images(
 
 def differences(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """The other differences between the results, in words."""
-    first = results[0]
     words = {
-        "epochs": "They were trained for different numbers of epochs: no fair comparison.",
-        "optimizer": "They were trained with different optimizers.",
-        "seeds": "They were trained with different seeds.",
+        "epochs": "for different numbers of epochs: no fair comparison",
+        "optimizer": "with different optimizers",
+        "seeds": "with different seeds",
+        "image_size": "at different sizes",
+        "fingerprint": "on other images",
+        "crop": "on images with different crops",
     }
-    said = [text for name, text in words.items() if any(r[name] != first[name] for r in results)]
-    words = {"image_size": "at different sizes", "fingerprint": "on other images"}
-    words["crop"] = "on images with different crops"
-    for name, text in words.items():
-        if any(one["dataset"].get(name) != first["dataset"].get(name) for one in results):
-            said.append(f"They were trained {text}.")
-    return said
+    facts = [{**one["dataset"], **one} for one in results]
+    differ = [n for n in words if any(one.get(n) != facts[0].get(n) for one in facts)]
+    return [f"The networks were trained {words[name]}." for name in differ]

@@ -19,7 +19,7 @@ from typing import Any
 from engine.cli.arguments import Parser
 from engine.cli.command import command
 from evaluation.results import check_file
-from reports.reading import find_run
+from reports.reading import Run, read_run
 from utils import InputError
 
 EXPORTS = {"optuna": ".optuna.jsonl", "csv": ".csv"}  # viewer -> suffix of the file
@@ -58,7 +58,7 @@ def run(given: dict[str, Any]) -> None:
     if len(runs) > 1 and flags and flags != ["--results"]:
         raise InputError(f"{flags[0]} takes one run, not {len(runs)}")
     if "export" in given:
-        print(export(find_run(runs[0]), given["export"], output))
+        print(export(read_run(runs[0]), given["export"], output))
         return
     folder = Path(output or "report")
     if (folder / "trials.jsonl").exists():
@@ -68,7 +68,7 @@ def run(given: dict[str, Any]) -> None:
     if "pareto" in given:
         from reports.tradeoffs import export_front
 
-        print(export_front(find_run(runs[0]), given["pareto"], folder if output else None))
+        print(export_front(read_run(runs[0]), given["pareto"], folder if output else None))
         return
     from reports.report import write
 
@@ -78,17 +78,17 @@ def run(given: dict[str, Any]) -> None:
     print(f"report: {path}")
 
 
-def export(run_folder: Path, kind: str, output: str | None) -> str:
+def export(run: Run, kind: str, output: str | None) -> str:
     """Exports a run, by default into the current folder; returns a message."""
     from reports.export import export_csv, export_optuna
 
-    path = Path(output or run_folder.resolve().name + EXPORTS[kind])
-    check_file(path, "--output ")
-    if path.resolve().parent == run_folder.resolve():
+    path = Path(output or run.name + EXPORTS[kind])
+    check_file(path, "--output")
+    if path.resolve().parent == run.path.resolve():
         raise InputError(f"--output {path} is in the folder of the run; allowed is any other")
     if kind == "csv":
-        return f"{path}: {export_csv(run_folder, path)} rows"
-    count = export_optuna(run_folder, path)
+        return f"{path}: {export_csv(run, path)} rows"
+    count = export_optuna(run, path)
     return f"{path}: {count} configurations; optuna-dashboard {path} shows them"
 
 

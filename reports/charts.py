@@ -222,7 +222,6 @@ def correlations(experiment: ExperimentGroup) -> Chart | None:
         {"method": label, "run": run.name, "x": epochs, "y": value}
         for label, run in experiment.labelled
         for epochs, value in halving.rank_correlations(run).items()
-        if value is not None
     ]
     if not rows:
         return None

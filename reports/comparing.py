@@ -12,7 +12,7 @@ from reports import halving, words
 from reports.grouping import ExperimentGroup
 from reports.outcomes import failures, share_busy
 from reports.reading import KINDS, Run
-from reports.results import TRAINING, Result, winner_and_baseline
+from reports.results import Result, winner_and_baseline
 from search.generation import total_cost_epochs
 
 Tests = Mapping[Path, Sequence[Result]]  # by run folder: see `results.read_results`
@@ -53,14 +53,6 @@ def _method(
         words.spread([total_cost_epochs(run.trials) for run in runs]),
         words.spread([run.used_seconds for run in runs], in_words),
     ]
-
-
-def unlike(results: Sequence[Sequence[Result]]) -> list[str]:
-    """A note if the test results of the winners differ in epochs, optimizer or seeds."""
-    shown = [one.content for one, _ in map(winner_and_baseline, results) if one]
-    kinds = [kind for kind in TRAINING if len({str(one[kind]) for one in shown}) > 1]
-    said = "The winners were trained for the test split with different"
-    return [f"{said} {' and '.join(kinds)}: no fair comparison."] if kinds else []
 
 
 def savings(experiment: ExperimentGroup) -> list[list[str]]:

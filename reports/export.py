@@ -15,7 +15,7 @@ from typing import Any
 from ConfigSpace.hyperparameters import IntegerHyperparameter
 
 from engine.storage.spaces import own_space
-from reports.reading import Run, read_run
+from reports.reading import Run
 from search.space import Space
 from search.trial import Trial
 from search.values import choices
@@ -24,14 +24,14 @@ from utils import InputError, canonical_json, without_nan, write_csv
 LINEAGE = ("trial", "generation", "bracket", "rung", "epochs", "cost_epochs", "repeat", "operator")
 
 
-def export_csv(run_folder: Path, path: Path) -> int:
+def export_csv(run: Run, path: Path) -> int:
     """Writes one row per line of the journal (a configuration at a rung); returns their number.
 
     Columns: the trial's origin, `config.*`, `metrics.*`, seconds of its training, seconds of the
     run at its end. Missing values are empty.
     """
     rows: list[dict[str, Any]] = []
-    for trial in read_run(run_folder).trials:
+    for trial in run.trials:
         row: dict[str, Any] = {name: getattr(trial, name) for name in LINEAGE}
         row |= {"parents": " ".join(map(str, trial.parents))}
         row |= {"status": trial.status, "error": trial.error}
@@ -45,7 +45,7 @@ def export_csv(run_folder: Path, path: Path) -> int:
     return len(rows)
 
 
-def export_optuna(run_folder: Path, path: Path) -> int:
+def export_optuna(run: Run, path: Path) -> int:
     """Writes an Optuna journal with a study named like the run; returns its number of trials.
 
     One trial per configuration: complete if trained in full, pruned if Hyperband stopped it (or
@@ -61,7 +61,6 @@ def export_optuna(run_folder: Path, path: Path) -> int:
         raise InputError(
             "--export optuna needs Optuna: pip install -r requirements-viewers.txt"
         ) from None
-    run = read_run(run_folder)
     ranking = run.ranking
     second = [limit for limit in ranking.constraints if limit.metric != ranking.metric][:1]
     directions = ["maximize" if ranking.sign > 0 else "minimize"]
@@ -77,7 +76,7 @@ def export_optuna(run_folder: Path, path: Path) -> int:
         file = Path(scratch) / path.name
         study = optuna.create_study(
             storage=optuna.storages.JournalStorage(JournalFileBackend(str(file))),
-            study_name=run_folder.resolve().name,
+            study_name=run.name,
             directions=directions,
         )
         with warnings.catch_warnings():
@@ -108,23 +107,19 @@ def _frozen(
     trial = create_trial(
         state=state,
         values=None if state == TrialState.FAIL else values,
-        params=_plain(last.config),
+        params={name: _scalar(value) for name, value in last.config.items()},
         distributions={name: ranges[name] for name in last.config},
         user_attrs={name: value for name, value in notes.items() if value is not None},
         # The dashboard reads them here. A missing metric gives infinity, which JSON does not have.
         system_attrs={"constraints": misses} if all(map(math.isfinite, misses)) else {},
         intermediate_values={at: one for at, one in objectives.items() if one is not None},
     )
-    start = datetime.datetime.fromisoformat(run.record["sessions"][0]["start"])
-    start = start.replace(tzinfo=None)
+    begun = run.record["sessions"][0]["start"]
+    start = datetime.datetime.fromisoformat(begun).replace(tzinfo=None)
     elapsed = [rung.meta.get("elapsed", 0.0) for rung in rungs]
     trial.datetime_start = start + datetime.timedelta(seconds=max(0.0, elapsed[0] - seconds[0]))
     trial.datetime_complete = start + datetime.timedelta(seconds=max(elapsed))
     return trial
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _scalar(value) for name, value in config.items()}
 
 
 def _scalar(value: Any) -> Any:

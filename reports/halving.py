@@ -22,10 +22,10 @@ def levels(run: Run) -> list[int]:
     return budget_levels(run.settings.epochs, run.settings.min_epochs, run.settings.eta)
 
 
-def rank_correlations(run: Run) -> dict[int, float | None]:
+def rank_correlations(run: Run) -> dict[int, float]:
     """{epochs of a rung: Spearman's rank correlation of its objective with the final one}.
 
-    None for fewer than MIN_TRIALS configurations, or without spread.
+    Without rungs that have fewer than MIN_TRIALS configurations or no spread.
     """
     wanted, ranking = levels(run), run.ranking
     at_once = [one for one in run.full if one.bracket == 0 and one.cost_epochs == one.epochs]
@@ -36,13 +36,11 @@ def rank_correlations(run: Run) -> dict[int, float | None]:
         at: [-np.inf if one is None else ranking.sign * one for one in found]
         for at, found in objectives.items()
     }
-    known = [at for at in wanted if len(whole) >= MIN_TRIALS and len(set(values[at])) > 1]
-    return {
-        at: float(spearmanr(values[at], values[wanted[-1]]).statistic)
-        if {at, wanted[-1]} <= {*known}
-        else None
-        for at in wanted[:-1]
-    }
+    *rungs, full = wanted
+    known = [at for at in rungs if len(whole) >= MIN_TRIALS and len(set(values[at])) > 1]
+    if len(set(values[full])) < 2:
+        return {}
+    return {at: float(spearmanr(values[at], values[full]).statistic) for at in known}
 
 
 def savings(runs: Sequence[Run]) -> list[tuple[int, int, int, int]]:

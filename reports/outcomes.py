@@ -42,8 +42,6 @@ def share_busy(run: Run) -> float | None:
 
     Counts the workers in the journal, each for the whole run.
     """
-    spent = [
-        one.meta.get("seconds") or sum(one.meta.get("fold_seconds", ())) for one in run.trials
-    ]
+    spent = sum(one.meta.get("seconds", 0.0) for one in run.trials)
     workers = len({one.meta.get("worker") for one in run.trials})
-    return sum(spent) / (run.used_seconds * workers) if run.used_seconds else None
+    return spent / (run.used_seconds * workers) if run.used_seconds else None

@@ -63,10 +63,8 @@ def rows(experiment: ExperimentGroup) -> list[dict[str, Any]]:
     found = []
     for axis in AXES:
         for method, runs in experiment.methods.items():
-            steps, same = (
-                [best_so_far(run, axis) for run in runs],
-                {"axis": axis, "method": method},
-            )
+            steps = [best_so_far(run, axis) for run in runs]
+            same = {"axis": axis, "method": method}
             for run, step in zip(runs, steps, strict=True):
                 line = {**same, "run": run.name, "kind": "seed" if len(runs) > 1 else "method"}
                 ends = zip([*step["x"], step["end"]], step["y"] + step["y"][-1:], strict=False)

@@ -11,12 +11,12 @@ from typing import Any
 
 from engine.cli.settings import Settings, of_record, resolve
 from engine.storage.journal import read_trials, used_seconds
-from engine.storage.naming import runs_by_age
+from engine.storage.naming import find_run
 from engine.storage.run import read_record
 from search.constraints import Ranking
 from search.generation import baseline, incumbent
 from search.trial import Trial
-from utils import InputError, nearest
+from utils import InputError
 
 METHODS = {  # (sampler, hyperband) -> name; in the order in which reports list them
     ("evolution", True): "evolution with Hyperband",
@@ -149,27 +149,6 @@ def learning_curve(trial: Trial) -> dict[int, dict[str, float]]:
             name: sum(values) / len(values) for name, values in known.items() if name != "epochs"
         }
     return found
-
-
-def find_run(name: str | Path, runs_dir: str | Path = "runs") -> Path:
-    """The folder of the run at a path, or of that name in `runs_dir`; InputError without one.
-
-    'last' is the run whose journal is the newest.
-    """
-    if str(name) == "last":
-        name = next((Path(runs_dir) / run for run in reversed(runs_by_age(Path(runs_dir)))), name)
-    places = [Path(runs_dir) / name, Path(name)]  # as --resume does
-    path = next((place for place in places if (place / "run.json").is_file()), None)
-    if path is None:
-        known = [found.parent.name for found in Path(runs_dir).glob("*/run.json")]
-        raise InputError(
-            f"there is no run {name}: allowed is a folder with a run.json, or the name of one in "
-            f"{runs_dir}{nearest(Path(name).name, known)}"
-        )
-    inside = sorted(found.parent for found in path.glob("*/run.json"))
-    if inside and not (path / "trials.jsonl").is_file():
-        raise InputError(f"{path} is a folder of runs: name one of them or more, as {inside[-1]}")
-    return path
 
 
 def read_run(name: str | Path, runs_dir: str | Path = "runs") -> Run:

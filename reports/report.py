@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from evaluation.results import differences
 from reports import charts, charts_networks, comparing, page, words
 from reports.card import card
 from reports.grouping import ExperimentGroup, group
@@ -55,7 +56,8 @@ def _experiment(
     found.sort(key=lambda one: experiment.ranking.key(one[1].best))
     told = {"prefix": prefix, "title": experiment.title, "objective": objective}
     told |= {"data": first.data.get("name", "unknown data"), "epochs": first.settings.epochs}
-    told["notes"] = [*notes, *comparing.unlike([tests[run.path] for run in experiment.runs])]
+    winners = (winner_and_baseline(tests[run.path])[0] for run in experiment.runs)
+    told["notes"] = [*notes, *differences([one.content for one in winners if one])]
     told["trials"] = any(run.trials for run in experiment.runs)
     told["cards"] = [
         card(drawn, f"{prefix}winner-{place}", label, run, tests[run.path])

@@ -68,11 +68,6 @@ def read_results(
                 left_out.append(f"{path} {reason}; it is left out of {run.name}")
         if not owners and home is None:
             left_out.append(f"{path} is a result of none of these runs; it is left out")
-        elif (
-            not owners and "found_by" not in content and any(_is_winner(content, r) for r in runs)
-        ):
-            words = "does not say which search found its configuration: name it with --results"
-            left_out.append(f"{path} {words}, or evaluate again")
     return found, left_out
 
 

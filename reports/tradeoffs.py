@@ -13,14 +13,13 @@ from typing import Any
 
 from engine.wording import aligned, number_words
 from reports.outcomes import front
-from reports.reading import Run, read_run
+from reports.reading import Run
 from search.trial import Trial
 from utils import InputError, nearest, write_csv, write_json
 
 
-def export_front(run_folder: Path, metric: str, folder: Path | None) -> str:
+def export_front(run: Run, metric: str, folder: Path | None) -> str:
     """Writes the front into the folder [NAME.pareto_METRIC]; returns the printed lines."""
-    run = read_run(run_folder)
     if run.static and metric not in run.static:
         raise InputError(
             f"--pareto cannot be {metric!r}; allowed is a metric that is to be small: "

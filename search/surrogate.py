@@ -157,8 +157,7 @@ class Surrogate:
             self.parameters = [gaussian.fit(x, one, ids(first)) for one in y.T]
             self._known = count
         known = self.outcomes(usable)
-        ordinary = Scaling.of(known)  # else an outlier would be that of each failed trial
-        worst = np.clip(known, ordinary.low, ordinary.high).max(axis=0)
+        worst = np.minimum(known.max(axis=0), Scaling.of(known).high)  # not that of an outlier
         chosen = self.selected(trials)
         x, trial_ids = self.inputs_of(chosen), ids(chosen)
         outcomes = self.outcomes(chosen, failed=worst)

@@ -61,7 +61,7 @@ def test_sets_have_the_same_order_in_each_process(monkeypatch):
     ("words", "told"),
     [
         (["one-epoch-frist"], "did you mean one-epoch-first?"),
-        (["random"], "METHOD cannot be 'random'"),
+        (["random"], "no method 'random'"),
         (["one-epoch-first", *TINY, "--objective", "minimize loss"], "allowed is one of top3"),
     ],
 )

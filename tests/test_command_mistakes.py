@@ -30,7 +30,7 @@ def test_mistakes_about_data(tmp_path, capsys, folder):
     three = ("--data_dir", "FLOWERS17_DIR", "--dataset synthetic")
     check_complaint(capsys, runs, ["--dataset", "flowers17"], *three)
     folds = [*TINY, "--dataset", folder, "--folds", 7]
-    check_complaint(capsys, runs, folds, "7 folds", "'alder' has 6")
+    check_complaint(capsys, runs, folds, "--folds 7 needs 7 images", "'alder' has 6")
     next((folder / "train").rglob("*.png")).write_bytes(b"no image")
     check_complaint(capsys, runs, [*TINY, "--dataset", folder], ".png", "decoded")
 

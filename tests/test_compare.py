@@ -14,7 +14,8 @@ from baselines.recorder import MAX_UNEVALUATED, Recorder
 from benchmarks import compare
 from benchmarks.compare_tables import pairwise_wins, ranks, regret_path, tables
 from benchmarks.problems.literature import PROBLEMS
-from engine.cli.stopping import Stop
+from engine.callbacks import CallbackHandler
+from engine.cli.stopping import Stop, StopSignals
 from reports.reading import read_run
 from search.constraints import Ranking
 from search.trial import canonical
@@ -65,7 +66,8 @@ def decided(one):
 def recorder(limit=100):
     problem = Tiny()
     settings = baselines.settings_of("dehb", problem, 1, limit)
-    return Recorder(problem.space, problem, settings, problem.objective_range)
+    rest = problem.objective_range, None, StopSignals(), CallbackHandler()
+    return Recorder(problem.space, problem, settings, *rest)
 
 
 def test_the_regret_of_the_incumbent_by_hand():

@@ -14,6 +14,7 @@ from engine.storage.journal import read_trials
 from engine.storage.run import RunFolder
 from reports import export
 from reports.__main__ import main
+from reports.reading import read_run
 from tests.stub_target import StubTarget
 from tests.test_reports import stub_run
 from utils import write_json
@@ -39,7 +40,7 @@ def run(tmp_path_factory, space):
 
 
 def studied(run, path):
-    export.export_optuna(run, path)
+    export.export_optuna(read_run(run), path)
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     return optuna.load_study(study_name=run.name, storage=storage)
 
@@ -117,7 +118,7 @@ def test_the_first_limit_on_something_else_is_the_second_objective(
 
 def test_every_line_is_a_row_of_the_table(run, tmp_path):
     lines = read_trials(run / "trials.jsonl")[0]
-    assert export.export_csv(run, tmp_path / "x.csv") == len(lines)
+    assert export.export_csv(read_run(run), tmp_path / "x.csv") == len(lines)
     with open(tmp_path / "x.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     for row, line in zip(rows, lines, strict=True):

@@ -9,11 +9,12 @@ from scipy.stats import sem, t
 
 import optimizer
 from engine.cli.settings import resolve
+from engine.storage.naming import find_run
 from engine.storage.run import RunFolder
 from reports import card, charts, charts_networks, halving, outcomes, progress
 from reports.grouping import group
 from reports.importance import importance
-from reports.reading import Run, find_run, learning_curve, read_run, read_runs
+from reports.reading import Run, learning_curve, read_run, read_runs
 from tests.stub_target import StubTarget
 from tests.stubs import ROOT, make_trial
 from utils import InputError, write_json
@@ -49,7 +50,7 @@ def stub_run(space, runs, name, data=None, target=None, **changes):
     chosen = settings(runs_dir=str(runs), run_name=name, **changes)
     folder = RunFolder.create(chosen)
     data = {"kind": "folder", "name": "stubs", "class_names": [], "note": "", **(data or {})}
-    folder.begin_session(chosen, {"data": data, "device": "cpu"}, must_match=False)
+    folder.begin_session(chosen, {"data": data, "device": "cpu"})
     result = optimizer.search(space, target or Curved(), chosen, folder)
     folder.end_session(result.reason)
     folder.close()
@@ -184,7 +185,7 @@ def test_only_what_was_trained_in_full_within_the_limits_is_on_the_front():
 def test_failures_and_the_share_of_time_in_training():
     run = run_of(
         trial(0, 0.5, meta={"seconds": 1.0, "worker": 0, "elapsed": 2.0}),
-        trial(1, 0.5, meta={"fold_seconds": [1.0, 1.5], "worker": 1}),
+        trial(1, 0.5, meta={"seconds": 2.5, "worker": 1}),
         trial(3, None, status="timeout", error="over 10 s", meta={"seconds": 0.5, "worker": 0}),
         trial(4, None, status="timeout", error="over 2.5 s", meta={"elapsed": 4.0, "worker": 1}),
     )
@@ -213,9 +214,9 @@ def test_rungs_are_judged_by_what_no_rung_has_chosen():
     resumed = [curved(20 + i, (0.1 * i, 0.9, 0.9), cost_epochs=2) for i in range(5)]
     found = halving.rank_correlations(run_of(*free, *chosen, *resumed))
     assert found == {1: pytest.approx(-1), 2: pytest.approx(1)}
-    assert halving.rank_correlations(run_of(*free[:5])) == {1: None, 2: None}
+    assert halving.rank_correlations(run_of(*free[:5])) == {}
     flat = [curved(i, (0.5, 0.1 * i, 0.1 * i)) for i in range(8)]
-    assert halving.rank_correlations(run_of(*flat)) == {1: None, 2: pytest.approx(1)}
+    assert halving.rank_correlations(run_of(*flat)) == {2: pytest.approx(1)}
 
 
 def test_what_a_bracket_saved():

@@ -92,7 +92,7 @@ def test_the_latest_run_has_a_link(tmp_path):
     runs = tmp_path / "runs"
     for name in ("first", "second"):
         with contextlib.closing(RunFolder.create(settings_in(tmp_path, run_name=name))) as folder:
-            folder.begin_session(Settings(), {}, must_match=False)
+            folder.begin_session(Settings(), {})
         assert (runs / "latest").resolve() == (runs / name).resolve()
     folder.remove_if_empty()
     assert not (runs / "latest").is_symlink(), "a link to nothing"
@@ -101,16 +101,16 @@ def test_the_latest_run_has_a_link(tmp_path):
 def test_the_last_run_has_the_newest_journal_and_what_is_no_run_is_told(tmp_path, monkeypatch):
     for number, name in enumerate(("older", "newer")):
         with contextlib.closing(RunFolder(tmp_path / name)) as made:
-            made.save(settings={})
+            made.begin_session(Settings(), {})
             write_journal(made.trials_jsonl, TRIALS)
         os.utime(made.trials_jsonl, (number, number))
     with contextlib.closing(RunFolder.find("last", str(tmp_path))) as found:
         assert found.path == tmp_path / "newer" and found.latest == tmp_path
-        found.begin_session(Settings(), {}, must_match=False)
+        found.begin_session(Settings(), {})
     before = found.record["arguments"]
     monkeypatch.setattr(sys, "argv", ["optimizer.py", "--resume", "latest"])
     with contextlib.closing(RunFolder.find("latest", str(tmp_path))) as found:
-        found.begin_session(Settings(), {}, must_match=False)
+        found.begin_session(Settings(), {})
     assert (tmp_path / "latest").resolve() == (tmp_path / "newer").resolve()
     assert read_json(tmp_path / "newer" / "run.json")["arguments"] == before, "how it began"
     for name in ("", "..", "older/..", str(tmp_path)):
@@ -131,7 +131,7 @@ def test_a_run_that_was_killed_while_it_started_can_be_started_again(tmp_path, s
     with contextlib.closing(RunFolder.create(given)) as again:
         assert sorted(path.name for path in again.path.iterdir()) == [".lock", "checkpoints"]
         keep_space(again, space)
-        again.begin_session(given, {}, must_match=False)  # killed here, before its journal
+        again.begin_session(given, {})  # killed here, before its journal
     with contextlib.closing(RunFolder.find("mine", given.runs_dir)) as found:
         assert resumed(found.record, {}) == given and found.record["space_hash"]
     with pytest.raises(InputError, match="mine exists already; --resume mine"):
@@ -165,7 +165,7 @@ def test_a_run_resumed_from_inside_its_folder_links_its_winner_beside_it(
 def test_searches_that_share_a_folder_never_mix_their_winners(tmp_path):
     folders = [RunFolder(tmp_path / name, latest=tmp_path) for name in "ab"]
     for number, folder in enumerate(folders):
-        folder.begin_session(Settings(seed=number), FACTS, must_match=False)
+        folder.begin_session(Settings(seed=number), FACTS)
     for number in (0, 1, 0, 1):
         trial = make_trial(number, config={"kernel_size": 3 + 2 * number})
         folders[number].save_winner(trial, RANKING, 50)
@@ -219,7 +219,7 @@ FACTS = {"data": {"fingerprint": "x"}, "device": "cpu"}
 
 
 def test_a_run_on_other_data_or_by_other_arithmetic_does_not_go_on(folder):
-    folder.begin_session(Settings(), FACTS, must_match=False)
+    folder.begin_session(Settings(), FACTS)
     for what, change in (
         ("data fingerprint was", {"data": {"fingerprint": "y"}}),
         ("device was", {"device": "cuda"}),
@@ -227,35 +227,35 @@ def test_a_run_on_other_data_or_by_other_arithmetic_does_not_go_on(folder):
         ("model_version was not recorded in this run and is 2 now", {"model_version": 2}),
     ):
         with pytest.raises(InputError, match=f"^{what}"):
-            folder.begin_session(Settings(), FACTS | change, must_match=True)
+            folder.begin_session(Settings(), FACTS | change)
 
 
 def test_a_version_or_a_processor_that_results_depend_on_may_not_change(folder, monkeypatch):
-    folder.begin_session(Settings(), FACTS, must_match=False)
+    folder.begin_session(Settings(), FACTS)
     version = folder.record["versions"].pop("schedulefree")
-    folder.begin_session(Settings(), FACTS, must_match=True)  # a run that did not record it
+    folder.begin_session(Settings(), FACTS)  # a run that did not record it
     assert folder.record["versions"]["schedulefree"] == version
     before = dict(folder.record["versions"])
     with monkeypatch.context() as patch:
         patch.setattr(environment, "processor_name", lambda: "Other")
         with pytest.raises(InputError, match="processor was .* is Other now"):
-            folder.begin_session(Settings(), FACTS, must_match=True)
+            folder.begin_session(Settings(), FACTS)
     for name in environment.CALCULATE:
         now = {**before, name: "0.9"}
         monkeypatch.setattr(environment, "version", now.get)
         with pytest.raises(InputError, match=f"^versions {name} was .* and is 0.9 now"):
-            folder.begin_session(Settings(), FACTS, must_match=True)
+            folder.begin_session(Settings(), FACTS)
 
 
 def test_other_data_go_on_inexactly_where_that_is_asked_for_and_noted(folder, caplog):
-    folder.begin_session(Settings(), FACTS, must_match=False)
+    folder.begin_session(Settings(), FACTS)
     changed = resumed(folder.record, {"allow_inexact": True, "threads": 2, "device": "cpu"})
     other = FACTS | {"data": {"fingerprint": "y"}}
-    folder.begin_session(changed, other, must_match=True)
+    folder.begin_session(changed, other)
     noted = read_json(folder.run_json)["inexact"]
     assert len(noted) == 2 and "fingerprint was x" in noted[0] and "threads was 1" in noted[1]
     assert "NOTE" in caplog.text
-    folder.begin_session(changed, other, must_match=True)
+    folder.begin_session(changed, other)
     assert folder.record["inexact"] == noted, "the same again is no news"
     assert not resumed(folder.record, {}).allow_inexact, "a consent is for one session"
     assert {*MAY_DIFFER, *INEXACTLY} <= set(FIELDS), "names of settings"

@@ -45,7 +45,7 @@ def watch(path, given, *others):
     target = StubTarget(act=lambda *_: time.sleep(pause), static_metrics=static_metrics)
     with contextlib.closing(RunFolder(path)) as folder:
         console.set_up_logging(settings.verbosity, folder.log_txt)
-        folder.begin_session(settings, {"data": {}, "device": "cpu"}, must_match=False)
+        folder.begin_session(settings, {"data": {}, "device": "cpu"})
         watching = [stopwatch := Stopwatch(), progress(settings), *tracking(settings, folder)]
         result = search(small_space(200), target, settings, folder, [*watching, *others])
         folder.save(waited=time.monotonic() - stopwatch.ended)

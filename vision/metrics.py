@@ -5,6 +5,7 @@ Arguments throughout: `scores` float (N, K), larger is more likely; `labels` and
 """
 
 import numpy as np
+from scipy.special import log_softmax
 
 METRICS = ("top3", "top1", "precision", "recall", "loss")  # of every trial on images
 
@@ -54,6 +55,4 @@ def cross_entropy(scores: np.ndarray, labels: np.ndarray) -> float:
 
 def losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The negative log likelihood of each image's label: float (N,)."""
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(shifted).sum(axis=1))
-    return log_sum - shifted[np.arange(len(labels)), labels]
+    return -log_softmax(scores, axis=1)[np.arange(len(labels)), labels]

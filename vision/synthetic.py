@@ -5,8 +5,6 @@ for the same reasons, but easier. Neighbouring species share colours and differ 
 pose, scale, number, surroundings and occlusion vary within a species. No pixel or label is noise.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

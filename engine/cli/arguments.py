@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from engine.cli.completion import SHELLS, PrintCompletion
-from engine.cli.settings import FIELDS, SHORTHANDS, Settings, base_type
+from engine.cli.settings import FIELDS, SHORTHANDS, base_type
 from utils import InputError, nearest
 
 # The settings that --help shows, by group; --help_all also shows the others.
@@ -76,8 +76,7 @@ class Parser(argparse.ArgumentParser):
         text = item.metadata["help"]
         if kind is tuple:
             one = name.rpartition("_")[2].removesuffix("s").upper()
-            usual = ", ".join(getattr(Settings(), name)) or "none"
-            shown = f"{text} [{usual}]"
+            shown = f"{text} [{', '.join(default) or 'none'}]"
             self._add(name, f"--{name}", nargs="+", metavar=one, help=shown)
         elif kind is bool:
             self.add_flag(f"--{name}", help=f"{text} [{default}]")

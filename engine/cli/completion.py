@@ -5,7 +5,6 @@ import sys
 from typing import Any
 
 from engine.cli.settings import FIELDS, base_type
-from utils import InputError
 
 SHELLS = ("bash", "zsh")
 _FILES = (
@@ -32,12 +31,8 @@ class PrintCompletion(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *arguments: Any) -> None:
         """argparse passes (parser, namespace, shell, flag)."""
-        try:
-            import shtab
-        except ImportError:
-            raise InputError(
-                "--print_completion needs shtab: pip install -r requirements.txt"
-            ) from None
+        import shtab
+
         parser.reveal()  # type: ignore[attr-defined]
         for action in parser._actions:
             setting = FIELDS.get(action.dest)

@@ -9,7 +9,8 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from search.constraints import Constraint, Ranking
 from utils import InputError, nearest
@@ -37,8 +38,6 @@ def _setting(
 ) -> Any:
     """A field with its documentation, its range (inclusive) or choices, and short flags."""
     metadata = {"help": text, "low": low, "high": high, "choices": choices, "flags": flags}
-    if isinstance(default, tuple):
-        return field(default_factory=lambda: default, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
@@ -200,7 +199,7 @@ def resolve(*layers: Mapping[str, Any]) -> Settings:
         values |= {k: _from_json(FIELDS[k], value) for k, value in layer.items() if k in FIELDS}
         for name, (prefix, _) in SHORTHANDS.items():
             if name in layer:
-                constraints = values.get("constraints", Settings().constraints)
+                constraints = values.get("constraints", Settings.constraints)
                 _check(FIELDS["constraints"], constraints)
                 values["constraints"] = _with_bound(constraints, name, prefix, layer[name])
     return Settings(**({**GUIDED, **values} if values.get("sampler") == "guided" else values))
@@ -240,9 +239,8 @@ def _is_number(value: Any) -> bool:
 
 def base_type(item: dataclasses.Field) -> type:
     """int, float, bool, str or tuple: the type of a setting, apart from None."""
-    text = str(item.type).removeprefix("<class '").split("'")[0].split(" | ")[0]
-    types: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
-    return types.get(text, tuple)
+    kind: Any = get_args(item.type)[0] if isinstance(item.type, UnionType) else item.type
+    return get_origin(kind) or kind
 
 
 def _from_json(item: dataclasses.Field, value: Any) -> Any:

@@ -72,10 +72,12 @@ class History:
         return self.best
 
     def close(self, reason: str) -> None:
-        """Closes the journal; deletes the states unless the search was cut short."""
+        """Ends the session; deletes the states unless the search was cut short."""
         self.journal.close()
-        if self.folder and reason not in RESUMABLE:
-            self.folder.delete_all_states()
+        if self.folder:
+            if reason not in RESUMABLE:
+                self.folder.delete_all_states()
+            self.folder.end_session(reason)
 
 
 def population_row(population: Sequence[Trial], ranking: Ranking) -> dict[str, Any]:

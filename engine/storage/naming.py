@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from engine.cli.settings import Settings
-from utils import InputError
+from utils import InputError, nearest
 
 LATEST = "latest"  # a link to the run that started or resumed last
 # Reserved names in a folder of runs.
@@ -63,3 +63,24 @@ def runs_by_age(runs: Path) -> list[str]:
     """Names of the runs in a folder, in the order of their journals' times, the newest last."""
     journals = [path for path in runs.glob("*/trials.jsonl") if path.parent.name != LATEST]
     return [name for _, name in sorted((p.stat().st_mtime, p.parent.name) for p in journals)]
+
+
+def find_run(name: str | Path, runs_dir: str | Path = "runs") -> Path:
+    """The folder of the run at a path, or of that name in `runs_dir`; InputError without one.
+
+    'last' is the run whose journal is the newest.
+    """
+    if str(name) == "last":
+        name = next((Path(runs_dir) / run for run in reversed(runs_by_age(Path(runs_dir)))), name)
+    places = [Path(runs_dir) / name, Path(name)]
+    path = next((place for place in places if (place / "run.json").is_file()), None)
+    if path is None:
+        known = [found.parent.name for found in Path(runs_dir).glob("*/run.json")]
+        raise InputError(
+            f"there is no run {name}: allowed is a folder with a run.json, or the name of one in "
+            f"{runs_dir}{nearest(Path(name).name, known)}"
+        )
+    inside = sorted(found.parent for found in path.glob("*/run.json"))
+    if inside and not (path / "trials.jsonl").is_file():
+        raise InputError(f"{path} is a folder of runs: name one of them or more, as {inside[-1]}")
+    return path

@@ -26,11 +26,11 @@ from engine.cli.settings import Settings
 from engine.cli.stopping import Stop
 from engine.storage.environment import environment
 from engine.storage.journal import read_trials
-from engine.storage.naming import LATEST, check_name, run_name, runs_by_age, unused_name
+from engine.storage.naming import LATEST, check_name, find_run, run_name, unused_name
 from engine.storage.resuming import Refused, differences
 from search.constraints import Ranking
 from search.trial import Trial
-from utils import InputError, nearest, read_json, replacing, write_csv, write_json
+from utils import InputError, read_json, replacing, write_csv, write_json
 
 RUN_VERSION = 1
 MIN_FREE_BYTES = 50 * 10**6  # size of the journal, results and log of a long search
@@ -46,10 +46,13 @@ STALE = ("space.json", "log.txt")  # a search that is killed before it writes ru
 class RunFolder:
     """A run on disk, locked by the process that has it open.
 
-    latest: the folder that gets links to the last winner.
+    latest: the folder that gets links to the last winner. peer: the method, if it is one of
+    `baselines`; InputError if another one started the run.
     """
 
-    def __init__(self, path: str | Path, latest: str | Path | None = None):
+    def __init__(
+        self, path: str | Path, latest: str | Path | None = None, peer: str | None = None
+    ):
         self.path = Path(path)
         self.latest = Path(latest) if latest is not None else None
         self.run_json = self.path / "run.json"
@@ -74,13 +77,17 @@ class RunFolder:
             ) from None
         for torn in self.checkpoints.glob(".*.tmp"):  # from a process killed during a write
             torn.unlink(missing_ok=True)
-        self.record: dict[str, Any] = {}
+        self.record: dict[str, Any] = {"method": peer} if peer else {}
         if self.run_json.exists():
             self.record = read_record(self.run_json)
+            if self.record.get("method") != peer:
+                self.close()
+                began = self.record.get("method") or "optimizer.py"
+                raise Refused(f"{path} was started by {began}, which also resumes it")
 
     @classmethod
     def create(cls, settings: Settings, peer: str | None = None) -> "RunFolder":
-        """A new folder in the settings' runs_dir. peer: the method, if it is one of `baselines`.
+        """A new folder in the settings' runs_dir.
 
         InputError if the name is taken or not allowed.
         """
@@ -93,45 +100,30 @@ class RunFolder:
                 f"{runs / name} exists already; --resume {name} continues it if it is a run, "
                 "another --run_name starts a new one"
             )
-        folder = cls(runs / name, latest=runs)
+        folder = cls(runs / name, runs, peer)
         folder._found.clear()  # what a killed start has left is this run's
         for left in STALE:
             (folder.path / left).unlink(missing_ok=True)
-        folder.record = {"method": peer} if peer else {}
         return folder
 
     @classmethod
     def find(cls, name: str, runs_dir: str, peer: str | None = None) -> "RunFolder":
         """The folder of a run: its path, its name in runs_dir, or 'last' for the newest.
 
-        InputError if there is none, or if another method than `peer` started it.
+        InputError if there is none.
         """
-        runs = Path(runs_dir)
-        known = runs_by_age(runs)
-        if name == "last" and known:
-            name = known[-1]
-        for path in (runs / name, Path(name)):
-            if (path / "run.json").is_file():
-                # Another name for the folder, such as '.', does not say which folder it is in.
-                path = path.resolve() if path.name in (LATEST, "", "..") else path
-                folder = cls(path, latest=path.parent)
-                if folder.record.get("method") != peer:
-                    folder.close()
-                    began = folder.record.get("method") or "optimizer.py"
-                    raise Refused(f"{path} was started by {began}, which also resumes it")
-                return folder
-        hint = nearest(Path(name).name, known)
-        raise Refused(f"there is no run {name} in {runs}{hint}")
+        path = find_run(name, runs_dir)
+        # Another name for the folder, such as '.', does not say which folder it is in.
+        path = path.resolve() if path.name in (LATEST, "", "..") else path
+        return cls(path, path.parent, peer)
 
-    def begin_session(
-        self, settings: Settings, facts: Mapping[str, Any], must_match: bool
-    ) -> None:
+    def begin_session(self, settings: Settings, facts: Mapping[str, Any]) -> None:
         """Records a new session: its settings, data set, versions and machine.
 
-        InputError if the results of a resumed run could change (`must_match`).
+        InputError if the results of a resumed run could change.
         """
         facts = {**facts, **environment(), "inexact": self.record.get("inexact", [])}
-        if must_match:
+        if "settings" in self.record:
             changed = list(differences(self.record, facts))
             threads = self.record["settings"]["threads"]
             if threads != settings.threads:

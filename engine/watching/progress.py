@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import logging
-import math
 import sys
 import threading
 from collections import Counter, deque
@@ -106,7 +105,7 @@ class Progress(Callback):
         """The used budget and the remaining time."""
         limit = "" if self.epoch_limit is None else f" of {self.epoch_limit:,}"
         left = self.seconds_left()
-        ahead = "" if left is None or left == math.inf else f", {_clock(left)} left"
+        ahead = "" if left is None else f", {_clock(left)} left"
         return f"{self.spent:,}{limit} epochs, {_clock(self.clock.used())} used{ahead}"
 
     def outcome(self, trial: Trial) -> str:
@@ -265,13 +264,9 @@ class Display(Progress):
 
     def rungs_words(self, bracket: Bracket) -> str:
         """For each rung, how many of its children have ended."""
-        counts = [
-            self.ended[self.generation, bracket.s, position]
-            for position in range(len(bracket.rungs))
-        ]
         return "   ".join(
-            f"{count}/{rung.run} at {rung.epochs}"
-            for count, rung in zip(counts, bracket.rungs, strict=True)
+            f"{self.ended[self.generation, bracket.s, place]}/{rung.run} at {rung.epochs}"
+            for place, rung in enumerate(bracket.rungs)
         )
 
 

@@ -86,9 +86,6 @@ class Supervised(WorkerPlugin):
         """Stops on a Dask worker; called by Dask."""
         self.pool.shutdown()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "pool"}
-
 
 def devices_of(address: str, target: Any) -> dict[str, Any]:
     """The result of `target.devices()` on each worker of a cluster, by address.

@@ -20,7 +20,14 @@ def resolve_devices(target: Any, settings: Settings) -> Devices:
     `note` (a message for the user), `facts` (properties of a GPU that results may depend on) and
     `slots` (parallel trainings). InputError if the requested device is missing.
     """
-    found = _found(target, settings)
+    if settings.scheduler is None or settings.device == "cpu":
+        found = target.devices()
+    else:
+        answers = cluster().devices_of(settings.scheduler, target)
+        _check_alike(answers, settings.allow_inexact)
+        found = min(answers.values(), key=lambda one: one[0]["device"] == "cpu")  # rather a GPU
+        if all(one[0]["device"] == found[0]["device"] for one in answers.values()):
+            target.set_devices(found)  # else each worker chooses its own device
     if settings.dtype == "bfloat16" and not has_bfloat16(found[0]):
         raise InputError(
             f"--dtype bfloat16: {found[0]['facts']['name']} has no bfloat16 convolutions; they "
@@ -33,18 +40,6 @@ def has_bfloat16(device: Mapping[str, Any]) -> bool:
     """Whether networks can train on a device in bfloat16."""
     facts = device.get("facts") or {}
     return float(facts.get("compute_capability", FIRST_WITH_BFLOAT16)) >= FIRST_WITH_BFLOAT16
-
-
-def _found(target: Any, settings: Settings) -> Devices:
-    """See `resolve_devices`."""
-    if settings.scheduler is None or settings.device == "cpu":
-        return target.devices()
-    answers = cluster().devices_of(settings.scheduler, target)
-    _check_alike(answers, settings.allow_inexact)
-    found = min(answers.values(), key=lambda one: one[0]["device"] == "cpu")  # a GPU, if any has
-    if all(one[0]["device"] == found[0]["device"] for one in answers.values()):
-        target.set_devices(found)  # else each worker chooses its own device
-    return found
 
 
 def facts(found: Devices) -> dict[str, Any]:

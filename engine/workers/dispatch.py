@@ -85,9 +85,7 @@ class Dispatcher:
     ):
         self.pool, self.settings, self.callbacks = pool, settings, callbacks
         self.journal, self.folder, self.signals = journal, folder, signals
-        self.cost = cost
-        ranking = settings.ranking()
-        self.decisive = ranking.metrics
+        self.cost, self.decisive = cost, settings.ranking().metrics
         self.clock = Clock(used_before=used_seconds(journal.trials))
         self._running: dict[Future, tuple[Job, BracketRun]] = {}
 
@@ -184,7 +182,7 @@ class Dispatcher:
             self.journal.append(trial)
             self._tell(trial, trace)
             self.callbacks.notify(Callback.recorded, trial)
-            if self.folder and job.bracket:
+            if self.folder and job.epochs < self.settings.epochs:
                 self.folder.cap_states(job.trial, int(self.settings.max_checkpoint_gb * 1e9))
             elif self.folder:
                 self.folder.delete_states([job.trial])  # there is no next rung

@@ -67,10 +67,8 @@ def open_executor(target: Any, settings: Settings, run_name: str) -> Iterator[An
         limit = memory_limit(max_memory_bytes(settings), count, on_gpus=bool(slots))
         executor = ProcessPool(target, count, timeout, limit, worker_env)
         log.info("workers: %d, each within %.1f GB of memory", count, limit / 1e9)
-    try:
+    with executor:
         yield executor
-    finally:
-        executor.shutdown(cancel_futures=True)
 
 
 def cluster() -> ModuleType:
