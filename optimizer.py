@@ -127,7 +127,7 @@ def search_in(
     journal = Journal(folder.trials_jsonl if folder else None, space.declared)
     history = History(journal, folder, settings, getattr(target, "layers", None))
     name = str(folder.path.resolve()) if folder else uuid.uuid4().hex
-    sampler = planning.sampler(settings, space, target)
+    sampler = planning.sampler(settings, space, target, journal.trials)
     with (
         signals,
         open_executor(target, settings, name) as workers,
@@ -179,6 +179,7 @@ def evolve(
         handler.notify(Callback.generation_complete, history.rows[-1], history.trials)
 
     for generation in range(planning.first_generation(settings), last + 1):
+        dispatcher.signals.check()
         planned = planning.plan(settings, generation)
         sampler.learn(history.trials)
         children = sampler.draw(population, size(planned))

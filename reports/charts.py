@@ -27,7 +27,7 @@ LOOKS = {  # status of a point -> colour, shape, area; drawn in this order
     "baseline": (BLUE, "square", 110),
     "winner": (GOLD, STAR, 330),
 }
-MAX_POINTS = 3000  # of a run, not fully trained; more are thinned out evenly
+MAX_POINTS, MAX_CURVES = 3000, 300  # of a run; more are thinned out evenly
 Chart = alt.Chart | alt.LayerChart
 Rows = list[dict[str, Any]]
 
@@ -125,7 +125,7 @@ def _points(label: str, run: Run, metric: str) -> Rows:
         x, y = trial.metrics.get(metric), trial.metrics.get(run.ranking.metric)
         meaning = meanings.get(run.kind(trial), "not fully trained")
         status = marked.get(trial.trial, meaning)
-        thinned = status == "not fully trained" and number % every
+        thinned = trial.trial not in marked and number % every
         if trial.status == "ok" and None not in (x, y) and not thinned:
             config = (f"{name} {setting(value)}" for name, value in sorted(trial.config.items()))
             row = {"method": label, "run": run.name, "trial": trial.trial, "x": x, "y": y}
@@ -189,7 +189,7 @@ def learning_curves(experiment: ExperimentGroup, label: str) -> Chart | None:
     """The learning curves of a method's bracket children, from rung to rung, of all its runs."""
     rows, metric = [], experiment.ranking.metric
     for run in experiment.methods[label]:
-        for one in run.lasts:
+        for one in run.lasts[:: 1 + len(run.lasts) // MAX_CURVES]:
             child = {"run": run.name, "trial": one.trial, "child": f"{run.name}/{one.trial}"}
             child["fate"] = "trained in full" if run.kind(one) in IN_FULL else "dropped"
             child["bracket"] = one.bracket

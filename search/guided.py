@@ -10,6 +10,7 @@ import numpy as np
 
 from search.constraints import Ranking
 from search.evolution import Proposal, Variation, draw_child
+from search.hyperband import Child
 from search.offspring import OffspringSampler
 from search.space import Config, Space
 from search.surrogate import Model, Surrogate
@@ -73,9 +74,12 @@ class GuidedSampler(OffspringSampler):
             for (i, step), value in zip(taken, values, strict=True):
                 if value > most[i]:
                     best[i], most[i] = step, value
-        chosen = best[int(np.argmax(most))]
-        self.fantasy = model.fantasize(chosen[0])
-        return chosen
+        return best[int(np.argmax(most))]
+
+    def _drawn(self, child: Child) -> None:
+        super()._drawn(child)
+        if self.fantasy is not None:
+            self.fantasy = self.fantasy.fantasize(child.config)
 
     def _step(self, start: Proposal, rng: np.random.Generator) -> Proposal | None:
         def near(rng: np.random.Generator) -> Proposal:

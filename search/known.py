@@ -32,7 +32,8 @@ class StaticLimits:
 
     def metrics(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The static metrics; `static_metrics` gets a copy, as it may change its argument."""
-        return dict(self.static_metrics(copy.deepcopy(dict(config))))
+        own = {k: copy.deepcopy(v) if isinstance(v, list | dict) else v for k, v in config.items()}
+        return dict(self.static_metrics(own))
 
     def cost(self, config: Mapping[str, Any]) -> float:
         """Relative cost of an epoch: the metric `cost`, else `macs`, else 1."""

@@ -45,6 +45,7 @@ class OffspringSampler:
         self.default: Config | None = None  # the fitted default, once it is drawn
         self.known = StaticLimits(space, ranking, static_metrics, run_seed)
         self.seen: set[str] = set()
+        self.recorded: dict[int, Child] = {}  # of earlier sessions, by trial id: not drawn anew
 
     def learn(self, trials: Sequence[Trial]) -> None:
         """Prepares a generation, given all trials; evolution does not use them."""
@@ -58,17 +59,25 @@ class OffspringSampler:
         children: list[Child] = []
         while len(children) < count:
             number = len(self.seen)
-            rng = derive_rng(self.run_seed, "child", number)
-            try:
-                default = self._default(rng) if self.default_first and number == 0 else None
-                proposal = default or self._propose(population, rng)
-            except LimitsUnreachable as error:
-                raise self.known.unreachable(error.nearest) from None
-            if proposal is None:
+            child = self.recorded.get(number) or self._new(number, population)
+            if child is None:
                 break
-            self.seen.add(canonical(proposal[0]))
-            children.append(Child(number, *proposal))
+            self._drawn(child)
+            children.append(child)
         return children
+
+    def _drawn(self, child: Child) -> None:
+        """Takes note of a child before the next one is drawn."""
+        self.seen.add(canonical(child.config))
+
+    def _new(self, number: int, population: Sequence[Trial]) -> Child | None:
+        rng = derive_rng(self.run_seed, "child", number)
+        try:
+            default = self._default(rng) if self.default_first and number == 0 else None
+            proposal = default or self._propose(population, rng)
+        except LimitsUnreachable as error:
+            raise self.known.unreachable(error.nearest) from None
+        return Child(number, *proposal) if proposal else None
 
     def rank_for_promotion(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
         """The trials of a rung, best first; `bracket` has all trials of their bracket so far."""

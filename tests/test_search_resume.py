@@ -5,12 +5,15 @@ import json
 import logging
 import os
 import signal
+import time
 
 import pytest
 
 import optimizer
 from engine.storage.run import RunFolder
+from engine.workers.planning import model_facts
 from optimizer import search
+from search.guided import GuidedSampler
 from search.trial import canonical
 from tests.searches import GUIDED, METHODS, assert_resumed, small
 from tests.stub_target import StubTarget
@@ -92,3 +95,62 @@ def test_a_signal_between_trainings_waits_for_the_journal(space, tmp_path, monke
         folder.begin_session(small(), {})
         result = search(space, StubTarget(), small(), folder)
     assert result.reason == "terminated" and len(on_disk(tmp_path / "run")) == 3
+
+
+def interrupted_run(space, path):
+    """A guided search of 6 generations, whose journal then lacks its last lines."""
+    settings = small(**{**GUIDED, "max_generations": 6})
+    whole = search(space, StubTarget(), settings, path)
+    known = (path / "trials.jsonl").read_text().splitlines(keepends=True)
+    (path / "trials.jsonl").write_text("".join(known[:-3]))
+    return settings, whole
+
+
+def test_a_resume_takes_the_children_of_later_generations_from_the_journal(
+    space, tmp_path, monkeypatch
+):
+    """To choose each again takes a long search minutes."""
+    settings, whole = interrupted_run(space, tmp_path / "run")
+    drawn, propose = [], GuidedSampler._propose
+
+    def noted(sampler, population, rng):
+        drawn.append(len(sampler.seen))
+        return propose(sampler, population, rng)
+
+    monkeypatch.setattr(GuidedSampler, "_propose", noted)
+    result = search(space, StubTarget(), settings, tmp_path / "run")
+    assert lines(result.trials) == lines(whole.trials)
+    first = {one.trial for one in whole.trials if one.generation == 1}
+    begun = {one.trial for one in whole.trials if one.generation < 6}
+    assert first <= {*drawn} and not {*drawn} & (begun - first)
+
+
+def test_a_replay_takes_no_time_shortens_no_file_and_can_be_interrupted(
+    space, tmp_path, monkeypatch
+):
+    settings, whole = interrupted_run(space, tmp_path / "run")
+    table = (tmp_path / "run" / "population.csv").read_text()
+    learn, generations = GuidedSampler.learn, []
+
+    def slow(sampler, trials):
+        generations.append(len(trials))
+        time.sleep(0.2)
+        if len(generations) == 4:
+            assert (tmp_path / "run" / "population.csv").read_text() == table
+            if interrupt:
+                os.kill(os.getpid(), signal.SIGTERM)
+        learn(sampler, trials)
+
+    monkeypatch.setattr(GuidedSampler, "learn", slow)
+    interrupt = True
+    with contextlib.closing(RunFolder(tmp_path / "run")) as folder:
+        folder.begin_session(settings, model_facts(settings))
+        assert search(space, StubTarget(), settings, folder).reason == "terminated"
+    assert len(generations) == 4
+    interrupt, before = False, max(one.meta["elapsed"] for one in on_disk(tmp_path / "run"))
+    generations.clear()
+    result = search(space, StubTarget(), settings, tmp_path / "run")
+    assert lines(result.trials) == lines(whole.trials) and len(generations) == 6
+    assert max(one.meta["elapsed"] for one in result.trials) < before + 0.6
+    after = (tmp_path / "run" / "population.csv").read_text()
+    assert after.count("\n") == table.count("\n")

@@ -42,6 +42,10 @@ class Clock:
 
     def __init__(self, used_before: float = 0.0):
         self.used_before = used_before
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins this session now: what came before in it does not count."""
         self.started = time.monotonic()
 
     def used(self) -> float:
@@ -103,9 +107,10 @@ class StopSignals:
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._next = self._previous[number]
-        self._restore_handlers()
         if number == signal.SIGHUP:  # a closing terminal sends several
             signal.signal(number, signal.SIG_IGN)
+            del self._previous[number]
+        self._restore_handlers()
         self._number, self._held = number, _SIGNALS[signal.Signals(number)]
         if not self._shielded:
             raise Stop(self._held)

@@ -51,7 +51,8 @@ class History:
         row = population_row(population, self.ranking)
         row |= {"step": generation, "time": self.seconds, "epochs": self.epochs}
         self.rows.append(row)
-        self.write()
+        if len(self.trials) >= self.journal.replayed:
+            self.write()
 
     def write(self) -> Trial | None:
         """Writes the history; logs, writes and returns the best trial so far."""
@@ -62,7 +63,9 @@ class History:
         if self.best not in (None, before) and self._looked_at > self.journal.replayed:
             log.info("best so far: %s", wording.describe(self.best, self.ranking))
         if self.folder:
-            self.folder.save_population(self.rows)
+            recorded = self.journal.replayed
+            if len(self.trials) >= recorded or len(self.journal.trials) > recorded:
+                self.folder.save_population(self.rows)  # in a replay the file is ahead
             if self.baseline:
                 self.folder.save_baseline(self.baseline)
             layers = None

@@ -81,12 +81,16 @@ class Progress(Callback):
         self.clock, self.epoch_limit = Clock(used_seconds(trials)), epochs
         for trial in trials:
             self._count(trial)
+        if trials:
+            log.info("%s recorded: repeating the decisions", counted(len(trials), "result"))
         self.spent_before, self.told = total_cost_epochs(trials), self.clock.used()
 
     def generation_begins(
         self, generation: int, brackets: Sequence[Bracket], children: Sequence[Child] = ()
     ) -> None:
         self.generation, self.brackets = generation, brackets
+        if self.spent == self.spent_before:
+            self.clock.restart()  # the time of a replay does not count
 
     def recorded(self, trial: Trial) -> None:
         self._count(trial)
@@ -123,7 +127,11 @@ class Progress(Callback):
         if failed:
             words += f", {failed} failed"
         best = min(trials, key=self.ranking.key).metrics.get(metric)
-        return words if best is None else f"{words}, best {metric} {number_words(best)}"
+        if best is not None:
+            words += f", best {metric} {number_words(best)}"
+        if self.full and not self.feasible:
+            words += f"; none of {self.full} fully trained meets all limits"
+        return words
 
     def facts(self) -> dict[str, str]:
         """The state of the search, in words."""

@@ -83,6 +83,9 @@ class Tracker(Callback):
         self._calls: SimpleQueue[Callable[[Any], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="W&B", daemon=True)
 
+    def begin(self, trials: Sequence[Trial], epochs: int | None) -> None:
+        self._shown = len(trials)  # an earlier session has sent them
+
     def recorded(self, trial: Trial) -> None:
         if self._thread.ident is None:
             self.folder.save(wandb=self.id)

@@ -1,29 +1,45 @@
 """Plans from the settings alone: the sampler, the brackets of a generation, the epochs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from engine.cli.settings import Settings
 from engine.contract import Target
 from search.evolution import Variation
 from search.guided import GuidedSampler
-from search.hyperband import Bracket, hyperband_brackets, plain_bracket, total_epochs
+from search.hyperband import Bracket, Child, hyperband_brackets, plain_bracket, total_epochs
 from search.offspring import OffspringSampler, RandomSampler
 from search.space import Space
 from search.surrogate import MODEL_VERSION
+from search.trial import Trial
 
 MANY = 10_000  # generations: no search reaches that many
 
 
-def sampler(settings: Settings, space: Space, target: Target) -> OffspringSampler:
-    """The sampler, which draws the children and decides which trials are promoted."""
+def sampler(
+    settings: Settings, space: Space, target: Target, recorded: Sequence[Trial] = ()
+) -> OffspringSampler:
+    """The sampler, which draws the children and decides which trials are promoted.
+
+    It does not draw children anew that earlier sessions recorded, but for the first generations,
+    which show whether space and target are the same.
+    """
     ranking, static_metrics, seed = settings.ranking(), target.static_metrics, settings.seed
     default_first = settings.default_first
+    drawn: OffspringSampler
     if settings.sampler == "guided":
         epochs = settings.epochs
-        return GuidedSampler(space, ranking, static_metrics, seed, epochs, default_first)
-    variation = Variation(settings.tournament_size, settings.mutation_rate)
-    kind = RandomSampler if settings.sampler == "random" else OffspringSampler
-    return kind(space, ranking, static_metrics, seed, variation, default_first)
+        drawn = GuidedSampler(space, ranking, static_metrics, seed, epochs, default_first)
+    else:
+        variation = Variation(settings.tournament_size, settings.mutation_rate)
+        kind = RandomSampler if settings.sampler == "random" else OffspringSampler
+        drawn = kind(space, ranking, static_metrics, seed, variation, default_first)
+    drawn.recorded = {
+        one.trial: Child(one.trial, one.config, tuple(one.parents), one.operator)
+        for one in recorded
+        if one.generation > 1
+    }
+    return drawn
 
 
 def first_generation(settings: Settings) -> int:
