@@ -37,6 +37,7 @@ from engine.storage.run import RunFolder
 from engine.watching import console
 from engine.watching.progress import progress
 from engine.watching.tracking import tracking
+from engine.wording import counted
 from engine.workers import devices, planning
 from engine.workers.dispatch import Dispatcher
 from engine.workers.executor import open_executor
@@ -179,14 +180,12 @@ def evolve(
         handler.notify(Callback.generation_complete, history.rows[-1], history.trials)
 
     for generation in range(planning.first_generation(settings), last + 1):
-        dispatcher.signals.check()
         planned = planning.plan(settings, generation)
         sampler.learn(history.trials)
         children = sampler.draw(population, size(planned))
         brackets, limited = cut(shrink(planned, len(children)), most_epochs - history.epochs)
         handler.notify(Callback.generation_begins, generation, brackets, children)
-        promotion = sampler.rank_for_promotion
-        trials = dispatcher.run(halvings(brackets, children, generation, promotion))
+        trials = dispatcher.run(halvings(brackets, children, generation, sampler.promote))
         if limited and not trials:
             return Stop("epoch limit")
         complete(generation, trials)
@@ -295,7 +294,8 @@ def run_in(folder: RunFolder, space: Space, settings: Settings, method: Method |
     now = {"data": data, **devices.facts(where), "training_version": TRAINING_VERSION}
     folder.begin_session(settings, {**now, **planning.model_facts(settings)})
     log.info("run %s", folder.path)
-    log.info("data: %s, %d images, %d folds", source.name, len(images.labels), settings.folds)
+    folds = counted(settings.folds, "fold")
+    log.info("data: %s, %d images, %s", source.name, len(images.labels), folds)
     for line in overview(source, images):
         log.info("    %s", line)
     devices.tell(where)

@@ -98,6 +98,7 @@ def read_image(path, size, crop="centre"):
     import numpy as np
     from PIL import Image
 
+    Image.init()  # `open` would load formats as needed, which is not safe in threads
     try:
         with Image.open(path) as file:
             file.draft(None, (4 * size, 4 * size))  # decodes a large JPEG at a reduced scale
@@ -110,6 +111,8 @@ def read_image(path, size, crop="centre"):
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), drawn)
         return np.array(_square(image.convert("RGB"), size, crop))
     except Exception as error:  # Pillow's readers raise nearly anything on a broken file
+        if isinstance(error, MemoryError):  # which says nothing about the file
+            raise
         raise Mistake(f"{path} cannot be decoded as an image ({error})") from None
 
 
@@ -132,8 +135,6 @@ def _square(image, size, crop):
     elif crop == "pad":
         width, height = (max(1, round(side * size / max(image.size))) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BILINEAR)
-    if (width, height) == (size, size):
-        return image
     framed = Image.new("RGB", (size, size))
     framed.paste(image, ((size - width) // 2, (size - height) // 2))
     return framed
@@ -287,10 +288,9 @@ def run(argv=None):
     top = min(3, count) if given.top is None else given.top
     if top != (near := min(max(top, 1), count)):
         raise Mistake(f"--top cannot be {top}; allowed is 1 to {count}; the nearest is {near}")
-    if hasattr(sys.stdin, "reconfigure"):  # file names may not be valid text
-        sys.stdin.reconfigure(errors="surrogateescape")
-    if hasattr(sys.stdout, "reconfigure"):  # Windows writes other encodings to files
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    for stream in (sys.stdin, sys.stdout):  # file names may not be valid text
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     files = find_images(given.images)
     batches = filter(None, read_all(network, files, bad))
     answers = (one for batch in batches for one in network.answer(batch, top))

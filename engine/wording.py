@@ -50,7 +50,7 @@ def in_words(seconds: float) -> str:
 
 
 def resume_words(run: Any, peer: str | None) -> str:
-    """The arguments of `python` that resume a run. peer: see `RunFolder.create`."""
+    """The arguments of `python` that resume a run. peer: see `RunFolder`."""
     program = f"-m baselines {peer}" if peer else "optimizer.py"
     return f"{program} --resume {run}"
 

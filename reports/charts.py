@@ -27,7 +27,7 @@ LOOKS = {  # status of a point -> colour, shape, area; drawn in this order
     "baseline": (BLUE, "square", 110),
     "winner": (GOLD, STAR, 330),
 }
-MAX_POINTS, MAX_CURVES = 3000, 300  # of a run; more are thinned out evenly
+MAX_POINTS, MAX_CURVES = 3000, 300  # of a run, not fully trained; thinned out evenly
 Chart = alt.Chart | alt.LayerChart
 Rows = list[dict[str, Any]]
 
@@ -125,7 +125,7 @@ def _points(label: str, run: Run, metric: str) -> Rows:
         x, y = trial.metrics.get(metric), trial.metrics.get(run.ranking.metric)
         meaning = meanings.get(run.kind(trial), "not fully trained")
         status = marked.get(trial.trial, meaning)
-        thinned = trial.trial not in marked and number % every
+        thinned = status == "not fully trained" and number % every
         if trial.status == "ok" and None not in (x, y) and not thinned:
             config = (f"{name} {setting(value)}" for name, value in sorted(trial.config.items()))
             row = {"method": label, "run": run.name, "trial": trial.trial, "x": x, "y": y}

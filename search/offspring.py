@@ -45,7 +45,10 @@ class OffspringSampler:
         self.default: Config | None = None  # the fitted default, once it is drawn
         self.known = StaticLimits(space, ranking, static_metrics, run_seed)
         self.seen: set[str] = set()
-        self.recorded: dict[int, Child] = {}  # of earlier sessions, by trial id: not drawn anew
+        # Of earlier sessions: children by trial id, which are not drawn anew, and the epochs that
+        # they reached, by (trial id, generation).
+        self.recorded: dict[int, Child] = {}
+        self.reached: dict[tuple[int, int], int] = {}
 
     def learn(self, trials: Sequence[Trial]) -> None:
         """Prepares a generation, given all trials; evolution does not use them."""
@@ -59,7 +62,7 @@ class OffspringSampler:
         children: list[Child] = []
         while len(children) < count:
             number = len(self.seen)
-            child = self.recorded.get(number) or self._new(number, population)
+            child = self.recorded.pop(number, None) or self._new(number, population)
             if child is None:
                 break
             self._drawn(child)
@@ -78,6 +81,12 @@ class OffspringSampler:
         except LimitsUnreachable as error:
             raise self.known.unreachable(error.nearest) from None
         return Child(number, *proposal) if proposal else None
+
+    def promote(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
+        """The trials of a rung: first those that earlier sessions promoted, then as they rank."""
+        ranked = self.rank_for_promotion(rung, bracket)
+        at = self.reached
+        return sorted(ranked, key=lambda one: at.get((one.trial, one.generation), 0) <= one.epochs)
 
     def rank_for_promotion(self, rung: Sequence[Trial], bracket: Sequence[Trial]) -> list[Trial]:
         """The trials of a rung, best first; `bracket` has all trials of their bracket so far."""

@@ -1,13 +1,18 @@
 """Reading many image files: what a start keeps for the next one, broken files, large JPEGs."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from tests.flower_folders import make_train_test, write_image
 from utils import InputError
 from vision import decoding
 from vision.data import open_data, open_train
+from vision.overview import overview
 
 MANY = 120  # images of a class: one of 240 may be broken
 
@@ -19,7 +24,7 @@ def source(tmp_path):
 
 
 def train_folder(source):
-    return decoding.Path(source.root) / "train"
+    return Path(source.root) / "train"
 
 
 def decoded(monkeypatch, source):
@@ -97,7 +102,7 @@ def test_a_class_whose_images_are_all_broken_is_refused(tmp_path):
         open_train(source)
 
 
-def test_a_large_jpeg_is_decoded_at_a_reduced_scale_to_nearly_the_same_pixels(tmp_path):
+def test_a_large_jpeg_is_decoded_at_a_reduced_scale_to_nearly_equal_pixels(tmp_path, monkeypatch):
     ramp = np.linspace(0, 255, 1600).astype(np.uint8)
     picture = np.stack([np.tile(ramp, (1200, 1)), np.tile(ramp[:1200, None], 1600)], axis=2)
     picture = np.concatenate([picture, picture[:, :, :1] // 2], axis=2)
@@ -106,3 +111,39 @@ def test_a_large_jpeg_is_decoded_at_a_reduced_scale_to_nearly_the_same_pixels(tm
     pair = (decoding.read_image(tmp_path / f"large.{kind}", 32) for kind in ("jpg", "png"))
     first, second = (image.astype(int) for image in pair)
     assert abs(first - second).max() <= 4
+    monkeypatch.setattr(JpegImageFile, "draft", lambda *_: None)
+    whole = decoding.read_image(tmp_path / "large.jpg", 32)
+    assert not np.array_equal(whole, first), "it was decoded at its full scale"
+
+
+def test_a_search_starts_beside_a_broken_image_and_another_codec_is_other_data(
+    source, monkeypatch
+):
+    broken = train_folder(source) / "oak" / "image_20.png"
+    broken.write_bytes(b"no image")
+    images, fingerprint = open_train(source)
+    assert any(line.startswith("sizes: 16x16") for line in overview(source, images))
+    stored = Path(source.cache_dir)
+    before = {path: path.stat().st_mtime_ns for path in stored.iterdir()}
+    assert open_train(source)[1] == fingerprint
+    assert {path: path.stat().st_mtime_ns for path in stored.iterdir()} == before
+    with monkeypatch.context() as patch:  # a Pillow that reads it
+        blank = np.zeros((8, 8, 3), np.uint8)
+        patch.setattr(decoding, "read_image", lambda *_: blank)
+        assert open_train(source)[1] != fingerprint
+
+
+def test_files_that_change_names_are_read_again(source):
+    """`mv` keeps the time of modification; two images have the same size."""
+    oak = train_folder(source) / "oak"
+    for name, value in (("image_8.png", 5), ("image_9.png", 9)):
+        write_image(oak / name, value)
+        os.utime(oak / name, (10**9, 10**9))
+    first, before = open_train(source)
+    (oak / "image_8.png").rename(oak / "x")
+    (oak / "image_9.png").rename(oak / "image_8.png")
+    (oak / "x").rename(oak / "image_9.png")
+    images, after = open_train(source)
+    assert before != after
+    places = [images.names.index(f"oak/image_{number}.png") for number in (8, 9)]
+    assert np.array_equal(images.pixels[places], first.pixels[places[::-1]])

@@ -104,6 +104,18 @@ def test_after_a_quiet_minute_a_single_trial_is_a_line(caplog):
     assert "trial 9: failed, no reason" in caplog.messages[1]
 
 
+def test_a_replay_takes_no_time_of_the_display():
+    progress = Progress(resolve(TINY))
+    progress.begin([make_trial(meta={"elapsed": 50.0})], 100)
+    progress.clock.started -= 30
+    progress.generation_begins(2, [])
+    assert 50 <= progress.clock.used() < 51
+    progress.recorded(make_trial(trial=1))
+    progress.clock.started -= 30
+    progress.generation_begins(3, [])
+    assert progress.clock.used() >= 80
+
+
 def test_failed_trainings_are_not_fully_trained():
     settings, failed = resolve(TINY), make_trial(epochs=4, status="failed", metrics={})
     progress = Progress(settings)

@@ -154,3 +154,17 @@ def test_a_replay_takes_no_time_shortens_no_file_and_can_be_interrupted(
     assert max(one.meta["elapsed"] for one in result.trials) < before + 0.6
     after = (tmp_path / "run" / "population.csv").read_text()
     assert after.count("\n") == table.count("\n")
+
+
+def test_what_was_promoted_stays_promoted_although_the_model_is_another(
+    space, tmp_path, monkeypatch
+):
+    """As after `--allow_inexact`: the new model decides from where the journal ends."""
+    settings, _ = interrupted_run(space, tmp_path / "run")
+    before = on_disk(tmp_path / "run")
+    rank = GuidedSampler.rank_for_promotion
+    monkeypatch.setattr(GuidedSampler, "rank_for_promotion", lambda *all: rank(*all)[::-1])
+    target = StubTarget()
+    search(space, target, settings, tmp_path / "run")
+    assert lines(before) <= lines(on_disk(tmp_path / "run"))
+    assert len(target.calls) == 3, "as many as the journal lacks"

@@ -42,7 +42,7 @@ class _Table:
 
     def __init__(self, files: Sequence[File], size: int):
         self.names = [name for _, name, _ in files]
-        self.stamps = _stamps(files)  # int64 (n, 2): bytes, modification time in ns
+        self.stamps = _stamps(files)  # int64 (n, 3): bytes, times of modification and change in ns
         self.digests = np.zeros(len(files), "S64")  # SHA-256 in hex; of broken files, too
         self.pixels = np.zeros((len(files), size, size, 3), np.uint8)
         self.done = np.zeros(len(files), bool)
@@ -55,14 +55,16 @@ class _Table:
             places = {name: i for i, name in enumerate(names.tolist())}
             rows = np.array([places.get(name, -1) for name in self.names])
             done = (rows >= 0) & (stamps[rows] == self.stamps).all(axis=1)
-            self.digests[done], self.pixels[done] = digests[rows[done]], pixels[rows[done]]
+            self.digests[done] = digests[rows[done]]
+            for row in np.flatnonzero(done):  # not at once: that would copy all pixels
+                self.pixels[row] = pixels[rows[row]]
         except Exception:  # a damaged file raises anything from zipfile or numpy
             return
         self.done = done
 
     def save(self, path: Path) -> None:
         """Writes the rows with pixels to a cache; if that fails, there is none."""
-        rows = slice(None) if self.done.all() else self.done  # else a copy of all pixels
+        rows = slice(None) if self.done.all() else self.done.copy()  # else a copy of all pixels
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as temporary, open(temporary, "wb") as file:
@@ -77,7 +79,8 @@ class _Table:
         """
         digest = hashlib.sha256()
         for i in sorted(range(len(self.names)), key=self.names.__getitem__):
-            line = f"{self.names[i]}\0{self.stamps[i, 0]}\0{self.digests[i].decode()}\n"
+            known = self.names[i], str(self.stamps[i, 0]), self.digests[i].decode()
+            line = "\0".join(known if self.done[i] else (*known, "left out")) + "\n"
             digest.update(line.encode(errors="surrogateescape"))
         return "sha256:" + digest.hexdigest()
 
@@ -90,11 +93,13 @@ def read_files(files: Sequence[File], size: int, crop: str, cache: Path) -> Foun
     table = _Table(files, size)
     table.load(cache)
     left, broken = np.flatnonzero(~table.done).tolist(), []
+    before = table.done.sum()
     if left:
         try:
             broken = _read(table, files, left, crop)
         finally:
-            table.save(cache)
+            if table.done.sum() > before:
+                table.save(cache)
     if len(broken) > MOST_BROKEN * len(files):
         raise InputError(in_words(broken, len(files)))
     note = f"Left out: {in_words(broken, len(files))}." if broken else ""
@@ -137,11 +142,11 @@ def _read(
 
 def _stamps(files: Sequence[File]) -> np.ndarray:
     """See `_Table`. InputError if a file cannot be read."""
-    stamps, unread = np.zeros((len(files), 2), np.int64), []
+    stamps, unread = np.zeros((len(files), 3), np.int64), []
     for i, (_, _, path) in enumerate(files):
         try:
             facts = path.stat()
-            stamps[i] = facts.st_size, facts.st_mtime_ns
+            stamps[i] = facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns  # `mv` keeps mtime
         except OSError as error:
             unread.append((path, f"cannot be read ({error.strerror})"))
     refuse(unread, len(files))

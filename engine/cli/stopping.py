@@ -109,7 +109,7 @@ class StopSignals:
         self._next = self._previous[number]
         if number == signal.SIGHUP:  # a closing terminal sends several
             signal.signal(number, signal.SIG_IGN)
-            del self._previous[number]
+            self._previous.pop(number, None)  # another signal may have come meanwhile
         self._restore_handlers()
         self._number, self._held = number, _SIGNALS[signal.Signals(number)]
         if not self._shielded:

@@ -148,7 +148,7 @@ class RunFolder:
 
     def end_session(self, reason: str) -> None:
         """Records when and why the session ended."""
-        *before, last = self.record["sessions"]
+        *before, last = self.record.get("sessions") or [{"start": None}]
         self.save(sessions=[*before, {**last, "end": now(), "reason": reason}])
 
     def close(self) -> None:

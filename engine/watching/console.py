@@ -102,9 +102,9 @@ def _tell_estimate(
     whose = ("for the first generation", "for the next one")
     words = [f"{in_words(one)} {which}" for one, which in zip(times, whose, strict=False)]
     log.info("estimated time: %s", ", ".join(words))
-    if (least := min(guesses) * settings.epochs) > settings.max_time:
+    if (least := min(guesses) * settings.epochs) > settings.max_time + settings.grace:
         log.warning(
-            "warning: one full training takes %s: no network will be found within --max_time %g",
+            "warning: one full training takes %s: none will end within --max_time %g",
             in_words(least),
             settings.max_time,
         )
@@ -171,7 +171,7 @@ def summary(
 def how_to_go_on(reason: str, run_path: Path, peer: str | None) -> str:
     """The command that resumes a search, with the flag of the budget that ended it.
 
-    peer: see `RunFolder.create`.
+    peer: see `RunFolder`.
     """
     more = f" --{BUDGETS[reason]}   # more than before" if reason in BUDGETS else ""
     return f"Continue: python {resume_words(run_path, peer)}{more}"

@@ -93,7 +93,8 @@ class Dispatcher:
         """Runs the brackets to their ends; returns their trials by bracket, rung, trial id."""
         brackets = [BracketRun(halving, self.cost) for halving in halvings]
         began = len(self.journal.trials)
-        if began == self.journal.replayed:
+        self.signals.check()
+        if 0 < began == self.journal.replayed:
             self.clock.restart()  # the time of a replay does not count
         try:
             self._begin(brackets)

@@ -21,8 +21,8 @@ def sampler(
 ) -> OffspringSampler:
     """The sampler, which draws the children and decides which trials are promoted.
 
-    It does not draw children anew that earlier sessions recorded, but for the first generations,
-    which show whether space and target are the same.
+    It repeats the decisions of earlier sessions as recorded. Only the children of the first
+    generations are drawn anew, which shows whether space and target are the same.
     """
     ranking, static_metrics, seed = settings.ranking(), target.static_metrics, settings.seed
     default_first = settings.default_first
@@ -39,6 +39,9 @@ def sampler(
         for one in recorded
         if one.generation > 1
     }
+    for one in recorded:
+        key = one.trial, one.generation
+        drawn.reached[key] = max(one.epochs, drawn.reached.get(key, 0))
     return drawn
 
 

@@ -71,7 +71,7 @@ class ProcessPool(Executor):
     ):
         self.workers, self.timeout, self.max_bytes = workers, timeout, max_bytes
         try:
-            self._target, self._worker_env = pickle.dumps(target), worker_env
+            self._target, self._worker_env = pickle.dumps(target, 5), worker_env
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise InputError(
                 f"the target cannot be pickled ({error}); --workers 0 trains in this process"
