@@ -126,7 +126,7 @@ def _read(
             table.done[row] = True
         return ""
 
-    log.info("reading %d images", len(rows))
+    log.info("images to read: %d", len(rows))
     told = time.monotonic()
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for start in range(0, len(rows), CHUNK):
@@ -135,7 +135,7 @@ def _read(
             broken += [(files[row][2], reason) for row, reason in reasons if reason]
             refuse(sorted(unread), len(files))
             if time.monotonic() > told + LOG_SECONDS:
-                log.info("read %d of %d images", table.done.sum(), len(files))
+                log.info("read: %d of %d images", table.done.sum(), len(files))
                 told = time.monotonic()
     return broken
 
