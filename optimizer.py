@@ -91,21 +91,21 @@ def search(
 
     method: another one than `search_in`. peer: its name in `baselines`.
     """
-    signals, method = StopSignals(), method or search_in
-    others = spaces.as_space(space), as_target(target), settings, callbacks, signals
+    space, signals, method = spaces.as_space(space), StopSignals(), method or search_in
+    given = space, as_target(target), settings, callbacks, signals
     if isinstance(run_dir, RunFolder):
-        return method(run_dir, *others)
+        return method(run_dir, *given)
     if run_dir is None:
-        result = method(None, *others)
+        result = method(None, *given)
     else:
         with contextlib.closing(RunFolder(run_dir, peer=peer)) as folder:
             began = "settings" in folder.record
             if began:
                 resumed(folder.record, dataclasses.asdict(settings))
             try:
-                spaces.keep_space(folder, others[0])
+                spaces.keep_space(folder, space)
                 folder.begin_session(settings, planning.model_facts(settings))
-                result = method(folder, *others)
+                result = method(folder, *given)
             except InputError:
                 if not began:  # else the folder would refuse the corrected settings
                     folder.remove_if_failed()

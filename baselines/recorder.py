@@ -50,8 +50,10 @@ class Recorder:
         self.ranking = settings.ranking()
         self.known = StaticLimits(space, self.ranking, target.static_metrics, settings.seed)
         self.journal = Journal(folder.trials_jsonl if folder else None, space.declared)
-        pool, kept = InProcess(target), (self.journal, folder, signals)
-        self.dispatcher = Dispatcher(pool, settings, *kept, self.known.cost, callbacks)
+        pool, cost = InProcess(target), self.known.cost
+        self.dispatcher = Dispatcher(
+            pool, settings, self.journal, folder, signals, cost, callbacks
+        )
         self._trained: dict[str, dict[int, Trial]] = {}  # by configuration and epochs
         self._asked = 0  # trials requested and charged, including replayed ones
         self._free, self.spent = 0, 0

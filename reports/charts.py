@@ -27,7 +27,8 @@ LOOKS = {  # status of a point -> colour, shape, area; drawn in this order
     "baseline": (BLUE, "square", 110),
     "winner": (GOLD, STAR, 330),
 }
-MAX_POINTS, MAX_CURVES = 3000, 300  # of a run, not fully trained; thinned out evenly
+MAX_POINTS = 3000  # of a run, not fully trained; more are thinned out evenly
+MAX_CURVES = 300  # of a run; more are thinned out evenly
 Chart = alt.Chart | alt.LayerChart
 Rows = list[dict[str, Any]]
 

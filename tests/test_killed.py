@@ -42,9 +42,7 @@ if __name__ == "__main__":
     hanging = Misbehaving({{canonical({{"x": x}}): "hang" for x in range(1, 7)}})
     hanging.static_metrics = lambda config: {{}}
     settings = resolve({{"workers": 2, "pop_size": 4, "constraints": []}})
-    folder = RunFolder(sys.argv[1])
-    folder.begin_session(settings, {{}})
-    print(search(small_space(), hanging, settings, folder, [Told()]).reason)
+    print(search(small_space(), hanging, settings, RunFolder(sys.argv[1]), [Told()]).reason)
 """
 
 

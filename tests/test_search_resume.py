@@ -92,7 +92,6 @@ def test_a_signal_between_trainings_waits_for_the_journal(space, tmp_path, monke
 
     monkeypatch.setattr(optimizer.Journal, "append", append_with_signal)
     with contextlib.closing(RunFolder(tmp_path / "run")) as folder:
-        folder.begin_session(small(), {})
         result = search(space, StubTarget(), small(), folder)
     assert result.reason == "terminated" and len(on_disk(tmp_path / "run")) == 3
 

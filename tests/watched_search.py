@@ -49,7 +49,6 @@ def watch(path, given, *others):
         watching = [stopwatch := Stopwatch(), progress(settings), *tracking(settings, folder)]
         result = search(small_space(200), target, settings, folder, [*watching, *others])
         folder.save(waited=time.monotonic() - stopwatch.ended)
-        folder.end_session(result.reason)
     return EXIT_CODES[result.reason]
 
 

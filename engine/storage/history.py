@@ -44,15 +44,20 @@ class History:
         self._looked_at = 0  # trials of the journal that were read
 
     def add(self, population: Sequence[Trial], trials: Sequence[Trial], generation: int) -> None:
-        """Adds a generation that ended with these trials and this population; writes the state."""
+        """Adds a generation that ended with these trials and this population, and writes it."""
         self.trials += trials
         self.epochs += total_cost_epochs(trials)
         self.seconds = max(self.seconds, used_seconds(trials))
         row = population_row(population, self.ranking)
         row |= {"step": generation, "time": self.seconds, "epochs": self.epochs}
         self.rows.append(row)
-        if len(self.trials) >= self.journal.replayed:
+        if not self._replaying():
             self.write()
+
+    def _replaying(self) -> bool:
+        """Whether this session has only repeated decisions so far: the files are then ahead."""
+        recorded = self.journal.replayed
+        return len(self.trials) < recorded == len(self.journal.trials)
 
     def write(self) -> Trial | None:
         """Writes the history; logs, writes and returns the best trial so far."""
@@ -63,9 +68,8 @@ class History:
         if self.best not in (None, before) and self._looked_at > self.journal.replayed:
             log.info("best so far: %s", wording.describe(self.best, self.ranking))
         if self.folder:
-            recorded = self.journal.replayed
-            if len(self.trials) >= recorded or len(self.journal.trials) > recorded:
-                self.folder.save_population(self.rows)  # in a replay the file is ahead
+            if not self._replaying():
+                self.folder.save_population(self.rows)
             if self.baseline:
                 self.folder.save_baseline(self.baseline)
             layers = None

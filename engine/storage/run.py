@@ -147,9 +147,10 @@ class RunFolder:
                 temporary.symlink_to(self.path.name)
 
     def end_session(self, reason: str) -> None:
-        """Records when and why the session ended."""
-        *before, last = self.record.get("sessions") or [{"start": None}]
-        self.save(sessions=[*before, {**last, "end": now(), "reason": reason}])
+        """Records when and why the session ended, if one began."""
+        if "sessions" in self.record:
+            *before, last = self.record["sessions"]
+            self.save(sessions=[*before, {**last, "end": now(), "reason": reason}])
 
     def close(self) -> None:
         """Releases the lock."""

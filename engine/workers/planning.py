@@ -26,23 +26,23 @@ def sampler(
     """
     ranking, static_metrics, seed = settings.ranking(), target.static_metrics, settings.seed
     default_first = settings.default_first
-    drawn: OffspringSampler
+    made: OffspringSampler
     if settings.sampler == "guided":
         epochs = settings.epochs
-        drawn = GuidedSampler(space, ranking, static_metrics, seed, epochs, default_first)
+        made = GuidedSampler(space, ranking, static_metrics, seed, epochs, default_first)
     else:
         variation = Variation(settings.tournament_size, settings.mutation_rate)
         kind = RandomSampler if settings.sampler == "random" else OffspringSampler
-        drawn = kind(space, ranking, static_metrics, seed, variation, default_first)
-    drawn.recorded = {
+        made = kind(space, ranking, static_metrics, seed, variation, default_first)
+    made.recorded = {
         one.trial: Child(one.trial, one.config, tuple(one.parents), one.operator)
         for one in recorded
         if one.generation > 1
     }
     for one in recorded:
         key = one.trial, one.generation
-        drawn.reached[key] = max(one.epochs, drawn.reached.get(key, 0))
-    return drawn
+        made.reached[key] = max(one.epochs, made.reached.get(key, 0))
+    return made
 
 
 def first_generation(settings: Settings) -> int:
